@@ -1,0 +1,228 @@
+"""The contract between a store and the storage engine underneath it.
+
+A fourth backend's author implements two classes: an :class:`Engine` (one per manager: holds what its stores
+share, such as the memory budget) and a :class:`Backend` (one per store), registers the engine under the
+entry point group ``statestore.backends``, and proves both with ``statestore.testing.conformance``.
+
+**Bytes.** Keys and values are ``bytes``. Keys are ordered by unsigned byte comparison, as ``sorted()`` orders
+``bytes``. A key has 1 to ``Engine.max_key_size + 1`` bytes: the store puts one namespace byte in front of each
+key, which is why an engine that refuses empty keys still serves users who have one. ``max_key_size`` counts
+the user's part; the store refuses longer keys before they get here. A value may be empty, and an empty value
+is not an absent one.
+
+**Ranges.** ``start`` is included, ``stop`` is excluded, ``None`` is open; both keep their meaning when
+``reverse`` is true, which only turns the order. ``prefix`` intersects the range. ``limit`` bounds the number
+of pairs; 0 gives none, ``None`` all; a negative one raises ``ValueError``. A range with ``start >= stop`` is
+empty, not an error.
+
+**Atomicity.** ``write`` applies all of a batch or nothing, whatever kills the process: after a reopen the
+content is that of some prefix of the writes, in order, and everything written before the last returned
+``flush`` is there. An exception from ``write`` means that nothing of the batch is visible, and the same batch
+may be given again.
+
+**Isolation.** A snapshot is fixed at the moment ``snapshot()`` returns; a ``scan`` runs on a snapshot of its
+own, taken when ``scan`` is *called*. Writes never wait for readers, and readers never wait for writes.
+
+**Lifetime.** A snapshot or an iterator releases what it holds when it is closed, exhausted, garbage-collected, or when its
+backend closes, whichever is first; closing twice is fine. After ``Backend.close()`` every call, and the next
+step of a live iterator, raises ``StoreClosedError``, never ``StopIteration``: a silently shortened scan is
+data loss. An iterator that was exhausted, or closed by its own ``close()``, raises ``StopIteration``.
+
+**Threads.** Every method of a backend and a snapshot may be called from any thread at any time, ``close``
+included: it must not crash a reader, which either answers or raises ``StoreClosedError``. Writes from several
+threads are serialised by the backend. One iterator is used by one thread at a time.
+
+**Fork.** In a child made by ``os.fork()`` every call raises ``ForkedProcessError`` and nothing is flushed or
+freed there (``statestore.fork`` does the bookkeeping).
+
+**Errors.** Only ``StateStoreError`` classes come out, besides ``ValueError``/``TypeError`` for wrong arguments:
+``StoreMissingError``, ``StoreCorruptError``, ``StoreFormatError``, ``StoreFullError`` and, for everything else
+the engine reports (no permission, an I/O error), ``StoreUnavailableError``; each names the path and a remedy.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, NamedTuple, Self
+
+
+class Batch(NamedTuple):
+    """One atomic unit of change.
+
+    Deletes are applied before puts, and of two puts of one key the later wins; deleting an absent key is
+    fine. Both lists belong to the caller: a backend does not keep or change them.
+    """
+
+    puts: Sequence[tuple[bytes, bytes]]
+    deletes: Sequence[bytes] = ()
+
+
+class BackendIterator(ABC, Iterator[tuple[bytes, bytes]]):
+    """A live scan: an iterator of ``(key, value)`` that holds a snapshot until it ends or is closed."""
+
+    @abstractmethod
+    def __next__(self) -> tuple[bytes, bytes]: ...
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the snapshot now. Idempotent."""
+
+
+class Reader(ABC):
+    """What a backend and a snapshot of it have in common."""
+
+    @abstractmethod
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of ``key``, ``None`` when there is none."""
+
+    @abstractmethod
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return the values of ``keys`` in their order, all as of one instant."""
+
+    @abstractmethod
+    def scan(
+        self,
+        start: bytes | None = None,
+        stop: bytes | None = None,
+        prefix: bytes | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> BackendIterator:
+        """Iterate over a range in key order (see *Ranges* and *Lifetime* above)."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release everything. Idempotent."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Snapshot(Reader):
+    """A fixed view of a backend's content."""
+
+
+class Backend(Reader):
+    """The content of one store."""
+
+    @abstractmethod
+    def write(self, batch: Batch) -> None:
+        """Apply ``batch`` atomically (see *Atomicity* above)."""
+
+    @abstractmethod
+    def snapshot(self) -> Snapshot:
+        """Return a view fixed at this moment."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Return when everything written before the call survives power loss.
+
+        For an engine without files this does nothing.
+        """
+
+    @abstractmethod
+    def size(self) -> int:
+        """Bytes this store takes: on disk, or of keys and values for an engine without files."""
+
+    @abstractmethod
+    def approximate_count(self) -> int:
+        """Number of keys, cheap and possibly wrong; never negative."""
+
+    @abstractmethod
+    def checkpoint(self, directory: Path) -> None:
+        """Write a consistent copy of the present content into ``directory``.
+
+        ``directory`` must not exist yet (``FileExistsError``), its parent must. ``Engine.open(directory)``
+        opens the copy. Engines without files raise ``NotImplementedError``.
+        """
+
+    @abstractmethod
+    def compact(self) -> None:
+        """Give back the space of deleted and overwritten pairs. May take long; reads and writes go on."""
+
+    @abstractmethod
+    def destroy(self) -> None:
+        """Close the backend and delete its files."""
+
+
+class Engine(ABC):
+    """Opens the stores of one kind for one manager, and holds what they share.
+
+    ``memory_budget`` is in bytes and covers all stores opened through this engine together. ``options`` is
+    an instance of ``options_type`` (a frozen dataclass), ``None`` for its defaults.
+    """
+
+    name: ClassVar[str]
+    """The entry point's name."""
+    max_key_size: ClassVar[int]
+    """Longest key of a user, in bytes, the namespace byte not counted."""
+    persistent: ClassVar[bool]
+    """Whether the content outlives ``close``."""
+    options_type: ClassVar[type[Any]]
+    """Frozen dataclass of the engine's options."""
+
+    @abstractmethod
+    def __init__(self, memory_budget: int, options: Any = None) -> None: ...
+
+    @abstractmethod
+    def open(self, directory: Path, *, changelog: bool) -> Backend:
+        """Open the store in ``directory``, creating an empty one where there is none.
+
+        ``changelog`` says that a Kafka topic is the log of this store: the engine then keeps no write-ahead
+        log of its own, and what was not flushed may be lost as a whole suffix. Without it, every returned
+        ``write`` survives ``kill -9``, and power loss where the engine's ``sync`` option says so.
+
+        ``directory``'s parent exists. Opening one directory twice in one process is an error.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release what is shared, after the backends were closed. Idempotent."""
+
+
+def range_bounds(
+    start: bytes | None, stop: bytes | None, prefix: bytes | None
+) -> tuple[bytes | None, bytes | None]:
+    """Return the ``(start, stop)`` that ``prefix`` intersected with ``start`` and ``stop`` leaves."""
+    if prefix:
+        end = prefix_end(prefix)
+        start = prefix if start is None or start < prefix else start
+        if end is not None and (stop is None or stop > end):
+            stop = end
+    return start, stop
+
+
+def prefix_end(prefix: bytes) -> bytes | None:
+    """Return the first key behind every key with ``prefix``; ``None`` where there is none (all ``0xff``)."""
+    stem = prefix.rstrip(b"\xff")
+    return stem[:-1] + bytes([stem[-1] + 1]) if stem else None
+
+
+def check_limit(limit: int | None) -> None:
+    """Raise ``ValueError`` for a negative ``limit``."""
+    if limit is not None and limit < 0:
+        raise ValueError(f"limit must be None or >= 0, not {limit}")
+
+
+def directory_size(directory: Path) -> int:
+    """Return the bytes that the files below ``directory`` take on disk (sparse files: what is allocated)."""
+    total = 0
+    for root, _, names in os.walk(directory):
+        for name in names:
+            try:
+                total += (Path(root) / name).stat().st_blocks * 512
+            except FileNotFoundError:  # compacted away between the listing and here
+                continue
+    return total

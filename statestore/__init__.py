@@ -1,0 +1,1 @@
+"""Embedded, crash-safe, queryable mirrors of compacted Kafka topics."""

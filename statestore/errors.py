@@ -1,0 +1,138 @@
+"""What goes wrong, one class for each thing a user would handle differently.
+
+::
+
+    StateStoreError
+    ├── ConfigError(faults)                      every fault of the settings or entities at once
+    ├── DirectoryLockedError(pid, path)          another process owns the data directory
+    ├── StoreClosedError                         the store, snapshot, iterator or manager is closed
+    ├── StoreNotReadyError(lag, reason)          retry: the mirror has not reached the end of its topic
+    │   └── ReadyTimeoutError                    a wait ran out (also a TimeoutError)
+    ├── StoreUnavailableError(path, cause, remedy)   act: the data cannot be used
+    │   ├── StoreMissingError                    files that should exist do not
+    │   ├── StoreCorruptError                    files are damaged, or not ours
+    │   ├── StoreFormatError                     written by a newer version of the library
+    │   ├── StoreIdentityError                   files of another topic, cluster or serialisation
+    │   ├── StorePositionError                   the topic no longer continues at the stored position
+    │   └── StoreFullError                       no space left for a write
+    ├── StartupError                             StoreManager(entities=…, wait=…) gave up
+    ├── KafkaError(address, cause)               the broker is away or refuses
+    ├── EncodeError / DecodeError                a value or key does not fit its declared type
+    └── ForkedProcessError                       used in a child made by os.fork()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class StateStoreError(Exception):
+    """Base of every error this library raises on purpose."""
+
+
+class ConfigError(StateStoreError):
+    """Settings, names or entities are wrong. ``faults`` lists every fault found, not just the first."""
+
+    def __init__(self, faults: Sequence[str] | str) -> None:
+        self.faults: tuple[str, ...] = (faults,) if isinstance(faults, str) else tuple(faults)
+        if len(self.faults) == 1:
+            text = self.faults[0]
+        else:
+            text = f"{len(self.faults)} faults:\n" + "\n".join(f"  - {fault}" for fault in self.faults)
+        super().__init__(text)
+
+
+class DirectoryLockedError(StateStoreError):
+    """Another live process owns the data directory. ``pid`` is ``None`` where it could not be read."""
+
+    def __init__(self, pid: int | None, path: Path) -> None:
+        self.pid = pid
+        self.path = path
+        owner = f"process {pid}" if pid is not None else "another process"
+        super().__init__(
+            f"{path} is owned by {owner}: stop it, or give this process a data directory of its own"
+        )
+
+
+class StoreClosedError(StateStoreError):
+    """The store, or the snapshot or iterator taken from it, was closed."""
+
+
+class StoreNotReadyError(StateStoreError):
+    """The mirror has not reached the end of its topic: retry later, or read with ``allow_stale=True``.
+
+    ``lag`` is the number of offsets still to apply (``None``: not known yet), ``reason`` one word of
+    ``readiness.reason``.
+    """
+
+    def __init__(self, message: str, *, lag: int | None = None, reason: str | None = None) -> None:
+        self.lag = lag
+        self.reason = reason
+        super().__init__(message)
+
+
+class ReadyTimeoutError(StoreNotReadyError, TimeoutError):
+    """A wait for readiness ran out of time."""
+
+
+class StoreUnavailableError(StateStoreError):
+    """The data of a store cannot be used until somebody acts.
+
+    ``path`` says where, ``cause`` what happened, ``remedy`` what to do.
+    """
+
+    def __init__(self, path: Path | str, cause: str, remedy: str) -> None:
+        self.path = Path(path)
+        self.cause = cause
+        self.remedy = remedy
+        super().__init__(f"{path}: {cause}; {remedy}")
+
+
+class StoreMissingError(StoreUnavailableError):
+    """Files of a store that should exist are missing or empty."""
+
+
+class StoreCorruptError(StoreUnavailableError):
+    """Files of a store are damaged, or were not written by this library."""
+
+
+class StoreFormatError(StoreUnavailableError):
+    """Files were written in a format newer than this version of the library can read."""
+
+
+class StoreIdentityError(StoreUnavailableError):
+    """Files belong to another topic, cluster, backend or serialisation."""
+
+
+class StorePositionError(StoreUnavailableError):
+    """The topic cannot be continued from the stored position (truncated, recreated, too old)."""
+
+
+class StoreFullError(StoreUnavailableError):
+    """A write failed because no space is left. Nothing of the batch was written."""
+
+
+class StartupError(StateStoreError):
+    """``StoreManager(entities=…, wait=…)`` could not bring every table to READY; all is closed again."""
+
+
+class KafkaError(StateStoreError):
+    """The Kafka broker at ``address`` is unreachable or refuses what was asked."""
+
+    def __init__(self, address: str, cause: str) -> None:
+        self.address = address
+        self.cause = cause
+        super().__init__(f"Kafka at {address}: {cause}")
+
+
+class EncodeError(StateStoreError):
+    """A key or value does not fit its declared type and was not written."""
+
+
+class DecodeError(StateStoreError):
+    """Stored bytes do not fit the declared type."""
+
+
+class ForkedProcessError(StateStoreError):
+    """The object was made before ``os.fork()`` and is used in the child: make a manager there."""

@@ -1,0 +1,50 @@
+"""What happens to live objects in a child made by ``os.fork()``.
+
+The threads of RocksDB, librdkafka and ours do not exist in the child, so closing or even freeing one of their
+objects there can hang, and using one can corrupt the parent's files. Each class that owns such an object calls
+:func:`register`; in the child its ``_forked()`` is called once, before any user code runs, and the object
+is never freed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import weakref
+from typing import Protocol
+
+from statestore.errors import ForkedProcessError
+
+
+class ForkAware(Protocol):
+    def _forked(self) -> None:
+        """Runs in the child: make every later call raise :func:`forked_error`. Must not block."""
+
+
+_live: weakref.WeakSet[ForkAware] = weakref.WeakSet()
+
+
+def register(thing: ForkAware) -> None:
+    """Have ``thing._forked()`` called in every child forked while ``thing`` lives."""
+    _live.add(thing)
+
+
+def leak(thing: object) -> None:
+    """Keep ``thing`` from ever being freed in this process (an extra reference nobody drops)."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+def forked_error() -> ForkedProcessError:
+    return ForkedProcessError(
+        f"opened in another process and used in its forked child {os.getpid()}: "
+        "open a StoreManager in the child, or fork before opening one"
+    )
+
+
+def _after_fork_in_child() -> None:
+    for thing in list(_live):
+        leak(thing)
+        thing._forked()  # noqa: SLF001 - the protocol of this module
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
