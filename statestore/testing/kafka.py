@@ -1,0 +1,247 @@
+"""A real Apache Kafka broker for tests: one JVM on loopback, its data in a temporary directory.
+
+::
+
+    with KafkaBroker() as broker:
+        broker.create_topic("orders")
+        ...                              # any client, at broker.bootstrap
+
+Needs Java 17, and Maven the first time (:mod:`.maven`); ``BrokerUnavailableError`` says what is missing.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import KafkaException
+
+from statestore.testing.maven import BrokerUnavailableError, find_java, kafka_jars
+from statestore.testing.topics import FILLER_KEY, Broker, ExternalBroker
+
+__all__ = [
+    "Broker",
+    "BrokerUnavailableError",
+    "ExternalBroker",
+    "EXTERNAL_VARIABLE",
+    "FILLER_KEY",
+    "KafkaBroker",
+    "external_broker",
+]
+
+EXTERNAL_VARIABLE = "STATESTORE_TEST_KAFKA"
+
+_START_SECONDS = 60
+_STOP_SECONDS = 30
+
+# Below the ports that the system gives to outgoing connections: a client that retries a dead broker's port
+# out of that range can be given the very port as its own, and then talks to itself.
+_PORTS = range(20_000, 32_000)
+
+# Everything behind the replication factors saves seconds: fewer internal topics' partitions, no waiting for
+# group members, a cleaner that looks often, and a killed broker's registration that ends soon.
+_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+log.dirs={data}
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+offsets.topic.num.partitions=1
+transaction.state.log.num.partitions=1
+group.initial.rebalance.delay.ms=0
+log.cleaner.backoff.ms=200
+log.initial.task.delay.ms=100
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=750
+"""
+
+# Waits for the end of its standard input, a pipe which the system closes when this process dies, however it
+# does; then no JVM and no data stay behind.
+_GUARD = 'cat; kill -9 "$1"; rm -rf -- "$2"'
+
+
+class KafkaBroker(Broker):
+    """A broker that this process starts, stops and kills; entered as a context it runs, left it is gone.
+
+    It keeps its address and its data from one start to the next. Its end does not depend on a clean exit: it
+    is killed when this process dies. The operations on its topics are those of :class:`Broker`.
+    """
+
+    def __init__(self) -> None:
+        self._java = find_java()
+        self._classpath = f"{kafka_jars()}/*"
+        port, controller_port = _free_ports()
+        super().__init__(f"127.0.0.1:{port}")
+        self._home = Path(tempfile.mkdtemp(prefix="statestore-kafka-"))
+        self._config = self._home / "server.properties"
+        self._config.write_text(
+            _PROPERTIES.format(port=port, controller_port=controller_port, data=self._home / "data")
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the running JVM, ``None`` while there is none."""
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Start the broker and return when it serves clients. After a ``kill`` this takes some 3 s longer.
+
+        Raises ``RuntimeError`` with the end of the broker's log where it does not start.
+        """
+        if self._process is not None:
+            raise RuntimeError(f"the broker at {self.bootstrap} is running already")
+        if not (self._home / "data").exists():
+            self._format()
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command("-Xmx512m", "-Dlog4j2.level=WARN", "kafka.Kafka", str(self._config)),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # an interrupt from the terminal is for the tests, not for the broker
+            )
+        self._guard = subprocess.Popen(
+            ["sh", "-c", _GUARD, "guard", str(self._process.pid), str(self._home)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._wait_until_serving(self._process)
+
+    def stop(self) -> None:
+        """Shut the broker down as an administrator would, and return when it has ended."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the broker at once, without any chance to write or to say goodbye (``SIGKILL``)."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Stop the broker and start it again."""
+        self.stop()
+        self.start()
+
+    def close(self) -> None:
+        """Kill the broker if it runs, and delete its data. Idempotent."""
+        if self._process is not None:
+            self.kill()
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    @property
+    def _log(self) -> Path:
+        return self._home / "broker.log"
+
+    def _command(self, *arguments: str) -> list[str]:
+        return [self._java, "-cp", self._classpath, *arguments]
+
+    def _format(self) -> None:
+        # The leading zero byte gives an id that never begins with "-", which the tool takes for an option.
+        cluster_id = base64.urlsafe_b64encode(b"\0" + os.urandom(15)).decode().rstrip("=")
+        command = self._command(
+            "-Xmx128m", "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._config)
+        )
+        run = subprocess.run(command, capture_output=True, text=True, timeout=_START_SECONDS, check=False)
+        if run.returncode != 0:
+            raise RuntimeError(f"Kafka cannot format {self._home}:\n{run.stdout}{run.stderr}")
+
+    def _wait_until_serving(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                raise RuntimeError(f"Kafka ended with status {process.returncode}:\n{self._log_end()}")
+            if _listens(self.bootstrap) and self._answers():
+                return
+            time.sleep(0.05)
+        raise RuntimeError(
+            f"Kafka does not serve {self.bootstrap} after {_START_SECONDS} s:\n{self._log_end()}"
+        )
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self._admin.list_topics(timeout=1).brokers)
+        except KafkaException:  # listening, but not yet registered with its controller
+            return False
+
+    def _log_end(self) -> str:
+        return self._log.read_text(errors="replace")[-4000:]
+
+    def _end(self, how: signal.Signals) -> None:
+        process, guard = self._process, self._guard
+        if process is None or guard is None:
+            raise RuntimeError(f"the broker at {self.bootstrap} is not running")
+        self.__dict__.pop("_admin", None)  # a client without its broker logs each attempt to reach it
+        process.send_signal(how)
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise RuntimeError(f"Kafka did not stop in {_STOP_SECONDS} s:\n{self._log_end()}") from None
+        finally:
+            guard.kill()
+            guard.communicate()
+            self._process = self._guard = None
+
+
+def external_broker() -> ExternalBroker | None:
+    """Return the broker named by ``STATESTORE_TEST_KAFKA`` (``host:port``), ``None`` where it is not set."""
+    address = os.environ.get(EXTERNAL_VARIABLE)
+    return ExternalBroker(address) if address else None
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.partition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _free_ports() -> tuple[int, int]:
+    found: list[int] = []
+    for port in random.sample(_PORTS, 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == 2:
+            return found[0], found[1]
+    raise RuntimeError(f"no two free ports among 100 of {_PORTS.start} to {_PORTS.stop - 1}")

@@ -1,0 +1,130 @@
+"""What all tests share: the broker for those marked ``kafka``, the ``soak`` switch, a watch on threads."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from functools import cache
+
+import pytest
+
+from statestore.testing.kafka import (
+    EXTERNAL_VARIABLE,
+    Broker,
+    BrokerUnavailableError,
+    KafkaBroker,
+    external_broker,
+)
+from statestore.testing.maven import find_java, kafka_jars
+
+SKIPPED = pytest.StashKey[list[str]]()
+
+
+@cache
+def kafka_fault() -> str | None:
+    """Return why no broker can be had on this machine, ``None`` if one can."""
+    if external_broker() is not None:
+        return None
+    try:
+        find_java()
+        kafka_jars()
+    except BrokerUnavailableError as error:
+        return str(error)
+    return None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[SKIPPED] = []
+
+
+@pytest.hookimpl(trylast=True)  # what -m leaves over
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the soak tests out, unless ``-m`` names the marker or ``STATESTORE_SOAK=1`` asks for them."""
+    if "soak" in config.option.markexpr or os.environ.get("STATESTORE_SOAK") == "1":
+        return
+    long = [item for item in items if item.get_closest_marker("soak")]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("kafka") and (fault := kafka_fault()):
+        item.config.stash[SKIPPED].append(item.nodeid)
+        pytest.skip(fault)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around the terminal's own summary: ours is the last line
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    skipped = len(session.config.stash[SKIPPED])
+    in_ci = os.environ.get("CI") == "true"
+    if skipped and in_ci and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    yield
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    if skipped and terminal is not None:
+        verdict = "a failure, since CI=true" if in_ci else "the rest is what was tested"
+        terminal.write_line(
+            f"{skipped} Kafka tests skipped ({verdict}): {kafka_fault()}", red=in_ci, yellow=True
+        )
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Broker]:
+    """A broker for all tests of the session: they make topics of their own and leave it running."""
+    external = external_broker()
+    if external is not None:
+        yield external
+        return
+    with KafkaBroker() as started:
+        yield started
+
+
+@pytest.fixture
+def own_broker() -> Iterator[KafkaBroker]:
+    """A broker for one test, which may stop, kill and restart it."""
+    if external_broker() is not None:
+        pytest.skip(f"stops its broker, and {EXTERNAL_VARIABLE} names one that others may be using")
+    with KafkaBroker() as started:
+        yield started
+
+
+@pytest.fixture
+def topic(request: pytest.FixtureRequest) -> Iterator[Callable[[str], str]]:
+    """Make names of topics that no other test has: ``topic()`` or ``topic("orders")``.
+
+    Those that the test created in the session's broker are deleted behind it.
+    """
+    names: list[str] = []
+
+    def name(stem: str = "t") -> str:
+        test = re.sub(r"[^A-Za-z0-9._-]+", "-", request.node.name)[:80]
+        names.append(f"{test}.{stem}.{uuid.uuid4().hex[:8]}")
+        return names[-1]
+
+    yield name
+    if "broker" in request.fixturenames:
+        shared: Broker = request.getfixturevalue("broker")
+        for made in names:
+            if shared.has_topic(made):
+                shared.delete_topic(made)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left_behind() -> Iterator[None]:
+    """Fail a test behind which a thread of the library goes on living."""
+    before = set(threading.enumerate())
+    yield
+    deadline = time.monotonic() + 5
+    while left := [
+        thread.name
+        for thread in threading.enumerate()
+        if thread.name.startswith("statestore") and thread not in before
+    ]:
+        if time.monotonic() > deadline:
+            pytest.fail(f"threads left running: {', '.join(left)}")
+        time.sleep(0.01)

@@ -1,0 +1,152 @@
+"""The broker for tests does what the tests of the mirror take for granted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from statestore.testing.kafka import FILLER_KEY, Broker, BrokerUnavailableError, KafkaBroker
+from statestore.testing.maven import find_java, kafka_jars
+
+NewTopic = Callable[..., str]
+
+
+def pairs(broker: Broker, topic: str, partition: int = 0) -> list[tuple[object, object]]:
+    return [(message.key(), message.value()) for message in broker.read(topic, partition)]
+
+
+@pytest.mark.kafka
+def test_records_survive_restart_and_kill(own_broker: KafkaBroker) -> None:
+    address = own_broker.bootstrap
+    own_broker.create_topic("t", partitions=2)
+    own_broker.produce("t", [(b"a", b"1")], partition=1)
+    own_broker.restart()
+    own_broker.produce("t", [(b"b", b"2")], partition=1)
+    killed = own_broker.pid
+    own_broker.kill()
+    own_broker.start()
+    assert own_broker.pid != killed
+    assert own_broker.bootstrap == address
+    assert pairs(own_broker, "t", 0) == []
+    assert pairs(own_broker, "t", 1) == [(b"a", b"1"), (b"b", b"2")]
+
+
+@pytest.mark.kafka
+def test_truncation_moves_the_start(broker: Broker, topic: NewTopic) -> None:
+    name = topic()
+    broker.create_topic(name, config={"cleanup.policy": "compact,delete"})
+    broker.produce(name, [(b"%d" % i, b"") for i in range(10)])
+    broker.truncate(name, 0, before_offset=7)
+    assert broker.start_offsets(name) == {0: 7}
+    assert broker.end_offsets(name) == {0: 10}
+    assert [key for key, _ in pairs(broker, name)] == [b"7", b"8", b"9"]
+
+
+@pytest.mark.kafka
+def test_recreated_topic_is_another(broker: Broker, topic: NewTopic) -> None:
+    name = topic()
+    broker.create_topic(name)
+    broker.produce(name, [(b"k", b"v")])
+    first = broker.topic_id(name)
+    broker.recreate_topic(name, partitions=3)
+    assert broker.topic_id(name) != first
+    assert broker.end_offsets(name) == {0: 0, 1: 0, 2: 0}
+
+
+@pytest.mark.kafka
+def test_topics_are_not_created_by_writing(broker: Broker, topic: NewTopic) -> None:
+    name = topic()
+    assert not broker.has_topic(name)
+    with pytest.raises(KeyError, match=name):
+        broker.end_offsets(name)
+
+
+@pytest.mark.kafka
+def test_compaction_removes_superseded_values_then_tombstones(broker: Broker, topic: NewTopic) -> None:
+    name = topic()
+    broker.create_topic(name, partitions=2, config={"cleanup.policy": "compact", "delete.retention.ms": "0"})
+    broker.produce(name, [(b"kept", b"old"), (b"gone", b"old"), (b"kept", b"new"), (b"gone", None)])
+    broker.force_compaction(name)
+    records = pairs(broker, name)
+    assert (b"kept", b"new") in records
+    assert not {(b"kept", b"old"), (b"gone", b"old")} & set(records)
+    broker.force_compaction(name, tombstones=True)
+    records = pairs(broker, name)
+    assert [record for record in records if record[0] != FILLER_KEY] == [(b"kept", b"new")]
+    assert broker.end_offsets(name)[1] == 0, "a partition without records stays empty"
+
+
+@pytest.mark.kafka
+def test_compaction_that_cannot_be_is_told(broker: Broker, topic: NewTopic) -> None:
+    name = topic()
+    broker.create_topic(name, config={"cleanup.policy": "delete"})
+    broker.produce(name, [(b"k", b"1"), (b"k", b"2")])
+    with pytest.raises(TimeoutError, match="is it compacted"):
+        broker.force_compaction(name, timeout=0.5)
+
+
+@pytest.mark.kafka
+def test_broker_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
+    program = (
+        "import time; from statestore.testing.kafka import KafkaBroker\n"
+        "broker = KafkaBroker(); broker.start(); print(broker.bootstrap, flush=True); time.sleep(600)"
+    )
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", program], stdout=subprocess.PIPE, env=environment
+    ) as parent:
+        assert parent.stdout is not None
+        host, _, port = parent.stdout.readline().decode().strip().partition(":")
+        parent.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while list(tmp_path.iterdir()):
+        assert time.monotonic() < deadline, "the data directory is still there"
+        time.sleep(0.05)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, int(port)), timeout=1)
+
+
+def test_java_that_is_too_old_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\" 2019-01-15' >&2\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(
+        BrokerUnavailableError, match=r"Java 17 .* missing: .*bin/java is openjdk version .11"
+    ):
+        find_java()
+
+
+def test_missing_maven_is_named_only_where_it_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("STATESTORE_KAFKA_JARS", str(tmp_path / "jars"))
+    with pytest.raises(BrokerUnavailableError, match="Maven is missing"):
+        kafka_jars()
+    (tmp_path / "jars").mkdir()
+    with pytest.raises(BrokerUnavailableError, match=r"jars holds no Kafka 4\.3\.1: delete it"):
+        kafka_jars()
+    (tmp_path / "jars" / "kafka_2.13-4.3.1.jar").touch()
+    assert kafka_jars() == tmp_path / "jars"
+
+
+def test_failing_maven_leaves_no_folder_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    maven = tmp_path / "mvn"
+    maven.write_text("#!/bin/sh\necho no route to anywhere; exit 1\n")
+    maven.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("STATESTORE_KAFKA_JARS", str(cache / "kafka"))
+    with pytest.raises(BrokerUnavailableError, match="no route to anywhere"):
+        kafka_jars()
+    assert [path.name for path in cache.iterdir()] == ["kafka.lock"]
