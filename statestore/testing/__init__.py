@@ -1,1 +1,28 @@
+"""What a backend's author needs to prove it: ``from statestore.testing import BackendConformance``.
 
+Needs the extra ``statestore[testing]`` (pytest and Hypothesis).
+"""
+
+from __future__ import annotations
+
+try:
+    import hypothesis  # noqa: F401
+    import pytest
+except ImportError as error:
+    raise ImportError(
+        f"statestore.testing needs {error.name}: install the extra, pip install 'statestore[testing]'",
+        name=error.name,
+    ) from error
+
+# The suite asserts outside of test modules; without this its failures would not show the values.
+pytest.register_assert_rewrite(
+    *(
+        f"{__name__}.{module}"
+        for module in ("conformance", "reading", "writing", "isolation", "lifetime", "durability", "machine")
+    )
+)
+
+from statestore.testing.conformance import BackendConformance  # noqa: E402 - after the registration
+from statestore.testing.machine import backend_machine  # noqa: E402
+
+__all__ = ["BackendConformance", "backend_machine"]

@@ -1,0 +1,79 @@
+"""The contract of :mod:`statestore.backends.contract`, as tests a third party's backend can be given.
+
+One import and one fixture prove a backend::
+
+    from functools import partial
+
+    import pytest
+    from statestore.testing import BackendConformance
+
+    from shelf import ShelfEngine
+
+
+    class TestShelf(BackendConformance):
+        @pytest.fixture
+        def engine_factory(self):
+            return partial(ShelfEngine, memory_budget=16 << 20)
+
+No test is skipped: where an engine that forgets answers differently from one that persists, the test reads
+``Engine.persistent`` and demands the answer that goes with it. Run it with ``-W error``, so that a leaked
+file fails too. The Hypothesis part runs the same examples every time; to search further, set
+``machine_settings = settings(max_examples=2_000, stateful_step_count=100)`` in the class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+from hypothesis.stateful import run_state_machine_as_test
+
+from statestore.backends.contract import Backend, Engine
+from statestore.testing.durability import DurabilityTests
+from statestore.testing.isolation import IsolationTests
+from statestore.testing.lifetime import LifetimeTests
+from statestore.testing.machine import backend_machine
+from statestore.testing.reading import ReadingTests
+from statestore.testing.writing import WritingTests
+
+
+class BackendConformance(ReadingTests, WritingTests, IsolationTests, LifetimeTests, DurabilityTests):
+    """Every sentence of the contract; subclass it and override ``engine_factory``."""
+
+    machine_settings: hypothesis.settings = hypothesis.settings(
+        derandomize=True,  # the same examples in every run
+        database=None,
+        deadline=None,
+        max_examples=60,
+        stateful_step_count=40,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
+
+    @pytest.fixture
+    def engine_factory(self) -> Callable[[], Engine]:
+        """Return a callable that makes a new engine. Override this."""
+        raise NotImplementedError(f"{type(self).__name__} must override the fixture engine_factory")
+
+    @pytest.fixture
+    def engine(self, engine_factory: Callable[[], Engine]) -> Iterator[Engine]:
+        engine = engine_factory()
+        yield engine
+        engine.close()
+
+    @pytest.fixture
+    def directory(self, tmp_path: Path) -> Path:
+        """Where ``backend`` has its files."""
+        return tmp_path / "store"
+
+    @pytest.fixture
+    def backend(self, engine: Engine, directory: Path) -> Iterator[Backend]:
+        """An open store, empty, without a changelog."""
+        with engine.open(directory, changelog=False) as backend:
+            yield backend
+
+    def test_behaves_as_a_dict_under_any_sequence_of_calls(
+        self, engine_factory: Callable[[], Engine], tmp_path: Path
+    ) -> None:
+        run_state_machine_as_test(backend_machine(engine_factory, tmp_path), settings=self.machine_settings)

@@ -1,0 +1,358 @@
+"""Backends with one defect each, and the suite on each of them: ``test_teeth.py`` runs this and counts.
+
+Not collected by itself. ``Sound`` is the one without a defect: a memory store that saves itself to a file at
+every write. Each defect is one that an author of a backend really makes.
+"""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import hypothesis
+import pytest
+from statestore.backends import Backend, BackendIterator, Batch, Engine, Snapshot
+from statestore.backends.memory import MemoryEngine, MemoryOptions
+
+from statestore.errors import ForkedProcessError, StoreClosedError
+from statestore.testing import BackendConformance
+from statestore.testing.model import Range
+
+Pair = tuple[bytes, bytes]
+
+
+class Sound(Backend):
+    """A persistent backend around the memory engine."""
+
+    def __init__(self, inner: Backend, directory: Path) -> None:
+        self.inner = inner
+        self.directory = directory
+        self._lock = threading.Lock()
+        directory.mkdir(exist_ok=True)
+        if self.file.exists():
+            inner.write(Batch(pickle.loads(self.file.read_bytes())))
+
+    @property
+    def file(self) -> Path:
+        return self.directory / "pairs"
+
+    def save(self, file: Path) -> None:
+        file.write_bytes(pickle.dumps(list(self.inner.scan())))
+
+    def get(self, key: bytes) -> bytes | None:
+        return self.inner.get(key)
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return self.inner.get_many(keys)
+
+    def scan(
+        self,
+        start: bytes | None = None,
+        stop: bytes | None = None,
+        prefix: bytes | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> BackendIterator:
+        return self.scan_of(Range(start, stop, prefix, reverse, limit))
+
+    def scan_of(self, wanted: Range) -> BackendIterator:
+        return self.inner.scan(*wanted)
+
+    def write(self, batch: Batch) -> None:
+        self.inner.flush()  # refuses a closed store and a forked child before the lock does
+        with self._lock:
+            self.inner.write(batch)
+            self.save(self.file)
+
+    def snapshot(self) -> Snapshot:
+        return self.inner.snapshot()
+
+    def flush(self) -> None:
+        self.inner.flush()
+
+    def size(self) -> int:
+        return self.inner.size()
+
+    def approximate_count(self) -> int:
+        return self.inner.approximate_count()
+
+    def checkpoint(self, directory: Path) -> None:
+        self.inner.flush()
+        directory.mkdir()
+        self.save(directory / "pairs")
+
+    def compact(self) -> None:
+        self.inner.compact()
+
+    def destroy(self) -> None:
+        self.close()
+        shutil.rmtree(self.directory)
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+class SavingEngine(Engine):
+    """Opens backends of one class."""
+
+    name: ClassVar[str] = "saving"
+    max_key_size: ClassVar[int] = 1000
+    persistent: ClassVar[bool] = True
+    options_type: ClassVar[type[Any]] = MemoryOptions
+
+    def __init__(
+        self, memory_budget: int, options: Any = None, *, backend: Callable[[Backend, Path], Backend]
+    ) -> None:
+        self._engine = MemoryEngine(memory_budget, options)
+        self._backend = backend
+
+    def open(self, directory: Path, *, changelog: bool) -> Backend:
+        return self._backend(self._engine.open(directory, changelog=changelog), directory)
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+class PythonIterator(BackendIterator):
+    """Pairs of any Python iterator, under the lifetime of a scan of the memory engine."""
+
+    def __init__(self, pairs: Iterator[Pair], guard: BackendIterator) -> None:
+        self.pairs = pairs
+        self.guard = guard
+
+    def __next__(self) -> Pair:
+        next(self.guard)
+        return next(self.pairs)
+
+    def close(self) -> None:
+        self.guard.close()
+
+
+class StopIncluded(Sound):
+    def scan_of(self, wanted: Range) -> BackendIterator:
+        if wanted.stop is not None:
+            wanted = wanted._replace(stop=wanted.stop + b"\x00")
+        return super().scan_of(wanted)
+
+
+class ReverseExcludesStart(Sound):
+    """Turns the bounds round together with the order."""
+
+    def scan_of(self, wanted: Range) -> BackendIterator:
+        if wanted.reverse and wanted.start is not None:
+            wanted = wanted._replace(start=wanted.start + b"\x00")
+        return super().scan_of(wanted)
+
+
+class ReverseIgnoresBounds(Sound):
+    def scan_of(self, wanted: Range) -> BackendIterator:
+        return super().scan_of(wanted._replace(start=None, stop=None) if wanted.reverse else wanted)
+
+
+class PrefixEndWraps(Sound):
+    """Adds one to the last byte of a prefix: 0xff has no such successor."""
+
+    def scan_of(self, wanted: Range) -> BackendIterator:
+        if wanted.prefix:
+            end = wanted.prefix[:-1] + bytes([(wanted.prefix[-1] + 1) % 256])
+            wanted = wanted._replace(stop=end if wanted.stop is None else min(wanted.stop, end))
+        return super().scan_of(wanted)
+
+
+class PrefixReplacesRange(Sound):
+    def scan_of(self, wanted: Range) -> BackendIterator:
+        return super().scan_of(wanted._replace(start=None, stop=None) if wanted.prefix else wanted)
+
+
+class OneTooMany(Sound):
+    def scan_of(self, wanted: Range) -> BackendIterator:
+        return super().scan_of(wanted._replace(limit=wanted.limit and wanted.limit + 1))
+
+
+class LimitZeroIsAll(Sound):
+    def scan_of(self, wanted: Range) -> BackendIterator:
+        return super().scan_of(wanted._replace(limit=wanted.limit or None))
+
+
+class SignedOrder(Sound):
+    """Compares bytes as signed numbers."""
+
+    def scan_of(self, wanted: Range) -> BackendIterator:
+        pairs = sorted(
+            super().scan_of(wanted),
+            key=lambda pair: [byte - 256 * (byte > 127) for byte in pair[0]],
+            reverse=wanted.reverse,
+        )
+        return PythonIterator(iter(pairs), super().scan_of(wanted))
+
+
+class LazyScan(Sound):
+    """Takes the scan's snapshot at its first step, as a generator function does."""
+
+    def scan_of(self, wanted: Range) -> BackendIterator:
+        def pairs() -> Iterator[Pair]:
+            yield from self.inner.scan(*wanted)
+
+        return PythonIterator(pairs(), super().scan_of(wanted))
+
+
+class LiveSnapshot(Sound):
+    """Hands out a reader of the present instead of a snapshot."""
+
+    def snapshot(self) -> Any:
+        class Present(Snapshot):
+            get = self.inner.get
+            get_many = self.inner.get_many
+            scan = self.inner.scan
+
+            def close(self) -> None:
+                pass
+
+        return Present()
+
+
+class PiecemealBatch(Sound):
+    def write(self, batch: Batch) -> None:
+        for key in batch.deletes:
+            super().write(Batch([], [key]))
+        for pair in batch.puts:
+            super().write(Batch([pair]))
+
+
+class PutsBeforeDeletes(Sound):
+    def write(self, batch: Batch) -> None:
+        super().write(Batch([pair for pair in batch.puts if pair[0] not in batch.deletes], batch.deletes))
+
+
+class FirstPutWins(Sound):
+    def write(self, batch: Batch) -> None:
+        super().write(batch._replace(puts=batch.puts[::-1]))
+
+
+class SortsTheCallersList(Sound):
+    def write(self, batch: Batch) -> None:
+        super().write(batch)
+        if isinstance(batch.puts, list):
+            batch.puts.sort()
+
+
+class EmptyIsAbsent(Sound):
+    def get(self, key: bytes) -> bytes | None:
+        return super().get(key) or None
+
+
+class GetManySorts(Sound):
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return super().get_many(sorted(keys))
+
+
+class SilentEnd(Sound):
+    """A scan that the store's close cuts short looks complete."""
+
+    def scan_of(self, wanted: Range) -> BackendIterator:
+        class Silent(PythonIterator):
+            def __next__(self) -> Pair:
+                try:
+                    return next(self.pairs)
+                except StoreClosedError:
+                    raise StopIteration from None
+
+        scan = super().scan_of(wanted)
+        return Silent(scan, scan)
+
+
+class SilentAfterClose(Sound):
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            return super().get(key)
+        except StoreClosedError:
+            return None
+
+
+class CloseWaitsForScans(Sound):
+    """Stays open while a scan is, as a native handle with references does."""
+
+    def __init__(self, inner: Backend, directory: Path) -> None:
+        super().__init__(inner, directory)
+        self.scans: list[BackendIterator] = []
+
+    def scan_of(self, wanted: Range) -> BackendIterator:
+        scan = super().scan_of(wanted)
+        self.scans.append(scan)
+        return scan
+
+    def close(self) -> None:
+        if not any(next(scan, None) for scan in self.scans):
+            super().close()
+
+
+class LosesTheLastWrite(Sound):
+    """Saves what it has before the batch instead of after it."""
+
+    def write(self, batch: Batch) -> None:
+        self.save(self.file)
+        self.inner.write(batch)
+
+
+class EmptyCheckpoint(Sound):
+    def checkpoint(self, directory: Path) -> None:
+        self.inner.flush()
+        directory.mkdir()
+
+
+class SharedCheckpoint(Sound):
+    """Links the live file into the checkpoint, and then goes on writing to it."""
+
+    def checkpoint(self, directory: Path) -> None:
+        super().checkpoint(directory)
+        (directory / "pairs").unlink()
+        (directory / "pairs").hardlink_to(self.file)
+
+
+class CheckpointOverwrites(Sound):
+    def checkpoint(self, directory: Path) -> None:
+        self.inner.flush()
+        directory.mkdir(exist_ok=True)
+        self.save(directory / "pairs")
+
+
+class CompactionDropsEmptyValues(Sound):
+    def compact(self) -> None:
+        self.write(Batch([], [key for key, value in self.inner.scan() if not value]))
+
+
+class DestroyKeepsFiles(Sound):
+    def destroy(self) -> None:
+        self.close()
+
+
+class ForkUnaware(Sound):
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            return super().get(key)
+        except ForkedProcessError:
+            return None
+
+
+class Proof(BackendConformance):
+    """The suite on one of the classes above; the machine only has to fail, not to explain itself."""
+
+    machine_settings = hypothesis.settings(
+        BackendConformance.machine_settings, phases=[hypothesis.Phase.generate], report_multiple_bugs=False
+    )
+    backend_type: ClassVar[type[Sound]]
+
+    @pytest.fixture
+    def engine_factory(self) -> Callable[[], Engine]:
+        return partial(SavingEngine, memory_budget=0, backend=self.backend_type)
+
+
+_backend_types: list[type[Sound]] = [Sound, *Sound.__subclasses__()]
+for _backend_type in _backend_types:
+    _name = f"Test{_backend_type.__name__}"
+    globals()[_name] = type(_name, (Proof,), {"backend_type": _backend_type})
