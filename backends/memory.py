@@ -7,8 +7,10 @@ a snapshot a reference, a batch atomic, and lets readers and writers pass each o
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
+from abc import abstractmethod
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -213,8 +215,9 @@ class _MemoryReader(Reader):
         self._gone = gone
         self._content = None
 
+    @abstractmethod
     def _track(self, reader: _MemoryIterator | MemorySnapshot) -> None:
-        raise NotImplementedError
+        """Have ``reader`` ended when the backend closes."""
 
     def get(self, key: bytes) -> bytes | None:
         _check_bytes("key", key)
@@ -349,6 +352,14 @@ class MemoryBackend(_MemoryReader, Backend):
 _open: weakref.WeakValueDictionary[Path, MemoryBackend] = weakref.WeakValueDictionary()
 """The open stores of this process. A store nobody can reach any more is not in the way of the next one."""
 _open_lock = threading.Lock()
+
+
+def _renew_open_lock() -> None:
+    global _open_lock
+    _open_lock = threading.Lock()  # a thread that does not exist in the child may have held the old one
+
+
+os.register_at_fork(after_in_child=_renew_open_lock)
 
 
 class MemoryEngine(Engine):
