@@ -1,1 +1,71 @@
-"""Embedded, crash-safe, queryable mirrors of compacted Kafka topics."""
+"""Embedded, crash-safe, queryable mirrors of compacted Kafka topics.
+
+::
+
+    with StoreManager("state", kafka="localhost:9092") as stores:
+        orders = stores.bind(Order)
+        orders.wait_until_ready(timeout=15)
+        orders.get(42)
+"""
+
+from statestore.changelog.events import RestoreProgress, StateChange
+from statestore.changelog.readiness import Reason, State
+from statestore.entity import Key, entity
+from statestore.errors import (
+    ConfigError,
+    DecodeError,
+    DirectoryLockedError,
+    EncodeError,
+    ForkedProcessError,
+    KafkaError,
+    ReadyTimeoutError,
+    StartupError,
+    StateStoreError,
+    StoreClosedError,
+    StoreCorruptError,
+    StoreFormatError,
+    StoreFullError,
+    StoreIdentityError,
+    StoreMissingError,
+    StoreNotReadyError,
+    StorePositionError,
+    StoreUnavailableError,
+)
+from statestore.manager import StoreManager
+from statestore.query import BytesTable, Table
+from statestore.settings import Settings
+from statestore.store import KeyValueStore, StoreReader, WriteBatch
+
+__all__ = [
+    "BytesTable",
+    "ConfigError",
+    "DecodeError",
+    "DirectoryLockedError",
+    "EncodeError",
+    "ForkedProcessError",
+    "KafkaError",
+    "Key",
+    "KeyValueStore",
+    "ReadyTimeoutError",
+    "Reason",
+    "RestoreProgress",
+    "Settings",
+    "StartupError",
+    "State",
+    "StateChange",
+    "StateStoreError",
+    "StoreClosedError",
+    "StoreCorruptError",
+    "StoreFormatError",
+    "StoreFullError",
+    "StoreIdentityError",
+    "StoreManager",
+    "StoreMissingError",
+    "StoreNotReadyError",
+    "StorePositionError",
+    "StoreReader",
+    "StoreUnavailableError",
+    "Table",
+    "WriteBatch",
+    "entity",
+]

@@ -1,0 +1,387 @@
+"""One table's state machine around its mirror.
+
+Who calls what: users on any thread; the members of ``LaneMember`` on the thread of the lane the table is in;
+the rest on the supervisor's. Each start counts up ``run``, so that answers which belong to an earlier one are
+told apart.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from statestore import fork
+from statestore.changelog.events import RestoreProgress
+from statestore.changelog.mirror import Mirror
+from statestore.changelog.readiness import Limits, Reason, State
+from statestore.changelog.source import Bounds, TopicState, Trouble
+from statestore.changelog.status import LOST, RUNNING, Status
+from statestore.core import Folded
+from statestore.errors import ForkedProcessError, StateStoreError, StoreClosedError, StoreUnavailableError
+
+if TYPE_CHECKING:
+    from statestore.changelog.binder import Binder
+    from statestore.changelog.lane import Lane
+
+log = logging.getLogger("statestore.changelog")
+
+STOP_TIMEOUT = 10.0
+"""Seconds a stop waits for the final flush."""
+
+
+class Binding(Status):
+    """See the module."""
+
+    def __init__(
+        self, binder: Binder, mirror: Mirror, limits: Limits, on_close: Callable[[], None] = lambda: None
+    ) -> None:
+        super().__init__(mirror, binder.changed, binder.events, binder.connection)
+        self.binder = binder
+        self.limits = limits
+        self.run = 0
+        self._on_close = on_close
+        self._started_at = 0.0
+        self._records_at_start = 0
+        self._tries = 0
+        self._flushed_at = 0.0
+        self._lifecycle = threading.RLock()
+
+    # Lifecycle, on the user's thread
+
+    def start(self) -> None:
+        """Open the store and begin to restore. Fine when running already."""
+        with self._lifecycle:
+            self.check_open()
+            if self.state in RUNNING:
+                return
+            with self.changed:
+                self.failure = None
+                self._tries = 0
+                self._started_at = time.time()
+                self._begin(Reason.OPENING, "started")
+            try:
+                with self.changed:
+                    self.mirror.open()
+            except StoreUnavailableError as error:
+                self.fail(error)
+                return
+            self._waiting_for = Reason.CONNECTING
+            self.binder.connect(self, self.run)
+
+    def stop(self, timeout: float = STOP_TIMEOUT) -> None:
+        """Stop applying and make durable what was applied. Fine when stopped already."""
+        with self._lifecycle:
+            self.check_open()
+            if self.state in (*RUNNING, State.PAUSED):
+                with self.changed:
+                    self._enter(State.STOPPED, "stopped")
+                self._leave_lanes(timeout)
+
+    def restart(self) -> None:
+        """Start anew from the stored position, after a failure too."""
+        with self._lifecycle:
+            self.stop()
+            self._leave_lanes(STOP_TIMEOUT)
+            if isinstance(self.failure, LOST):
+                self.mirror.close()
+            self.mirror.counts.restarts += 1
+            self.start()
+
+    def pause(self) -> None:
+        """Stop applying; a table that was ready goes on being read."""
+        with self._lifecycle:
+            self.check_open()
+            if self.state in RUNNING:
+                with self.changed:
+                    self._ready_before_pause = self.state is State.READY
+                    self._enter(State.PAUSED, "paused")
+                self._leave_lanes(STOP_TIMEOUT)
+
+    def resume(self) -> None:
+        """Go on after ``pause``."""
+        with self._lifecycle:
+            self.check_open()
+            if self.state is State.PAUSED:
+                with self.changed:
+                    self._begin(
+                        Reason.CONNECTING,
+                        "resumed",
+                        State.READY if self._ready_before_pause else State.RESTORING,
+                    )
+                self.binder.connect(self, self.run)
+
+    def close(self, timeout: float = STOP_TIMEOUT) -> None:
+        """Stop and close the store; live iterators end with ``StoreClosedError``. Idempotent."""
+        with self._lifecycle:
+            if self._forked_here:
+                raise fork.forked_error()
+            if self._closed:
+                return
+            self.stop(timeout)
+            with self.changed:
+                self._closed = True
+                self._enter(State.STOPPED, "closed")
+            self.binder.forget(self)
+            self.mirror.close()
+            self._on_close()
+
+    def flush(self) -> None:
+        """Return when everything applied so far, and the position behind it, is on disk."""
+        self.check_open()
+        self.binder.lane_of(self).call(self.mirror.make_durable).result()
+
+    def _leave_lanes(self, timeout: float) -> None:
+        """Leave whichever lane the table is in, and flush; the wait is bounded."""
+        deadline = time.monotonic() + timeout
+        restoring, following = self.binder.restoring, self.binder.following
+
+        def leave_last() -> None:
+            following.remove(self)
+            self.mirror.make_durable()
+
+        try:
+            restoring.call(lambda: restoring.remove(self)).result(timeout)
+            following.call(leave_last).result(max(0.1, deadline - time.monotonic()))
+        except TimeoutError:
+            durable = self.mirror.written_offsets()
+            log.warning(
+                "table %r: its final flush was abandoned after %g s; written up to %s",
+                self.name,
+                timeout,
+                durable,
+            )
+        except StateStoreError as error:
+            log.warning("table %r: its final flush failed: %s", self.name, error)
+
+    # The broker's answers, on the supervisor's thread
+
+    def captured(self, bounds: Mapping[int, Bounds], now: float) -> None:
+        """The first contact told where each partition's log starts and ends: begin to read."""
+        with self.changed:
+            lost = self.mirror.capture(bounds, now)
+            if lost is None:
+                self._waiting_for = Reason.REPLAYING
+                self._records_at_start = self.mirror.counts.records
+            at_end = self.state is State.READY or self.mirror.progress.complete
+        if lost is not None:
+            self.lost(lost)
+        else:
+            self._put_into(self.binder.following if at_end else self.binder.restoring)
+
+    def identified(self, found: TopicState, cluster_id: str | None) -> None:
+        """The broker told what the topic is: is it still the one that this store mirrors?"""
+        if found.unknown:
+            self.fail(
+                self.mirror.unavailable(
+                    f"topic {self.topic!r} does not exist any more", "create it, then restart()"
+                )
+            )
+        elif found.cleanup_policy is not None and "compact" not in found.cleanup_policy:
+            self.fail(
+                self.mirror.unavailable(
+                    f"topic {self.topic!r} is not compacted (cleanup.policy={found.cleanup_policy})",
+                    "give it cleanup.policy=compact (else its values vanish by age), then restart()",
+                )
+            )
+        else:
+            lost = self.mirror.identify(found, cluster_id, self._started_at)
+            if lost is not None:
+                self.lost(lost)
+
+    def confirmed(self, ends: Mapping[int, int], asked_at: float) -> None:
+        """The broker told the present ends."""
+        with self.changed:
+            if set(ends) == set(self.mirror.progress.partitions):
+                self.mirror.progress.confirm(ends, asked_at)
+
+    def evaluate(self) -> None:
+        """Compare lag and staleness with their limits, and the files with the ones opened."""
+        if self.state is not State.FAILED and (missing := self.mirror.vanished()) is not None:
+            self.fail(missing)
+            return
+        with self.changed:
+            excess = self._excess()
+            if self.state is State.READY and excess:
+                self._enter(State.LAGGING, excess)
+            elif self.state is State.LAGGING and not excess:
+                self._enter(State.READY, "caught up")
+            elif self.state is State.PAUSED and self._ready_before_pause and excess:
+                self._ready_before_pause = False
+                self._enter(State.PAUSED, excess)
+
+    def report_progress(self) -> None:
+        """Tell the listeners how far the restore is."""
+        if self.state is State.RESTORING:
+            records = self.mirror.counts.records - self._records_at_start
+            rate = records / max(1e-3, time.time() - self._started_at)
+            eta = self.lag / rate if self.lag is not None and rate > 0 else None
+            self.listeners.progressed(RestoreProgress(self.name, self.lag, records, rate, eta))
+
+    def lost(self, cause: str) -> None:
+        """The topic no longer continues at the stored position: fail, or rebuild."""
+        if self.limits.on_missing == "fail":
+            self.fail(self.mirror.position_lost(cause))
+            return
+        with self.changed:
+            if self.state not in RUNNING:
+                return
+            self._begin(Reason.OPENING, f"rebuilding: {cause}")
+        log.warning("table %r: rebuilding the store: %s", self.name, cause)
+        run = self.run
+        self.binder.supervisor.soon(lambda: self._rebuild(run))
+
+    def _rebuild(self, run: int) -> None:
+        restoring, following = self.binder.restoring, self.binder.following
+        restoring.call(lambda: restoring.remove(self)).result()
+        following.call(lambda: following.remove(self)).result()
+        with self.changed:  # a close() meanwhile ends the run
+            if self.run != run or self.state is not State.RESTORING:
+                return
+            try:
+                self.mirror.start_anew()
+            except StoreUnavailableError as error:
+                self.fail(error)
+                return
+            self._started_at = time.time()
+            self._waiting_for = Reason.CONNECTING
+        self.binder.connect(self, run)
+
+    # LaneMember: on the lane's thread
+
+    def start_offsets(self) -> dict[int, tuple[int, int]]:
+        partitions = self.mirror.progress.partitions
+        return {number: (one.position, one.leader_epoch) for number, one in partitions.items()}
+
+    def apply(self, folded: Folded) -> None:
+        try:
+            with self.changed:
+                self.mirror.apply(folded)
+        except (StoreClosedError, ForkedProcessError):
+            return
+        except StateStoreError as error:
+            self._write_failed(error)
+            return
+        self._tries = 0
+        self._check_complete()
+
+    def at_end(self, partition: int, offset: int) -> None:
+        with self.changed:
+            lost = self.mirror.reached_end(partition, offset, time.time())
+        if lost is not None:
+            self.lost(lost)
+        else:
+            self._check_complete()
+
+    def troubled(self, kind: Trouble, partition: int, offset: int, text: str) -> None:
+        where = f"{self.topic} [{partition}]"
+        if kind in (Trouble.POSITION, Trouble.TRUNCATED):
+            position = self.mirror.progress.partitions[partition].position
+            self.lost(f"{where}: position {position} is not in the log any more: {text}")
+        elif kind is Trouble.UNKNOWN_TOPIC:
+            self.fail(self.mirror.unavailable(f"{where}: {text}", "create the topic, then restart()"))
+        elif kind is Trouble.REFUSED:
+            self.fail(self.mirror.unavailable(f"{where}: {text}", "grant reading it, then restart()"))
+        else:
+            log.info("%s @ %d: %s", where, offset, text)
+
+    def tick(self, now: float) -> None:
+        defaults = self.binder.defaults
+        full = self.mirror.unflushed >= defaults.flush_bytes
+        if not full and now - self._flushed_at < defaults.flush_interval:
+            return
+        self._flushed_at = now
+        try:
+            self.mirror.make_durable()
+        except StateStoreError as error:
+            self._write_failed(error)
+
+    def broken(self, error: BaseException) -> None:
+        self.fail(self.mirror.unavailable(f"unexpected error: {error!r}", "report it, and restart()"), error)
+
+    def _write_failed(self, error: StateStoreError) -> None:
+        """Leave the lane, and come back for the same records from the stored position."""
+        self.mirror.counts.write_failures += 1
+        defaults = self.binder.defaults
+        waits = defaults.retry_waits if defaults.auto_restart else ()
+        if isinstance(error, LOST) or self._tries >= len(waits):
+            if not isinstance(error, StoreUnavailableError):
+                error = self.mirror.unavailable(str(error), "remove the cause, then restart()")
+            self.fail(error, error.__cause__)
+            return
+        wait = waits[self._tries]
+        self._tries += 1
+        log.warning("table %r: a write failed, again in %g s: %s", self.name, wait, error)
+        lane, run = self.binder.lane_of(self), self.run
+        lane.remove(self)
+        self.binder.supervisor.later(wait, lambda: self._put_into(lane, run))
+
+    def _put_into(self, lane: Lane, run: int | None = None) -> None:
+        """Have ``lane`` take the table in, unless another start came in between."""
+        wanted = self.run if run is None else run
+
+        def enter() -> None:
+            if self.run == wanted and self.state in RUNNING:
+                self._flushed_at = time.time()
+                lane.add(self)
+                self._check_complete()
+
+        def entered(done: Future[Any]) -> None:
+            if (error := done.exception()) is not None:
+                self.broken(error)
+
+        lane.call(enter).add_done_callback(entered)
+
+    def _check_complete(self) -> None:
+        with self.changed:
+            if self.state is State.LAGGING and not self._excess():
+                self._enter(State.READY, "caught up")
+            if self.state is not State.RESTORING or not self.mirror.progress.complete:
+                return
+            self.mirror.progress.confirmed_at = time.time()
+            self.time_to_ready = time.time() - self._started_at
+            self._enter(State.READY, "reached the end")
+        records = self.mirror.counts.records - self._records_at_start
+        log.info(
+            "topic %s: store %r is ready after %.2f s and %d records",
+            self.topic,
+            self.name,
+            self.time_to_ready,
+            records,
+        )
+        try:
+            self.mirror.make_durable()
+            self.mirror.remember()
+        except StateStoreError as error:
+            self._write_failed(error)
+            return
+        restoring = self.binder.restoring
+        if restoring.holds(self):
+            restoring.remove(self)
+            self._put_into(self.binder.following)
+
+    # Inside; the caller holds the condition
+
+    def _excess(self) -> str:
+        progress = self.mirror.progress
+        return self.limits.excess(progress.lag, progress.staleness(time.time()))
+
+    def _begin(self, waiting_for: Reason, cause: str, state: State = State.RESTORING) -> None:
+        self.run += 1
+        self._waiting_for = waiting_for
+        self._enter(state, cause)
+
+    def fail(self, error: StoreUnavailableError, origin: BaseException | None = None) -> None:
+        """Enter ``FAILED``, until ``restart()``. Any thread; takes the condition itself."""
+        with self.changed:
+            if self.state not in (*RUNNING, State.PAUSED):
+                return
+            error.__cause__ = origin
+            self.failure = error
+            self._enter(State.FAILED, str(error))
+        log.critical("table %r failed: %s", self.name, error)
+        for lane in (self.binder.restoring, self.binder.following):
+            lane.call(lambda lane=lane: lane.remove(self))  # type: ignore[misc]

@@ -1,0 +1,154 @@
+"""A lane: one consumer and the one thread that applies what it reads.
+
+A manager has two, *restore* for tables that have not reached the end and *follow* for those that have, so
+that a long restore never starves the tables that are ready. Everything that changes a table's position runs
+on the thread of the lane it is in: other threads post commands, and no lock is needed.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+from statestore import fork
+from statestore.changelog.source import KafkaSource, Trouble, assignment, trouble
+from statestore.core import Folded, fold
+
+log = logging.getLogger("statestore.changelog")
+
+IDLE_WAIT = 0.1
+"""Seconds between two looks of an idle lane at its connection's events."""
+
+
+class LaneMember(Protocol):
+    """What a lane asks of the tables in it; all of it is called on the lane's thread."""
+
+    topic: str
+
+    def start_offsets(self) -> Mapping[int, tuple[int, int]]:
+        """Return ``{partition: (offset, leader epoch)}`` to read from."""
+
+    def apply(self, folded: Folded) -> None:
+        """Write a batch. Must not raise."""
+
+    def at_end(self, partition: int, offset: int) -> None:
+        """The reader stands at the end of ``partition``."""
+
+    def troubled(self, kind: Trouble, partition: int, offset: int, text: str) -> None:
+        """The consumer reports an error for this topic."""
+
+    def tick(self, now: float) -> None:
+        """Called often: make durable what is due."""
+
+    def broken(self, error: Exception) -> None:
+        """The lane met an error nobody foresaw; the mirror is not in the lane any more."""
+
+
+class Lane:
+    """See the module. ``batch`` and ``wait`` (seconds) bound what is read before it is applied."""
+
+    def __init__(self, name: str, source: KafkaSource, *, batch: int, wait: float, queue_bytes: int) -> None:
+        self.consumer = source.consumer(queue_bytes)
+        self._batch = batch
+        self._wait = wait
+        self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._mirrors: dict[str, LaneMember] = {}
+        self._positions: dict[tuple[str, int], int] = {}
+        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.thread.start()
+        fork.register(self)
+
+    def call(self, command: Callable[[], Any]) -> Future[Any]:
+        """Run ``command`` on the lane's thread; its result or exception is the future's."""
+        future: Future[Any] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(command())
+            except Exception as error:  # noqa: BLE001 - handed to the caller
+                future.set_exception(error)
+
+        self._commands.put(run)
+        return future
+
+    def add(self, mirror: LaneMember) -> None:
+        """Start to read ``mirror``'s topic. On the lane's thread."""
+        offsets = mirror.start_offsets()
+        self._mirrors[mirror.topic] = mirror
+        self._positions.update({(mirror.topic, number): offset for number, (offset, _) in offsets.items()})
+        self.consumer.incremental_assign(assignment(mirror.topic, offsets))
+
+    def holds(self, mirror: LaneMember) -> bool:
+        """Whether ``mirror`` is in this lane."""
+        return self._mirrors.get(mirror.topic) is mirror
+
+    def remove(self, mirror: LaneMember) -> None:
+        """Stop to read ``mirror``'s topic; fine when it is not in this lane. On the lane's thread."""
+        if not self.holds(mirror):
+            return
+        del self._mirrors[mirror.topic]
+        partitions = [number for topic, number in self._positions if topic == mirror.topic]
+        for number in partitions:
+            del self._positions[mirror.topic, number]
+        self.consumer.incremental_unassign(assignment(mirror.topic, dict.fromkeys(partitions, (0, -1))))
+
+    def stop(self, timeout: float) -> bool:
+        """End the thread and close the consumer; tell whether that was done in time."""
+        self._commands.put(None)
+        self.thread.join(timeout)
+        return not self.thread.is_alive()
+
+    def _run(self) -> None:
+        while self._run_commands():
+            try:
+                if self._mirrors:
+                    self._dispatch(self.consumer.consume(self._batch, self._wait))
+                else:
+                    self.consumer.poll(0)  # nothing is assigned: this serves errors and logs only
+                now = time.time()
+                for mirror in list(self._mirrors.values()):
+                    mirror.tick(now)
+            except Exception as error:
+                # What was consumed is lost to this loop: going on would leave a hole in every mirror.
+                log.exception("an unexpected error on %s", self.thread.name)
+                for mirror in list(self._mirrors.values()):
+                    self.remove(mirror)
+                    mirror.broken(error)
+        self.consumer.close()
+
+    def _run_commands(self) -> bool:
+        """Run what was posted, waiting a little when there is nothing to read; False: stop."""
+        try:
+            command = (
+                self._commands.get(timeout=IDLE_WAIT) if not self._mirrors else self._commands.get_nowait()
+            )
+            while command is not None:
+                command()
+                command = self._commands.get_nowait()
+        except queue.Empty:
+            return True
+        return False
+
+    def _dispatch(self, messages: list[Any]) -> None:
+        by_topic, events = fold(messages, self._positions)
+        for topic, folded in by_topic.items():
+            for number, (offset, _) in folded.positions.items():
+                self._positions[topic, number] = offset
+            self._mirrors[topic].apply(folded)
+        for message in events:
+            mirror = self._mirrors.get(message.topic())
+            if mirror is None or (message.topic(), message.partition()) not in self._positions:
+                continue
+            kind = trouble(message.error())
+            if kind is Trouble.END:
+                mirror.at_end(message.partition(), message.offset())
+            else:
+                mirror.troubled(kind, message.partition(), message.offset(), message.error().str())
+
+    def _forked(self) -> None:
+        fork.leak(self.consumer)

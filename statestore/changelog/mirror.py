@@ -1,0 +1,238 @@
+"""The mirror of one topic: its store, how far it got, and whether the topic still continues it.
+
+No state machine, no threads and no Kafka here: the binding calls this from one thread at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from statestore.backends.contract import Backend
+from statestore.changelog.readiness import PartitionProgress, Progress
+from statestore.changelog.source import Bounds, TopicState
+from statestore.core import Folded
+from statestore.directory import StoreDirectory
+from statestore.errors import StoreMissingError, StorePositionError, StoreUnavailableError
+from statestore.store import ChangelogStore, Position, key_too_long
+
+DEFAULT_DELETE_RETENTION_MS = 86_400_000
+"""Kafka's default of ``delete.retention.ms``, taken while the broker has not told the topic's."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was applied, and what went wrong, since the binding was made."""
+
+    records: int = 0
+    upserts: int = 0
+    tombstones: int = 0
+    null_keys: int = 0
+    bytes: int = 0
+    write_failures: int = 0
+    decode_errors: int = 0
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """How a mirror gets at its files."""
+
+    open_directory: Callable[[], StoreDirectory | None]
+    """Return the store's directory; ``None`` for an engine without files."""
+    open_backend: Callable[[StoreDirectory | None], Backend]
+    remember: Callable[[], None]
+    """Note that the store is complete, and that its absence is an error from now on."""
+    max_key_size: int
+
+
+class Mirror:
+    """See the module. ``store`` is ``None`` while closed."""
+
+    def __init__(self, name: str, topic: str, storage: Storage) -> None:
+        self.name = name
+        self.topic = topic
+        self.store: ChangelogStore | None = None
+        self.directory: StoreDirectory | None = None
+        self.progress = Progress()
+        self.counts = Counts()
+        self.identity = TopicState()
+        self.partition_count: int | None = None
+        self.unflushed = 0
+        """Bytes applied since the last flush."""
+        self._storage = storage
+        self._written: dict[int, Position] = {}
+        self._opened_at: dict[int, float] = {}
+
+    @property
+    def path(self) -> Path:
+        return Path("(memory)") if self.directory is None else self.directory.path
+
+    def open(self) -> None:
+        """Open the store where it is not, and take up the positions in it."""
+        if self.store is None:
+            self.directory = self._storage.open_directory()
+            self._open_store()
+        self._load_positions()
+
+    def start_anew(self) -> None:
+        """Give up what is there for an empty store in its place."""
+        self.close()
+        if self.directory is not None:
+            self.directory.start_generation()
+        self.partition_count = None
+        self._open_store()
+        self._load_positions()
+
+    def close(self) -> None:
+        if self.store is not None:
+            self.store.close()
+            self.store = None
+
+    def remember(self) -> None:
+        """Note that the store is complete."""
+        if self.directory is not None:
+            self._storage.remember()
+
+    def _open_store(self) -> None:
+        backend = self._storage.open_backend(self.directory)
+        self.store = ChangelogStore(self.name, backend, self._storage.max_key_size)
+
+    def _load_positions(self) -> None:
+        assert self.store is not None
+        self._written = self.store.positions()
+        self._opened_at = {number: one.valid_since / 1000 for number, one in self._written.items()}
+        self.progress = Progress(
+            {
+                number: PartitionProgress(one.offset, one.leader_epoch, valid_since=one.valid_since / 1000)
+                for number, one in sorted(self._written.items())
+            }
+        )
+
+    # Writing
+
+    def apply(self, folded: Folded) -> None:
+        """Write a batch together with the positions behind it. Raises what the backend raises."""
+        assert self.store is not None
+        if folded.longest_key > self.store.max_key_size:
+            refusal = key_too_long(self.name, folded.longest_key, self.store.max_key_size)
+            raise self.unavailable(str(refusal), "bind the topic on another backend")
+        partitions = self.progress.partitions
+        positions = {
+            number: Position(offset, epoch, int(partitions[number].valid_since * 1000))
+            for number, (offset, epoch) in folded.positions.items()
+        }
+        self.store.apply(folded.puts, folded.deletes, positions)
+        self._written.update(positions)
+        self.unflushed += folded.bytes
+        for number, (offset, epoch) in folded.positions.items():
+            partitions[number].position, partitions[number].leader_epoch = offset, epoch
+        counts = self.counts
+        counts.records += folded.records
+        counts.upserts += folded.upserts
+        counts.tombstones += folded.tombstones
+        counts.null_keys += folded.null_keys
+        counts.bytes += folded.bytes
+
+    def make_durable(self) -> None:
+        """Write positions that moved without records, then flush."""
+        if self.store is None:
+            return
+        old_enough = (self.identity.delete_retention_ms or DEFAULT_DELETE_RETENTION_MS) / 10
+        moved = {}
+        for number, one in self.progress.partitions.items():
+            new = Position(one.position, one.leader_epoch, int(one.valid_since * 1000))
+            old = self._written.get(number)
+            if old is None or new[:2] != old[:2] or new.valid_since - old.valid_since > old_enough:
+                moved[number] = new
+        if moved:
+            self.store.apply([], [], moved)
+            self._written.update(moved)
+        if moved or self.unflushed:
+            self.store.backend.flush()
+            self.unflushed = 0
+
+    def written_offsets(self) -> dict[int, int]:
+        """Return the positions in the store, for reports."""
+        return {number: position.offset for number, position in self._written.items()}
+
+    # Does the topic still continue the store? Each answer is None, or how the position was lost.
+
+    def capture(self, bounds: Mapping[int, Bounds], now: float) -> str | None:
+        """Fix where each partition must get to. A store without positions begins at the log's start."""
+        known = self.progress.partitions
+        if not known:
+            known = {number: PartitionProgress(bound.start) for number, bound in bounds.items()}
+            self.progress.partitions = known
+        if len(known) != len(bounds):
+            return _grown(len(known), len(bounds))
+        for number, bound in bounds.items():
+            if known[number].position >= bound.start:
+                continue
+            if known[number].valid_since:
+                return (
+                    f"partition {number} starts at {bound.start}, behind the stored position "
+                    f"{known[number].position}: the records in between were deleted"
+                )
+            known[number].position = bound.start  # never at the end so far, so nothing is taken back
+        self.progress.capture({number: bound.end for number, bound in bounds.items()}, now)
+        return None
+
+    def reached_end(self, partition: int, offset: int, now: float) -> str | None:
+        """Take an end-of-partition event."""
+        one = self.progress.partitions[partition]
+        retention, took = self.identity.delete_retention_ms, now - one.pass_began
+        if one.valid_since and retention is not None and took * 1000 > retention:
+            # The broker was away for that long: tombstones of the time between may be compacted away.
+            return _too_old(partition, took, retention)
+        one.reached_end(offset, now)
+        return None
+
+    def identify(self, found: TopicState, cluster_id: str | None, started_at: float) -> str | None:
+        """Compare the topic with the one that this store mirrors; remember it at the first time."""
+        self.identity = found
+        recorded = None if self.directory is None else self.directory.file
+        if recorded is not None and found.topic_id and recorded.topic_id not in (None, found.topic_id):
+            return "the topic was deleted and created again: it has another id"
+        if found.delete_retention_ms is not None:
+            for number, since in self._opened_at.items():
+                age = started_at - since
+                if since and age * 1000 > found.delete_retention_ms:
+                    return _too_old(number, age, found.delete_retention_ms)
+        if None not in (found.partitions, self.partition_count) and found.partitions != self.partition_count:
+            return _grown(self.partition_count, found.partitions)
+        if self.directory is not None and found.topic_id and self.directory.file.topic_id is None:
+            self.directory.update(topic_id=found.topic_id, cluster_id=cluster_id, partitions=found.partitions)
+        return None
+
+    # Errors
+
+    def vanished(self) -> StoreMissingError | None:
+        """Return an error when the store's files were deleted or replaced while in use."""
+        if self.directory is None or not self.directory.vanished():
+            return None
+        return StoreMissingError(
+            self.path,
+            "the store's files were deleted or replaced while in use",
+            'restore them from a backup, or bind with on_missing="rebuild"',
+        )
+
+    def position_lost(self, cause: str) -> StorePositionError:
+        return StorePositionError(
+            self.path, cause, 'bind with on_missing="rebuild", or delete the store and restart()'
+        )
+
+    def unavailable(self, cause: str, remedy: str) -> StoreUnavailableError:
+        return StoreUnavailableError(self.path, cause, remedy)
+
+
+def _grown(old: int | None, new: int | None) -> str:
+    return f"the topic has {new} partitions, the store was made from {old}: keys have moved"
+
+
+def _too_old(partition: int, seconds: float, retention_ms: int) -> str:
+    return (
+        f"partition {partition} was last at its end {seconds:.0f} s ago, longer than the topic's "
+        f"delete.retention.ms of {retention_ms / 1000:g} s: tombstones may be gone"
+    )

@@ -1,0 +1,147 @@
+"""When is a mirror ready? The arithmetic alone: no threads, no clock, no Kafka.
+
+A partition is complete when the mirror's position has reached the end that was captured at the first contact
+(as last stable offset), whether by an applied record, by an end-of-partition event (transaction markers and
+compacted-away records at the tail have offsets but never arrive), or because the log starts there. Unknown is
+``None``, never 0.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from statestore.settings import OnMissing
+
+
+class State(enum.StrEnum):
+    """States of a table. ``REBALANCING`` belongs to consumer groups."""
+
+    CREATED = "CREATED"
+    RESTORING = "RESTORING"
+    READY = "READY"
+    LAGGING = "LAGGING"
+    PAUSED = "PAUSED"
+    REBALANCING = "REBALANCING"
+    STOPPED = "STOPPED"
+    FAILED = "FAILED"
+
+
+class Reason(enum.StrEnum):
+    """Why a table is in its state, in one word."""
+
+    NONE = ""
+    OPENING = "opening"
+    CONNECTING = "connecting"
+    REPLAYING = "replaying"
+    LAGGING = "lagging"
+    STALLED = "stalled"
+    PAUSED = "paused"
+    FAILED = "failed"
+    MISSING = "missing"
+
+
+@dataclass(slots=True)
+class PartitionProgress:
+    """One partition: where the mirror is and where the log ends. Times are seconds since the epoch."""
+
+    position: int
+    """The next offset to apply."""
+    leader_epoch: int = -1
+    target: int | None = None
+    """The end captured at the first contact."""
+    end: int | None = None
+    """The newest end known."""
+    pass_began: float = 0.0
+    """When the pass now under way began."""
+    valid_since: float = 0.0
+    """When the pass that last reached the end began; 0: the end was never reached."""
+
+    @property
+    def complete(self) -> bool:
+        return self.target is not None and self.position >= self.target
+
+    @property
+    def lag(self) -> int | None:
+        return None if self.end is None else max(0, self.end - self.position)
+
+    def reached_end(self, offset: int, now: float) -> None:
+        """Take an end-of-partition event at ``offset``."""
+        self.position = max(self.position, offset)
+        self.end = max(self.end or 0, self.position)
+        self.valid_since = max(self.valid_since, self.pass_began)
+        self.pass_began = now
+
+    def confirmed(self, end: int, asked_at: float) -> bool:
+        """Take the broker's answer to a question asked at ``asked_at``; tell whether we stand at that end."""
+        self.end = max(end, self.position)
+        if self.position < end:
+            return False
+        self.valid_since = max(self.valid_since, asked_at)
+        self.pass_began = max(self.pass_began, asked_at)
+        return True
+
+
+@dataclass(slots=True)
+class Progress:
+    """All partitions of one table."""
+
+    partitions: dict[int, PartitionProgress] = field(default_factory=dict)
+    confirmed_at: float | None = None
+    """When the broker last confirmed the ends of all partitions, and the mirror had reached them."""
+
+    def capture(self, targets: Mapping[int, int], now: float) -> None:
+        """Fix the ends that must be reached to be ready."""
+        for partition, target in targets.items():
+            progress = self.partitions[partition]
+            progress.target = progress.end = target
+            progress.pass_began = now
+        if self.complete:
+            for progress in self.partitions.values():
+                progress.valid_since = now
+            self.confirmed_at = now
+
+    def confirm(self, ends: Mapping[int, int], asked_at: float) -> None:
+        """Take later ends of all partitions."""
+        current = [self.partitions[partition].confirmed(end, asked_at) for partition, end in ends.items()]
+        if all(current) and len(current) == len(self.partitions):
+            self.confirmed_at = asked_at
+
+    @property
+    def complete(self) -> bool:
+        """Whether every partition has reached its captured end; False while none was captured."""
+        return bool(self.partitions) and all(one.complete for one in self.partitions.values())
+
+    @property
+    def lag_by_partition(self) -> dict[int, int | None]:
+        return {number: one.lag for number, one in sorted(self.partitions.items())}
+
+    @property
+    def lag(self) -> int | None:
+        """Offsets still to apply, over all partitions; ``None`` while that of one is not known."""
+        lags = [one.lag for one in self.partitions.values()]
+        known = [lag for lag in lags if lag is not None]
+        return sum(known) if lags and len(known) == len(lags) else None
+
+    def staleness(self, now: float) -> float | None:
+        """Seconds since the broker last confirmed the end; ``None``: it never did."""
+        return None if self.confirmed_at is None else max(0.0, now - self.confirmed_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one binding's user chose."""
+
+    on_missing: OnMissing = "fail"
+    max_lag: int | None = None
+    max_staleness: float | None = None
+
+    def excess(self, lag: int | None, staleness: float | None) -> str:
+        """Say which limit is exceeded; empty: none."""
+        if self.max_lag is not None and lag is not None and lag > self.max_lag:
+            return f"{lag} records behind, more than max_lag={self.max_lag}"
+        limit = self.max_staleness
+        if limit is not None and (staleness is None or staleness > limit):
+            return f"the end was not confirmed for more than max_staleness={limit:g} s"
+        return ""

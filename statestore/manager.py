@@ -1,0 +1,464 @@
+"""``StoreManager``: opens, owns and closes the stores and bindings of one data directory."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import threading
+import weakref
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast, overload
+
+from statestore import fork
+from statestore.backends import find_engine
+from statestore.backends.contract import Backend, Engine
+from statestore.changelog.binder import Binder
+from statestore.changelog.binding import Binding
+from statestore.changelog.mirror import Mirror, Storage
+from statestore.changelog.readiness import Limits, State
+from statestore.directory import DataDirectory, StoreDirectory, StoreFile
+from statestore.entity import EntityModel, model_of
+from statestore.errors import ConfigError, ReadyTimeoutError, StartupError, StateStoreError, StoreClosedError
+from statestore.naming import check_topic_name, logical_name, physical_name
+from statestore.query.table import BoundTable, BytesTable, Table
+from statestore.serde.entities import EntityCodec
+from statestore.settings import Connect, OnMissing, Settings, TableSettings, load_settings
+from statestore.store import KeyValueStore
+
+T = TypeVar("T")
+
+_open_managers: weakref.WeakSet[StoreManager] = weakref.WeakSet()
+
+_WORST_FIRST = (
+    State.FAILED,
+    State.STOPPED,
+    State.CREATED,
+    State.RESTORING,
+    State.REBALANCING,
+    State.LAGGING,
+    State.PAUSED,
+    State.READY,
+)
+
+
+class StoreManager:
+    """Owns a data directory and everything opened in it. Thread-safe; a context manager.
+
+    ``kafka`` is the address, or a mapping of librdkafka properties; it is needed by ``bind`` only.
+    ``settings`` is a mapping, a :class:`~statestore.settings.Settings` or the path of a TOML or JSON file;
+    arguments given here win over it. ``entities`` are bound at once as one group: with ``require_all_ready``
+    a read of one raises while another is not ready. With ``wait`` seconds the constructor returns when all
+    are ready, or raises ``StartupError`` with everything closed again. ``connect="lazy"`` makes ``bind``
+    never block and retry a broker that is away.
+
+    Raises ``DirectoryLockedError`` while another process owns the directory, ``ConfigError`` for settings.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        kafka: str | Mapping[str, Any] | None = None,
+        backend: str = "rocksdb",
+        entities: Iterable[type | str] = (),
+        wait: float | None = None,
+        settings: Settings | Mapping[str, Any] | str | Path | None = None,
+        *,
+        connect: Connect = "eager",
+        require_all_ready: bool = True,
+    ) -> None:
+        self._settings = load_settings(settings)
+        properties = {"bootstrap.servers": kafka} if isinstance(kafka, str) else dict(kafka or {})
+        # Validated again as a whole: a property given in code is refused for the same reasons as one in a
+        # file.
+        self._settings = load_settings(
+            {**self._settings.model_dump(), "kafka": {**self._settings.kafka, **properties}}
+        )
+        if connect not in ("eager", "lazy"):
+            raise ConfigError(f"connect={connect!r}: choose 'eager' or 'lazy'")
+        self._backend = backend
+        self._connect = connect
+        self._mutex = threading.RLock()
+        self._engines: dict[str, Engine] = {}
+        self._stores: dict[str, KeyValueStore] = {}
+        self._tables: dict[str, BoundTable[Any]] = {}
+        self._choices: dict[str, tuple[Any, ...]] = {}
+        self._physical: dict[str, str] = {}
+        self._binder: Binder | None = None
+        self._closed = False
+        self._forked_here = False
+        self._engine(backend)  # an unknown one is told before anything is created
+        self._data = DataDirectory(directory)
+        fork.register(self)
+        _open_managers.add(self)
+        try:
+            self._bind_group(list(entities), require_all_ready, wait)
+        except BaseException:
+            self.close()
+            raise
+
+    def _bind_group(self, entities: list[type | str], together: bool, wait: float | None) -> None:
+        if not entities:
+            return
+        tables = [cast("BoundTable[Any]", self.bind(one)) for one in entities]
+        bindings = tuple(table._binding for table in tables)  # noqa: SLF001 - the manager makes both
+        if together:
+            with bindings[0].binder.changed:
+                for binding in bindings:
+                    binding.group = bindings
+                for binding in bindings:
+                    binding.refresh_readable()
+        if wait is not None:
+            try:
+                self.wait_until_ready(timeout=wait)
+            except StateStoreError as error:
+                report = "\n".join(f"  - {binding.describe()}" for binding in bindings if not binding.ready)
+                raise StartupError(f"not every table is ready:\n{report}") from error
+
+    # Stores of bytes
+
+    def open(self, name: str, backend: str | None = None) -> KeyValueStore:
+        """Open, or create, the key-value store ``name``; it needs no Kafka.
+
+        Opening an open store again gives the same object. Raises ``ConfigError`` for a name that is no store
+        name, or whose files another store has, and ``StoreUnavailableError`` where its files cannot be used.
+        """
+        chosen = backend or self._backend
+        with self._mutex:
+            self._check_open()
+            if name in self._stores:
+                self._same_choice(name, (chosen,))
+                return self._stores[name]
+            engine = self._engine(chosen)
+            physical = physical_name(name)
+            self._claim(name, physical)
+            wanted = StoreFile(name, chosen, values="raw", serialisation="bytes")
+            try:
+                directory = self._data.store(physical, wanted) if engine.persistent else None
+                opened = self._open_backend(engine, physical, directory, changelog=False)
+            except BaseException:
+                self._release(name)
+                raise
+            if directory is not None:
+                self._data.remember(physical)
+            store = KeyValueStore(name, opened, engine.max_key_size, on_close=lambda: self._release(name))
+            self._stores[name] = store
+            self._choices[name] = (chosen,)
+            return store
+
+    # Bound topics
+
+    @overload
+    def bind(
+        self,
+        entity_or_topic: type[T],
+        *,
+        backend: str | None = ...,
+        name: str | None = ...,
+        on_missing: OnMissing | None = ...,
+        max_lag: int | None = ...,
+        max_staleness: float | None = ...,
+    ) -> Table[T]: ...
+    @overload
+    def bind(
+        self,
+        entity_or_topic: str,
+        *,
+        backend: str | None = ...,
+        name: str | None = ...,
+        on_missing: OnMissing | None = ...,
+        max_lag: int | None = ...,
+        max_staleness: float | None = ...,
+    ) -> BytesTable: ...
+    def bind(
+        self,
+        entity_or_topic: type[Any] | str,
+        *,
+        backend: str | None = None,
+        name: str | None = None,
+        on_missing: OnMissing | None = None,
+        max_lag: int | None = None,
+        max_staleness: float | None = None,
+    ) -> Table[Any] | BytesTable:
+        """Mirror a topic and return its table at once; the restore runs in the background.
+
+        ``name`` overrides the store's logical name. ``on_missing="rebuild"`` starts anew, in place, where the
+        local copy is missing or cannot be continued; ``"fail"`` (the default) fails the table. ``max_lag``
+        (records) and ``max_staleness`` (seconds) make a ready table not ready while it is further behind.
+
+        Binding again in the same way gives the same table; in another way it is a ``ConfigError``. Raises
+        ``KafkaError`` where the broker is away or does not know the topic (unless ``connect="lazy"``).
+        """
+        model = None if isinstance(entity_or_topic, str) else model_of(entity_or_topic)
+        topic = cast("str", entity_or_topic) if model is None else model.topic
+        if model is None:
+            check_topic_name(topic)
+        else:
+            _check_is_table(model)
+        logical = name or (logical_name(topic) if model is None else model.logical_name)
+        own = self._table_settings(logical, topic, model)
+        chosen = backend or own.backend or self._backend
+        defaults = self._settings.defaults
+        limits = Limits(
+            on_missing or own.on_missing or defaults.on_missing,
+            max_lag or own.max_lag or defaults.max_lag,
+            max_staleness or own.max_staleness or defaults.max_staleness,
+        )
+        choice = (entity_or_topic, chosen, limits)
+        with self._mutex:
+            self._check_open()
+            if logical in self._tables:
+                self._same_choice(logical, choice)
+                return cast("Table[Any] | BytesTable", self._tables[logical])
+            other = next((one.name for one in self._tables.values() if one.topic == topic), None)
+            if other is not None:
+                raise ConfigError(f"topic {topic!r} is bound already, as {other!r}: use that table")
+            engine = self._engine(chosen)
+            binder = self._connected()
+            info = None
+            if self._connect == "eager":
+                info = binder.source.topic_info(binder.restoring.consumer, topic, defaults.request_timeout)
+            codec: EntityCodec[Any] | None = None if model is None else EntityCodec(model)
+            binding = self._make_binding(binder, logical, topic, model, engine, limits)
+            if info is not None:
+                binding.mirror.partition_count = info.partitions
+                binder.cluster_id = info.cluster_id
+            table: Table[Any] | BytesTable = BytesTable(binding) if codec is None else Table(binding, codec)
+            self._tables[logical] = table
+            self._choices[logical] = choice
+            binder.add(binding)
+            binding.start()
+            return table
+
+    def _make_binding(
+        self,
+        binder: Binder,
+        logical: str,
+        topic: str,
+        model: EntityModel | None,
+        engine: Engine,
+        limits: Limits,
+    ) -> Binding:
+        declared = model is not None and logical == model.logical_name
+        physical = model.physical_name if model and declared else physical_name(logical)
+        self._claim(logical, physical)
+        serialisation = "bytes" if model is None else model.serialisation
+        wanted = StoreFile(logical, engine.name, "timestamped", serialisation, topic=topic)
+
+        def open_directory() -> StoreDirectory | None:
+            if not engine.persistent:
+                return None
+            return self._data.store(physical, wanted, on_missing=limits.on_missing)
+
+        def open_backend(directory: StoreDirectory | None) -> Backend:
+            return self._open_backend(engine, physical, directory, changelog=True)
+
+        storage = Storage(
+            open_directory, open_backend, lambda: self._data.remember(physical), engine.max_key_size
+        )
+        mirror = Mirror(logical, topic, storage)
+        return Binding(binder, mirror, limits, on_close=lambda: self._release(logical))
+
+    def store(self, name: str) -> KeyValueStore | BoundTable[Any]:
+        """Return the open store, or the bound table, with this logical name; ``ConfigError`` lists them."""
+        with self._mutex:
+            self._check_open()
+            found = self._stores.get(name) or self._tables.get(name)
+            if found is None:
+                known = ", ".join(sorted([*self._stores, *self._tables])) or "none"
+                raise ConfigError(f"no store is named {name!r}; open: {known}")
+            return found
+
+    # Readiness of all
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every bound table is ready; True when there is none."""
+        return all(table.is_ready for table in self._all_tables())
+
+    @property
+    def state(self) -> State:
+        """The worst state of all bound tables; ``CREATED`` when there is none."""
+        states = {table.state for table in self._all_tables()}
+        return next((state for state in _WORST_FIRST if state in states), State.CREATED)
+
+    def wait_until_ready(self, *tables: BoundTable[Any], timeout: float | None = 15) -> None:
+        """Return when all tables, or those given, are ready.
+
+        Raises ``ReadyTimeoutError`` naming each that is behind and by how much, and at once the failure of
+        one that has failed. ``timeout=None`` waits for ever.
+        """
+        self._check_open()
+        waited = [table._binding for table in tables or self._all_tables()]  # noqa: SLF001 - made here
+        if self._binder is None or not waited:
+            return
+
+        def done() -> bool:
+            for binding in waited:
+                if not binding.ready:
+                    binding.raise_if_over()
+            return all(binding.ready for binding in waited)
+
+        if not self._binder.wait(done, timeout):
+            behind = [binding for binding in waited if not binding.ready]
+            lags = [binding.lag for binding in behind]
+            known = [lag for lag in lags if lag is not None]
+            raise ReadyTimeoutError(
+                f"not ready after {timeout:g} s: " + "; ".join(binding.describe() for binding in behind),
+                lag=sum(known) if len(known) == len(lags) else None,
+                reason=behind[0].reason if behind else None,
+            )
+
+    def health(self) -> dict[str, Any]:
+        """Return a JSON-serialisable report of all tables."""
+        self._check_open()
+        return {
+            "directory": str(self._data.path),
+            "state": str(self.state),
+            "ready": self.is_ready,
+            "tables": {table.name: table.health() for table in self._all_tables()},
+        }
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Return one entry for each open store and bound table: names, path, backend, size in bytes."""
+        with self._mutex:
+            self._check_open()
+            entries: list[dict[str, Any]] = []
+            for name, store in self._stores.items():
+                entries.append(self._described(name, None, self._choices[name][0], store.size()))
+            for name, table in self._tables.items():
+                subject, backend, _ = self._choices[name]
+                entity = None if isinstance(subject, str) else subject.__name__
+                size = table.health()["size"]
+                entries.append(self._described(name, table.topic, backend, size) | {"entity": entity})
+            return sorted(entries, key=lambda entry: entry["logical"])
+
+    def _described(self, logical: str, topic: str | None, backend: str, size: int | None) -> dict[str, Any]:
+        physical = self._physical[logical]
+        path = str(self._data.path / physical) if self._engine(backend).persistent else None
+        return {
+            "entity": None,
+            "topic": topic,
+            "logical": logical,
+            "physical": physical,
+            "path": path,
+            "backend": backend,
+            "size": size,
+        }
+
+    # Closing
+
+    def close(self) -> None:
+        """Flush and close everything, and give the directory up. Idempotent; ends live iterators."""
+        if self._forked_here:
+            raise fork.forked_error()
+        with self._mutex:
+            if self._closed:
+                return
+            self._closed = True
+        # Outside the mutex: a callback that calls the manager must not keep the binder's threads from ending.
+        if self._binder is not None:
+            self._binder.close()
+        for store in list(self._stores.values()):
+            store.close()
+        for engine in self._engines.values():
+            engine.close()
+        self._data.close()
+
+    def __enter__(self) -> Self:
+        self._check_open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<StoreManager {str(self._data.path)!r}{' closed' if self._closed else ''}>"
+
+    # Inside
+
+    def _check_open(self) -> None:
+        if self._forked_here:
+            raise fork.forked_error()
+        if self._closed:
+            raise StoreClosedError(f"the manager of {self._data.path} is closed")
+
+    def _all_tables(self) -> list[BoundTable[Any]]:
+        with self._mutex:
+            return list(self._tables.values())
+
+    def _engine(self, name: str) -> Engine:
+        if name not in self._engines:
+            kind = find_engine(name)
+            given = self._settings.backends.get(name, {})
+            try:
+                options = kind.options_type(**given)
+            except TypeError as error:
+                raise ConfigError(f"backends.{name}: {error}") from error
+            # The consumers' queues have a quarter of the budget (binder.QUEUE_SHARE, twice).
+            self._engines[name] = kind(self._settings.defaults.memory_budget * 3 // 4, options)
+        return self._engines[name]
+
+    def _open_backend(
+        self, engine: Engine, physical: str, directory: StoreDirectory | None, *, changelog: bool
+    ) -> Backend:
+        path = self._data.path / physical if directory is None else directory.generation_path
+        return engine.open(path, changelog=changelog)
+
+    def _connected(self) -> Binder:
+        if self._binder is None:
+            if "bootstrap.servers" not in self._settings.kafka:
+                raise ConfigError(
+                    "bind needs a broker: StoreManager(kafka='host:port'), or bootstrap.servers under [kafka]"
+                )
+            self._binder = Binder(self._settings.kafka, self._data.directory_id, self._settings.defaults)
+        return self._binder
+
+    def _table_settings(self, logical: str, topic: str, model: EntityModel | None) -> TableSettings:
+        names = (logical, topic, "" if model is None else model.name)
+        return next(
+            (self._settings.tables[name] for name in names if name in self._settings.tables), TableSettings()
+        )
+
+    def _claim(self, logical: str, physical: str) -> None:
+        """Have the directory ``physical`` belong to ``logical`` from now on."""
+        owner = next((name for name, taken in self._physical.items() if taken == physical), logical)
+        if owner != logical or logical in self._physical:
+            raise ConfigError(f"stores {owner!r} and {logical!r} would share the directory {physical!r}")
+        self._physical[logical] = physical
+
+    def _release(self, logical: str) -> None:
+        with self._mutex:
+            self._physical.pop(logical, None)
+            self._stores.pop(logical, None)
+            self._tables.pop(logical, None)
+            self._choices.pop(logical, None)
+
+    def _same_choice(self, logical: str, choice: tuple[Any, ...]) -> None:
+        if self._choices[logical] != choice:
+            raise ConfigError(
+                f"{logical!r} is open already with {self._choices[logical]}, asked for with {choice}"
+            )
+
+    def _forked(self) -> None:
+        self._forked_here = True
+
+
+def _check_is_table(model: EntityModel) -> None:
+    if not model.key_fields:
+        raise ConfigError(
+            f"{model.name} has no key field, so it is a stream: mark one with Annotated[…, Key] to bind it"
+        )
+
+
+@atexit.register
+def _close_all() -> None:
+    for manager in list(_open_managers):
+        with contextlib.suppress(StateStoreError):
+            manager.close()

@@ -1,0 +1,271 @@
+"""Tables: what a bound topic is read through. Nothing here writes a store."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, overload
+
+from statestore.changelog.binding import Binding
+from statestore.changelog.events import RestoreProgress, StateChange
+from statestore.changelog.health import Health, table_health
+from statestore.changelog.readiness import Reason, State
+from statestore.errors import DecodeError
+from statestore.serde.entities import EntityCodec
+from statestore.store import ChangelogStore
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+
+class BoundTable(Generic[T]):
+    """What tables of entities and of bytes have in common. Thread-safe.
+
+    Every reading method takes ``allow_stale``; without it, it raises ``StoreNotReadyError`` (carrying the
+    lag) while the mirror has not reached the end of its topic, and ``StoreUnavailableError`` once it has
+    failed. After ``close`` every method raises ``StoreClosedError``. A read runs on one snapshot and never
+    blocks the mirror.
+    """
+
+    def __init__(self, binding: Binding) -> None:
+        self._binding = binding
+
+    # Reading
+
+    def scan(
+        self,
+        start: Any = None,
+        stop: Any = None,
+        prefix: Any = None,
+        reverse: bool = False,
+        limit: int | None = None,
+        *,
+        allow_stale: bool = False,
+    ) -> Iterator[T]:
+        """Iterate over the rows of a key range in key order, as of the moment of this call.
+
+        A bound is a key: a single key field's value, or a tuple of the leading key fields' values. ``start``
+        is included, ``stop`` excluded, also in ``reverse``; ``prefix`` intersects; ``limit=0`` gives nothing.
+        Raises ``EncodeError`` for a bound that is no key, ``ValueError`` for a negative ``limit``.
+        """
+        store = self._binding.readable or self._binding.reading(allow_stale)
+        pairs = store.scan(
+            None if start is None else self._bound(start),
+            None if stop is None else self._bound(stop),
+            None if prefix is None else self._bound(prefix),
+            reverse,
+            limit,
+        )
+        return self._rows(store, pairs)
+
+    def to_list(self, *, allow_stale: bool = False) -> list[T]:
+        """Return every row, in key order."""
+        return list(self.scan(allow_stale=allow_stale))
+
+    def count(self, *, allow_stale: bool = False) -> int:
+        """Return the exact number of rows (a scan that decodes nothing)."""
+        return (self._binding.readable or self._binding.reading(allow_stale)).count()
+
+    def approximate_count(self, *, allow_stale: bool = False) -> int:
+        """Return about how many rows there are, cheaply."""
+        return (self._binding.readable or self._binding.reading(allow_stale)).backend.approximate_count()
+
+    def __iter__(self) -> Iterator[T]:
+        return self.scan()
+
+    @abstractmethod
+    def _bound(self, key: Any) -> bytes:
+        """Encode a key or its leading part."""
+
+    @abstractmethod
+    def _rows(self, store: ChangelogStore, pairs: Iterator[tuple[bytes, bytes]]) -> Iterator[T]:
+        """Turn stored pairs into rows."""
+
+    # Readiness
+
+    @property
+    def name(self) -> str:
+        """The logical store name."""
+        return self._binding.name
+
+    @property
+    def topic(self) -> str:
+        return self._binding.topic
+
+    @property
+    def state(self) -> State:
+        return self._binding.state
+
+    @property
+    def reason(self) -> Reason:
+        """Why the table is in its state, in one word."""
+        return self._binding.reason
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a read would be answered now (its group included)."""
+        return self._binding.readable is not None
+
+    @property
+    def lag(self) -> int | None:
+        """Offsets still to apply, over all partitions; ``None``: not known, never 0 by default."""
+        return self._binding.lag
+
+    @property
+    def lag_by_partition(self) -> dict[int, int | None]:
+        return self._binding.mirror.progress.lag_by_partition
+
+    def wait_until_ready(self, timeout: float | None = None) -> None:
+        """Return when the table is ready.
+
+        Raises ``ReadyTimeoutError`` after ``timeout`` seconds, and at once the failure of a table that has
+        failed; ``RuntimeError`` inside a callback, which would wait for itself.
+        """
+        binding = self._binding
+
+        def done() -> bool:
+            if not binding.ready:
+                binding.raise_if_over()
+            return binding.ready
+
+        binding.check_open()
+        if not binding.binder.wait(done, timeout):
+            raise binding.timeout_error(timeout or 0.0)
+
+    def on_ready(self, call: Callable[[], None]) -> None:
+        """Call ``call()`` on the event thread each time the table becomes ready; at once if it is."""
+        self._binding.on_ready(call)
+
+    def on_state_change(self, call: Callable[[StateChange], None]) -> None:
+        """Call ``call(StateChange)`` on the event thread, in order; at once with the present state."""
+        self._binding.on_state_change(call)
+
+    def on_progress(self, call: Callable[[RestoreProgress], None]) -> None:
+        """Call ``call(RestoreProgress)`` on the event thread while restoring, every ``progress_interval``."""
+        self._binding.on_progress(call)
+
+    def health(self) -> Health:
+        """Return a JSON-serialisable report; its ``str`` is one line."""
+        self._binding.check_open()
+        return table_health(self._binding)
+
+    # Lifecycle
+
+    def stop(self) -> None:
+        """Stop applying; waits up to 10 s for the final flush, never for the broker. Idempotent."""
+        self._binding.stop()
+
+    def restart(self) -> None:
+        """Start anew from the stored position, also after a failure."""
+        self._binding.restart()
+
+    def pause(self) -> None:
+        """Stop applying; a ready table stays readable until ``max_staleness``."""
+        self._binding.pause()
+
+    def resume(self) -> None:
+        """Go on after ``pause``."""
+        self._binding.resume()
+
+    def flush(self) -> None:
+        """Return when everything applied so far is on disk, together with its position."""
+        self._binding.flush()
+
+    def close(self) -> None:
+        """Stop, and close the store. Idempotent."""
+        self._binding.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._binding.describe()}>"
+
+
+class BytesTable(BoundTable[tuple[bytes, bytes]]):
+    """A topic bound by name: keys and values are the messages' bytes, rows are ``(key, value)``."""
+
+    @overload
+    def get(self, key: bytes, *, allow_stale: bool = False) -> bytes | None: ...
+    @overload
+    def get(self, key: bytes, *, default: D, allow_stale: bool = False) -> bytes | D: ...
+    def get(self, key: bytes, *, default: Any = None, allow_stale: bool = False) -> Any:
+        """Return the value of ``key``, or ``default``."""
+        return (self._binding.readable or self._binding.reading(allow_stale)).get(key, default)
+
+    def for_each(self, fn: Callable[[bytes, bytes], object], *, allow_stale: bool = False) -> None:
+        """Call ``fn(key, value)`` for every row of one snapshot, in key order."""
+        for key, value in self.scan(allow_stale=allow_stale):
+            fn(key, value)
+
+    def __contains__(self, key: object) -> bool:
+        return key in (self._binding.readable or self._binding.reading(False))
+
+    def _bound(self, key: Any) -> bytes:
+        if not isinstance(key, bytes):
+            raise TypeError(f"a key of {self.name!r} is bytes, not {type(key).__name__}")
+        return key
+
+    def _rows(
+        self,
+        store: ChangelogStore,  # noqa: ARG002 - the base's signature
+        pairs: Iterator[tuple[bytes, bytes]],
+    ) -> Iterator[tuple[bytes, bytes]]:
+        return pairs
+
+
+class Table(BoundTable[T]):
+    """A topic bound by an entity: rows are entities, keys are the values of the key fields."""
+
+    def __init__(self, binding: Binding, codec: EntityCodec[T]) -> None:
+        super().__init__(binding)
+        self._codec = codec
+
+    @overload
+    def get(self, *key: Any, allow_stale: bool = False) -> T | None: ...
+    @overload
+    def get(self, *key: Any, default: D, allow_stale: bool = False) -> T | D: ...
+    def get(self, *key: Any, default: Any = None, allow_stale: bool = False) -> Any:
+        """Return the entity with these key field values, or ``default``.
+
+        Raises ``EncodeError`` for values that are no key of this entity, ``DecodeError`` for a stored value
+        that does not fit the class.
+        """
+        store = self._binding.readable or self._binding.reading(allow_stale)
+        encoded = self._codec.encode_key(key)
+        payload = store.get(encoded)
+        return default if payload is None else self._decode(store, encoded, payload)
+
+    def for_each(self, fn: Callable[[T], object], *, allow_stale: bool = False) -> None:
+        """Call ``fn(entity)`` for every row of one snapshot, in key order."""
+        for row in self.scan(allow_stale=allow_stale):
+            fn(row)
+
+    def __contains__(self, key: object) -> bool:
+        store = self._binding.readable or self._binding.reading(False)
+        return self._codec.encode_key(key if isinstance(key, tuple) else (key,)) in store
+
+    def _bound(self, key: Any) -> bytes:
+        return self._codec.encode_key_prefix(key if isinstance(key, tuple) else (key,))
+
+    def _rows(self, store: ChangelogStore, pairs: Iterator[tuple[bytes, bytes]]) -> Iterator[T]:
+        for key, payload in pairs:
+            yield self._decode(store, key, payload)
+
+    def _decode(self, store: ChangelogStore, key: bytes, payload: bytes) -> T:
+        try:
+            return self._codec.decode(key, payload)
+        except DecodeError as error:
+            self._binding.mirror.counts.decode_errors += 1
+            found = store.get_with_timestamp(key)
+            timestamp = "deleted meanwhile" if found is None else f"timestamp {found[0]} ms"
+            raise DecodeError(f"table {self.name!r}, key {key!r}, {timestamp}: {error}") from error

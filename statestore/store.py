@@ -1,0 +1,300 @@
+"""Stores: what users read and write, over a backend that knows nothing but ordered bytes.
+
+Physical keys carry one namespace byte in front: ``0x00`` metadata, ``0x01`` data. A store bound to a topic
+keeps its partitions' positions in the metadata, written in the same batch as the data, so both are always of
+one instant. Its values are ``timestamp ms (int64 BE, -1 = none) ‖ payload``.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from types import TracebackType
+from typing import Any, NamedTuple, Self, TypeVar, overload
+
+from statestore.backends.contract import Backend, Batch, Reader, check_limit
+from statestore.errors import EncodeError
+
+T = TypeVar("T")
+
+DATA = b"\x01"
+DATA_END = b"\x02"
+POSITION_PREFIX = b"\x00pos"
+HEADER = 8
+"""Bytes of timestamp in front of the payload in a bound store."""
+
+_POSITION_KEY = struct.Struct(">4si")
+_POSITION = struct.Struct(">qiq")
+
+
+class StoreReader:
+    """Reads of one store or snapshot: keys without namespace, values without their header. Thread-safe."""
+
+    def __init__(self, reader: Reader, header: int = 0) -> None:
+        self._reader = reader
+        self._header = header
+
+    @overload
+    def get(self, key: bytes) -> bytes | None: ...
+    @overload
+    def get(self, key: bytes, default: T) -> bytes | T: ...
+    def get(self, key: bytes, default: Any = None) -> Any:
+        """Return the value of ``key``, or ``default``. An empty value is not an absent one."""
+        value = self._reader.get(DATA + key)
+        if value is None:
+            return default
+        return value[self._header :] if self._header else value
+
+    def get_many(self, keys: Iterable[bytes]) -> list[bytes | None]:
+        """Return the values of ``keys`` in their order, ``None`` for absent ones, as of one instant."""
+        values = self._reader.get_many([DATA + key for key in keys])
+        if not self._header:
+            return values
+        return [None if value is None else value[self._header :] for value in values]
+
+    def scan(
+        self,
+        start: bytes | None = None,
+        stop: bytes | None = None,
+        prefix: bytes | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Iterate over ``(key, value)`` in byte order, over the content at the moment of this call.
+
+        ``start`` is included and ``stop`` excluded, also in ``reverse``; ``prefix`` intersects; ``limit=0``
+        gives nothing. Raises ``ValueError`` for a negative ``limit``. The iterator's next step after the
+        store was closed raises ``StoreClosedError``.
+        """
+        check_limit(limit)
+        pairs = self._reader.scan(
+            DATA if start is None else DATA + start,
+            DATA_END if stop is None else DATA + stop,
+            DATA + prefix if prefix else None,
+            reverse,
+            limit,
+        )
+        return _stripped(pairs, self._header)
+
+    def count(self) -> int:
+        """Return the exact number of keys. This scans: use ``approximate_count`` where a guess will do."""
+        return sum(1 for _ in self.scan())
+
+    def close(self) -> None:
+        """Release what this holds. Idempotent."""
+        self._reader.close()
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, bytes) and self._reader.get(DATA + key) is not None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _stripped(pairs: Any, header: int) -> Iterator[tuple[bytes, bytes]]:
+    try:
+        for key, value in pairs:
+            yield key[1:], value[header:]
+    finally:
+        pairs.close()
+
+
+class KeyValueStore(StoreReader, MutableMapping[bytes, bytes]):
+    """A store of bytes without Kafka, made by ``StoreManager.open``; also a mapping that iterates its keys.
+
+    Thread-safe. Every method raises ``StoreClosedError`` after ``close``. Writes raise ``EncodeError`` for a
+    key that is too long for the backend, and a ``StoreUnavailableError`` where the backend cannot write;
+    nothing of the write is then visible.
+    """
+
+    def __init__(
+        self, name: str, backend: Backend, max_key_size: int, on_close: Callable[[], None] = lambda: None
+    ) -> None:
+        super().__init__(backend)
+        self.name = name
+        self._backend = backend
+        self._max_key_size = max_key_size
+        self._on_close = on_close
+        self._close_lock = threading.Lock()
+        self._closed = False
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Set ``key`` to ``value``."""
+        self._check_key(key)
+        self._backend.write(Batch([(DATA + key, value)]))
+
+    def delete(self, key: bytes) -> None:
+        """Remove ``key``; fine when it is absent."""
+        self._check_key(key)
+        self._backend.write(Batch((), [DATA + key]))
+
+    def batch(self) -> WriteBatch:
+        """Return a context manager with ``put`` and ``delete``, written atomically when it ends well."""
+        return WriteBatch(self._backend, self._check_key)
+
+    def snapshot(self) -> StoreReader:
+        """Return a read-only view fixed at this moment; close it, or use it in ``with``."""
+        return StoreReader(self._backend.snapshot())
+
+    def approximate_count(self) -> int:
+        """Return about how many keys there are, cheaply."""
+        return self._backend.approximate_count()
+
+    def size(self) -> int:
+        """Return the bytes this store takes on disk (in memory, for the memory backend)."""
+        return self._backend.size()
+
+    def flush(self) -> None:
+        """Return when everything written before survives power loss."""
+        self._backend.flush()
+
+    def compact(self) -> None:
+        """Give back the space of deleted and overwritten pairs."""
+        self._backend.compact()
+
+    def close(self) -> None:
+        """Close the store; live iterators and snapshots end with ``StoreClosedError``. Idempotent."""
+        with self._close_lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._backend.close()
+        self._on_close()
+
+    def clear(self) -> None:
+        """Remove every key, in one batch."""
+        with self.batch() as batch:
+            for key in self:
+                batch.delete(key)
+
+    def __getitem__(self, key: bytes) -> bytes:
+        value = self._backend.get(DATA + key)
+        if value is None:
+            raise KeyError(key)
+        return value
+
+    def __setitem__(self, key: bytes, value: bytes) -> None:
+        self.put(key, value)
+
+    def __delitem__(self, key: bytes) -> None:
+        if key not in self:
+            raise KeyError(key)
+        self.delete(key)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (key for key, _ in self.scan())
+
+    def __len__(self) -> int:
+        return self.count()
+
+    def __bool__(self) -> bool:
+        return True  # a store is not its content: `if store:` must not scan
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        return f"<KeyValueStore {self.name!r}{' closed' if self._closed else ''}>"
+
+    def _check_key(self, key: bytes) -> None:
+        if len(key) > self._max_key_size:
+            raise key_too_long(self.name, len(key), self._max_key_size)
+
+
+class WriteBatch:
+    """Changes that are written together when the ``with`` block ends, or not at all when it raises.
+
+    One thread at a time. Of several changes to one key the last one counts.
+    """
+
+    def __init__(self, backend: Backend, check_key: Callable[[bytes], None]) -> None:
+        self._backend = backend
+        self._check_key = check_key
+        self._changes: dict[bytes, bytes | None] = {}
+
+    def put(self, key: bytes, value: bytes) -> None:
+        self._check_key(key)
+        if not isinstance(value, bytes):
+            raise TypeError(f"a value is bytes, not {type(value).__name__}")
+        self._changes[DATA + key] = value
+
+    def delete(self, key: bytes) -> None:
+        self._check_key(key)
+        self._changes[DATA + key] = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None and self._changes:
+            puts = [(key, value) for key, value in self._changes.items() if value is not None]
+            self._backend.write(Batch(puts, [key for key, value in self._changes.items() if value is None]))
+
+
+class Position(NamedTuple):
+    """Where the mirror of one partition stands."""
+
+    offset: int
+    """The next offset to apply."""
+    leader_epoch: int = -1
+    """Leader epoch of the last applied record, -1 unknown."""
+    valid_since: int = 0
+    """When the pass that last reached the end began, ms since the epoch; 0: the end was never reached."""
+
+
+class ChangelogStore(StoreReader):
+    """The mirror of a topic: data and positions, changed together. One binder writes; everyone may read."""
+
+    def __init__(self, name: str, backend: Backend, max_key_size: int) -> None:
+        super().__init__(backend, HEADER)
+        self.name = name
+        self.backend = backend
+        self.max_key_size = max_key_size
+
+    def positions(self) -> dict[int, Position]:
+        """Read the position of every partition that has one."""
+        pairs = self.backend.scan(prefix=POSITION_PREFIX)
+        return {_POSITION_KEY.unpack(key)[1]: Position._make(_POSITION.unpack(value)) for key, value in pairs}
+
+    def apply(
+        self,
+        puts: Sequence[tuple[bytes, bytes]],
+        deletes: Sequence[bytes],
+        positions: Mapping[int, Position],
+    ) -> None:
+        """Write changes and the positions behind them as one atomic unit. Keys carry their namespace."""
+        entries = [
+            (_POSITION_KEY.pack(POSITION_PREFIX, partition), _POSITION.pack(*position))
+            for partition, position in positions.items()
+        ]
+        self.backend.write(Batch([*puts, *entries], deletes))
+
+    def get_with_timestamp(self, key: bytes) -> tuple[int, bytes] | None:
+        """Return ``(timestamp ms, payload)`` of ``key``."""
+        value = self._reader.get(DATA + key)
+        return None if value is None else (int.from_bytes(value[:HEADER], signed=True), value[HEADER:])
+
+    def snapshot(self) -> StoreReader:
+        """Return a read-only view fixed at this moment."""
+        return StoreReader(self.backend.snapshot(), HEADER)
+
+
+def key_too_long(store: str, length: int, limit: int) -> EncodeError:
+    return EncodeError(
+        f"store {store!r}: a key of {length} bytes is longer than the {limit} that its backend takes; "
+        'shorten it, or use backend="rocksdb", which takes 65536'
+    )

@@ -1,0 +1,91 @@
+"""The arithmetic of readiness: each case made an earlier system of this kind wait for ever, or lie."""
+
+from statestore.changelog.readiness import PartitionProgress, Progress
+
+
+def progress(*positions: int) -> Progress:
+    return Progress({number: PartitionProgress(position) for number, position in enumerate(positions)})
+
+
+def test_nothing_is_ready_or_known_before_the_ends_were_captured() -> None:
+    one = progress(0, 0)
+    assert not one.complete
+    assert one.lag is None
+    assert one.lag_by_partition == {0: None, 1: None}
+
+
+def test_no_partitions_is_not_ready() -> None:
+    assert not Progress().complete
+    assert Progress().lag is None
+
+
+def test_an_empty_topic_is_ready_at_once() -> None:
+    one = progress(0, 0)
+    one.capture({0: 0, 1: 0}, now=5.0)
+    assert one.complete
+    assert one.lag == 0
+    assert one.staleness(7.0) == 2.0
+
+
+def test_a_log_whose_start_reached_its_end_is_ready_at_once() -> None:
+    one = progress(995)
+    one.capture({0: 995}, now=5.0)
+    assert one.complete
+
+
+def test_one_partition_behind_keeps_the_table_from_being_ready() -> None:
+    one = progress(10, 0)
+    one.capture({0: 10, 1: 3}, now=1.0)
+    assert not one.complete
+    assert one.lag == 3
+    one.partitions[1].position = 3
+    assert one.complete
+
+
+def test_transaction_markers_at_the_tail_are_passed_by_the_end_of_partition_event() -> None:
+    one = progress(0)
+    one.capture({0: 4}, now=1.0)
+    one.partitions[0].position = 3  # the last record; offset 3 is the marker
+    assert not one.complete
+    one.partitions[0].reached_end(4, now=2.0)
+    assert one.complete
+
+
+def test_records_that_arrive_meanwhile_do_not_move_the_target() -> None:
+    one = progress(0)
+    one.capture({0: 4}, now=1.0)
+    one.confirm({0: 100}, asked_at=2.0)
+    one.partitions[0].position = 4
+    assert one.complete
+    assert one.lag == 96
+
+
+def test_an_older_answer_never_makes_the_lag_negative() -> None:
+    one = progress(10)
+    one.capture({0: 8}, now=1.0)
+    assert one.lag == 0
+
+
+def test_valid_since_is_when_the_pass_began_not_when_it_ended() -> None:
+    one = progress(0)
+    one.capture({0: 4}, now=100.0)
+    one.partitions[0].reached_end(4, now=160.0)
+    assert one.partitions[0].valid_since == 100.0
+    one.partitions[0].reached_end(9, now=170.0)
+    assert one.partitions[0].valid_since == 160.0
+
+
+def test_a_quiet_topic_stays_confirmed_by_the_brokers_answer() -> None:
+    one = progress(4)
+    one.capture({0: 4}, now=100.0)
+    one.confirm({0: 4}, asked_at=200.0)
+    assert one.confirmed_at == 200.0
+    assert one.partitions[0].valid_since == 200.0
+
+
+def test_being_behind_confirms_nothing() -> None:
+    one = progress(4)
+    one.capture({0: 4}, now=100.0)
+    one.confirm({0: 5}, asked_at=200.0)
+    assert one.confirmed_at == 100.0
+    assert one.staleness(201.0) == 101.0

@@ -1,0 +1,80 @@
+"""Settings: complete with defaults, checked as a whole, and no secret ever shown."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from statestore.errors import ConfigError
+from statestore.settings import Settings, load_settings
+
+
+def test_every_fault_of_a_file_is_reported_at_once_with_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text(
+        """
+        [kafka]
+        "group.id" = "mine"
+        [defaults]
+        memory_budget = 3
+        flush_intervall = 1
+        [tables.Order]
+        backend = 7
+        """
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_settings(path)
+    assert len(caught.value.faults) == 4
+    for part in ("kafka", "defaults.memory_budget", "defaults.flush_intervall", "tables.Order.backend"):
+        assert any(fault.startswith(f"{path}: {part}: ") for fault in caught.value.faults)
+
+
+def test_an_owned_property_is_refused_with_the_reason() -> None:
+    with pytest.raises(ConfigError, match=r"auto\.offset\.reset: a position .* never a silent jump"):
+        load_settings({"kafka": {"auto.offset.reset": "earliest"}})
+
+
+def test_any_other_librdkafka_property_is_taken() -> None:
+    settings = load_settings({"kafka": {"bootstrap.servers": "b:1", "fetch.min.bytes": 5}})
+    assert settings.kafka == {"bootstrap.servers": "b:1", "fetch.min.bytes": 5}
+
+
+@pytest.mark.parametrize(
+    "key", ["sasl.password", "ssl.key.password", "sasl.oauthbearer.client.secret", "ssl.key.pem"]
+)
+def test_secrets_appear_nowhere(key: str) -> None:
+    settings = load_settings({"kafka": {key: "hunter2"}})
+    assert "hunter2" not in repr(settings) + str(settings)
+    with pytest.raises(ConfigError) as caught:
+        load_settings({"kafka": {key: "hunter2", "group.id": "x"}})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_toml_and_json_mean_the_same(tmp_path: Path) -> None:
+    content = {"defaults": {"flush_interval": 5.0, "retry_waits": [1, 2]}, "tables": {"T": {"max_lag": 9}}}
+    as_json, as_toml = tmp_path / "s.json", tmp_path / "s.toml"
+    as_json.write_text(json.dumps(content))
+    as_toml.write_text("[defaults]\nflush_interval = 5.0\nretry_waits = [1, 2]\n[tables.T]\nmax_lag = 9\n")
+    assert load_settings(as_json) == load_settings(as_toml) == load_settings(content)
+    assert load_settings(as_json).defaults.retry_waits == (1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [("s.yaml", "a: 1", "ends in .toml or .json"), ("s.json", "{", "line 1"), ("s.toml", "=", "s.toml")],
+)
+def test_a_file_that_is_no_settings_file_is_named(tmp_path: Path, name: str, content: str, says: str) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=says):
+        load_settings(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.toml: cannot be read"):
+        load_settings(tmp_path / "nowhere.toml")
+
+
+def test_settings_are_immutable() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().defaults.memory_budget = 1  # type: ignore[misc]
