@@ -1,1 +1,17 @@
-"""stub"""
+"""Native core: key codec, window keys and the apply loop.
+
+One extension from several files: each ``.pxi`` is one part. What each must do is written down in Python, in
+``statestore/_pure.py``; a test holds both to the same bytes and the same errors.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.string cimport memchr, memcpy
+
+from statestore import _common as common
+
+include "bytes.pxi"
+include "keycodec.pxi"
+include "windowkey.pxi"
+include "fold.pxi"

@@ -1,0 +1,128 @@
+"""What ``statestore._native`` and its twin ``statestore._pure`` share: result types, texts of errors."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from statestore.errors import DecodeError, EncodeError
+
+KINDS = ("int", "str", "bytes", "uuid", "datetime", "date")
+"""The types a key component can have, by the names the key codec takes."""
+
+
+class Message(Protocol):
+    """What the apply loop calls on a record: the methods of ``confluent_kafka.Message``."""
+
+    def topic(self) -> Any: ...
+    def partition(self) -> Any: ...
+    def offset(self) -> Any: ...
+    def key(self) -> Any: ...
+    def value(self) -> Any: ...
+    def timestamp(self) -> tuple[int, int]: ...
+    def error(self) -> Any: ...
+    def leader_epoch(self) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What a list of messages leaves of one topic: the last write of each key, and how far it brings us.
+
+    A key is in ``puts`` or in ``deletes``, never in both, each in the order in which its key came first.
+    Keys carry the data namespace byte ``0x01``, so both lists go into a backend's batch as they are.
+    """
+
+    puts: list[tuple[bytes, bytes]]
+    """``(0x01 ‖ key, timestamp in ms as int64 big-endian, -1 for none ‖ payload)``."""
+    deletes: list[bytes]
+    """``0x01 ‖ key`` of the keys whose last record is a tombstone."""
+    positions: dict[int, tuple[int, int]]
+    """Per partition that moved: ``(next offset to apply, leader epoch of its last record, -1 for none)``."""
+    records: int
+    """Records applied, which is ``upserts + tombstones + null_keys``."""
+    upserts: int
+    """Records with key and value; an empty value is one."""
+    tombstones: int
+    """Records with a key and no value."""
+    null_keys: int
+    """Records without a key: they belong to no row and only move the position."""
+    stale: int
+    """Records below the position: applied earlier, ignored now."""
+    bytes: int
+    """Bytes of the keys and values of the records applied."""
+    longest_key: int
+    """Bytes of the longest key applied, the namespace byte not counted."""
+    last_timestamp: int
+    """Greatest timestamp of the records applied, in ms since 1970; -1 if none has one."""
+
+
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 120
+
+
+def _show(value: object) -> str:
+    # An int beyond what Python prints (4,300 digits) would raise ValueError instead of our error.
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"an int of {value.bit_length()} bits"
+    return _repr.repr(value)
+
+
+def wrong_kinds(kinds: Sequence[str]) -> ValueError:
+    return ValueError(f"a key has one component or more, each of {', '.join(KINDS)}; got {list(kinds)!r}")
+
+
+def not_a_tuple(values: object) -> TypeError:
+    return TypeError(f"key values must be a tuple, not {type(values).__name__}: {_show(values)}")
+
+
+def not_bytes(data: object) -> TypeError:
+    return TypeError(f"a key must be bytes, not {type(data).__name__}: {_show(data)}")
+
+
+def wrong_count(kinds: Sequence[str], values: tuple[object, ...]) -> EncodeError:
+    return EncodeError(f"the key is ({', '.join(kinds)}), got {len(values)} values: {_show(values)}")
+
+
+def wrong_type(kinds: Sequence[str], index: int, value: object) -> EncodeError:
+    return EncodeError(
+        f"key component {index + 1} of {len(kinds)} must be {kinds[index]}, "
+        f"not {type(value).__name__}: {_show(value)}"
+    )
+
+
+def unfit(kinds: Sequence[str], index: int, value: object, reason: str) -> EncodeError:
+    return EncodeError(f"key component {index + 1} of {len(kinds)} ({kinds[index]}) {reason}: {_show(value)}")
+
+
+def malformed(kinds: Sequence[str], index: int, data: bytes, reason: str) -> DecodeError:
+    return DecodeError(
+        f"component {index + 1} of {len(kinds)} ({kinds[index]}) of the stored key {reason}: {_show(data)}"
+    )
+
+
+def left_over(kinds: Sequence[str], data: bytes, count: int) -> DecodeError:
+    return DecodeError(f"the stored key has {count} bytes too many for ({', '.join(kinds)}): {_show(data)}")
+
+
+def window_start_unfit(start_ms: int) -> EncodeError:
+    return EncodeError(f"window start does not fit 64 bits of milliseconds: {_show(start_ms)}")
+
+
+def window_key_short(data: bytes) -> DecodeError:
+    return DecodeError(f"a window key ends with 8 bytes of start, this one has {len(data)}: {_show(data)}")
+
+
+SURROGATE = "has a lone surrogate, which UTF-8 cannot hold"
+INT_RANGE = "does not fit 64 bits"
+NAIVE = "has no time zone; give it one (tzinfo=datetime.UTC)"
+DATETIME_RANGE = "is outside of the years 1 to 9999 in UTC"
+DATE_RANGE = "is outside of the years 1 to 9999"
+NOT_UTF8 = "is not UTF-8"
+UNTERMINATED = "has no terminator 00 00"
+BAD_ESCAPE = "has a byte 00 followed by neither 00 nor ff"
+
+
+def too_short(width: int, left: int) -> str:
+    return f"needs {width} bytes, {left} are left"

@@ -1,0 +1,35 @@
+"""Both implementations of the native core, so that one suite proves both."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from types import ModuleType
+
+import pytest
+
+
+def _load(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        if os.environ.get("STATESTORE_PURE_PYTHON") == "1":
+            pytest.skip("built with STATESTORE_PURE_PYTHON=1: there is no extension")
+        raise
+
+
+@pytest.fixture(scope="session")
+def native() -> ModuleType:
+    return _load("statestore._native")
+
+
+@pytest.fixture(scope="session")
+def pure() -> ModuleType:
+    return _load("statestore._pure")
+
+
+@pytest.fixture(scope="session", params=["native", "pure"])
+def core(request: pytest.FixtureRequest) -> ModuleType:
+    module = request.getfixturevalue(request.param)
+    assert isinstance(module, ModuleType)
+    return module

@@ -1,0 +1,68 @@
+"""Which implementation a process gets, and what it is told when that one is missing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+
+
+def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: text for name, text in os.environ.items() if name != "STATESTORE_PURE_PYTHON"}
+    return subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        env={**clean, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+SHOW = "from statestore import core; print(core.IMPLEMENTATION, core.KeyCodec.__module__)"
+
+
+def test_the_variable_chooses_the_twin() -> None:
+    assert run(SHOW, STATESTORE_PURE_PYTHON="1").stdout == "pure statestore._pure\n"
+
+
+@pytest.mark.parametrize("value", [None, "0", ""])
+def test_anything_else_is_the_extension(native: ModuleType, value: str | None) -> None:
+    environment = {} if value is None else {"STATESTORE_PURE_PYTHON": value}
+    assert run(SHOW, **environment).stdout == "native statestore._native\n"
+
+
+def test_a_missing_extension_is_an_error_with_its_remedy() -> None:
+    hidden = "import sys; sys.modules['statestore._native'] = None; import statestore.core"
+    failed = run(hidden)
+    assert failed.returncode != 0
+    message = failed.stderr.strip().splitlines()[-1]
+    assert message.startswith("ImportError: the extension statestore._native is missing or cannot be loaded")
+    assert "set STATESTORE_PURE_PYTHON=1" in message
+    assert run(hidden, STATESTORE_PURE_PYTHON="1").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "KeyCodec",
+        "KeyCodec.encode",
+        "KeyCodec.encode_prefix",
+        "KeyCodec.decode",
+        "window_key",
+        "split_window_key",
+        "fold",
+    ],
+)
+def test_both_implementations_say_the_same_about_themselves(
+    native: ModuleType, pure: ModuleType, name: str
+) -> None:
+    ours: object = native
+    twin: object = pure
+    for part in name.split("."):
+        ours, twin = getattr(ours, part), getattr(twin, part)
+    assert ours.__doc__
+    assert ours.__doc__ == twin.__doc__
