@@ -1,0 +1,78 @@
+"""Names of stores and topics.
+
+A store has a *logical* name, which people read and configure (``Order_Store``), and a *physical* name, which
+is its directory (``order_store``). Two logical names can have one physical name (``a.b`` and ``a-b``);
+whoever opens stores must refuse the second, never let them share data. Every fault is a ``ConfigError``.
+"""
+
+from __future__ import annotations
+
+import re
+import reprlib
+
+from statestore.errors import ConfigError
+
+MAX_TOPIC_NAME = 249
+"""Longest topic name Kafka accepts, in characters (all of them ASCII)."""
+MAX_FILE_NAME = 255
+"""Longest directory name of the usual file systems, in bytes."""
+RESERVED_NAMES = frozenset({"lock"})
+"""Physical names that would meet the data directory's own file ``LOCK`` where case is ignored (macOS)."""
+
+_NOT_PHYSICAL = re.compile(r"[^a-z0-9_]")
+_NOT_IN_TOPIC = re.compile(r"[^A-Za-z0-9._-]")
+
+
+def logical_name(name: str) -> str:
+    """Return the logical name of the store of an entity class or, for a table of bytes, of a topic."""
+    return f"{name}_Store"
+
+
+def check_logical_name(name: object) -> str:
+    """Return ``name`` if a store may be called so: any string but the empty one."""
+    if not isinstance(name, str) or not name:
+        raise ConfigError(f"a store's name must be a non-empty string, not {reprlib.repr(name)}")
+    return name
+
+
+def physical_name(logical: object) -> str:
+    """Return the directory name of the store ``logical``: lower case, ``_`` for all but ``[a-z0-9_]``."""
+    return check_physical_name(_NOT_PHYSICAL.sub("_", check_logical_name(logical).lower()))
+
+
+def check_physical_name(name: object) -> str:
+    """Return ``name`` if a store's directory may be called so."""
+    shown = reprlib.repr(name)
+    if not isinstance(name, str) or not name or _NOT_PHYSICAL.search(name):
+        raise ConfigError(
+            f"physical name {shown}: a store's directory is named with one or more of a-z, 0-9 and _ only"
+        )
+    if len(name) > MAX_FILE_NAME:
+        raise ConfigError(
+            f"physical name {shown}: {len(name)} bytes, but file systems allow {MAX_FILE_NAME}; "
+            "give the store a shorter name"
+        )
+    if name in RESERVED_NAMES:
+        raise ConfigError(
+            f"physical name {shown}: reserved for the data directory's own file; choose another"
+        )
+    return name
+
+
+def check_topic_name(name: object) -> str:
+    """Return ``name`` if Kafka allows a topic to be called so."""
+    shown = reprlib.repr(name)
+    if not isinstance(name, str) or not name:
+        raise ConfigError(f"a topic's name must be a non-empty string, not {shown}")
+    if name in (".", ".."):
+        raise ConfigError(f"topic {shown}: Kafka reserves this name; choose another")
+    if len(name) > MAX_TOPIC_NAME:
+        raise ConfigError(
+            f"topic {shown}: {len(name)} characters, but Kafka allows {MAX_TOPIC_NAME}; choose a shorter name"
+        )
+    if odd := _NOT_IN_TOPIC.search(name):
+        raise ConfigError(
+            f"topic {shown}: {odd.group()!r} is not allowed; Kafka's names consist of "
+            "letters, digits, '.', '_' and '-'"
+        )
+    return name
