@@ -1,1 +1,1 @@
-
+"""Keys and values of records as bytes."""
