@@ -20,7 +20,7 @@ FLAGS: dict[str, tuple[list[str], list[str], dict[str, bool]]] = {
         {"linetrace": True},
     ),
     "sanitize": (
-        ["-O1", "-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"],
+        ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover", "-fno-omit-frame-pointer"],
         ["-fsanitize=address,undefined"],
         {},
     ),

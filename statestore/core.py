@@ -1,7 +1,7 @@
 """The byte work under everything: key codec, window keys and the apply loop, native or in Python.
 
 ``STATESTORE_PURE_PYTHON=1`` in the environment at the first import chooses the pure-Python twin, which does
-the same some ten times slower; otherwise the extension ``statestore._native`` must be there.
+the same three to ten times slower; otherwise the extension ``statestore._native`` must be there.
 ``IMPLEMENTATION`` is ``"native"`` or ``"pure"``.
 """
 
