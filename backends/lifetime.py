@@ -1,0 +1,190 @@
+"""What the engines over a C library share: calls that may meet ``close()``, and scans read in chunks.
+
+A C library forgives no call into an object that another thread is freeing. Each backend therefore has one
+:class:`Lifetime`: calls announce themselves to it, and ``close`` (or whatever else needs the object for
+itself) first keeps new calls out and then waits until the last one has left.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+from statestore import fork
+from statestore.backends.contract import BackendIterator
+from statestore.errors import StateStoreError, StoreClosedError
+
+_POLL = 0.0005
+"""Seconds between two looks at the calls under way: they are short, and waiting for them is rare."""
+_CHUNK_BYTES = 128 * 1024
+"""A scan reads ahead about this many bytes, so that large values don't pile up ..."""
+_CHUNK_PAIRS = 512
+"""... and at most this many pairs, so that other threads get their turn of the interpreter."""
+
+
+def closed_error() -> StoreClosedError:
+    return StoreClosedError("the store, or the snapshot this was read from, is closed")
+
+
+class Lifetime:
+    """Lets calls in and counts them: ``with lifetime: ...`` around each one.
+
+    A call announces itself first and looks at the barrier afterwards; the closing side raises the barrier
+    first and counts afterwards. So one of the two sees the other. Appending to a list and popping from it are
+    atomic, and the cheapest such pair Python has.
+    """
+
+    def __init__(self) -> None:
+        self.readers: weakref.WeakSet[TrackedReader] = weakref.WeakSet()
+        """The snapshots and scans that may hold something of the engine. Added to inside of a call only."""
+        self.ended: Callable[[], StateStoreError] | None = None
+        """What makes the error that every call raises from now on."""
+        self._inside: list[None] = []
+        self._barrier: Callable[[], None] | None = None
+        self._barrier_lock = threading.Lock()  # held to change the barrier, and as long as a pause lasts
+
+    def __enter__(self) -> None:
+        self._inside.append(None)
+        while (barrier := self._barrier) is not None:
+            self._inside.pop()
+            barrier()
+            self._inside.append(None)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._inside.pop()
+
+    def check(self) -> None:
+        """Raise what a call would raise now."""
+        if self.ended is not None:
+            raise self.ended()
+
+    def bar(self, ended: Callable[[], StateStoreError]) -> None:
+        """Make every call from now on raise ``ended()``. Those inside go on."""
+        with self._barrier_lock:
+            self.ended = ended
+            self._barrier = self.check
+
+    def end(self) -> None:
+        """Let nobody in any more, wait for those inside, and end the readers."""
+        self.bar(closed_error)
+        while self._inside:
+            time.sleep(_POLL)
+        for reader in list(self.readers):
+            reader.end()
+
+    def forked(self) -> None:
+        """The same in a forked child, where nobody is inside and nothing may be freed."""
+        self.ended = fork.forked_error
+        self._barrier_lock = threading.Lock()  # a thread that does not exist here may have held it
+        self._barrier = self.check
+        for reader in list(self.readers):
+            fork.leak(list(vars(reader).values()))
+            reader.end()
+
+    @contextmanager
+    def paused(self, patience: float) -> Iterator[bool]:
+        """Keep new calls waiting; the value says whether the others left within ``patience`` seconds."""
+        with self._barrier_lock:
+            self.check()
+            self._barrier = self._wait_for_end_of_pause
+            try:
+                deadline = time.monotonic() + patience
+                while len(self._inside) > 1 and time.monotonic() < deadline:
+                    time.sleep(_POLL)
+                yield len(self._inside) == 1
+            finally:
+                self._barrier = None
+
+    def _wait_for_end_of_pause(self) -> None:
+        with self._barrier_lock:
+            pass
+
+
+class TrackedReader:
+    """A snapshot or scan: lets go of what it holds of the engine when its backend closes."""
+
+    def end(self) -> None:
+        """Forget everything; no call is under way."""
+        raise NotImplementedError
+
+
+class ChunkedIterator(TrackedReader, BackendIterator):
+    """A scan that takes its pairs from the engine in growing chunks, one call of Python for each pair."""
+
+    def __init__(self, lifetime: Lifetime, limit: int | None) -> None:
+        self._lifetime = lifetime
+        self._pairs: list[tuple[bytes, bytes]] = []  # read already, the next one last
+        self._left = limit
+        self._count = 8  # pairs of the next chunk: the first is small, for those who want only a few
+        self._complete = False  # nothing is left in the engine
+        self._finished = False
+
+    def __next__(self) -> tuple[bytes, bytes]:
+        try:
+            return self._pairs.pop()
+        except IndexError:
+            self._fill()
+            return self._pairs.pop()
+
+    def _fill(self) -> None:
+        if self._finished:
+            raise StopIteration
+        with self._lifetime:
+            if not self._complete:
+                count = self._count if self._left is None else min(self._count, self._left)
+                pairs = self.read(count) if count else []
+                if self._left is not None:
+                    self._left -= len(pairs)
+                if len(pairs) < count or self._left == 0:
+                    self._complete = True
+                    self.release()
+                if pairs:
+                    self._plan(pairs)
+                    pairs.reverse()
+                    self._pairs = pairs
+                    return
+        self._finished = True
+        raise StopIteration
+
+    def _plan(self, pairs: list[tuple[bytes, bytes]]) -> None:
+        size = sum(len(key) + len(value) for key, value in pairs)
+        self._count = max(1, min(4 * len(pairs), _CHUNK_PAIRS, _CHUNK_BYTES * len(pairs) // (size + 1)))
+
+    def close(self) -> None:
+        self._finished = True
+        self.end()
+
+    def end(self) -> None:
+        self._pairs = []
+        self.release()
+
+    @abstractmethod
+    def read(self, count: int) -> list[tuple[bytes, bytes]]:
+        """Return the next ``count`` pairs, fewer only at the end of the range."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """Let go of what is held of the engine. Idempotent."""
+
+
+def check_bytes(what: str, given: object) -> None:
+    """Raise ``TypeError`` for anything but ``bytes``."""
+    if not isinstance(given, bytes):
+        raise TypeError(f"{what} must be bytes, not {type(given).__name__}: {given!r:.80}")
+
+
+def check_range(start: bytes | None, stop: bytes | None, prefix: bytes | None) -> None:
+    """Raise ``TypeError`` for a bound that is neither ``None`` nor ``bytes``."""
+    for name, bound in (("start", start), ("stop", stop), ("prefix", prefix)):
+        if bound is not None:
+            check_bytes(name, bound)

@@ -1,0 +1,120 @@
+"""Scans of a RocksDB store."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from rocksdict import Rdict, RdictIter, ReadOptions
+from rocksdict import Snapshot as RdictSnapshot
+
+from statestore.backends.lifetime import ChunkedIterator, Lifetime
+from statestore.backends.rocksdb import errors
+
+
+class Cursor:
+    """An ``RdictIter``, which sees the moment it was made, and whose turn it is to move it."""
+
+    def __init__(self, database: Rdict, stop: bytes | None = None) -> None:
+        options = ReadOptions()
+        if stop is not None:
+            options.set_iterate_upper_bound(stop)
+        self.iterator: RdictIter = database.iter(options)
+        self.lock = threading.Lock()
+
+
+def present(database: Rdict) -> tuple[RdictSnapshot, Cursor]:
+    """Return a snapshot, for point reads, and a cursor of the same moment.
+
+    ``Snapshot.iter()`` and ``items()`` of rocksdict do not read the snapshot but the present.
+    """
+    while True:
+        before = database.latest_sequence_number()
+        snapshot, cursor = database.snapshot(), Cursor(database)
+        if database.latest_sequence_number() == before:
+            return snapshot, cursor
+
+
+class RocksDBIterator(ChunkedIterator):
+    """A scan in key order, possibly one of several on one cursor: each chunk begins with a seek.
+
+    Uses ``RdictIter``, since ``items()`` of rocksdict ends at a corrupt block as at the end of the data.
+    There is no lower bound (``set_iterate_lower_bound`` sets the upper one), so the last chunk is cut here.
+    """
+
+    def __init__(
+        self,
+        lifetime: Lifetime,
+        directory: Path,
+        cursor: Cursor,
+        bounds: tuple[bytes | None, bytes | None],
+        reverse: bool,
+        limit: int | None,
+    ) -> None:
+        super().__init__(lifetime, limit)
+        self._directory = directory
+        self._cursor: Cursor | None = cursor
+        self._start, self._stop = bounds
+        self._reverse = reverse
+        self._last_key: bytes | None = None
+        lifetime.readers.add(self)
+
+    def read(self, count: int) -> list[tuple[bytes, bytes]]:
+        cursor = self._cursor
+        assert cursor is not None  # released only when finished or ended
+        pairs: list[tuple[bytes, bytes]] = []
+        with cursor.lock:
+            iterator = cursor.iterator
+            self._seek(iterator)
+            key, value, step = iterator.key, iterator.value, iterator.prev if self._reverse else iterator.next
+            for _ in range(count):
+                at = key()
+                if at is None:  # the end, or an error
+                    self._check(iterator)
+                    break
+                pairs.append((at, value()))
+                step()
+        if pairs:
+            self._last_key = pairs[-1][0]
+        return self._cut(pairs)
+
+    def release(self) -> None:
+        self._cursor = None
+
+    def _seek(self, iterator: RdictIter) -> None:
+        if self._reverse:
+            self._seek_backwards(iterator)
+        elif self._last_key is not None:
+            iterator.seek(self._last_key)
+            if iterator.valid():  # moving on from a failed seek is undefined
+                iterator.next()
+        elif self._start is not None:
+            iterator.seek(self._start)
+        else:
+            iterator.seek_to_first()
+
+    def _seek_backwards(self, iterator: RdictIter) -> None:
+        end = self._stop if self._last_key is None else self._last_key
+        if end is None:
+            iterator.seek_to_last()
+        else:
+            iterator.seek_for_prev(end)
+            if iterator.key() == end:
+                iterator.prev()
+
+    def _check(self, iterator: RdictIter) -> None:
+        try:
+            iterator.status()
+        except Exception as error:
+            raise errors.translate(self._directory, "scanning", error) from error
+
+    def _cut(self, pairs: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Return those of ``pairs`` that are in the range."""
+        if self._last_key is None:
+            return pairs
+        start, stop = self._start, self._stop
+        if self._reverse and start is not None and self._last_key < start:
+            return [pair for pair in pairs if pair[0] >= start]
+        if not self._reverse and stop is not None and self._last_key >= stop:
+            return [pair for pair in pairs if pair[0] < stop]
+        return pairs

@@ -1,0 +1,299 @@
+"""One RocksDB store: reading, writing, and its maintenance."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rocksdict import BottommostLevelCompaction, Checkpoint, CompactOptions, Rdict, WriteBatch, WriteOptions
+from rocksdict import Snapshot as RdictSnapshot
+
+from statestore import fork
+from statestore.backends.contract import (
+    Backend,
+    BackendIterator,
+    Batch,
+    Snapshot,
+    check_limit,
+    directory_size,
+    range_bounds,
+)
+from statestore.backends.lifetime import Lifetime, TrackedReader, check_bytes, check_range, closed_error
+from statestore.backends.rocksdb import errors
+from statestore.backends.rocksdb.scan import Cursor, RocksDBIterator, present
+from statestore.errors import StateStoreError, StoreUnavailableError
+
+_FIRST_WAIT = 0.001
+_LONGEST_WAIT = 0.05
+
+
+class RocksDBBackend(Backend):
+    """A store in RocksDB.
+
+    rocksdict holds the interpreter's lock in ``get``, in ``write`` and in each step of a scan. ``get`` cannot
+    meet ``close``, therefore, and goes straight to RocksDB; all else is announced to the ``Lifetime``.
+    """
+
+    def __init__(
+        self,
+        database: Rdict,
+        directory: Path,
+        write_options: WriteOptions,
+        *,
+        sync: bool,
+        stall_timeout: float,
+    ) -> None:
+        self._database = database
+        self._read: Callable[[Any], Any] = database.get
+        self._directory = directory
+        self._write_options = write_options
+        self._sync = sync
+        self._stall_timeout = stall_timeout
+        self._lifetime = Lifetime()
+        self._write_lock = threading.Lock()
+        self._close_lock = threading.Lock()
+        self._compacting = 0
+        self._closed = False
+        fork.register(self)
+
+    def get(self, key: bytes) -> bytes | None:
+        if not isinstance(key, bytes):
+            check_bytes("key", key)
+        try:
+            value: bytes | None = self._read(key)
+        except Exception as error:
+            raise self._failure("reading", error) from error
+        return value
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        for key in keys:
+            check_bytes("key", key)
+        with self._lifetime:
+            try:
+                values: list[bytes | None] = self._read(list(keys))
+            except Exception as error:
+                raise self._failure("reading", error) from error
+        return values
+
+    def scan(
+        self,
+        start: bytes | None = None,
+        stop: bytes | None = None,
+        prefix: bytes | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> BackendIterator:
+        check_limit(limit)
+        check_range(start, stop, prefix)
+        bounds = range_bounds(start, stop, prefix)
+        with self._lifetime:
+            cursor = Cursor(self._database, bounds[1])
+            return RocksDBIterator(self._lifetime, self._directory, cursor, bounds, reverse, limit)
+
+    def snapshot(self) -> Snapshot:
+        with self._lifetime:
+            return RocksDBSnapshot(self._lifetime, self._directory, *present(self._database))
+
+    def write(self, batch: Batch) -> None:
+        self._lifetime.check()
+        with self._write_lock, self._lifetime:
+            deadline = time.monotonic() + self._stall_timeout
+            wait = _FIRST_WAIT
+            while not self._try_write(batch, time.monotonic() >= deadline):
+                time.sleep(wait)
+                wait = min(2 * wait, _LONGEST_WAIT)
+                self._lifetime.check()
+            if self._sync:
+                self._sync_log()
+
+    def _try_write(self, batch: Batch, last_try: bool) -> bool:
+        """Write ``batch``; say ``False`` where RocksDB would have to wait and there is still time."""
+        write = _write_batch(batch)  # a new one each time: a refused one is consumed
+        try:
+            self._database.write(write, self._write_options)
+        except Exception as error:
+            if errors.is_write_stall(error) and not last_try:
+                return False
+            raise self._failure("writing", error) from error
+        return True
+
+    def _sync_log(self) -> None:
+        """Make the write durable with other threads running, which ``WriteOptions.sync`` would not let."""
+        try:
+            self._database.flush_wal(True)
+        except Exception as error:
+            # The batch is visible but perhaps not durable. It must not be seen, so nothing is any more.
+            failure = errors.translate(self._directory, "syncing the write-ahead log", error)
+            self._lifetime.bar(lambda: failure)
+            self._read = _refuse
+            raise failure from error
+
+    def flush(self) -> None:
+        with self._lifetime:
+            try:
+                self._database.flush()
+            except Exception as error:
+                raise self._failure("flushing", error) from error
+
+    def size(self) -> int:
+        with self._lifetime:
+            return directory_size(self._directory)
+
+    def approximate_count(self) -> int:
+        with self._lifetime:
+            return self._database.property_int_value("rocksdb.estimate-num-keys") or 0
+
+    def checkpoint(self, directory: Path) -> None:
+        with self._lifetime:
+            if directory.exists():
+                raise FileExistsError(f"{directory} exists: a checkpoint needs a directory of its own")
+            try:
+                Checkpoint(self._database).create_checkpoint(str(directory))
+            except Exception as error:
+                raise self._failure(f"copying to {directory}", error) from error
+
+    def compact(self) -> None:
+        with self._lifetime:
+            faults = self._database.property_int_value("rocksdb.background-errors")
+            self._compacting += 1
+            try:
+                self._database.compact_range(None, None, _compact_options())
+            finally:
+                self._compacting -= 1
+            # rocksdict drops the result of a compaction; a failed one is only counted.
+            if self._database.property_int_value("rocksdb.background-errors") != faults:
+                raise StoreUnavailableError(
+                    self._directory, "compacting failed", f"see {self._directory / 'LOG'} for the cause"
+                )
+
+    def close(self) -> None:
+        if self._lifetime.ended is fork.forked_error:
+            raise fork.forked_error()
+        with self._close_lock:
+            if self._closed:
+                return
+            self._closed = True
+            stopped = self._stop_compaction()
+            self._lifetime.end()  # rocksdict does not close a database that a reader still holds
+            try:
+                self._database.close()
+            except Exception as error:
+                if not stopped:
+                    raise errors.translate(self._directory, "closing", error) from error
+
+    def _stop_compaction(self) -> bool:
+        """Cancel a compaction that runs, which may take minutes; say whether there was one."""
+        if not self._compacting:
+            return False
+        self.flush()  # which the cancelled database can not do any more
+        self._database.cancel_all_background(False)
+        return True
+
+    def destroy(self) -> None:
+        self.close()
+        try:
+            shutil.rmtree(self._directory)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise errors.from_os(self._directory, "deleting", error) from error
+
+    def _failure(self, doing: str, error: Exception) -> StateStoreError:
+        """Return what to raise for ``error``, which may just be how rocksdict says that it is closed."""
+        if self._lifetime.ended is not None:
+            return self._lifetime.ended()
+        return errors.translate(self._directory, doing, error)
+
+    def _forked(self) -> None:
+        # A thread that does not exist here may have held the locks.
+        self._write_lock = threading.Lock()
+        self._close_lock = threading.Lock()
+        self._read = _refuse
+        fork.leak(self._database)
+        self._lifetime.forked()
+
+
+class RocksDBSnapshot(TrackedReader, Snapshot):
+    """A fixed view of a RocksDB store."""
+
+    def __init__(self, lifetime: Lifetime, directory: Path, snapshot: RdictSnapshot, cursor: Cursor) -> None:
+        self._lifetime = lifetime
+        self._directory = directory
+        self._handles: tuple[RdictSnapshot, Cursor] | None = snapshot, cursor
+        lifetime.readers.add(self)
+
+    def get(self, key: bytes) -> bytes | None:
+        check_bytes("key", key)
+        with self._lifetime:
+            snapshot, _ = self._live()
+            return self._value(snapshot, key)
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        for key in keys:
+            check_bytes("key", key)
+        with self._lifetime:
+            snapshot, _ = self._live()
+            return [self._value(snapshot, key) for key in keys]
+
+    def scan(
+        self,
+        start: bytes | None = None,
+        stop: bytes | None = None,
+        prefix: bytes | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> BackendIterator:
+        check_limit(limit)
+        check_range(start, stop, prefix)
+        bounds = range_bounds(start, stop, prefix)
+        with self._lifetime:
+            _, cursor = self._live()
+            return RocksDBIterator(self._lifetime, self._directory, cursor, bounds, reverse, limit)
+
+    def close(self) -> None:
+        self._handles = None
+
+    end = close
+
+    def _live(self) -> tuple[RdictSnapshot, Cursor]:
+        if self._handles is None:
+            raise closed_error()
+        return self._handles
+
+    def _value(self, snapshot: RdictSnapshot, key: bytes) -> bytes | None:
+        try:
+            value: bytes = snapshot[key]
+        except Exception as error:
+            if errors.is_absent(error):
+                return None
+            raise errors.translate(self._directory, "reading", error) from error
+        return value
+
+
+def _write_batch(batch: Batch) -> WriteBatch:
+    write = WriteBatch(raw_mode=True)
+    try:
+        delete, put = write.delete, write.put
+        for key in batch.deletes:
+            delete(key)
+        for key, value in batch.puts:
+            put(key, value)
+    except (KeyError, ValueError) as error:  # how rocksdict refuses a type in a key, and in a value
+        raise TypeError(f"keys and values must be bytes: {error.args[0]}") from error
+    return write
+
+
+def _compact_options() -> CompactOptions:
+    options = CompactOptions()
+    options.set_exclusive_manual_compaction(False)
+    # Else a file that is in the last level already keeps its deleted pairs.
+    options.set_bottommost_level_compaction(BottommostLevelCompaction.force_optimized())
+    return options
+
+
+def _refuse(key: object) -> None:  # noqa: ARG001
+    raise RuntimeError("the database must not be used any more")  # get() turns it into the reason
