@@ -170,7 +170,7 @@ def write(address: str, records: Sequence[Record]) -> None:
         if error is not None:
             failures.append(error)
 
-    producer = Producer({"bootstrap.servers": address, "enable.idempotence": True, "linger.ms": 20})
+    producer = Producer({"bootstrap.servers": address, "enable.idempotence": True, "linger.ms": 20, "log_level": 0})
     start = time.perf_counter()
     with console.status(f"writing topic {TOPIC}"):
         for key, value, timestamp in records:

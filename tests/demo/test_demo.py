@@ -29,7 +29,7 @@ def test_demo_restores_reads_and_resumes(backend: str, replayed: str, tmp_path: 
     before = set((ROOT / "demo-state").glob("*"))
     done = run("--backend", backend, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == ""
+    assert "rdkafka" not in done.stderr, done.stderr
     assert "27,004 flights of month 1" in done.stdout
     restored = (
         "restored 2,574 aircraft from 27,578 records: 26,849 flights, 574 retired aircraft, 155 flights"
