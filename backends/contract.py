@@ -5,10 +5,10 @@ share, such as the memory budget) and a :class:`Backend` (one per store), regist
 entry point group ``statestore.backends``, and proves both with ``statestore.testing.conformance``.
 
 **Bytes.** Keys and values are ``bytes``. Keys are ordered by unsigned byte comparison, as ``sorted()`` orders
-``bytes``. A key has 1 to ``Engine.max_key_size + 1`` bytes: the store puts one namespace byte in front of each
-key, which is why an engine that refuses empty keys still serves users who have one. ``max_key_size`` counts
-the user's part; the store refuses longer keys before they get here. A value may be empty, and an empty value
-is not an absent one.
+``bytes``. A key has 1 to ``Engine.max_key_size + 1`` bytes: the store puts one namespace byte in front of
+each key, which is why an engine that refuses empty keys still serves users who have one. ``max_key_size``
+counts the user's part; the store refuses longer keys before they get here. A value may be empty, and an empty
+value is not an absent one.
 
 **Ranges.** ``start`` is included, ``stop`` is excluded, ``None`` is open; both keep their meaning when
 ``reverse`` is true, which only turns the order. ``prefix`` intersects the range. ``limit`` bounds the number
@@ -23,10 +23,11 @@ may be given again.
 **Isolation.** A snapshot is fixed at the moment ``snapshot()`` returns; a ``scan`` runs on a snapshot of its
 own, taken when ``scan`` is *called*. Writes never wait for readers, and readers never wait for writes.
 
-**Lifetime.** A snapshot or an iterator releases what it holds when it is closed, exhausted, garbage-collected, or when its
-backend closes, whichever is first; closing twice is fine. After ``Backend.close()`` every call, and the next
-step of a live iterator, raises ``StoreClosedError``, never ``StopIteration``: a silently shortened scan is
-data loss. An iterator that was exhausted, or closed by its own ``close()``, raises ``StopIteration``.
+**Lifetime.** A snapshot or an iterator releases what it holds when it is closed, exhausted,
+garbage-collected, or when its backend closes, whichever is first; closing twice is fine. After
+``Backend.close()`` every call, and the next step of a live iterator, raises ``StoreClosedError``, never
+``StopIteration``: a silently shortened scan is data loss. An iterator that was exhausted, or closed by its
+own ``close()``, raises ``StopIteration``.
 
 **Threads.** Every method of a backend and a snapshot may be called from any thread at any time, ``close``
 included: it must not crash a reader, which either answers or raises ``StoreClosedError``. Writes from several
@@ -35,9 +36,10 @@ threads are serialised by the backend. One iterator is used by one thread at a t
 **Fork.** In a child made by ``os.fork()`` every call raises ``ForkedProcessError`` and nothing is flushed or
 freed there (``statestore.fork`` does the bookkeeping).
 
-**Errors.** Only ``StateStoreError`` classes come out, besides ``ValueError``/``TypeError`` for wrong arguments:
-``StoreMissingError``, ``StoreCorruptError``, ``StoreFormatError``, ``StoreFullError`` and, for everything else
-the engine reports (no permission, an I/O error), ``StoreUnavailableError``; each names the path and a remedy.
+**Errors.** Only ``StateStoreError`` classes come out, besides ``ValueError``/``TypeError`` for wrong
+arguments: ``StoreMissingError``, ``StoreCorruptError``, ``StoreFormatError``, ``StoreFullError`` and, for
+everything else the engine reports (no permission, an I/O error), ``StoreUnavailableError``; each names the
+path and a remedy.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+from statestore import fork
 from statestore.backends.contract import (
     Backend,
     BackendIterator,
@@ -28,8 +29,6 @@ from statestore.backends.contract import (
     check_limit,
     range_bounds,
 )
-
-from statestore import fork
 from statestore.errors import (
     ConfigError,
     StateStoreError,

@@ -1,9 +1,9 @@
 """What happens to live objects in a child made by ``os.fork()``.
 
 The threads of RocksDB, librdkafka and ours do not exist in the child, so closing or even freeing one of their
-objects there can hang, and using one can corrupt the parent's files. Each class that owns such an object calls
-:func:`register`; in the child its ``_forked()`` is called once, before any user code runs, and the object
-is never freed.
+objects there can hang, and using one can corrupt the parent's files. Each class that owns such an object
+calls :func:`register`; in the child its ``_forked()`` is called once, before any user code runs, and the
+object is never freed.
 """
 
 from __future__ import annotations
