@@ -35,7 +35,7 @@ from flights_data import Flight, Record, changelog, read_flights, retirements
 
 TOPIC = "statestore-demo-flights"
 STATE = Path(__file__).parent.parent / "demo-state"
-CONTACT_TIMEOUT = 10
+CONTACT_TIMEOUT = 5
 """Seconds for a broker to answer at all."""
 TIMEOUT = 120
 """Seconds to wait for anything else."""
