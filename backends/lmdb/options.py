@@ -19,9 +19,9 @@ class LMDBOptions:
     map_size: int = 64 << 30
     """Bytes of address space reserved for each store when it is opened; at least 64 KiB.
 
-    It takes neither disk nor memory, and where the system refuses it, the engine halves it until it is granted.
-    Lower it where address space is limited (``ulimit -v``), raise it for larger stores: growing later needs a
-    moment in which no snapshot is open.
+    It takes neither disk nor memory, and where the system refuses it, it is halved until it is granted. Lower
+    it where address space is limited (``ulimit -v``), raise it for larger stores: growing later needs a moment
+    in which no snapshot is open.
     """
 
     max_map_size: int = 1 << 40
@@ -39,8 +39,8 @@ class LMDBOptions:
     sync: bool = True
     """Whether LMDB forces writes to disk, in the order that keeps the file sound.
 
-    With ``False`` power loss (not the death of the process) can destroy the whole store: only for content that
-    is cheap to rebuild. A store with a changelog leaves the last forced write to ``flush`` either way.
+    With ``False`` power loss (not the death of the process) can destroy the whole store: only for content
+    that is cheap to rebuild.
     """
 
     max_readers: int = 1024
