@@ -170,7 +170,8 @@ def write(address: str, records: Sequence[Record]) -> None:
         if error is not None:
             failures.append(error)
 
-    producer = Producer({"bootstrap.servers": address, "enable.idempotence": True, "linger.ms": 20, "log_level": 0})
+    properties = {"bootstrap.servers": address, "enable.idempotence": True, "linger.ms": 20, "log_level": 0}
+    producer = Producer(properties)
     start = time.perf_counter()
     with console.status(f"writing topic {TOPIC}"):
         for key, value, timestamp in records:
