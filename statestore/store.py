@@ -38,6 +38,8 @@ class StoreReader:
     @overload
     def get(self, key: bytes) -> bytes | None: ...
     @overload
+    def get(self, key: bytes, default: bytes) -> bytes: ...
+    @overload
     def get(self, key: bytes, default: T) -> bytes | T: ...
     def get(self, key: bytes, default: Any = None) -> Any:
         """Return the value of ``key``, or ``default``. An empty value is not an absent one."""
@@ -199,8 +201,11 @@ class KeyValueStore(StoreReader, MutableMapping[bytes, bytes]):
     def __bool__(self) -> bool:
         return True  # a store is not its content: `if store:` must not scan
 
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
+    def __eq__(self, other: object) -> bool:
+        return self is other  # a mapping would compare contents: two scans
+
+    def __hash__(self) -> int:
+        return id(self)
 
     def __repr__(self) -> str:
         return f"<KeyValueStore {self.name!r}{' closed' if self._closed else ''}>"

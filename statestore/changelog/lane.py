@@ -32,6 +32,7 @@ class LaneMember(Protocol):
 
     def start_offsets(self) -> Mapping[int, tuple[int, int]]:
         """Return ``{partition: (offset, leader epoch)}`` to read from."""
+        ...
 
     def apply(self, folded: Folded) -> None:
         """Write a batch. Must not raise."""

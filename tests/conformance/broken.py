@@ -16,9 +16,9 @@ from typing import Any, ClassVar
 
 import hypothesis
 import pytest
+
 from statestore.backends import Backend, BackendIterator, Batch, Engine, Snapshot
 from statestore.backends.memory import MemoryEngine, MemoryOptions
-
 from statestore.errors import ForkedProcessError, StoreClosedError
 from statestore.testing import BackendConformance
 from statestore.testing.model import Range

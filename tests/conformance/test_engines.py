@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-from statestore.backends import Engine, find_engine
 
+from statestore.backends import Engine, find_engine
 from statestore.testing import BackendConformance
 
 

@@ -7,9 +7,9 @@ import random
 from pathlib import Path
 
 import pytest
+
 from statestore.backends import Batch
 from statestore.backends.memory import MemoryEngine, MemoryOptions
-
 from statestore.errors import ConfigError, StoreFullError
 
 
