@@ -80,6 +80,7 @@ def _create(directory: Path, opener: Opener) -> Path:
     unfinished.mkdir(mode=0o700)
     opener(unfinished).close()
     finish(unfinished, home)
+    sync(directory)
     return home
 
 
@@ -96,10 +97,9 @@ def successor(home: Path) -> Path:
 
 
 def finish(unfinished: Path, final: Path) -> None:
-    """Give the complete directory ``unfinished`` its name, in a way that survives power loss."""
+    """Give the directory ``unfinished``, complete and on disk, its name."""
     sync(unfinished)
     unfinished.rename(final)
-    sync(final.parent)
 
 
 def sync(path: Path) -> None:

@@ -20,7 +20,7 @@ class LMDBOptions:
     """Bytes of address space reserved for each store when it is opened; at least 64 KiB.
 
     It takes neither disk nor memory, and where the system refuses it, it is halved until it is granted. Lower
-    it where address space is limited (``ulimit -v``), raise it for larger stores: growing later needs a moment
+    it where address space is limited (``ulimit -v``), raise it for larger stores: growing needs a moment
     in which no snapshot is open.
     """
 

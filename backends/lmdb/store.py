@@ -50,13 +50,13 @@ class LMDBBackend(Backend):
         self._write_lock = threading.Lock()
         self._close_lock = threading.Lock()
         self._closed = False
-        self._use(home)
+        self._use(opener(home), home)
         fork.register(self)
 
-    def _use(self, home: Path) -> None:
-        self._environment = self._opener(home)
+    def _use(self, environment: lmdb.Environment, home: Path) -> None:
+        self._environment = environment
         self._home = home
-        self._begin: Callable[[], lmdb.Transaction[bytes]] = self._environment.begin
+        self._begin: Callable[[], lmdb.Transaction[bytes]] = environment.begin
         self._views: weakref.WeakSet[lmdb.Transaction[bytes]] = weakref.WeakSet()  # only counted
 
     def _view(self) -> lmdb.Transaction[bytes]:
@@ -141,7 +141,8 @@ class LMDBBackend(Backend):
             try:
                 self._environment.set_mapsize(new)
             except lmdb.Error as error:
-                self._environment.set_mapsize(old)  # a failed growing leaves no map at all
+                self._environment.close()  # a failed growing leaves no map at all
+                self._use(self._opener(self._home), self._home)
                 raise errors.map_full(
                     self._directory,
                     old,
@@ -174,6 +175,7 @@ class LMDBBackend(Backend):
                 unfinished.mkdir(mode=0o700)
                 layout.copy(self._environment, self._view(), unfinished / "000001")
                 layout.finish(unfinished, directory)
+                layout.sync(directory.parent)
             except (lmdb.Error, OSError) as error:
                 shutil.rmtree(unfinished, ignore_errors=True)
                 raise errors.translate(self._directory, f"copying to {directory}", error) from error
@@ -189,12 +191,16 @@ class LMDBBackend(Backend):
             unfinished = new.with_name(f"{new.name}.tmp")
             try:
                 layout.copy(self._environment, self._begin(), unfinished)
+                environment = self._opener(unfinished)
+                # From the moment the new one has its name it counts, so it has to be the one in use then.
                 layout.finish(unfinished, new)
+                self._use(environment, new)
+                layout.sync(self._directory)
+                shutil.rmtree(old)
             except (lmdb.Error, OSError) as error:
-                shutil.rmtree(unfinished, ignore_errors=True)
                 raise errors.translate(self._directory, "compacting", error) from error
-            self._use(new)
-            shutil.rmtree(old)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
 
     def close(self) -> None:
         if self._lifetime.ended is fork.forked_error:

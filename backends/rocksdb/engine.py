@@ -58,7 +58,7 @@ class RocksDBEngine(Engine):
 
     def open(self, directory: Path, *, changelog: bool) -> Backend:
         try:
-            directory.mkdir(exist_ok=True)
+            directory.mkdir(mode=0o700, exist_ok=True)
             _check_files(directory)
         except OSError as error:
             raise errors.from_os(directory, "opening", error) from error

@@ -6,7 +6,7 @@ rocksdict raises bare ``Exception``: what happened is told by the beginning of t
 ===========================================  =========================  ==========================
 RocksDB says                                 raised                     remedy
 ===========================================  =========================  ==========================
-``No space left``, ``File too large``,       ``StoreFullError``         free or allow space
+``No space left``, ``File too large``,       ``StoreFullError``         allow space, open again
 ``quota exceeded``
 ``Result incomplete: Write stall``           (retried, then)            faster disk, more jobs
                                              ``StoreUnavailableError``
@@ -37,7 +37,8 @@ from statestore.errors import (
 )
 
 _REBUILD = "restore the directory from a checkpoint, or delete it and let the store be rebuilt"
-_SPACE = "free space on the disk or raise the quota, then write again"
+# RocksDB stays in the error, and rocksdict has no Resume().
+_SPACE = "free space on the disk or raise the quota, then close the store and open it again"
 _RIGHTS = "give this process the right to read and write there"
 _FOREIGN = "the directory is not a store of this library: give the store another one"
 

@@ -25,7 +25,7 @@ from statestore.backends.contract import (
 from statestore.backends.lifetime import Lifetime, TrackedReader, check_bytes, check_range, closed_error
 from statestore.backends.rocksdb import errors
 from statestore.backends.rocksdb.scan import Cursor, RocksDBIterator, present
-from statestore.errors import StateStoreError, StoreUnavailableError
+from statestore.errors import StateStoreError
 
 _FIRST_WAIT = 0.001
 _LONGEST_WAIT = 0.05
@@ -56,7 +56,7 @@ class RocksDBBackend(Backend):
         self._lifetime = Lifetime()
         self._write_lock = threading.Lock()
         self._close_lock = threading.Lock()
-        self._compacting = 0
+        self._compact_lock = threading.Lock()
         self._closed = False
         fork.register(self)
 
@@ -157,18 +157,16 @@ class RocksDBBackend(Backend):
                 raise self._failure(f"copying to {directory}", error) from error
 
     def compact(self) -> None:
-        with self._lifetime:
-            faults = self._database.property_int_value("rocksdb.background-errors")
-            self._compacting += 1
+        self._lifetime.check()
+        with self._compact_lock, self._lifetime:
             try:
+                self._database.flush()
                 self._database.compact_range(None, None, _compact_options())
-            finally:
-                self._compacting -= 1
-            # rocksdict drops the result of a compaction; a failed one is only counted.
-            if self._database.property_int_value("rocksdb.background-errors") != faults:
-                raise StoreUnavailableError(
-                    self._directory, "compacting failed", f"see {self._directory / 'LOG'} for the cause"
-                )
+                # rocksdict drops the result of a compaction; a failed one makes this fail.
+                self._database.flush()
+            except Exception as error:
+                raise self._failure("compacting", error) from error
+            self._lifetime.check()  # close() cuts a compaction short
 
     def close(self) -> None:
         if self._lifetime.ended is fork.forked_error:
@@ -177,19 +175,23 @@ class RocksDBBackend(Backend):
             if self._closed:
                 return
             self._closed = True
-            stopped = self._stop_compaction()
+            self._lifetime.bar(closed_error)
+            cancelled = self._cancel_compaction()
             self._lifetime.end()  # rocksdict does not close a database that a reader still holds
             try:
                 self._database.close()
             except Exception as error:
-                if not stopped:
+                if not cancelled:
                     raise errors.translate(self._directory, "closing", error) from error
 
-    def _stop_compaction(self) -> bool:
-        """Cancel a compaction that runs, which may take minutes; say whether there was one."""
-        if not self._compacting:
+    def _cancel_compaction(self) -> bool:
+        """Have a compaction that may take minutes end now; say whether there was one, and all is flushed."""
+        if not self._compact_lock.locked():
             return False
-        self.flush()  # which the cancelled database can not do any more
+        try:
+            self._database.flush()  # afterwards nothing can be flushed any more
+        except Exception:
+            return False  # close() fails in the same way, and says so
         self._database.cancel_all_background(False)
         return True
 
@@ -212,6 +214,7 @@ class RocksDBBackend(Backend):
         # A thread that does not exist here may have held the locks.
         self._write_lock = threading.Lock()
         self._close_lock = threading.Lock()
+        self._compact_lock = threading.Lock()
         self._read = _refuse
         fork.leak(self._database)
         self._lifetime.forked()

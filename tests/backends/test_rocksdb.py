@@ -1,0 +1,212 @@
+"""What the RocksDB engine promises beyond the contract."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from statestore.backends.contract import Batch
+from statestore.backends.rocksdb import RocksDBEngine, RocksDBOptions
+from statestore.backends.rocksdb.store import RocksDBBackend
+from statestore.errors import (
+    ConfigError,
+    StoreClosedError,
+    StoreCorruptError,
+    StoreUnavailableError,
+)
+from statestore.testing.threads import run_threads
+
+BATCH = Batch([(b"%05d" % number, b"x" * 1000) for number in range(100)])
+
+
+@pytest.fixture
+def engine() -> RocksDBEngine:
+    return RocksDBEngine(16 << 20, RocksDBOptions(max_write_buffer=65536))
+
+
+def open_store(engine: RocksDBEngine, directory: Path, *, changelog: bool = True) -> RocksDBBackend:
+    store = engine.open(directory, changelog=changelog)
+    assert isinstance(store, RocksDBBackend)
+    return store
+
+
+def stall(store: RocksDBBackend) -> Callable[[], None]:
+    """Let the next batches run into a write stall; return what ends it."""
+    stops = ("level0_slowdown_writes_trigger", "level0_stop_writes_trigger")
+    compaction = {"level0_file_num_compaction_trigger": "100"}  # later than the stop
+    store._database.set_options(compaction | dict.fromkeys(stops, "2"))
+    for _ in range(2):
+        store.write(BATCH)
+        store.flush()
+    assert store._database.property_int_value("rocksdb.is-write-stopped") == 1
+
+    def end() -> None:
+        store._database.set_options(dict.fromkeys(stops, "48"))
+
+    return end
+
+
+def test_options_name_every_fault() -> None:
+    with pytest.raises(ConfigError) as caught:
+        RocksDBOptions(compression="gzip", block_size=0, stall_timeout=0)  # type: ignore[arg-type]
+    assert [fault.split()[0] for fault in caught.value.faults] == [
+        "RocksDBOptions.compression",
+        "RocksDBOptions.block_size",
+        "RocksDBOptions.stall_timeout",
+    ]
+
+
+@pytest.mark.parametrize("compression", ["none", "lz4", "zstd", "snappy"])
+def test_every_compression_works(tmp_path: Path, compression: str) -> None:
+    engine = RocksDBEngine(16 << 20, RocksDBOptions(compression=compression))  # type: ignore[arg-type]
+    with engine.open(tmp_path / "store", changelog=True) as store:
+        store.write(BATCH)
+        store.flush()
+        written = sum(file.stat().st_size for file in (tmp_path / "store").glob("*.sst"))
+        assert (written < 50_000) == (compression != "none")
+        assert list(store.scan()) == list(BATCH.puts)
+
+
+def test_a_store_with_a_changelog_has_no_log_of_its_own(engine: RocksDBEngine, tmp_path: Path) -> None:
+    logged = {}
+    for changelog in (False, True):
+        directory = tmp_path / str(changelog)
+        with engine.open(directory, changelog=changelog) as store:
+            store.write(Batch([(b"k", b"x" * 10_000)]))
+            logged[changelog] = sum(file.stat().st_size for file in directory.glob("*.log"))
+    assert logged[False] >= 10_000
+    assert logged[True] == 0
+
+
+def test_the_stores_of_an_engine_share_one_budget(tmp_path: Path) -> None:
+    budget = 4 << 20
+    engine = RocksDBEngine(budget)
+    stores = [engine.open(tmp_path / f"store{number}", changelog=True) for number in range(6)]
+    for _ in range(2):  # the second time opened anew
+        for store in stores:
+            for part in range(20):
+                store.write(Batch([(b"%03d%05d" % (part, key), b"x" * 1000) for key in range(100)]))
+            store.flush()
+            assert len(list(store.scan())) == 2000
+        assert budget / 2 < engine._cache.get_usage() <= 1.1 * budget
+        for store in stores:
+            store.close()
+        stores = [engine.open(tmp_path / f"store{number}", changelog=True) for number in range(6)]
+    for store in stores:
+        store.close()
+
+
+def test_a_stalled_write_waits_with_other_threads_running(engine: RocksDBEngine, tmp_path: Path) -> None:
+    with open_store(engine, tmp_path / "store") as store:
+        end_of_stall = stall(store)
+        longest = 0.0
+
+        def watch() -> None:
+            nonlocal longest
+            last = time.monotonic()
+            while time.monotonic() < begin + 0.3:
+                time.sleep(0.001)
+                longest = max(longest, time.monotonic() - last)
+                last = time.monotonic()
+            assert store.get(b"later") is None  # the write still waits, and readers do not
+            end_of_stall()
+
+        begin = time.monotonic()
+        run_threads([lambda: store.write(Batch([(b"later", b"1")]))], meanwhile=watch)
+        assert store.get(b"later") == b"1"
+        assert longest < 0.2
+
+
+def test_a_write_that_stalls_too_long_fails_and_can_be_given_again(tmp_path: Path) -> None:
+    engine = RocksDBEngine(16 << 20, RocksDBOptions(stall_timeout=0.1))
+    with open_store(engine, tmp_path / "store") as store:
+        end_of_stall = stall(store)
+        batch = Batch([(b"later", b"1")])
+        with pytest.raises(StoreUnavailableError, match=r"Write stall; .*stall_timeout"):
+            store.write(batch)
+        assert store.get(b"later") is None
+        end_of_stall()
+        deadline = time.monotonic() + 30
+        while store.get(b"later") is None and time.monotonic() < deadline:
+            try:
+                store.write(batch)
+            except StoreUnavailableError:
+                continue
+        assert store.get(b"later") == b"1"
+
+
+def test_close_ends_the_wait_of_a_stalled_write(engine: RocksDBEngine, tmp_path: Path) -> None:
+    store = open_store(engine, tmp_path / "store")
+    stall(store)
+
+    def write() -> None:
+        with pytest.raises(StoreClosedError):
+            store.write(BATCH)
+
+    begin = time.monotonic()
+
+    def close_soon() -> None:
+        time.sleep(0.05)
+        store.close()
+
+    run_threads([write], meanwhile=close_soon)
+    assert time.monotonic() - begin < 5
+
+
+def test_a_failed_compaction_is_reported(engine: RocksDBEngine, tmp_path: Path) -> None:
+    directory = tmp_path / "store"
+    with engine.open(directory, changelog=True) as store:
+        store.write(Batch([(b"%05d" % number, b"x" * 1000) for number in range(1000)]))
+    for file in directory.glob("*.sst"):
+        with file.open("r+b") as content:
+            content.seek(file.stat().st_size // 2)
+            content.write(b"\xff" * 100)
+    store = engine.open(directory, changelog=True)
+    with pytest.raises(StoreCorruptError, match="compacting: Corruption"):
+        store.compact()
+    with pytest.raises(StoreCorruptError, match="closing: Corruption"):
+        store.close()
+    with pytest.raises(StoreClosedError):
+        store.get(b"00000")
+
+
+def test_close_cuts_a_compaction_short(tmp_path: Path) -> None:
+    engine = RocksDBEngine(64 << 20, RocksDBOptions(compression="zstd"))
+    store = engine.open(tmp_path / "store", changelog=True)
+    pairs = {b"%07d" % number: b"%07d" % (number * 7919 % 1_000_003) * 20 for number in range(150_000)}
+    for _ in range(3):
+        store.write(Batch(list(pairs.items())))
+        store.flush()
+    outcome: list[BaseException | None] = []
+
+    def compact() -> None:
+        try:
+            store.compact()
+            outcome.append(None)
+        except StoreClosedError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=compact)
+    thread.start()
+    time.sleep(0.05)
+    begin = time.monotonic()
+    store.close()
+    assert time.monotonic() - begin < 5
+    thread.join()
+    assert isinstance(outcome[0], StoreClosedError)
+    with engine.open(tmp_path / "store", changelog=True) as store:
+        assert dict(store.scan()) == pairs
+
+
+def test_large_values_are_not_read_ahead(engine: RocksDBEngine, tmp_path: Path) -> None:
+    with engine.open(tmp_path / "store", changelog=True) as store:
+        pairs = [(b"%03d" % number, bytes([number]) * 300_000) for number in range(40)]
+        store.write(Batch(pairs))
+        scan = store.scan()
+        for pair in pairs:
+            assert next(scan) == pair
+            assert len(scan._pairs) <= 8  # type: ignore[attr-defined]
