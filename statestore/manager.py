@@ -257,7 +257,8 @@ class StoreManager:
         storage = Storage(
             open_directory, open_backend, lambda: self._data.remember(physical), engine.max_key_size
         )
-        mirror = Mirror(logical, topic, storage)
+        # Where the ends are is known to within two questions, and the fetch that follows the second.
+        mirror = Mirror(logical, topic, storage, grace=2 * self._settings.defaults.confirm_interval + 1)
         return Binding(binder, mirror, limits, on_close=lambda: self._release(logical))
 
     def store(self, name: str) -> KeyValueStore | BoundTable[Any]:
@@ -358,13 +359,14 @@ class StoreManager:
                 return
             self._closed = True
         # Outside the mutex: a callback that calls the manager must not keep the binder's threads from ending.
-        if self._binder is not None:
-            self._binder.close()
-        for store in list(self._stores.values()):
-            store.close()
-        for engine in self._engines.values():
-            engine.close()
-        self._data.close()
+        with contextlib.ExitStack() as closing:  # last one first; one that fails keeps none from closing
+            closing.callback(self._data.close)
+            for engine in self._engines.values():
+                closing.callback(engine.close)
+            for store in list(self._stores.values()):
+                closing.callback(store.close)
+            if self._binder is not None:
+                closing.callback(self._binder.close)
 
     def __enter__(self) -> Self:
         self._check_open()

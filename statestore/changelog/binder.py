@@ -117,11 +117,9 @@ class Binder:
             lambda answer: self.supervisor.soon(lambda: self._identified([(binding, run)], answer.result()))
         )
         awaited: list[Future[Any]] = [*ends.values(), *starts.values()]
-        directory = binding.mirror.directory
-        if directory is not None and directory.file.topic_id is not None:
-            awaited.append(
-                identity
-            )  # nothing is applied to old data before we know that the topic is the same
+        if binding.mirror.topic_id is not None:
+            # Nothing is applied to old data before we know that the topic is the same.
+            awaited.append(identity)
         _when_done(
             awaited,
             lambda: self.supervisor.soon(

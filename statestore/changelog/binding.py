@@ -188,15 +188,16 @@ class Binding(Status):
                 )
             )
         else:
-            lost = self.mirror.identify(found, cluster_id, self._started_at)
+            lost = self.mirror.identify(found, cluster_id)
             if lost is not None:
                 self.lost(lost)
 
     def confirmed(self, ends: Mapping[int, int], asked_at: float) -> None:
         """The broker told the present ends."""
         with self.changed:
-            if set(ends) == set(self.mirror.progress.partitions):
-                self.mirror.progress.confirm(ends, asked_at)
+            lost = self.mirror.confirm(ends, asked_at)
+        if lost is not None:
+            self.lost(lost)
 
     def evaluate(self) -> None:
         """Compare lag and staleness with their limits, and the files with the ones opened."""
@@ -296,6 +297,8 @@ class Binding(Status):
         self._flushed_at = now
         try:
             self.mirror.make_durable()
+        except (StoreClosedError, ForkedProcessError):
+            return
         except StateStoreError as error:
             self._write_failed(error)
 

@@ -5,6 +5,7 @@ No state machine, no threads and no Kafka here: the binding calls this from one 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,10 @@ from statestore.changelog.readiness import PartitionProgress, Progress
 from statestore.changelog.source import Bounds, TopicState
 from statestore.core import Folded
 from statestore.directory import StoreDirectory
-from statestore.errors import StoreMissingError, StorePositionError, StoreUnavailableError
+from statestore.errors import StateStoreError, StoreMissingError, StorePositionError, StoreUnavailableError
 from statestore.store import ChangelogStore, Position, key_too_long
+
+log = logging.getLogger("statestore.changelog")
 
 DEFAULT_DELETE_RETENTION_MS = 86_400_000
 """Kafka's default of ``delete.retention.ms``, taken while the broker has not told the topic's."""
@@ -48,9 +51,12 @@ class Storage:
 
 
 class Mirror:
-    """See the module. ``store`` is ``None`` while closed."""
+    """See the module. ``store`` is ``None`` while closed.
 
-    def __init__(self, name: str, topic: str, storage: Storage) -> None:
+    ``grace`` is for how many seconds a mirror that follows may not know that it is at the end.
+    """
+
+    def __init__(self, name: str, topic: str, storage: Storage, grace: float = 0.0) -> None:
         self.name = name
         self.topic = topic
         self.store: ChangelogStore | None = None
@@ -62,12 +68,19 @@ class Mirror:
         self.unflushed = 0
         """Bytes applied since the last flush."""
         self._storage = storage
+        self._grace = grace
         self._written: dict[int, Position] = {}
-        self._opened_at: dict[int, float] = {}
+        self._ages: dict[int, float] = {}
+        """Seconds since each partition with new records was last at its end, at the first contact."""
 
     @property
     def path(self) -> Path:
         return Path("(memory)") if self.directory is None else self.directory.path
+
+    @property
+    def topic_id(self) -> str | None:
+        """The id of the topic that the store was made from, as far as the broker told it."""
+        return self.identity.topic_id if self.directory is None else self.directory.file.topic_id
 
     def open(self) -> None:
         """Open the store where it is not, and take up the positions in it."""
@@ -86,9 +99,13 @@ class Mirror:
         self._load_positions()
 
     def close(self) -> None:
-        if self.store is not None:
-            self.store.close()
-            self.store = None
+        """Close the store. What that cannot flush any more (the files are gone) is in the topic still."""
+        store, self.store = self.store, None
+        if store is not None:
+            try:
+                store.close()
+            except StateStoreError as error:
+                log.warning("store %r did not close well: %s", self.name, error)
 
     def remember(self) -> None:
         """Note that the store is complete."""
@@ -98,11 +115,11 @@ class Mirror:
     def _open_store(self) -> None:
         backend = self._storage.open_backend(self.directory)
         self.store = ChangelogStore(self.name, backend, self._storage.max_key_size)
+        self.identity = TopicState()
 
     def _load_positions(self) -> None:
         assert self.store is not None
         self._written = self.store.positions()
-        self._opened_at = {number: one.valid_since / 1000 for number, one in self._written.items()}
         self.progress = Progress(
             {
                 number: PartitionProgress(one.offset, one.leader_epoch, valid_since=one.valid_since / 1000)
@@ -119,9 +136,15 @@ class Mirror:
             refusal = key_too_long(self.name, folded.longest_key, self.store.max_key_size)
             raise self.unavailable(str(refusal), "bind the topic on another backend")
         partitions = self.progress.partitions
+        # The first batch writes where every partition begins: a store knows all of them, or is empty.
+        unwritten = {
+            number: (one.position, one.leader_epoch)
+            for number, one in partitions.items()
+            if number not in self._written
+        }
         positions = {
             number: Position(offset, epoch, int(partitions[number].valid_since * 1000))
-            for number, (offset, epoch) in folded.positions.items()
+            for number, (offset, epoch) in {**unwritten, **folded.positions}.items()
         }
         self.store.apply(folded.puts, folded.deletes, positions)
         self._written.update(positions)
@@ -163,47 +186,68 @@ class Mirror:
         """Fix where each partition must get to. A store without positions begins at the log's start."""
         known = self.progress.partitions
         if not known:
-            known = {number: PartitionProgress(bound.start) for number, bound in bounds.items()}
+            known = {
+                number: PartitionProgress(bound.start, valid_since=now) for number, bound in bounds.items()
+            }
             self.progress.partitions = known
         if len(known) != len(bounds):
             return _grown(len(known), len(bounds))
         for number, bound in bounds.items():
-            if known[number].position >= bound.start:
-                continue
-            if known[number].valid_since:
+            if known[number].position < bound.start:
                 return (
                     f"partition {number} starts at {bound.start}, behind the stored position "
                     f"{known[number].position}: the records in between were deleted"
                 )
-            known[number].position = bound.start  # never at the end so far, so nothing is taken back
+        # Where nothing was written since, nothing was missed, however long ago that is.
+        self._ages = {
+            number: now - known[number].valid_since
+            for number, bound in bounds.items()
+            if known[number].position < bound.end
+        }
         self.progress.capture({number: bound.end for number, bound in bounds.items()}, now)
-        return None
+        return self._too_old()
 
     def reached_end(self, partition: int, offset: int, now: float) -> str | None:
         """Take an end-of-partition event."""
-        one = self.progress.partitions[partition]
-        retention, took = self.identity.delete_retention_ms, now - one.pass_began
-        if one.valid_since and retention is not None and took * 1000 > retention:
-            # The broker was away for that long: tombstones of the time between may be compacted away.
-            return _too_old(partition, took, retention)
-        one.reached_end(offset, now)
-        return None
+        self.progress.partitions[partition].reached_end(offset, now)
+        return self._too_late()
 
-    def identify(self, found: TopicState, cluster_id: str | None, started_at: float) -> str | None:
+    def confirm(self, ends: Mapping[int, int], asked_at: float) -> str | None:
+        """Take the present ends."""
+        if set(ends) != set(self.progress.partitions):
+            return None  # a part of the answer failed
+        self.progress.confirm(ends, asked_at)
+        return self._too_late()
+
+    def identify(self, found: TopicState, cluster_id: str | None) -> str | None:
         """Compare the topic with the one that this store mirrors; remember it at the first time."""
-        self.identity = found
-        recorded = None if self.directory is None else self.directory.file
-        if recorded is not None and found.topic_id and recorded.topic_id not in (None, found.topic_id):
+        if found.topic_id and self.topic_id not in (None, found.topic_id):
             return "the topic was deleted and created again: it has another id"
-        if found.delete_retention_ms is not None:
-            for number, since in self._opened_at.items():
-                age = started_at - since
-                if since and age * 1000 > found.delete_retention_ms:
-                    return _too_old(number, age, found.delete_retention_ms)
+        self.identity = found.known_or(self.identity)
         if None not in (found.partitions, self.partition_count) and found.partitions != self.partition_count:
             return _grown(self.partition_count, found.partitions)
         if self.directory is not None and found.topic_id and self.directory.file.topic_id is None:
             self.directory.update(topic_id=found.topic_id, cluster_id=cluster_id, partitions=found.partitions)
+        return self._too_old()
+
+    def _too_old(self) -> str | None:
+        """Tell whether tombstones may have gone between the stored position and the first contact."""
+        return self._tombstones_gone(self._ages)
+
+    def _too_late(self) -> str | None:
+        """Tell whether tombstones may have gone while the broker was away."""
+        return self._tombstones_gone(
+            {number: one.gap - self._grace for number, one in self.progress.partitions.items()}
+        )
+
+    def _tombstones_gone(self, ages: Mapping[int, float]) -> str | None:
+        retention = self.identity.delete_retention_ms
+        for number, seconds in ages.items():
+            if retention is not None and seconds > 0 and seconds * 1000 > retention:
+                return (
+                    f"partition {number} was last at its end {seconds:.1f} s before, longer than the topic's "
+                    f"delete.retention.ms of {retention / 1000:g} s: tombstones may be gone"
+                )
         return None
 
     # Errors
@@ -220,7 +264,7 @@ class Mirror:
 
     def position_lost(self, cause: str) -> StorePositionError:
         return StorePositionError(
-            self.path, cause, 'bind with on_missing="rebuild", or delete the store and restart()'
+            self.path, cause, 'close() this table and bind again with on_missing="rebuild"'
         )
 
     def unavailable(self, cause: str, remedy: str) -> StoreUnavailableError:
@@ -229,10 +273,3 @@ class Mirror:
 
 def _grown(old: int | None, new: int | None) -> str:
     return f"the topic has {new} partitions, the store was made from {old}: keys have moved"
-
-
-def _too_old(partition: int, seconds: float, retention_ms: int) -> str:
-    return (
-        f"partition {partition} was last at its end {seconds:.0f} s ago, longer than the topic's "
-        f"delete.retention.ms of {retention_ms / 1000:g} s: tombstones may be gone"
-    )

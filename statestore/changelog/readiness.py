@@ -56,7 +56,13 @@ class PartitionProgress:
     pass_began: float = 0.0
     """When the pass now under way began."""
     valid_since: float = 0.0
-    """When the pass that last reached the end began; 0: the end was never reached."""
+    """When the pass that last reached the end began; before there was one, when the first pass began."""
+    seen_to: int | None = None
+    """The end that was last reached; ``None``: none since the first contact."""
+    gap: float = 0.0
+    """Longest time that a new record may have waited for us since the first contact was caught up with."""
+    awaited: tuple[int, float] | None = None
+    """An end we had not reached when the broker told it, and when it was asked."""
 
     @property
     def complete(self) -> bool:
@@ -66,21 +72,45 @@ class PartitionProgress:
     def lag(self) -> int | None:
         return None if self.end is None else max(0, self.end - self.position)
 
+    def captured(self, target: int, now: float) -> None:
+        """Take the end at the first contact, asked for at ``now``: from here on it must be reached."""
+        self.target = self.end = target
+        self.pass_began = now
+        self.seen_to, self.gap, self.awaited = None, 0.0, None
+        if self.complete:
+            self._valid(now, now)
+
     def reached_end(self, offset: int, now: float) -> None:
         """Take an end-of-partition event at ``offset``."""
         self.position = max(self.position, offset)
         self.end = max(self.end or 0, self.position)
-        self.valid_since = max(self.valid_since, self.pass_began)
+        self._valid(self.pass_began, now)
         self.pass_began = now
+        self.awaited = None
 
-    def confirmed(self, end: int, asked_at: float) -> bool:
-        """Take the broker's answer to a question asked at ``asked_at``; tell whether we stand at that end."""
+    def confirmed(self, end: int, asked_at: float) -> None:
+        """Take the broker's answer to a question asked at ``asked_at``.
+
+        Where records never stop, no answer finds us at the end: then we are as current as the last question
+        whose answer we have reached since.
+        """
         self.end = max(end, self.position)
-        if self.position < end:
-            return False
-        self.valid_since = max(self.valid_since, asked_at)
-        self.pass_began = max(self.pass_began, asked_at)
-        return True
+        if self.position >= end:
+            reached = asked_at
+        elif self.awaited is not None and self.position >= self.awaited[0]:
+            reached = self.awaited[1]
+        else:
+            self.awaited = self.awaited or (end, asked_at)
+            return
+        self._valid(reached, asked_at)
+        self.pass_began = max(self.pass_began, reached)
+        self.awaited = None if self.position >= end else (end, asked_at)
+
+    def _valid(self, since: float, now: float) -> None:
+        if self.seen_to is not None and self.position > self.seen_to:
+            self.gap = max(self.gap, now - self.valid_since)
+        self.seen_to = self.position
+        self.valid_since = max(self.valid_since, since)
 
 
 @dataclass(slots=True)
@@ -89,24 +119,22 @@ class Progress:
 
     partitions: dict[int, PartitionProgress] = field(default_factory=dict)
     confirmed_at: float | None = None
-    """When the broker last confirmed the ends of all partitions, and the mirror had reached them."""
+    """The last moment whose end, in all partitions, the broker told and the mirror has reached."""
 
     def capture(self, targets: Mapping[int, int], now: float) -> None:
         """Fix the ends that must be reached to be ready."""
         for partition, target in targets.items():
-            progress = self.partitions[partition]
-            progress.target = progress.end = target
-            progress.pass_began = now
+            self.partitions[partition].captured(target, now)
         if self.complete:
-            for progress in self.partitions.values():
-                progress.valid_since = now
             self.confirmed_at = now
 
     def confirm(self, ends: Mapping[int, int], asked_at: float) -> None:
         """Take later ends of all partitions."""
-        current = [self.partitions[partition].confirmed(end, asked_at) for partition, end in ends.items()]
-        if all(current) and len(current) == len(self.partitions):
-            self.confirmed_at = asked_at
+        for partition, end in ends.items():
+            self.partitions[partition].confirmed(end, asked_at)
+        if self.complete:
+            oldest = min(one.valid_since for one in self.partitions.values())
+            self.confirmed_at = max(self.confirmed_at or 0.0, oldest)
 
     @property
     def complete(self) -> bool:

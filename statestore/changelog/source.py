@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicCollection, TopicPartition
@@ -110,6 +110,11 @@ class TopicState:
     delete_retention_ms: int | None = None
     unknown: bool = False
 
+    def known_or(self, earlier: TopicState) -> TopicState:
+        """Return this with what is not known taken from an ``earlier`` answer."""
+        known = {name: value for name, value in asdict(self).items() if value is not None}
+        return replace(earlier, **known)
+
 
 class KafkaSource:
     """One manager's connection to one cluster. Thread-safe.
@@ -128,7 +133,7 @@ class KafkaSource:
         self.request_timeout = request_timeout
         self._properties = {**TUNED, **properties, **OWNED, "group.id": f"statestore-{name}"}
         self._on_trouble = on_trouble
-        self._errors: deque[Code] = deque(maxlen=1)
+        self._errors: deque[Code] = deque(maxlen=8)
         plain = {
             key: value
             for key, value in self._properties.items()
@@ -163,11 +168,14 @@ class KafkaSource:
             try:
                 answer = consumer.list_topics(topic, timeout=max(0.05, min(left, 0.5)))
             except KafkaException as failure:
-                error = self._errors[-1] if self._errors else failure.args[0]
-                if trouble(error) is Trouble.REFUSED or error.code() == Code._ALL_BROKERS_DOWN or left <= 0.5:
-                    raise KafkaError(
-                        self.address, f"no answer about topic {topic!r}: {error.str()}"
-                    ) from failure
+                heard = list(self._errors)
+                refused = any(trouble(error) is Trouble.REFUSED for error in heard)
+                down = any(error.code() == Code._ALL_BROKERS_DOWN for error in heard)
+                if refused or down or left <= 0.5:
+                    # What went wrong with a broker says more than that all of them are down.
+                    told = [error for error in heard if error.code() != Code._ALL_BROKERS_DOWN]
+                    cause = (told or heard or [failure.args[0]])[-1].str()
+                    raise KafkaError(self.address, f"no answer about topic {topic!r}: {cause}") from failure
                 continue
             found = answer.topics[topic]
             if found.error is None:

@@ -169,12 +169,12 @@ class Status:
     def _enter(self, state: State, cause: str) -> None:
         was_ready, self.state = self.ready, state
         self._cause, self.since = cause, time.time()
+        for member in self.group or (self,):
+            member.refresh_readable()
         if was_ready and state in (State.LAGGING, State.RESTORING, State.FAILED):
             log.warning("table %r is not ready any more: %s", self.name, cause)
         event = StateChange(self.name, None, state, cause, self.since)
         self.listeners.state_changed(event, ready=self.ready and not was_ready)
-        for member in self.group or (self,):
-            member.refresh_readable()
         self.changed.notify_all()
 
     def refresh_readable(self) -> None:

@@ -1,5 +1,7 @@
 """The arithmetic of readiness: each case made an earlier system of this kind wait for ever, or lie."""
 
+import pytest
+
 from statestore.changelog.readiness import PartitionProgress, Progress
 
 
@@ -89,3 +91,40 @@ def test_being_behind_confirms_nothing() -> None:
     one.confirm({0: 5}, asked_at=200.0)
     assert one.confirmed_at == 100.0
     assert one.staleness(201.0) == 101.0
+
+
+def test_records_that_never_stop_are_confirmed_one_question_later() -> None:
+    one = progress(4)
+    one.capture({0: 4}, now=100.0)
+    for asked_at, end, position in ((200.0, 9, 4), (205.0, 20, 10), (210.0, 33, 21)):
+        one.partitions[0].position = position
+        one.confirm({0: end}, asked_at)
+    assert one.confirmed_at == 205.0
+    assert one.partitions[0].valid_since == 205.0
+
+
+def test_ends_that_are_never_reached_confirm_nothing() -> None:
+    one = progress(4)
+    one.capture({0: 4}, now=100.0)
+    for asked_at in (200.0, 300.0, 400.0):
+        one.confirm({0: 9}, asked_at)
+    assert one.confirmed_at == 100.0
+
+
+def test_a_gap_is_the_time_a_new_record_may_have_waited() -> None:
+    one = progress(4)
+    one.capture({0: 4}, now=100.0)
+    partition = one.partitions[0]
+    partition.reached_end(4, now=500.0)
+    assert partition.gap == 0.0, "nothing came in between, so nothing waited"
+    partition.reached_end(5, now=501.0)
+    assert partition.gap == pytest.approx(401.0)  # since the pass before began
+    one.capture({0: 5}, now=600.0)
+    assert partition.gap == 0.0
+
+
+def test_the_first_contact_counts_no_gap_of_its_own() -> None:
+    one = progress(0)
+    one.capture({0: 4}, now=100.0)
+    one.partitions[0].reached_end(4, now=900.0)
+    assert one.partitions[0].gap == 0.0

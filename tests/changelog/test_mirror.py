@@ -1,0 +1,107 @@
+"""A mirror says when the topic does not continue its store: each case leaves data that the topic has not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from statestore.backends.memory import MemoryEngine
+from statestore.changelog.mirror import Mirror, Storage
+from statestore.changelog.source import Bounds, TopicState
+from statestore.core import Folded
+from statestore.errors import StateStoreError
+
+DAY = 86_400.0
+KNOWN = TopicState("id", 2, "compact", 86_400_000)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    """A store that outlives the mirrors over it."""
+    backend = MemoryEngine(0).open(tmp_path / "store", changelog=True)
+    return Storage(lambda: None, lambda _: backend, lambda: None, 65536)
+
+
+def opened(storage: Storage) -> Mirror:
+    mirror = Mirror("T_Store", "t", storage)
+    mirror.open()
+    return mirror
+
+
+def wrote(partition: int, offset: int) -> Folded:
+    return Folded([(b"\x01k", b"\0" * 8)], [], {partition: (offset, -1)}, 1, 1, 0, 0, 0, 9, 1, -1)
+
+
+def test_a_store_knows_all_its_partitions_from_the_first_batch_on(storage: Storage) -> None:
+    """A death before partition 1 had a record must not look like a topic that has grown."""
+    mirror = opened(storage)
+    assert mirror.capture({0: Bounds(0, 10), 1: Bounds(3, 10)}, now=DAY) is None
+    mirror.apply(wrote(0, 5))
+    again = opened(storage)
+    assert again.written_offsets() == {0: 5, 1: 3}
+    assert again.capture({0: Bounds(0, 10), 1: Bounds(3, 10)}, now=DAY) is None
+
+
+def test_a_refused_batch_moves_no_position(storage: Storage) -> None:
+    mirror = opened(storage)
+    mirror.capture({0: Bounds(0, 10)}, now=DAY)
+    assert mirror.store is not None
+    mirror.store.max_key_size = 0
+    with pytest.raises(StateStoreError, match="longer than"):
+        mirror.apply(wrote(0, 5))
+    assert mirror.progress.partitions[0].position == 0
+    assert mirror.counts.records == 0
+
+
+@pytest.mark.parametrize("identified_first", [True, False])
+@pytest.mark.parametrize("finished", [True, False])
+def test_older_than_the_tombstones_retention(
+    storage: Storage, finished: bool, identified_first: bool
+) -> None:
+    """Also when the first pass never got to the end: what it read may have been deleted since."""
+    mirror = opened(storage)
+    mirror.capture({0: Bounds(0, 5 if finished else 10)}, now=DAY)
+    mirror.apply(wrote(0, 5))
+    again = opened(storage)
+    asked: list[Callable[[], str | None]] = [
+        lambda: again.identify(KNOWN, None),
+        lambda: again.capture({0: Bounds(0, 20)}, now=2 * DAY + 1),
+    ]
+    answers = [ask() for ask in (asked if identified_first else asked[::-1])]
+    assert answers[0] is None
+    assert "tombstones may be gone" in (answers[1] or "")
+
+
+def test_nothing_written_since_is_never_too_old(storage: Storage) -> None:
+    mirror = opened(storage)
+    mirror.capture({0: Bounds(0, 5)}, now=DAY)
+    mirror.apply(wrote(0, 5))
+    again = opened(storage)
+    assert again.identify(KNOWN, None) is None
+    assert again.capture({0: Bounds(0, 5)}, now=9 * DAY) is None
+
+
+def test_the_broker_was_away_for_longer_than_tombstones_are_kept(storage: Storage) -> None:
+    mirror = opened(storage)
+    mirror.identify(KNOWN, None)
+    mirror.capture({0: Bounds(0, 0)}, now=DAY)
+    mirror.apply(wrote(0, 1))
+    assert mirror.confirm({0: 1}, asked_at=DAY + 10) is None
+    mirror.apply(wrote(0, 2))
+    assert "tombstones may be gone" in (mirror.reached_end(0, 2, now=2 * DAY + 11) or "")
+
+
+def test_an_answer_without_the_id_does_not_forget_it(storage: Storage) -> None:
+    mirror = opened(storage)
+    assert mirror.identify(KNOWN, None) is None
+    assert mirror.identify(TopicState(), None) is None
+    assert "created again" in (mirror.identify(TopicState("another"), None) or "")
+
+
+def test_a_log_that_starts_behind_the_position(storage: Storage) -> None:
+    mirror = opened(storage)
+    mirror.capture({0: Bounds(0, 10)}, now=DAY)
+    mirror.apply(wrote(0, 5))
+    assert "starts at 6" in (opened(storage).capture({0: Bounds(6, 10)}, now=DAY) or "")

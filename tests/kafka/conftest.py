@@ -1,0 +1,166 @@
+"""What the tests of the mirror share: managers that look often, and the fold that a table must equal."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import statestore.manager
+from statestore import StateStoreError, StoreManager, StoreUnavailableError
+from statestore.backends import find_engine
+from statestore.backends.contract import Backend, Batch, Engine
+from statestore.testing.kafka import Broker
+
+BACKENDS = ("memory", "rocksdb", "lmdb")
+PATIENCE = 25.0
+"""Seconds after which a test takes what it waits for as never coming."""
+
+QUICK = {
+    "confirm_interval": 0.2,
+    "progress_interval": 0.05,
+    "request_timeout": 10.0,
+    "retry_waits": [0.01, 0.01, 0.01, 0.01],
+}
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """Each engine in turn: a mirror behaves the same on all of them."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(params=[name for name in BACKENDS if name != "memory"])
+def persistent(request: pytest.FixtureRequest) -> str:
+    """Each engine that has files."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def managers(tmp_path: Path) -> Iterator[Callable[..., StoreManager]]:
+    """Make managers: ``managers(broker, backend="memory", directory="state", defaults={…}, …)``.
+
+    They are closed behind the test, which must take less than ``PATIENCE`` with the broker gone, too.
+    """
+    made: list[StoreManager] = []
+
+    def make(
+        broker: Broker | str, *, directory: str = "state", defaults: dict[str, Any] | None = None, **more: Any
+    ) -> StoreManager:
+        more.setdefault("backend", "memory")
+        more.setdefault("kafka", broker if isinstance(broker, str) else broker.bootstrap)
+        settings = {"defaults": {**QUICK, **(defaults or {})}}
+        made.append(StoreManager(tmp_path / directory, settings=settings, **more))
+        return made[-1]
+
+    yield make
+    began = time.monotonic()
+    for manager in made:
+        manager.close()
+    assert time.monotonic() - began < PATIENCE, "closing took too long"
+
+
+@pytest.fixture
+def fold() -> Callable[[Broker, str], dict[bytes, bytes]]:
+    """Fold a topic in plain Python: the last value of each key, tombstones and null keys left out."""
+
+    def fold_of(broker: Broker, topic: str) -> dict[bytes, bytes]:
+        rows: dict[bytes, bytes] = {}
+        for partition in broker.end_offsets(topic):
+            for message in broker.read(topic, partition):
+                key, value = message.key(), message.value()
+                if key is None:
+                    continue
+                if value is None:
+                    rows.pop(key, None)
+                else:
+                    rows[key] = value
+        return rows
+
+    return fold_of
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], object]], None]:
+    """Wait until a condition holds; the failure shows nothing of it, so name the test for it."""
+
+    def wait(condition: Callable[[], object], within: float = PATIENCE) -> None:
+        deadline = time.monotonic() + within
+        while not condition():
+            assert time.monotonic() < deadline, f"not so after {within:g} s"
+            time.sleep(0.01)
+
+    return wait
+
+
+@pytest.fixture
+def writing(broker: Broker) -> Iterator[Callable[[str], None]]:
+    """Go on writing to a topic, 100 keys round and round, until the test ends."""
+    done = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def start(topic: str) -> None:
+        writer = Broker(broker.bootstrap)  # a broker object belongs to one thread
+
+        def write() -> None:
+            for round_ in itertools.count():
+                writer.produce(topic, [(b"%02d" % key, b"%d" % round_) for key in range(100)])
+                if done.wait(0.005):
+                    return
+
+        threads.append(threading.Thread(target=write))
+        threads[-1].start()
+
+    yield start
+    done.set()
+    for thread in threads:
+        thread.join()
+
+
+class WriteFaults:
+    """Has chosen writes of every store opened from now on fail, as a full or broken disk would."""
+
+    def __init__(self) -> None:
+        self.failing: Callable[[int], bool] = lambda call: False
+        self.error: Callable[[Path], StateStoreError] = lambda path: StoreUnavailableError(
+            path, "input/output error", "replace the disk"
+        )
+        self.calls = 0
+
+    def open(self, inner: Engine, directory: Path, *, changelog: bool) -> Backend:
+        opened = inner.open(directory, changelog=changelog)
+        write = opened.write
+
+        def faulty(batch: Batch) -> None:
+            self.calls += 1
+            if self.failing(self.calls):
+                raise self.error(directory)
+            write(batch)
+
+        opened.write = faulty  # type: ignore[method-assign]
+        return opened
+
+
+@pytest.fixture
+def write_faults(monkeypatch: pytest.MonkeyPatch) -> WriteFaults:
+    """Let a test choose which writes fail: ``write_faults.failing = lambda call: call < 3``."""
+    faults = WriteFaults()
+
+    def engine_with_faults(name: str) -> type[Engine]:
+        kind = find_engine(name)
+
+        class FaultyEngine(kind):  # type: ignore[valid-type, misc]
+            def open(self, directory: Path, *, changelog: bool) -> Backend:
+                return faults.open(super(), directory, changelog=changelog)  # type: ignore[arg-type]
+
+        return FaultyEngine
+
+    monkeypatch.setattr(statestore.manager, "find_engine", engine_with_faults)
+    return faults

@@ -1,0 +1,374 @@
+"""A topic that no longer continues at the stored position fails the table, or has it rebuilt; never mixed."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewPartitions
+
+from statestore import (
+    BytesTable,
+    State,
+    StoreManager,
+    StoreMissingError,
+    StorePositionError,
+    StoreUnavailableError,
+)
+from statestore.testing.kafka import FILLER_KEY, Broker
+
+pytestmark = pytest.mark.kafka
+
+Managers = Callable[..., StoreManager]
+Fold = Callable[[Broker, str], dict[bytes, bytes]]
+Eventually = Callable[..., None]
+NewTopic = Callable[..., str]
+
+
+def assert_failed(table: BytesTable, error: type[StoreUnavailableError], words: str) -> None:
+    """Every read and wait raises the failure, with cause and remedy."""
+    with pytest.raises(error, match=words) as failure:
+        table.wait_until_ready(25)
+    assert failure.value.remedy in str(failure.value)
+    with pytest.raises(error, match=words):
+        table.to_list()
+    assert table.state is State.FAILED
+    assert not table.is_ready
+    assert words in (table.health()["last_error"] or "")
+
+
+def recreate(broker: Broker, name: str, records: int) -> None:
+    """Delete and create the topic again, at once grown to ``records``."""
+    broker.recreate_topic(name)
+    broker.produce(name, [(b"new%03d" % i, b"2") for i in range(records)])
+
+
+# Recreated
+
+
+@pytest.mark.parametrize("records", [20, 150], ids=["smaller", "grown past the old position"])
+def test_recreated_while_away(
+    persistent: str, records: int, broker: Broker, topic: NewTopic, managers: Managers, fold: Fold
+) -> None:
+    name = topic()
+    broker.create_topic(name)
+    broker.produce(name, [(b"old%03d" % i, b"1") for i in range(100)])
+    with managers(broker, backend=persistent) as manager:
+        manager.bind(name).wait_until_ready(25)
+    recreate(broker, name, records)
+    manager = managers(broker, backend=persistent)
+    table = manager.bind(name)
+    assert_failed(table, StorePositionError, "deleted and created again")
+    assert len(table.to_list(allow_stale=True)) == 100, "the old data stays readable for who asks"
+    # The remedy, followed to the letter.
+    table.close()
+    table = manager.bind(name, on_missing="rebuild")
+    table.wait_until_ready(25)
+    assert dict(table.scan()) == fold(broker, name)
+    assert table.count() == records
+
+
+# The next look at the topic's id comes when the new topic is complete: one in between would find none.
+LATER = {"confirm_interval": 2.0}
+
+
+@pytest.mark.parametrize("records", [20, 150], ids=["smaller", "grown past the old position"])
+def test_recreated_under_a_live_reader(
+    records: int, broker: Broker, topic: NewTopic, managers: Managers, eventually: Eventually
+) -> None:
+    name = topic()
+    broker.create_topic(name)
+    broker.produce(name, [(b"old%03d" % i, b"1") for i in range(100)])
+    table = managers(broker, defaults=LATER).bind(name)
+    table.wait_until_ready(25)
+    recreate(broker, name, records)
+    eventually(lambda: table.state is State.FAILED)
+    assert_failed(table, StorePositionError, "created again" if records > 100 else "not in the log any more")
+    table.restart()  # which is no remedy
+    with pytest.raises(StorePositionError, match="created again"):
+        table.wait_until_ready(25)
+
+
+def test_recreated_under_a_live_reader_that_rebuilds(
+    backend: str,
+    broker: Broker,
+    topic: NewTopic,
+    managers: Managers,
+    fold: Fold,
+    eventually: Eventually,
+) -> None:
+    name = topic()
+    broker.create_topic(name)
+    broker.produce(name, [(b"old%03d" % i, b"1") for i in range(100)])
+    table = managers(broker, backend=backend, defaults=LATER).bind(name, on_missing="rebuild")
+    table.wait_until_ready(25)
+    recreate(broker, name, 150)
+    eventually(lambda: table.is_ready and table.get(b"new149") and not table.get(b"old000"))
+    assert dict(table.scan()) == fold(broker, name)
+
+
+# Truncated
+
+
+def test_truncated_while_away(
+    persistent: str, broker: Broker, topic: NewTopic, managers: Managers, fold: Fold
+) -> None:
+    name = topic()
+    broker.create_topic(name, config={"cleanup.policy": "compact,delete"})
+    broker.produce(name, [(b"%03d" % i, b"1") for i in range(100)])
+    with managers(broker, backend=persistent) as manager:
+        manager.bind(name).wait_until_ready(25)
+    broker.produce(name, [(b"000", None), (b"001", b"2"), (b"002", b"2")])
+    broker.truncate(name, 0, before_offset=102)
+    table = managers(broker, backend=persistent, directory="state").bind(name)
+    assert_failed(table, StorePositionError, "starts at 102, behind the stored position 100")
+    assert table.get(b"000", allow_stale=True) == b"1"
+    table.close()
+
+
+def test_truncated_below_the_position_is_no_loss(
+    persistent: str, broker: Broker, topic: NewTopic, managers: Managers
+) -> None:
+    name = topic()
+    broker.create_topic(name, config={"cleanup.policy": "compact,delete"})
+    broker.produce(name, [(b"%03d" % i, b"1") for i in range(100)])
+    with managers(broker, backend=persistent) as manager:
+        manager.bind(name).wait_until_ready(25)
+    broker.truncate(name, 0, before_offset=100)
+    table = managers(broker, backend=persistent).bind(name)
+    table.wait_until_ready(25)
+    assert table.count() == 100
+
+
+def test_truncated_under_a_paused_reader(
+    backend: str, broker: Broker, topic: NewTopic, managers: Managers, fold: Fold
+) -> None:
+    name = topic()
+    broker.create_topic(name, config={"cleanup.policy": "compact,delete"})
+    broker.produce(name, [(b"%03d" % i, b"1") for i in range(100)])
+    manager = managers(broker, backend=backend)
+    table = manager.bind(name)
+    table.wait_until_ready(25)
+    table.pause()
+    broker.produce(name, [(b"000", None), (b"001", b"2"), (b"002", b"2")])
+    broker.truncate(name, 0, before_offset=102)
+    table.resume()
+    with pytest.raises(StorePositionError, match="starts at 102"):
+        for _ in range(250):
+            table.to_list()
+            time.sleep(0.1)
+    table.close()
+    table = manager.bind(name, on_missing="rebuild")
+    table.wait_until_ready(25)
+    assert dict(table.scan()) == fold(broker, name) == {b"002": b"2"}
+
+
+# Tombstones compacted away
+
+
+def test_no_zombie_after_tombstones_were_compacted_away(
+    persistent: str, broker: Broker, topic: NewTopic, managers: Managers, fold: Fold
+) -> None:
+    name = topic()
+    broker.create_topic(name, config={"cleanup.policy": "compact", "delete.retention.ms": "500"})
+    broker.produce(name, [(b"kept", b"1"), (b"zombie", b"1")])
+    with managers(broker, backend=persistent) as manager:
+        manager.bind(name).wait_until_ready(25)
+    broker.produce(name, [(b"zombie", None)])
+    broker.force_compaction(name, tombstones=True)
+    assert (b"zombie", None) not in [(message.key(), message.value()) for message in broker.read(name)]
+    manager = managers(broker, backend=persistent)
+    table = manager.bind(name)
+    assert_failed(table, StorePositionError, "tombstones may be gone")
+    table.close()
+    table = manager.bind(name, on_missing="rebuild")
+    table.wait_until_ready(25)
+    assert dict(table.scan()) == fold(broker, name) == {b"kept": b"1"}
+
+
+def test_no_zombie_after_a_long_pause(
+    broker: Broker, topic: NewTopic, managers: Managers, fold: Fold, eventually: Eventually
+) -> None:
+    name = topic()
+    broker.create_topic(name, config={"cleanup.policy": "compact", "delete.retention.ms": "500"})
+    broker.produce(name, [(b"kept", b"1"), (b"zombie", b"1")])
+    table = managers(broker).bind(name, on_missing="rebuild")
+    table.wait_until_ready(25)
+    table.pause()
+    broker.produce(name, [(b"zombie", None)])
+    broker.force_compaction(name, tombstones=True)
+    table.resume()
+    eventually(lambda: table.is_ready and b"zombie" not in table)
+    assert dict(table.scan()) == fold(broker, name)
+
+
+def test_a_quiet_topic_never_grows_too_old(
+    persistent: str, broker: Broker, topic: NewTopic, managers: Managers
+) -> None:
+    """Nothing was written since the store was closed: then no tombstone can have been missed."""
+    name = topic()
+    broker.create_topic(name, config={"cleanup.policy": "compact", "delete.retention.ms": "100"})
+    broker.produce(name, [(b"a", b"1"), (b"b", None)])
+    with managers(broker, backend=persistent) as manager:
+        manager.bind(name).wait_until_ready(25)
+    time.sleep(0.5)
+    table = managers(broker, backend=persistent).bind(name)
+    table.wait_until_ready(25)
+    time.sleep(1)  # several looks at the topic's configuration
+    assert table.to_list() == [(b"a", b"1")]
+
+
+def test_following_a_topic_with_short_tombstone_retention(
+    broker: Broker, topic: NewTopic, managers: Managers, fold: Fold, eventually: Eventually
+) -> None:
+    name = topic()
+    broker.create_topic(name, config={"cleanup.policy": "compact", "delete.retention.ms": "0"})
+    table = managers(broker).bind(name)
+    table.wait_until_ready(25)
+    for i in range(10):
+        broker.produce(name, [(b"a", b"%d" % i), (b"b", None), (b"c%d" % i, b"1")])
+        time.sleep(0.1)
+    eventually(lambda: table.get(b"c9"))
+    broker.force_compaction(name, tombstones=True)
+    broker.produce(name, [(b"last", b"1")])
+    eventually(lambda: table.get(b"last"))
+    assert dict(table.scan()) == fold(broker, name)
+    assert FILLER_KEY not in table
+
+
+# Other causes
+
+
+def test_grown_partitions_while_away(
+    persistent: str, broker: Broker, topic: NewTopic, managers: Managers, fold: Fold
+) -> None:
+    name = topic()
+    broker.create_topic(name, partitions=1)
+    broker.produce(name, [(b"a", b"1")])
+    with managers(broker, backend=persistent) as manager:
+        manager.bind(name).wait_until_ready(25)
+    grow(broker, name, 3)
+    broker.produce(name, [(b"b", b"1")], partition=2)
+    manager = managers(broker, backend=persistent)
+    table = manager.bind(name)
+    assert_failed(table, StorePositionError, "has 3 partitions, the store was made from 1")
+    table.close()
+    table = manager.bind(name, on_missing="rebuild")
+    table.wait_until_ready(25)
+    assert dict(table.scan()) == fold(broker, name)
+
+
+def test_grown_partitions_under_a_live_reader(
+    backend: str,
+    broker: Broker,
+    topic: NewTopic,
+    managers: Managers,
+    fold: Fold,
+    eventually: Eventually,
+) -> None:
+    name = topic()
+    broker.create_topic(name, partitions=1)
+    broker.produce(name, [(b"a", b"1")])
+    table = managers(broker, backend=backend).bind(name, on_missing="rebuild")
+    table.wait_until_ready(25)
+    grow(broker, name, 2)
+    broker.produce(name, [(b"b", b"1")], partition=1)
+    eventually(lambda: table.is_ready and table.get(b"b"))
+    assert dict(table.scan()) == fold(broker, name)
+    assert table.health()["partitions"] == 2
+
+
+def grow(broker: Broker, name: str, partitions: int) -> None:
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+    admin.create_partitions([NewPartitions(name, partitions)])[name].result(25)
+    broker.end_offsets(name)
+
+
+def test_a_topic_that_is_not_compacted(broker: Broker, topic: NewTopic, managers: Managers) -> None:
+    name = topic()
+    broker.create_topic(name, config={"cleanup.policy": "delete"})
+    table = managers(broker).bind(name)
+    with pytest.raises(StoreUnavailableError, match=r"cleanup\.policy=delete"):
+        for _ in range(250):
+            table.to_list(allow_stale=False) if table.is_ready else table.wait_until_ready(25)
+            time.sleep(0.1)
+    broker.configure_topic(name, {"cleanup.policy": "compact"})
+    table.restart()
+    table.wait_until_ready(25)
+    assert table.to_list() == []
+
+
+def test_a_deleted_topic(broker: Broker, topic: NewTopic, managers: Managers, eventually: Eventually) -> None:
+    name = topic()
+    broker.create_topic(name)
+    broker.produce(name, [(b"a", b"1")])
+    table = managers(broker).bind(name)
+    table.wait_until_ready(25)
+    broker.delete_topic(name)
+    eventually(lambda: table.state is State.FAILED)
+    with pytest.raises(StoreUnavailableError, match="does not exist any more"):
+        table.get(b"a")
+    assert table.get(b"a", allow_stale=True) == b"1"
+
+
+# The local files
+
+
+def test_a_directory_that_vanishes_while_running(
+    persistent: str,
+    broker: Broker,
+    topic: NewTopic,
+    managers: Managers,
+    fold: Fold,
+    eventually: Eventually,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    name = topic()
+    broker.create_topic(name)
+    broker.produce(name, [(b"a", b"1")])
+    manager = managers(broker, backend=persistent)
+    table = manager.bind(name)
+    table.wait_until_ready(25)
+    table.flush()  # behind which the store is known to be complete
+    path = Path(table.health()["path"])
+    shutil.rmtree(path)
+    eventually(lambda: table.state is State.FAILED)
+    for allow_stale in (False, True):
+        with pytest.raises(StoreMissingError) as failure:
+            table.get(b"a", allow_stale=allow_stale)
+        assert failure.value.path.is_relative_to(path)
+    assert table.health()["reason"] == "missing"
+    assert any(record.levelno == logging.CRITICAL for record in caplog.records)
+    table.restart()
+    with pytest.raises(StoreMissingError, match="was complete once"):
+        table.wait_until_ready(25)
+    table.close()
+    table = manager.bind(name, on_missing="rebuild")
+    table.wait_until_ready(25)
+    assert dict(table.scan()) == fold(broker, name)
+
+
+def test_a_store_that_is_missing_at_the_start(
+    persistent: str, broker: Broker, topic: NewTopic, managers: Managers
+) -> None:
+    name = topic()
+    broker.create_topic(name)
+    broker.produce(name, [(b"a", b"1")])
+    with managers(broker, backend=persistent) as manager:
+        table = manager.bind(name)
+        table.wait_until_ready(25)
+        path = Path(table.health()["path"])
+    shutil.rmtree(path)
+    manager = managers(broker, backend=persistent)
+    table = manager.bind(name)
+    assert_failed(table, StoreMissingError, "was complete once")
+    with pytest.raises(StoreMissingError):
+        table.get(b"a", allow_stale=True)
+    table.close()
+    table = manager.bind(name, on_missing="rebuild")
+    table.wait_until_ready(25)
+    assert table.to_list() == [(b"a", b"1")]

@@ -1,0 +1,108 @@
+"""Only what was committed reaches a store, and no marker keeps it from becoming ready."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+from confluent_kafka import Producer
+
+from statestore import StoreManager
+from statestore.testing.kafka import Broker
+
+pytestmark = pytest.mark.kafka
+
+Managers = Callable[..., StoreManager]
+Fold = Callable[[Broker, str], dict[bytes, bytes]]
+Eventually = Callable[..., None]
+NewTopic = Callable[..., str]
+
+TIMEOUT = 20
+
+
+@pytest.fixture
+def producer(broker: Broker) -> Iterator[Producer]:
+    made = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": uuid.uuid4().hex})
+    made.init_transactions(TIMEOUT)
+    yield made
+    made.flush(TIMEOUT)
+
+
+def begin(producer: Producer, topic: str, *records: tuple[bytes, bytes | None]) -> None:
+    """Write records in a transaction that stays open."""
+    producer.begin_transaction()
+    for key, value in records:
+        producer.produce(topic, value, key)
+    producer.flush(TIMEOUT)
+
+
+def test_committed_and_aborted(
+    backend: str, broker: Broker, topic: NewTopic, managers: Managers, fold: Fold, producer: Producer
+) -> None:
+    name = topic()
+    broker.create_topic(name)
+    begin(producer, name, (b"a", b"1"), (b"b", b"1"), (b"c", b"1"))
+    producer.commit_transaction(TIMEOUT)
+    begin(producer, name, (b"a", b"never"), (b"d", b"never"), (b"b", None))
+    producer.abort_transaction(TIMEOUT)
+    begin(producer, name, (b"c", None), (b"e", b"2"))
+    producer.commit_transaction(TIMEOUT)
+    table = managers(broker, backend=backend).bind(name)
+    table.wait_until_ready(25)
+    assert dict(table.scan()) == {b"a": b"1", b"b": b"1", b"e": b"2"} == fold(broker, name)
+    assert table.lag == 0
+
+
+def test_a_topic_of_nothing_but_an_aborted_transaction(
+    broker: Broker, topic: NewTopic, managers: Managers, producer: Producer
+) -> None:
+    name = topic()
+    broker.create_topic(name)
+    begin(producer, name, *[(b"%d" % i, b"never") for i in range(5)])
+    producer.abort_transaction(TIMEOUT)
+    table = managers(broker).bind(name)
+    table.wait_until_ready(25)
+    assert table.to_list() == []
+    assert table.lag == 0
+    assert table.health()["positions"] == {"0": 6}, "the marker was not passed"
+
+
+def test_an_open_transaction_is_not_waited_for(
+    backend: str,
+    broker: Broker,
+    topic: NewTopic,
+    managers: Managers,
+    eventually: Eventually,
+    producer: Producer,
+) -> None:
+    name = topic()
+    broker.create_topic(name)
+    broker.produce(name, [(b"a", b"1")])
+    begin(producer, name, (b"a", b"2"), (b"b", b"2"))
+    broker.produce(name, [(b"held", b"behind the open one")])
+    assert broker.end_offsets(name, read_committed=False) == {0: 4}
+    table = managers(broker, backend=backend).bind(name)
+    table.wait_until_ready(25)
+    assert table.to_list() == [(b"a", b"1")]
+    assert table.lag == 0, "what is not stable yet is no lag"
+    producer.commit_transaction(TIMEOUT)
+    eventually(lambda: table.get(b"held"))
+    assert table.to_list() == [(b"a", b"2"), (b"b", b"2"), (b"held", b"behind the open one")]
+
+
+def test_a_later_abort_never_appears(
+    broker: Broker, topic: NewTopic, managers: Managers, eventually: Eventually, producer: Producer
+) -> None:
+    name = topic()
+    broker.create_topic(name)
+    begin(producer, name, (b"a", b"never"), (b"b", b"never"))
+    table = managers(broker).bind(name)
+    table.wait_until_ready(25)
+    assert table.health()["positions"] == {"0": 0}
+    producer.abort_transaction(TIMEOUT)
+    eventually(lambda: table.health()["positions"] == {"0": 3})
+    assert table.to_list() == []
+    assert table.lag == 0
+    broker.produce(name, [(b"a", b"1")])
+    eventually(lambda: table.to_list() == [(b"a", b"1")])
