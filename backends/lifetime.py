@@ -7,6 +7,7 @@ itself) first keeps new calls out and then waits until the last one has left.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import weakref
@@ -19,8 +20,13 @@ from statestore import fork
 from statestore.backends.contract import BackendIterator
 from statestore.errors import StateStoreError, StoreClosedError
 
+_log = logging.getLogger("statestore.store")
+
 _POLL = 0.0005
 """Seconds between two looks at the calls under way: they are short, and waiting for them is rare."""
+_PATIENCE = 60
+"""Seconds ``close`` waits for calls. A Ctrl-C at the wrong instant makes a call look as if it never ended,
+and must not keep the process from ending; the bindings survive a ``close`` beside a call."""
 _CHUNK_BYTES = 128 * 1024
 """A scan reads ahead about this many bytes, so that large values don't pile up ..."""
 _CHUNK_PAIRS = 512
@@ -44,16 +50,18 @@ class Lifetime:
         """The snapshots and scans that may hold something of the engine. Added to inside of a call only."""
         self.ended: Callable[[], StateStoreError] | None = None
         """What makes the error that every call raises from now on."""
-        self._inside: list[None] = []
-        self._barrier: Callable[[], None] | None = None
-        self._barrier_lock = threading.Lock()  # held to change the barrier, and as long as a pause lasts
+        self.inside: list[None] = []
+        """One item for each call under way."""
+        self.barrier: Callable[[], None] | None = None
+        """What a call has to get past first: it raises, or returns after a pause."""
+        self._lock = threading.Lock()  # held to change the barrier, and as long as a pause lasts
 
     def __enter__(self) -> None:
-        self._inside.append(None)
-        while (barrier := self._barrier) is not None:
-            self._inside.pop()
+        self.inside.append(None)
+        while (barrier := self.barrier) is not None:
+            self.inside.pop()
             barrier()
-            self._inside.append(None)
+            self.inside.append(None)
 
     def __exit__(
         self,
@@ -61,7 +69,7 @@ class Lifetime:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._inside.pop()
+        self.inside.pop()
 
     def check(self) -> None:
         """Raise what a call would raise now."""
@@ -70,23 +78,26 @@ class Lifetime:
 
     def bar(self, ended: Callable[[], StateStoreError]) -> None:
         """Make every call from now on raise ``ended()``. Those inside go on."""
-        with self._barrier_lock:
+        with self._lock:
             self.ended = ended
-            self._barrier = self.check
+            self.barrier = self.check
 
     def end(self) -> None:
         """Let nobody in any more, wait for those inside, and end the readers."""
         self.bar(closed_error)
-        while self._inside:
+        deadline = time.monotonic() + _PATIENCE
+        while self.inside and time.monotonic() < deadline:
             time.sleep(_POLL)
+        if self.inside:
+            _log.warning("closing a store; %d calls did not end within %d s", len(self.inside), _PATIENCE)
         for reader in list(self.readers):
             reader.end()
 
     def forked(self) -> None:
         """The same in a forked child, where nobody is inside and nothing may be freed."""
         self.ended = fork.forked_error
-        self._barrier_lock = threading.Lock()  # a thread that does not exist here may have held it
-        self._barrier = self.check
+        self._lock = threading.Lock()  # a thread that does not exist here may have held it
+        self.barrier = self.check
         for reader in list(self.readers):
             fork.leak(list(vars(reader).values()))
             reader.end()
@@ -94,19 +105,19 @@ class Lifetime:
     @contextmanager
     def paused(self, patience: float) -> Iterator[bool]:
         """Keep new calls waiting; the value says whether the others left within ``patience`` seconds."""
-        with self._barrier_lock:
+        with self._lock:
             self.check()
-            self._barrier = self._wait_for_end_of_pause
+            self.barrier = self._wait_for_end_of_pause
             try:
                 deadline = time.monotonic() + patience
-                while len(self._inside) > 1 and time.monotonic() < deadline:
+                while len(self.inside) > 1 and time.monotonic() < deadline:
                     time.sleep(_POLL)
-                yield len(self._inside) == 1
+                yield len(self.inside) == 1
             finally:
-                self._barrier = None
+                self.barrier = None
 
     def _wait_for_end_of_pause(self) -> None:
-        with self._barrier_lock:
+        with self._lock:
             pass
 
 
@@ -157,8 +168,9 @@ class ChunkedIterator(TrackedReader, BackendIterator):
         raise StopIteration
 
     def _plan(self, pairs: list[tuple[bytes, bytes]]) -> None:
-        size = sum(len(key) + len(value) for key, value in pairs)
-        self._count = max(1, min(4 * len(pairs), _CHUNK_PAIRS, _CHUNK_BYTES * len(pairs) // (size + 1)))
+        sample = pairs[:: max(1, len(pairs) // 16)]
+        size = sum(len(key) + len(value) for key, value in sample) // len(sample)
+        self._count = max(1, min(4 * len(pairs), _CHUNK_PAIRS, _CHUNK_BYTES // (size + 1)))
 
     def close(self) -> None:
         self._finished = True

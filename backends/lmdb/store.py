@@ -47,6 +47,7 @@ class LMDBBackend(Backend):
         self._options = options
         self._lock = lock
         self._lifetime = Lifetime()
+        self._inside = self._lifetime.inside
         self._write_lock = threading.Lock()
         self._close_lock = threading.Lock()
         self._closed = False
@@ -71,11 +72,16 @@ class LMDBBackend(Backend):
     def get(self, key: bytes) -> bytes | None:
         if not isinstance(key, bytes):
             check_bytes("key", key)
-        with self._lifetime:
-            try:
+        inside = self._inside  # `with self._lifetime`, at a third of its cost
+        inside.append(None)
+        try:
+            if self._lifetime.barrier is None:
                 return self._begin().get(key)
-            except lmdb.Error as error:
-                raise errors.translate(self._directory, "reading", error) from error
+        except lmdb.Error as error:
+            raise errors.translate(self._directory, "reading", error) from error
+        finally:
+            inside.pop()
+        return self.get_many([key])[0]
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         with self._lifetime:
@@ -291,6 +297,7 @@ def _apply(environment: lmdb.Environment, batch: Batch) -> None:
             check_bytes("key", key)
             delete(key)
         for key, value in batch.puts:
-            check_bytes("key", key)  # LMDB would take any buffer
-            check_bytes("value", value)
+            if not (isinstance(key, bytes) and isinstance(value, bytes)):  # LMDB would take any buffer
+                check_bytes("key", key)
+                check_bytes("value", value)
             put(key, value)
