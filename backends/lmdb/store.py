@@ -297,7 +297,7 @@ def _apply(environment: lmdb.Environment, batch: Batch) -> None:
             check_bytes("key", key)
             delete(key)
         for key, value in batch.puts:
-            if not (isinstance(key, bytes) and isinstance(value, bytes)):  # LMDB would take any buffer
+            if type(key) is not bytes or type(value) is not bytes:  # LMDB would take any buffer
                 check_bytes("key", key)
                 check_bytes("value", value)
             put(key, value)
