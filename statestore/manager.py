@@ -24,7 +24,7 @@ from statestore.errors import ConfigError, ReadyTimeoutError, StartupError, Stat
 from statestore.naming import check_topic_name, logical_name, physical_name
 from statestore.query.table import BoundTable, BytesTable, Table
 from statestore.serde.entities import EntityCodec
-from statestore.settings import Connect, OnMissing, Settings, TableSettings, load_settings
+from statestore.settings import Connect, OnMissing, Settings, TableSettings, load_settings, table_settings
 from statestore.store import KeyValueStore
 
 T = TypeVar("T")
@@ -197,13 +197,20 @@ class StoreManager:
         else:
             _check_is_table(model)
         logical = name or (logical_name(topic) if model is None else model.logical_name)
+        given = table_settings(
+            f"bind({logical!r})",
+            backend=backend,
+            on_missing=on_missing,
+            max_lag=max_lag,
+            max_staleness=max_staleness,
+        )
         own = self._table_settings(logical, topic, model)
-        chosen = backend or own.backend or self._backend
+        chosen = given.backend or own.backend or self._backend
         defaults = self._settings.defaults
         limits = Limits(
-            on_missing or own.on_missing or defaults.on_missing,
-            max_lag or own.max_lag or defaults.max_lag,
-            max_staleness or own.max_staleness or defaults.max_staleness,
+            given.on_missing or own.on_missing or defaults.on_missing,
+            given.max_lag or own.max_lag or defaults.max_lag,
+            given.max_staleness or own.max_staleness or defaults.max_staleness,
         )
         choice = (entity_or_topic, chosen, limits)
         with self._mutex:
@@ -450,6 +457,7 @@ class StoreManager:
 
     def _forked(self) -> None:
         self._forked_here = True
+        self._mutex = threading.RLock()  # a thread that does not exist here may have held it
 
 
 def _check_is_table(model: EntityModel) -> None:

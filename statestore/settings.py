@@ -18,7 +18,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -43,6 +43,9 @@ OWNED_PROPERTIES: dict[str, str] = {
 """librdkafka properties that the library sets itself, each with the reason."""
 
 SECRET_WORDS = ("password", "secret", "token", "key.pem", "jaas", "credential")
+
+
+S = TypeVar("S", bound=BaseModel)
 
 
 class _Section(BaseModel):
@@ -137,9 +140,9 @@ def load_settings(source: Settings | Mapping[str, Any] | str | Path | None) -> S
     if isinstance(source, Settings):
         return source
     if isinstance(source, Mapping):
-        return _validated(source, "settings")
+        return _validated(source, "settings", Settings)
     path = Path(source)
-    return _validated(_parsed(path), str(path))
+    return _validated(_parsed(path), str(path), Settings)
 
 
 def _parsed(path: Path) -> Any:
@@ -154,9 +157,14 @@ def _parsed(path: Path) -> Any:
         raise ConfigError(f"{path}: {error}") from error
 
 
-def _validated(data: Any, where: str) -> Settings:
+def table_settings(where: str, **given: Any) -> TableSettings:
+    """Return settings of one table given in code; raises ``ConfigError`` like :func:`load_settings`."""
+    return _validated(given, where, TableSettings)
+
+
+def _validated(data: Any, where: str, kind: type[S]) -> S:
     try:
-        return Settings.model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as error:
         # include_input=False: a value may be a secret
         faults = [

@@ -201,3 +201,13 @@ def test_unknown_backend_options_are_refused_naming_them(tmp_path: Path) -> None
 def test_bind_without_a_broker_says_what_is_missing(manager: StoreManager) -> None:
     with pytest.raises(ConfigError, match="kafka='host:port'"):
         manager.bind("orders")
+
+
+def test_bad_arguments_of_bind_are_refused_all_at_once(manager: StoreManager) -> None:
+    with pytest.raises(ConfigError) as caught:
+        manager.bind("orders", max_lag=0, max_staleness=-1.0, on_missing="ignore")  # type: ignore[call-overload]
+    assert [fault.split(": ")[1] for fault in caught.value.faults] == [
+        "on_missing",
+        "max_lag",
+        "max_staleness",
+    ]
