@@ -117,21 +117,23 @@ class BoundTable(Generic[T]):
         return self._binding.mirror.progress.lag_by_partition
 
     def wait_until_ready(self, timeout: float | None = None) -> None:
-        """Return when the table is ready.
+        """Return when the table is ready, and with it the group that it is read together with.
 
         Raises ``ReadyTimeoutError`` after ``timeout`` seconds, and at once the failure of a table that has
         failed; ``RuntimeError`` inside a callback, which would wait for itself.
         """
         binding = self._binding
+        together = binding.group or (binding,)
 
         def done() -> bool:
-            if not binding.ready:
-                binding.raise_if_over()
-            return binding.ready
+            for one in together:
+                if not one.ready:
+                    one.raise_if_over()
+            return all(one.ready for one in together)
 
         binding.check_open()
         if not binding.binder.wait(done, timeout):
-            raise binding.timeout_error(timeout or 0.0)
+            raise next((one for one in together if not one.ready), binding).timeout_error(timeout or 0.0)
 
     def on_ready(self, call: Callable[[], None]) -> None:
         """Call ``call()`` on the event thread each time the table becomes ready; at once if it is."""

@@ -133,6 +133,8 @@ class WriteFaults:
             path, "input/output error", "replace the disk"
         )
         self.calls = 0
+        self.paths: list[Path] = []
+        """Of the stores that were written to, call by call."""
 
     def open(self, inner: Engine, directory: Path, *, changelog: bool) -> Backend:
         opened = inner.open(directory, changelog=changelog)
@@ -140,6 +142,7 @@ class WriteFaults:
 
         def faulty(batch: Batch) -> None:
             self.calls += 1
+            self.paths.append(directory)
             if self.failing(self.calls):
                 raise self.error(directory)
             write(batch)
