@@ -388,3 +388,7 @@ class Binding(Status):
         log.critical("table %r failed: %s", self.name, error)
         for lane in (self.binder.restoring, self.binder.following):
             lane.call(lambda lane=lane: lane.remove(self))  # type: ignore[misc]
+
+    def _forked(self) -> None:
+        super()._forked()
+        self._lifecycle = threading.RLock()  # a thread that does not exist here may have held it

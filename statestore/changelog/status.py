@@ -150,17 +150,20 @@ class Status:
     # Listening
 
     def on_ready(self, call: Callable[[], None]) -> None:
+        self.check_open()
         with self.changed:
             self.listeners.on_ready.append(call)
             if self.ready:
                 self.listeners.thread.soon(call)
 
     def on_state_change(self, call: Callable[[StateChange], None]) -> None:
+        self.check_open()
         with self.changed:
             self.listeners.on_state.append(call)
             self.listeners.tell(call, StateChange(self.name, None, self.state, self._cause, self.since))
 
     def on_progress(self, call: Callable[[RestoreProgress], None]) -> None:
+        self.check_open()
         with self.changed:
             self.listeners.on_progress.append(call)
 
