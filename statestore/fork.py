@@ -8,9 +8,11 @@ object is never freed.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import weakref
+from functools import cache
 from typing import Protocol
 
 from statestore.errors import ForkedProcessError
@@ -32,6 +34,24 @@ def register(thing: ForkAware) -> None:
 def leak(thing: object) -> None:
     """Keep ``thing`` from ever being freed in this process (an extra reference nobody drops)."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+@cache
+def skip_exit_handlers() -> None:
+    """Have children forked from now on end, once Python has ended, without the C libraries' exit handlers.
+
+    For a library whose handler waits for threads that do not exist in the child. Files of C's stdio are still
+    written out. Only glibc has the call for it; elsewhere such a child should end by ``os._exit``.
+    """
+    libc = ctypes.CDLL(None)
+    with contextlib.suppress(AttributeError):
+        on_exit, end, close_files = libc.on_exit, libc._exit, libc.fcloseall  # noqa: SLF001 - C's name
+
+        def register() -> None:
+            on_exit(end, None)  # called with the exit status
+            on_exit(close_files, None)  # the last one registered is called first
+
+        os.register_at_fork(after_in_child=register)
 
 
 def forked_error() -> ForkedProcessError:

@@ -16,6 +16,7 @@ from rocksdict import (
     WriteOptions,
 )
 
+from statestore import fork
 from statestore.backends.contract import Backend, Engine
 from statestore.backends.rocksdb import errors
 from statestore.backends.rocksdb.options import RocksDBOptions
@@ -69,6 +70,7 @@ class RocksDBEngine(Engine):
             database = Rdict(str(directory), options, column_families={"default": options})
         except Exception as error:
             raise errors.translate(directory, "opening", error) from error
+        fork.skip_exit_handlers()  # RocksDB's joins the threads that flush and compact
         write_options = WriteOptions()
         write_options.no_slowdown = True  # a stall inside of write() would stop every thread of Python
         # The stub says that this is a method; assigning is what works.
