@@ -18,6 +18,7 @@ from statestore.changelog.lane import Lane
 from statestore.changelog.readiness import State
 from statestore.changelog.source import (
     Bounds,
+    ContactError,
     KafkaSource,
     TopicState,
     Trouble,
@@ -27,12 +28,13 @@ from statestore.changelog.source import (
 )
 from statestore.changelog.status import RUNNING, Connection
 from statestore.changelog.worker import Worker
-from statestore.errors import KafkaError
 from statestore.settings import Defaults
 
 log = logging.getLogger("statestore.changelog")
 
 LONGEST_BACKOFF = 10.0
+BEYOND_TRIES = 4
+"""How often the ends are asked for again before a stored position behind them counts as lost."""
 IDENTITY_TIMEOUT = 2.0
 """Seconds for the broker to tell a topic's id; without an answer it is unknown, and nothing waits longer."""
 QUEUE_SHARE = 8
@@ -56,7 +58,8 @@ class Binder:
         self.supervisor = Worker("statestore-supervisor")
         self.events = Worker("statestore-events")
         self._asking_ends = False
-        self._identity_known = True
+        self._tells_identity: bool | None = None
+        """Whether the broker has told a topic's id; one that could not at first is not asked again."""
         self._logged: dict[str, State] = {}
         self.supervisor.later(self._period(), self._tick)
         self.supervisor.later(defaults.progress_interval, self._report_progress)
@@ -91,7 +94,10 @@ class Binder:
             return
         self._closed = True
         for binding in list(self.bindings):
-            binding.close()
+            try:
+                binding.close()
+            except Exception:  # the others are closed all the same
+                log.exception("table %r could not be closed", binding.name)
         deadline = time.monotonic() + timeout
         parts = (self.supervisor, self.restoring, self.following, self.events)
         left = [part.thread.name for part in parts if not part.stop(max(0.1, deadline - time.monotonic()))]
@@ -131,10 +137,18 @@ class Binder:
         """With ``connect="lazy"``, or after a rebuild, the partition count is still to be learned."""
         try:
             info = self.source.topic_info(self.restoring.consumer, binding.topic, timeout=1.0)
-        except KafkaError as error:
-            self._stall(error.cause)
+        except ContactError as error:
+            if error.kind is Trouble.REFUSED:
+                remedy = "correct the credentials or rights, then restart()"
+                binding.fail(binding.mirror.unavailable(str(error), remedy))
+                return False
+            if error.kind is Trouble.AWAY:
+                self._stall(error.cause)
+            else:
+                binding.waits(error.cause)
             self._again(binding, run, attempt)
             return False
+        self._recovered()
         binding.mirror.partition_count = info.partitions
         self.cluster_id = info.cluster_id
         return True
@@ -157,10 +171,9 @@ class Binder:
         failure = next(filter(None, map(failure_of, (*ends.values(), *starts.values()))), None)
         if failure is not None:
             kind = trouble(failure)
-            tries = len(self.defaults.retry_waits)
-            if kind is Trouble.REFUSED or (
-                kind in (Trouble.UNKNOWN_TOPIC, Trouble.OTHER) and attempt >= tries
-            ):
+            if kind is not Trouble.AWAY:
+                binding.contact_failures += 1
+            if kind is Trouble.REFUSED or binding.contact_failures > len(self.defaults.retry_waits):
                 binding.fail(
                     binding.mirror.unavailable(
                         f"Kafka at {self.source.address}: topic {binding.topic!r}: {failure.str()}",
@@ -176,7 +189,10 @@ class Binder:
             number: Bounds(starts[topic, number].result().offset, future.result().offset)
             for (topic, number), future in ends.items()
         }
-        binding.captured(bounds, asked_at)
+        if attempt < BEYOND_TRIES and binding.mirror.is_beyond(bounds):
+            self._again(binding, run, attempt)  # right after a restart a broker may tell an older end
+        else:
+            binding.captured(run, bounds, asked_at)
 
     # The same questions again, while running
 
@@ -193,12 +209,12 @@ class Binder:
         known = [(one, run) for one, run in running if one.mirror.progress.partitions]
         if not known or self._asking_ends:
             return
-        self._asking_ends = True
         ends = self.source.ends(
             (one.topic, number) for one, _ in known for number in list(one.mirror.progress.partitions)
         )
+        self._asking_ends = True
         _when_done(ends.values(), lambda: self.supervisor.soon(lambda: self._confirmed(known, ends, now)))
-        if self._identity_known:
+        if self._tells_identity is not False:
             self._ask_identity([one.topic for one, _ in known]).add_done_callback(
                 lambda answer: self.supervisor.soon(lambda: self._identified(known, answer.result()))
             )
@@ -216,6 +232,13 @@ class Binder:
             self._stall(away.str())
         elif len(failures) < len(answers):
             self._recovered()
+        self.source.look_again(
+            {
+                topic
+                for (topic, _), future in answers.items()
+                if (error := failure_of(future)) is not None and trouble(error) is Trouble.OTHER
+            }
+        )
         for binding, run in asked:
             ends = {
                 number: future.result().offset
@@ -237,9 +260,11 @@ class Binder:
         return done
 
     def _identified(self, asked: Iterable[tuple[Binding, int]], found: Mapping[str, TopicState]) -> None:
-        self._identity_known = (
-            any(state.topic_id or state.unknown for state in found.values()) or self.connection.stalled
-        )
+        if any(state.topic_id or state.unknown for state in found.values()):
+            self._tells_identity = True
+            self._recovered()
+        elif self._tells_identity is None and not self.connection.stalled:
+            self._tells_identity = False
         for binding, run in asked:
             if binding.run == run and binding.state in RUNNING:
                 binding.identified(found[binding.topic], self.cluster_id)

@@ -21,7 +21,13 @@ from statestore.changelog.readiness import Limits, Reason, State
 from statestore.changelog.source import Bounds, TopicState, Trouble
 from statestore.changelog.status import LOST, RUNNING, Status
 from statestore.core import Folded
-from statestore.errors import ForkedProcessError, StateStoreError, StoreClosedError, StoreUnavailableError
+from statestore.errors import (
+    ForkedProcessError,
+    StateStoreError,
+    StoreClosedError,
+    StorePositionError,
+    StoreUnavailableError,
+)
 
 if TYPE_CHECKING:
     from statestore.changelog.binder import Binder
@@ -47,6 +53,10 @@ class Binding(Status):
         self._started_at = 0.0
         self._records_at_start = 0
         self._tries = 0
+        self.contact_failures = 0
+        """Answers to the first contact that were refusals, the broker not being away."""
+        self._settled = False
+        """Whether readiness of this run is on disk, and the table follows."""
         self._flushed_at = 0.0
         self._lifecycle = threading.RLock()
 
@@ -63,13 +73,12 @@ class Binding(Status):
                 self._tries = 0
                 self._started_at = time.time()
                 self._begin(Reason.OPENING, "started")
-            try:
-                with self.changed:
+                try:
                     self.mirror.open()
-            except StoreUnavailableError as error:
-                self.fail(error)
-                return
-            self._waiting_for = Reason.CONNECTING
+                except StoreUnavailableError as error:
+                    self.fail(error)
+                    return
+                self._waiting_for = Reason.CONNECTING
             self.binder.connect(self, self.run)
 
     def stop(self, timeout: float = STOP_TIMEOUT) -> None:
@@ -86,8 +95,8 @@ class Binding(Status):
         with self._lifecycle:
             self.stop()
             self._leave_lanes(STOP_TIMEOUT)
-            if isinstance(self.failure, LOST):
-                self.mirror.close()
+            if self.failure is not None and not isinstance(self.failure, StorePositionError):
+                self._close_failed()  # an engine may stay in its error until it is opened again
             self.mirror.counts.restarts += 1
             self.start()
 
@@ -134,6 +143,12 @@ class Binding(Status):
         self.check_open()
         self.binder.lane_of(self).call(self.mirror.make_durable).result()
 
+    def _close_failed(self) -> None:
+        try:
+            self.mirror.close()
+        except StateStoreError as error:
+            log.warning("table %r: closing its failed store: %s", self.name, error)
+
     def _leave_lanes(self, timeout: float) -> None:
         """Leave whichever lane the table is in, and flush; the wait is bounded."""
         deadline = time.monotonic() + timeout
@@ -159,9 +174,19 @@ class Binding(Status):
 
     # The broker's answers, on the supervisor's thread
 
-    def captured(self, bounds: Mapping[int, Bounds], now: float) -> None:
+    def waits(self, cause: str) -> None:
+        """The topic itself is in the way of the first contact, which is tried again."""
+        with self.changed:
+            if self.state in RUNNING:
+                self._cause = cause
+                self.changed.notify_all()
+
+    def captured(self, run: int, bounds: Mapping[int, Bounds], now: float) -> None:
         """The first contact told where each partition's log starts and ends: begin to read."""
         with self.changed:
+            if self.run != run or self.state not in RUNNING:
+                return
+            self.contact_failures = 0
             lost = self.mirror.capture(bounds, now)
             if lost is None:
                 self._waiting_for = Reason.REPLAYING
@@ -170,7 +195,7 @@ class Binding(Status):
         if lost is not None:
             self.lost(lost)
         else:
-            self._put_into(self.binder.following if at_end else self.binder.restoring)
+            self._put_into(self.binder.following if at_end else self.binder.restoring, run)
 
     def identified(self, found: TopicState, cluster_id: str | None) -> None:
         """The broker told what the topic is: is it still the one that this store mirrors?"""
@@ -188,7 +213,11 @@ class Binding(Status):
                 )
             )
         else:
-            lost = self.mirror.identify(found, cluster_id)
+            try:
+                lost = self.mirror.identify(found, cluster_id)
+            except StoreUnavailableError as error:
+                self.fail(error)
+                return
             if lost is not None:
                 self.lost(lost)
 
@@ -201,10 +230,10 @@ class Binding(Status):
 
     def evaluate(self) -> None:
         """Compare lag and staleness with their limits, and the files with the ones opened."""
-        if self.state is not State.FAILED and (missing := self.mirror.vanished()) is not None:
-            self.fail(missing)
-            return
         with self.changed:
+            if self.state in RUNNING and (missing := self.mirror.vanished()) is not None:
+                self.fail(missing)
+                return
             excess = self._excess()
             if self.state is State.READY and excess:
                 self._enter(State.LAGGING, excess)
@@ -253,11 +282,18 @@ class Binding(Status):
 
     # LaneMember: on the lane's thread
 
+    @property
+    def _applying(self) -> bool:
+        """Whether what the lane reads still belongs to this run, and nothing has come in between."""
+        return self.state in RUNNING and self._waiting_for is Reason.REPLAYING
+
     def start_offsets(self) -> dict[int, tuple[int, int]]:
         partitions = self.mirror.progress.partitions
         return {number: (one.position, one.leader_epoch) for number, one in partitions.items()}
 
     def apply(self, folded: Folded) -> None:
+        if not self._applying:
+            return
         try:
             with self.changed:
                 self.mirror.apply(folded)
@@ -271,6 +307,8 @@ class Binding(Status):
 
     def at_end(self, partition: int, offset: int) -> None:
         with self.changed:
+            if not self._applying:
+                return  # records before it may have been refused
             lost = self.mirror.reached_end(partition, offset, time.time())
         if lost is not None:
             self.lost(lost)
@@ -278,6 +316,8 @@ class Binding(Status):
             self._check_complete()
 
     def troubled(self, kind: Trouble, partition: int, offset: int, text: str) -> None:
+        if not self._applying:
+            return
         where = f"{self.topic} [{partition}]"
         if kind in (Trouble.POSITION, Trouble.TRUNCATED):
             position = self.mirror.progress.partitions[partition].position
@@ -292,7 +332,8 @@ class Binding(Status):
     def tick(self, now: float) -> None:
         defaults = self.binder.defaults
         full = self.mirror.unflushed >= defaults.flush_bytes
-        if not full and now - self._flushed_at < defaults.flush_interval:
+        due = full or now - self._flushed_at >= defaults.flush_interval
+        if not due or not self._applying:
             return
         self._flushed_at = now
         try:
@@ -322,12 +363,11 @@ class Binding(Status):
         lane.remove(self)
         self.binder.supervisor.later(wait, lambda: self._put_into(lane, run))
 
-    def _put_into(self, lane: Lane, run: int | None = None) -> None:
+    def _put_into(self, lane: Lane, run: int) -> None:
         """Have ``lane`` take the table in, unless another start came in between."""
-        wanted = self.run if run is None else run
 
         def enter() -> None:
-            if self.run == wanted and self.state in RUNNING:
+            if self.run == run and self._applying:
                 self._flushed_at = time.time()
                 lane.add(self)
                 self._check_complete()
@@ -342,31 +382,35 @@ class Binding(Status):
         with self.changed:
             if self.state is State.LAGGING and not self._excess():
                 self._enter(State.READY, "caught up")
-            if self.state is not State.RESTORING or not self.mirror.progress.complete:
+            if self.state is State.RESTORING and self._applying and self.mirror.progress.complete:
+                self._become_ready()
+            if self._settled or self.state is not State.READY:
                 return
-            self.mirror.progress.confirmed_at = time.time()
-            self.time_to_ready = time.time() - self._started_at
-            self._enter(State.READY, "reached the end")
-        records = self.mirror.counts.records - self._records_at_start
-        log.info(
-            "topic %s: store %r is ready after %.2f s and %d records",
-            self.topic,
-            self.name,
-            self.time_to_ready,
-            records,
-        )
         try:
             self.mirror.make_durable()
             self.mirror.remember()
         except StateStoreError as error:
             self._write_failed(error)
             return
+        self._settled = True
         restoring = self.binder.restoring
         if restoring.holds(self):
             restoring.remove(self)
-            self._put_into(self.binder.following)
+            self._put_into(self.binder.following, self.run)
 
     # Inside; the caller holds the condition
+
+    def _become_ready(self) -> None:
+        self.mirror.progress.confirmed_at = time.time()
+        self.time_to_ready = time.time() - self._started_at
+        self._enter(State.READY, "reached the end")
+        log.info(
+            "topic %s: store %r is ready after %.2f s and %d records",
+            self.topic,
+            self.name,
+            self.time_to_ready,
+            self.mirror.counts.records - self._records_at_start,
+        )
 
     def _excess(self) -> str:
         progress = self.mirror.progress
@@ -374,6 +418,7 @@ class Binding(Status):
 
     def _begin(self, waiting_for: Reason, cause: str, state: State = State.RESTORING) -> None:
         self.run += 1
+        self._settled = False
         self._waiting_for = waiting_for
         self._enter(state, cause)
 
@@ -385,9 +430,10 @@ class Binding(Status):
             error.__cause__ = origin
             self.failure = error
             self._enter(State.FAILED, str(error))
+            run = self.run
         log.critical("table %r failed: %s", self.name, error)
         for lane in (self.binder.restoring, self.binder.following):
-            lane.call(lambda lane=lane: lane.remove(self))  # type: ignore[misc]
+            lane.call(lambda lane=lane: lane.remove(self) if self.run == run else None)  # type: ignore[misc]
 
     def _forked(self) -> None:
         super()._forked()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import logging
 import time
@@ -30,13 +31,15 @@ OWNED = {
 }
 """What the library's correctness rests on; ``settings.OWNED_PROPERTIES`` gives the reasons."""
 
+_RECONNECT_SECONDS = 5
+
 TUNED = {
     # The default sleeps 1 s whenever 100,000 records are queued, which costs a factor of eight.
     "fetch.queue.backoff.ms": 2,
     # How long the last end-of-partition event may take.
     "fetch.wait.max.ms": 100,
     "reconnect.backoff.ms": 100,
-    "reconnect.backoff.max.ms": 5000,
+    "reconnect.backoff.max.ms": _RECONNECT_SECONDS * 1000,
     "socket.keepalive.enable": True,
 }
 """Defaults of ours that a user's property overrides."""
@@ -116,6 +119,14 @@ class TopicState:
         return replace(earlier, **known)
 
 
+class ContactError(KafkaError):
+    """A ``KafkaError`` that remembers which trouble it was."""
+
+    def __init__(self, address: str, cause: str, kind: Trouble) -> None:
+        super().__init__(address, cause)
+        self.kind = kind
+
+
 class KafkaSource:
     """One manager's connection to one cluster. Thread-safe.
 
@@ -133,7 +144,8 @@ class KafkaSource:
         self.request_timeout = request_timeout
         self._properties = {**TUNED, **properties, **OWNED, "group.id": f"statestore-{name}"}
         self._on_trouble = on_trouble
-        self._errors: deque[Code] = deque(maxlen=8)
+        self._errors: deque[tuple[float, Code]] = deque(maxlen=8)
+        """What the consumers heard since the broker last answered, and when."""
         plain = {
             key: value
             for key, value in self._properties.items()
@@ -152,36 +164,47 @@ class KafkaSource:
         return Consumer(properties, logger=log)
 
     def _heard(self, error: Code) -> None:
-        self._errors.append(error)
+        self._errors.append((time.monotonic(), error))
         self._on_trouble(trouble(error), error.str())
 
     def topic_info(self, consumer: Consumer, topic: str, timeout: float) -> TopicInfo:
         """Ask for the partitions of ``topic``; blocks for at most ``timeout`` seconds.
 
-        ``consumer`` is polled by its own thread meanwhile. Raises ``KafkaError`` as soon as the broker
+        ``consumer`` is polled by its own thread meanwhile. Raises ``ContactError`` as soon as the broker
         refuses, does not know the topic, or no address can be reached.
         """
-        deadline = time.monotonic() + timeout
-        self._errors.clear()
+        began = time.monotonic()
         while True:
-            left = deadline - time.monotonic()
+            left = began + timeout - time.monotonic()
             try:
                 answer = consumer.list_topics(topic, timeout=max(0.05, min(left, 0.5)))
             except KafkaException as failure:
-                heard = list(self._errors)
+                heard = [error for _, error in list(self._errors)]
                 refused = any(trouble(error) is Trouble.REFUSED for error in heard)
-                down = any(error.code() == Code._ALL_BROKERS_DOWN for error in heard)
+                # That all are down is told once: what was told earlier may have changed, and shows when the
+                # client has tried to connect again.
+                tried = began + _RECONNECT_SECONDS < time.monotonic()
+                down = any(
+                    error.code() == Code._ALL_BROKERS_DOWN and (tried or at > began - 1.0)
+                    for at, error in list(self._errors)
+                )
                 if refused or down or left <= 0.5:
                     # What went wrong with a broker says more than that all of them are down.
                     told = [error for error in heard if error.code() != Code._ALL_BROKERS_DOWN]
                     cause = (told or heard or [failure.args[0]])[-1].str()
-                    raise KafkaError(self.address, f"no answer about topic {topic!r}: {cause}") from failure
+                    kind = Trouble.REFUSED if refused else Trouble.AWAY
+                    raise ContactError(
+                        self.address, f"no answer about topic {topic!r}: {cause}", kind
+                    ) from failure
                 continue
+            self._errors.clear()
             found = answer.topics[topic]
             if found.error is None:
                 return TopicInfo(len(found.partitions), answer.cluster_id)
             if trouble(found.error) in (Trouble.REFUSED, Trouble.UNKNOWN_TOPIC) or left <= 0.5:
-                raise KafkaError(self.address, f"topic {topic!r}: {found.error.str()}")
+                raise ContactError(
+                    self.address, f"topic {topic!r}: {found.error.str()}", trouble(found.error)
+                )
             time.sleep(0.1)  # a leader is being elected
 
     def ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Future[Any]]:
@@ -202,6 +225,15 @@ class KafkaSource:
             request_timeout=self.request_timeout,
         )
         return {(asked.topic, asked.partition): future for asked, future in answers.items()}
+
+    def look_again(self, topics: Iterable[str]) -> None:
+        """Have the leaders of ``topics`` looked up again: after an outage the client may go by the old ones.
+
+        Waits hardly at all: the answer serves the next question.
+        """
+        for topic in topics:
+            with contextlib.suppress(KafkaException):
+                self._admin.list_topics(topic, timeout=0.02)
 
     def topic_ids(self, topics: Iterable[str], timeout: float) -> dict[str, Future[Any]]:
         """Ask for the descriptions (id, partitions) of ``topics``."""
@@ -251,6 +283,8 @@ def topic_state(description: Future[Any], configuration: Future[Any]) -> TopicSt
         unknown = trouble(failure) is Trouble.UNKNOWN_TOPIC
     if failure_of(configuration) is None:
         entries = configuration.result()
-        policy = entries["cleanup.policy"].value
-        retention = int(entries["delete.retention.ms"].value)
+        if "cleanup.policy" in entries:
+            policy = entries["cleanup.policy"].value
+        if "delete.retention.ms" in entries:
+            retention = int(entries["delete.retention.ms"].value)
     return TopicState(topic_id, partitions, policy, retention, unknown)
