@@ -14,6 +14,7 @@ crash.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -22,6 +23,7 @@ import shutil
 import tempfile
 import threading
 import uuid
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from statestore.errors import (
     DirectoryLockedError,
     StoreCorruptError,
     StoreFormatError,
+    StoreFullError,
     StoreIdentityError,
     StoreMissingError,
     StoreUnavailableError,
@@ -88,8 +91,9 @@ class StoreDirectory:
 
     def update(self, **changes: Any) -> None:
         """Replace fields of ``store.json``, durably."""
-        self.file = replace(self.file, **changes)
-        write_json(self.path / "store.json", asdict(self.file))
+        file = replace(self.file, **changes)
+        write_json(self.path / "store.json", asdict(file))
+        self.file = file
         self._seen = _identity_on_disk(self.path / "store.json")
 
     def start_generation(self) -> None:
@@ -97,7 +101,8 @@ class StoreDirectory:
         self.update(generation=self.file.generation + 1, topic_id=None, cluster_id=None, partitions=None)
         for old in self.path.glob("g[0-9]*"):
             if old != self.generation_path:
-                shutil.rmtree(old)
+                with _os_errors_at(old):
+                    shutil.rmtree(old)
 
     def vanished(self) -> bool:
         """Whether the files opened are no longer the ones at this path (deleted or replaced)."""
@@ -223,9 +228,10 @@ class DataDirectory:
         return directory
 
     def _create(self, path: Path, wanted: StoreFile) -> StoreDirectory:
-        if path.exists():  # left by a crash while creating, or given up for a rebuild
-            shutil.rmtree(path)
-        path.mkdir(mode=0o700)
+        with _os_errors_at(path):
+            if path.exists():  # left by a crash while creating, or given up for a rebuild
+                shutil.rmtree(path)
+            path.mkdir(mode=0o700)
         write_json(path / "store.json", asdict(wanted))
         return StoreDirectory(path, wanted)
 
@@ -233,8 +239,9 @@ class DataDirectory:
         """Note that the store is complete: from now on its absence is an error."""
         with self._mutex:
             if physical not in self._manifest["stores"]:
-                self._manifest["stores"][physical] = {}
-                write_json(self.path / "manifest.json", self._manifest)
+                stores = {**self._manifest["stores"], physical: {}}
+                write_json(self.path / "manifest.json", {**self._manifest, "stores": stores})
+                self._manifest["stores"] = stores
 
     def close(self) -> None:
         """Give the directory up. Idempotent."""
@@ -251,18 +258,33 @@ _REBUILD = 'restore the store from a backup, or bind with on_missing="rebuild"'
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Replace ``path`` durably: a crash leaves the old content or the new."""
+    """Replace ``path`` durably: a crash, or an error, leaves the old content or the new.
+
+    Raises ``StoreUnavailableError``, ``StoreFullError`` where no space is left.
+    """
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
+    with _os_errors_at(path):
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(content, file, indent=2, sort_keys=True)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+@contextlib.contextmanager
+def _os_errors_at(path: Path) -> Iterator[None]:
     try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        kind = StoreFullError if full else StoreUnavailableError
+        remedy = "free some space" if full else "check the rights and the disk"
+        raise kind(path, f"cannot be written: {error.strerror}", remedy) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

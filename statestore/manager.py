@@ -137,11 +137,15 @@ class StoreManager:
             try:
                 directory = self._data.store(physical, wanted) if engine.persistent else None
                 opened = self._open_backend(engine, physical, directory, changelog=False)
+                try:
+                    if directory is not None:
+                        self._data.remember(physical)
+                except BaseException:
+                    opened.close()
+                    raise
             except BaseException:
                 self._release(name)
                 raise
-            if directory is not None:
-                self._data.remember(physical)
             store = KeyValueStore(name, opened, engine.max_key_size, on_close=lambda: self._release(name))
             self._stores[name] = store
             self._choices[name] = (chosen,)

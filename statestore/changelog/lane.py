@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from statestore import fork
 from statestore.changelog.source import KafkaSource, Trouble, assignment, trouble
 from statestore.core import Folded, fold
+from statestore.errors import StoreClosedError
 
 log = logging.getLogger("statestore.changelog")
 
@@ -60,6 +61,8 @@ class Lane:
         self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._mirrors: dict[str, LaneMember] = {}
         self._positions: dict[tuple[str, int], int] = {}
+        self._ending = threading.Lock()
+        self._ended = False
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
         self.thread.start()
         fork.register(self)
@@ -74,7 +77,11 @@ class Lane:
             except Exception as error:  # noqa: BLE001 - handed to the caller
                 future.set_exception(error)
 
-        self._commands.put(run)
+        with self._ending:
+            if self._ended:
+                future.set_exception(StoreClosedError("the manager is closed"))
+            else:
+                self._commands.put(run)
         return future
 
     def add(self, mirror: LaneMember) -> None:
@@ -96,7 +103,10 @@ class Lane:
         partitions = [number for topic, number in self._positions if topic == mirror.topic]
         for number in partitions:
             del self._positions[mirror.topic, number]
-        self.consumer.incremental_unassign(assignment(mirror.topic, dict.fromkeys(partitions, (0, -1))))
+        try:
+            self.consumer.incremental_unassign(assignment(mirror.topic, dict.fromkeys(partitions, (0, -1))))
+        except Exception:  # what still arrives of the topic is not applied: it has no position here
+            log.exception("topic %s could not be unassigned", mirror.topic)
 
     def stop(self, timeout: float) -> bool:
         """End the thread and close the consumer; tell whether that was done in time."""
@@ -120,6 +130,12 @@ class Lane:
                 for mirror in list(self._mirrors.values()):
                     self.remove(mirror)
                     mirror.broken(error)
+        with self._ending:
+            self._ended = True
+        while not self._commands.empty():  # whoever waits for one of them is answered
+            command = self._commands.get()
+            if command is not None:
+                command()
         self.consumer.close()
 
     def _run_commands(self) -> bool:

@@ -15,7 +15,13 @@ from statestore.changelog.readiness import PartitionProgress, Progress
 from statestore.changelog.source import Bounds, TopicState
 from statestore.core import Folded
 from statestore.directory import StoreDirectory
-from statestore.errors import StateStoreError, StoreMissingError, StorePositionError, StoreUnavailableError
+from statestore.errors import (
+    StateStoreError,
+    StoreClosedError,
+    StoreMissingError,
+    StorePositionError,
+    StoreUnavailableError,
+)
 from statestore.store import ChangelogStore, Position, key_too_long
 
 log = logging.getLogger("statestore.changelog")
@@ -131,9 +137,9 @@ class Mirror:
 
     def apply(self, folded: Folded) -> None:
         """Write a batch together with the positions behind it. Raises what the backend raises."""
-        assert self.store is not None
-        if folded.longest_key > self.store.max_key_size:
-            refusal = key_too_long(self.name, folded.longest_key, self.store.max_key_size)
+        store = self._open_for_writing()
+        if folded.longest_key > store.max_key_size:
+            refusal = key_too_long(self.name, folded.longest_key, store.max_key_size)
             raise self.unavailable(str(refusal), "bind the topic on another backend")
         partitions = self.progress.partitions
         # The first batch writes where every partition begins: a store knows all of them, or is empty.
@@ -146,7 +152,7 @@ class Mirror:
             number: Position(offset, epoch, int(partitions[number].valid_since * 1000))
             for number, (offset, epoch) in {**unwritten, **folded.positions}.items()
         }
-        self.store.apply(folded.puts, folded.deletes, positions)
+        store.apply(folded.puts, folded.deletes, positions)
         self._written.update(positions)
         self.unflushed += folded.bytes
         for number, (offset, epoch) in folded.positions.items():
@@ -160,7 +166,8 @@ class Mirror:
 
     def make_durable(self) -> None:
         """Write positions that moved without records, then flush."""
-        if self.store is None:
+        store = self.store
+        if store is None:
             return
         old_enough = (self.identity.delete_retention_ms or DEFAULT_DELETE_RETENTION_MS) / 10
         moved = {}
@@ -170,11 +177,16 @@ class Mirror:
             if old is None or new[:2] != old[:2] or new.valid_since - old.valid_since > old_enough:
                 moved[number] = new
         if moved:
-            self.store.apply([], [], moved)
+            store.apply([], [], moved)
             self._written.update(moved)
         if moved or self.unflushed:
-            self.store.backend.flush()
+            store.backend.flush()
             self.unflushed = 0
+
+    def _open_for_writing(self) -> ChangelogStore:
+        if self.store is None:
+            raise StoreClosedError(f"table {self.name!r} is closed")
+        return self.store
 
     def written_offsets(self) -> dict[int, int]:
         """Return the positions in the store, for reports."""
@@ -192,6 +204,8 @@ class Mirror:
             self.progress.partitions = known
         if len(known) != len(bounds):
             return _grown(len(known), len(bounds))
+        if self.is_beyond(bounds):
+            return "the stored position lies behind the end of the topic: it was truncated, or made anew"
         for number, bound in bounds.items():
             if known[number].position < bound.start:
                 return (
@@ -206,6 +220,11 @@ class Mirror:
         }
         self.progress.capture({number: bound.end for number, bound in bounds.items()}, now)
         return self._too_old()
+
+    def is_beyond(self, bounds: Mapping[int, Bounds]) -> bool:
+        """Whether a stored position lies behind the log's end."""
+        known = self.progress.partitions
+        return any(number in known and known[number].position > bound.end for number, bound in bounds.items())
 
     def reached_end(self, partition: int, offset: int, now: float) -> str | None:
         """Take an end-of-partition event."""
@@ -254,7 +273,7 @@ class Mirror:
 
     def vanished(self) -> StoreMissingError | None:
         """Return an error when the store's files were deleted or replaced while in use."""
-        if self.directory is None or not self.directory.vanished():
+        if self.store is None or self.directory is None or not self.directory.vanished():
             return None
         return StoreMissingError(
             self.path,
