@@ -22,6 +22,7 @@ from statestore.changelog.source import Bounds, TopicState, Trouble
 from statestore.changelog.status import LOST, RUNNING, Status
 from statestore.core import Folded
 from statestore.errors import (
+    EncodeError,
     ForkedProcessError,
     StateStoreError,
     StoreClosedError,
@@ -351,7 +352,8 @@ class Binding(Status):
         self.mirror.counts.write_failures += 1
         defaults = self.binder.defaults
         waits = defaults.retry_waits if defaults.auto_restart else ()
-        if isinstance(error, LOST) or self._tries >= len(waits):
+        for_good = isinstance(error, (*LOST, EncodeError))  # another try would end the same way
+        if for_good or self._tries >= len(waits):
             if not isinstance(error, StoreUnavailableError):
                 error = self.mirror.unavailable(str(error), "remove the cause, then restart()")
             self.fail(error, error.__cause__)

@@ -139,8 +139,7 @@ class Mirror:
         """Write a batch together with the positions behind it. Raises what the backend raises."""
         store = self._open_for_writing()
         if folded.longest_key > store.max_key_size:
-            refusal = key_too_long(self.name, folded.longest_key, store.max_key_size)
-            raise self.unavailable(str(refusal), "bind the topic on another backend")
+            raise key_too_long(self.name, folded.longest_key, store.max_key_size)
         partitions = self.progress.partitions
         # The first batch writes where every partition begins: a store knows all of them, or is empty.
         unwritten = {

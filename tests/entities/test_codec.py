@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgpack  # type: ignore[import-untyped]
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from statestore.entity import Key, entity, model_of
@@ -387,6 +387,7 @@ def normalised(value: Any) -> Any:
             return value
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # classes are made while drawing
 @given(st.data())
 def test_every_entity_comes_back(data: st.DataObject) -> None:
     keys = data.draw(st.lists(st.sampled_from(list(KEYS.items())), min_size=1, max_size=3))

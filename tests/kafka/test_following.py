@@ -102,14 +102,14 @@ def test_a_stream_that_never_pauses_is_not_stale(
     """Under load each answer tells of records that are still to come: that is no falling behind."""
     name = topic()
     broker.create_topic(name)
-    table = managers(broker).bind(name, max_staleness=1.0)
+    table = managers(broker).bind(name, max_staleness=3.0)
     table.wait_until_ready(25)
     states: list[State] = []
     table.on_state_change(lambda event: states.append(event.state))
     writing(name)
-    time.sleep(4)
+    time.sleep(6)
     assert states == [State.READY]
-    assert table.health()["staleness"] < 1.0
+    assert table.health()["staleness"] < 3.0
 
 
 def test_a_paused_table_is_read_until_it_is_too_stale(

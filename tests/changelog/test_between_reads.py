@@ -1,0 +1,69 @@
+"""What a lane has read already when a table fails or begins to rebuild must not reach the table any more."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from statestore import BytesTable, State, StoreManager, StoreUnavailableError
+
+LIMIT = 25.0
+
+
+@pytest.fixture
+def producer() -> Producer:
+    """A producer that is a broker, too: librdkafka's in-process mock."""
+    return Producer({"bootstrap.servers": "127.0.0.1:1", "test.mock.num.brokers": 1, "log_level": 0})
+
+
+@pytest.fixture
+def address(producer: Producer) -> str:
+    return ",".join(f"{one.host}:{one.port}" for one in producer.list_topics(timeout=LIMIT).brokers.values())
+
+
+@pytest.fixture
+def manager(tmp_path: Path, address: str) -> Iterator[StoreManager]:
+    with StoreManager(tmp_path / "state", kafka=address, backend="lmdb") as manager:
+        yield manager
+
+
+def produce(producer: Producer, *keys: bytes) -> None:
+    for key in keys:
+        producer.produce("t", key=key, value=b"v", partition=0)
+    assert producer.flush(LIMIT) == 0
+
+
+def test_a_refused_batch_is_refused_again_after_a_restart(manager: StoreManager, producer: Producer) -> None:
+    produce(producer, b"a" * 600, b"b")
+    table = manager.bind("t")
+    for _ in range(2):
+        with pytest.raises(StoreUnavailableError, match="600 bytes is longer than the 510"):
+            table.wait_until_ready(LIMIT)
+        time.sleep(0.3)  # the end-of-partition event that follows the batch
+        assert table.health()["positions"]["0"] == 0
+        table.restart()
+
+
+def test_an_end_of_partition_does_not_undo_a_rebuild(manager: StoreManager, producer: Producer) -> None:
+    produce(producer, b"a", b"b")
+    table: BytesTable = manager.bind("t", on_missing="rebuild")
+    table.wait_until_ready(LIMIT)
+    binding = table._binding
+
+    def lose_it_and_read_on() -> None:
+        binding.lost("as a test has it")
+        binding.at_end(0, 2)
+        binding.tick(time.time())
+
+    binding.binder.following.call(lose_it_and_read_on).result(LIMIT)
+    assert table.state is not State.READY
+    table.wait_until_ready(LIMIT)
+    assert table.health()["generation"] == 2
+    assert [key for key, _ in table.scan()] == [b"a", b"b"]
+    produce(producer, b"c")
+    deadline = time.monotonic() + LIMIT
+    while b"c" not in table and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert b"c" in table
