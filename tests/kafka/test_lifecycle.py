@@ -238,7 +238,7 @@ def test_giving_up_is_told_on_every_read_and_wait_until_restarted(
     assert table.get(b"001", allow_stale=True) == b"1", "the data is intact"
     assert "no space left" in table.health()["last_error"]
     assert table.health()["write_failures"] == 5, "one more than there are waits"
-    assert states[-1] is State.FAILED
+    eventually(lambda: states[-1] is State.FAILED)
     write_faults.failing = lambda call: False
     table.restart()
     table.wait_until_ready(25)
