@@ -20,7 +20,7 @@ help: ## list the targets
 	@echo "  PYTHON=...                  the Python (3.11 or newer) that .venv is made with"
 	@echo "  STATESTORE_PURE_PYTHON=1    needs no C compiler: the pure-Python twin of the native core serves"
 
-demo: $(VENV)/installed ## mirror a year of real flights, read it, reopen it (KAFKA=host:port: on a real broker)
+demo: $(VENV)/installed ## mirror a month of real flights, read it, reopen it (KAFKA=host:port: the year, on a real broker)
 	@$(PY) demo/flights.py $(if $(KAFKA),--kafka $(KAFKA))
 
 test: $(VENV)/installed ## the whole suite but the long runs

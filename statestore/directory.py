@@ -24,11 +24,12 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from statestore import fork
+from statestore.backends.contract import directory_size
 from statestore.errors import (
     DirectoryLockedError,
     StoreCorruptError,
@@ -255,6 +256,32 @@ class DataDirectory:
 
 
 _REBUILD = 'restore the store from a backup, or bind with on_missing="rebuild"'
+
+
+def stored(path: Path) -> list[dict[str, Any]]:
+    """Describe the stores in a data directory, without taking it from its owner: by logical name.
+
+    ``complete`` tells whether the store must exist from now on; ``size`` is bytes on disk. A store that must
+    exist and is gone has its physical name only. Raises ``StoreMissingError`` where there is no manifest.
+    """
+    if not (path / "manifest.json").exists():
+        raise StoreMissingError(path, "is no data directory: it has no manifest.json", "name one")
+    remembered = set(read_json(path / "manifest.json")["stores"])
+    found = {file.parent.name: read_json(file) for file in path.glob("*/store.json")}
+    empty = dict.fromkeys((field.name for field in fields(StoreFile)), None)
+    entries = [
+        {
+            **empty,
+            "logical": name,
+            **found.get(name, {}),
+            "physical": name,
+            "path": str(path / name),
+            "complete": name in remembered,
+            "size": directory_size(path / name) if name in found else None,
+        }
+        for name in remembered | found.keys()
+    ]
+    return sorted(entries, key=lambda entry: str(entry["logical"]))
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
