@@ -29,10 +29,10 @@ from statestore.backends.contract import (
     check_limit,
     range_bounds,
 )
+from statestore.backends.lifetime import check_bytes, check_range, closed_error
 from statestore.errors import (
     ConfigError,
     StateStoreError,
-    StoreClosedError,
     StoreFullError,
     StoreUnavailableError,
 )
@@ -166,15 +166,11 @@ def _merge(
     return blocks, len(keys) - len(block.keys), more_size
 
 
-def _closed_error() -> StoreClosedError:
-    return StoreClosedError("the store, or the snapshot this was read from, is closed")
-
-
 class _MemoryIterator(BackendIterator):
     def __init__(self, pairs: Iterator[tuple[bytes, bytes]]) -> None:
         self._pairs: Iterator[tuple[bytes, bytes]] | None = pairs
         self._finished = False
-        self._gone: Callable[[], StateStoreError] = _closed_error
+        self._gone: Callable[[], StateStoreError] = closed_error
 
     def __next__(self) -> tuple[bytes, bytes]:
         pairs = self._pairs
@@ -202,7 +198,7 @@ class _MemoryReader(Reader):
 
     def __init__(self, content: _Content) -> None:
         self._content: _Content | None = content
-        self._gone: Callable[[], StateStoreError] = _closed_error
+        self._gone: Callable[[], StateStoreError] = closed_error
 
     def _live(self) -> _Content:
         content = self._content
@@ -219,13 +215,13 @@ class _MemoryReader(Reader):
         """Have ``reader`` ended when the backend closes."""
 
     def get(self, key: bytes) -> bytes | None:
-        _check_bytes("key", key)
+        check_bytes("key", key)
         return self._live().get(key)
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         content = self._live()
         for key in keys:
-            _check_bytes("key", key)
+            check_bytes("key", key)
         return [content.get(key) for key in keys]
 
     def scan(
@@ -237,9 +233,7 @@ class _MemoryReader(Reader):
         limit: int | None = None,
     ) -> BackendIterator:
         check_limit(limit)
-        for name, bound in (("start", start), ("stop", stop), ("prefix", prefix)):
-            if bound is not None:
-                _check_bytes(name, bound)
+        check_range(start, stop, prefix)
         start, stop = range_bounds(start, stop, prefix)
         iterator = _MemoryIterator(islice(self._live().pairs(start, stop, reverse), limit))
         self._track(iterator)
@@ -256,7 +250,7 @@ class MemorySnapshot(_MemoryReader, Snapshot):
 
     def close(self) -> None:
         if self._content is not None:
-            self._end(_closed_error)
+            self._end(closed_error)
 
 
 class MemoryBackend(_MemoryReader, Backend):
@@ -274,11 +268,11 @@ class MemoryBackend(_MemoryReader, Backend):
     def write(self, batch: Batch) -> None:
         changes: dict[bytes, bytes | None] = {}
         for key in batch.deletes:
-            _check_bytes("key", key)
+            check_bytes("key", key)
             changes[key] = None
         for key, value in batch.puts:
-            _check_bytes("key", key)
-            _check_bytes("value", value)
+            check_bytes("key", key)
+            check_bytes("value", value)
             changes[key] = value
         with self._write_lock:
             content = self._live()
@@ -333,7 +327,7 @@ class MemoryBackend(_MemoryReader, Backend):
             raise fork.forked_error()
         with self._readers_lock:
             if self._content is not None:
-                self._end_all(_closed_error)
+                self._end_all(closed_error)
 
     def _forked(self) -> None:
         # A thread that does not exist here may have held the locks.
@@ -384,8 +378,3 @@ class MemoryEngine(Engine):
 
     def close(self) -> None:
         """Nothing is shared."""
-
-
-def _check_bytes(what: str, given: object) -> None:
-    if not isinstance(given, bytes):
-        raise TypeError(f"{what} must be bytes, not {type(given).__name__}: {given!r:.80}")

@@ -96,7 +96,9 @@ def test_an_emptied_generation_is_missing_too(tmp_path: Path) -> None:
 def test_a_store_that_was_never_complete_may_start_anew(tmp_path: Path) -> None:
     data = DataDirectory(tmp_path)
     shutil.rmtree(data.store("order_store", ORDERS).path)
-    data.store("order_store", ORDERS)
+    again = data.store("order_store", ORDERS)
+    assert again.file == ORDERS
+    assert (again.path / "store.json").exists()
     data.close()
 
 
