@@ -12,12 +12,13 @@ NATIVE   := $(wildcard _native/*.pyx _native/*.pxi _native/*.pxd _native/*.h)
 PACKAGED := $(sort $(shell find statestore backends -name '*.py' -o -name '*.pyi' -o -name 'py.typed')) $(NATIVE)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint bench dist wheel clean distclean FORCE
+.PHONY: help demo test test-all test-without sanitize lint bench bench-peers bench-docs dist wheel clean distclean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 	@echo
 	@echo "  PYTHON=...                  the Python (3.11 or newer) that .venv is made with"
+	@echo "  STATESTORE_WITHOUT=...      a list of fast paths to turn off: fetcher, bulk, cache, scan, decoder"
 	@echo "  STATESTORE_PURE_PYTHON=1    needs no C compiler: the pure-Python twin of the native core serves"
 
 demo: $(VENV)/installed ## mirror a month of real flights, read it, reopen it (KAFKA=host:port: the year, on a real broker)
@@ -26,9 +27,36 @@ demo: $(VENV)/installed ## mirror a month of real flights, read it, reopen it (K
 test: $(VENV)/installed ## the whole suite but the long runs
 	@$(PYTEST)
 
-test-all: $(VENV)/installed ## the long runs too, and the whole suite on the pure-Python twin
+test-all: $(VENV)/installed ## the long runs too, then test-without
 	@STATESTORE_SOAK=1 $(PYTEST)
+	@$(MAKE) --no-print-directory test-without
+
+test-without: $(VENV)/installed ## the whole suite with each fast path off, and on the pure-Python twin
+	@for path in $$($(PY) -c 'from statestore.core import FAST_PATHS; print(*FAST_PATHS)'); do \
+		echo "Without: $$path" >&2; STATESTORE_WITHOUT=$$path $(PYTEST) || exit 1; done
+	@echo "Without: the extension" >&2
 	@STATESTORE_PURE_PYTHON=1 $(PYTEST)
+
+# A copy of the packages beside the installed ones, found first on the path. A finding ends the process; its
+# report is written past pytest, which therefore must not capture the file descriptors.
+SANITIZED := build/sanitize
+SANITIZED_TESTS := tests/core tests/conformance tests/entities tests/memory tests/changelog/test_reader.py
+
+sanitize: $(VENV)/installed ## the tests of the native parts under the address and undefined-behaviour sanitizers
+	@cc=$${CC:-cc}; runtime=; for library in libasan.so libubsan.so libstdc++.so.6; do \
+		path=$$($$cc -print-file-name=$$library 2>/dev/null); \
+		[ -e "$$path" ] || { echo "'$$cc' has no $$library, so it cannot build with sanitizers:" \
+			"install gcc with its sanitizer libraries, or name one: CC=gcc make sanitize" >&2; exit 1; }; \
+		runtime=$$runtime$${runtime:+:}$$path; done; \
+	echo "Building with sanitizers, in $(SANITIZED)" >&2; rm -rf $(SANITIZED); mkdir -p $(SANITIZED); \
+	STATESTORE_PURE_PYTHON= STATESTORE_BUILD=sanitize $(PY) setup.py -q build_ext --cython-c-in-temp \
+		build --build-base $(SANITIZED) --build-lib $(SANITIZED)/lib >$(SANITIZED)/log 2>&1 || { \
+			cat $(SANITIZED)/log >&2; exit 1; }; \
+	export LD_PRELOAD=$$runtime PYTHONPATH=$(SANITIZED)/lib PYTHONMALLOC=malloc STATESTORE_PURE_PYTHON= \
+		ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1; \
+	$(PY) -c 'import pathlib; from statestore import _native as n; p = pathlib.Path(n.__file__); \
+		assert "$(SANITIZED)" in str(p) and b"__asan_report_load" in p.read_bytes(), p' && \
+	$(PYTEST) --capture=sys -p no:cacheprovider $(SANITIZED_TESTS)
 
 lint: $(VENV)/installed ## ruff, mypy --strict, pyright
 	@$(VENV)/bin/ruff check --quiet
@@ -36,8 +64,28 @@ lint: $(VENV)/installed ## ruff, mypy --strict, pyright
 	@$(PY) -m mypy
 	@$(VENV)/bin/pyright
 
-bench: $(VENV)/installed ## measure, and print ratios to the reference in the same run
-	@$(PY) benchmarks/run.py
+# What is measured: make bench GROUPS="reads scan" BENCH="--records 2000000 --pairs 7"; each group is a file.
+GROUPS := $(filter-out peers,$(patsubst benchmarks/bench_%.py,%,$(sort $(wildcard benchmarks/bench_*.py))))
+MEASURE := $(PYTEST) -c benchmarks/pytest.ini
+
+bench: $(VENV)/installed ## measure, and print ratios to the reference in the same run (GROUPS=..., BENCH=...)
+	@$(MEASURE) $(patsubst %,benchmarks/bench_%.py,$(GROUPS)) $(BENCH)
+
+PEERS := .venv-peers
+
+bench-peers: $(VENV)/installed $(PEERS)/installed ## restore one topic beside Kafka Streams, Quix Streams and Faust (BENCH=...)
+	@$(MEASURE) benchmarks/bench_peers.py $(BENCH)
+
+# A peer that does not install here is said so, and not measured.
+$(PEERS)/installed: benchmarks/peers/requirements.txt
+	@echo "Setting up $(PEERS)" >&2
+	@rm -rf $(PEERS); $(PYTHON) -m venv $(PEERS)
+	@while read -r peer; do $(PEERS)/bin/python -m pip --quiet --disable-pip-version-check install "$$peer" >&2 \
+		|| echo "$$peer does not install here" >&2; done <$<
+	@touch $@
+
+bench-docs: $(VENV)/installed ## put the last results into docs/performance.md
+	@$(PY) benchmarks/publish.py
 
 dist: $(VENV)/installed ## the sdist, and the wheel built from it, in dist/
 	@$(PY) -m build
@@ -51,7 +99,7 @@ clean: ## everything made here but .venv
 	@find statestore backends tests benchmarks demo -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean ## .venv too
-	@rm -rf $(VENV)
+	@rm -rf $(VENV) $(PEERS)
 
 # --- set-up -------------------------------------------------------------------------------------------------
 

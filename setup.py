@@ -37,7 +37,8 @@ def extensions() -> list[Extension]:
     extension = Extension(
         "statestore._native",
         ["_native/_native.pyx"],
-        depends=sorted(str(path) for path in Path("_native").glob("*.p[xy][xi]")),
+        include_dirs=["_native"],
+        depends=sorted(str(path) for path in Path("_native").glob("*.*") if path.suffix != ".c"),
         extra_compile_args=compile_flags,
         extra_link_args=link_flags,
     )

@@ -5,14 +5,14 @@
 cdef class Table:
     """The last write per key of one topic, and what was counted on the way."""
 
-    cdef list cursors
-    cdef dict writes  # namespaced key → timestamp ‖ payload, None for a tombstone
-    cdef Py_ssize_t upserts, tombstones, null_keys, stale, size, longest_key
+    cdef dict positions
+    cdef Run writes
+    cdef Py_ssize_t null_keys, stale, size
     cdef int64_t last_timestamp
 
     def __cinit__(self):
-        self.cursors = []
-        self.writes = {}
+        self.positions = {}
+        self.writes = Run.__new__(Run)
         self.last_timestamp = -1
 
     cdef int apply(self, object message) except -1:
@@ -28,41 +28,20 @@ cdef class Table:
             self.null_keys += 1
             return 0
         self.size += PyBytes_GET_SIZE(key)
-        if PyBytes_GET_SIZE(key) > self.longest_key:
-            self.longest_key = PyBytes_GET_SIZE(key)
-        if value is None:
-            self.tombstones += 1
-            self.writes[in_data_namespace(key)] = None
-        else:
-            self.upserts += 1
-            self.writes[in_data_namespace(key)] = timestamped(timestamp, value)
+        self.writes.add(key, value, timestamp)
         return 0
 
     cdef object folded(self):
-        cdef list puts = []
-        cdef list deletes = []
-        cdef dict positions = {}
-        cdef Cursor cursor
-        for key, value in self.writes.items():
-            if value is None:
-                deletes.append(key)
-            else:
-                puts.append((key, value))
-        for cursor in self.cursors:
-            if cursor.last is not None:
-                epoch = cursor.last.leader_epoch()
-                positions[cursor.partition] = (cursor.next, -1 if epoch is None else epoch)
         return common.Folded(
-            puts=puts,
-            deletes=deletes,
-            positions=positions,
-            records=self.upserts + self.tombstones + self.null_keys,
-            upserts=self.upserts,
-            tombstones=self.tombstones,
+            writes=self.writes,
+            positions=self.positions,
+            records=self.writes.upserts + self.writes.tombstones + self.null_keys,
+            upserts=self.writes.upserts,
+            tombstones=self.writes.tombstones,
             null_keys=self.null_keys,
             stale=self.stale,
             bytes=self.size,
-            longest_key=self.longest_key,
+            longest_key=self.writes.longest_key,
             last_timestamp=self.last_timestamp,
         )
 
@@ -75,23 +54,12 @@ cdef class Cursor:
     cdef object topic, partition, last
     cdef int64_t next
 
-
-cdef inline bytes in_data_namespace(bytes key):
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(key)
-    cdef bytes result = PyBytes_FromStringAndSize(NULL, size + 1)
-    cdef char *out = PyBytes_AS_STRING(result)
-    out[0] = 1
-    memcpy(out + 1, PyBytes_AS_STRING(key), size)
-    return result
-
-
-cdef inline bytes timestamped(int64_t timestamp, bytes payload):
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
-    cdef bytes result = PyBytes_FromStringAndSize(NULL, size + 8)
-    cdef char *out = PyBytes_AS_STRING(result)
-    store64(out, <uint64_t>timestamp)
-    memcpy(out + 8, PyBytes_AS_STRING(payload), size)
-    return result
+    cdef int finish(self) except -1:
+        """Tell the table how far its partition got."""
+        if self.last is not None:
+            epoch = self.last.leader_epoch()
+            self.table.positions[self.partition] = (self.next, -1 if epoch is None else epoch)
+        return 0
 
 
 def fold(messages, positions):
@@ -131,6 +99,8 @@ def fold(messages, positions):
         cursor.table.apply(message)
         cursor.next = offset + 1
         cursor.last = message
+    for cursor in cursors.values():
+        cursor.finish()
     return {topic: (<Table>table).folded() for topic, table in tables.items()}, events
 
 
@@ -144,5 +114,4 @@ cdef Cursor open_cursor(tuple place, object positions, dict tables):
     cursor.table = tables.get(cursor.topic)
     if cursor.table is None:
         cursor.table = tables[cursor.topic] = Table.__new__(Table)
-    cursor.table.cursors.append(cursor)
     return cursor

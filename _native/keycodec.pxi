@@ -2,23 +2,53 @@
 
 from cpython.datetime cimport (
     PyDate_Check,
+    PyDate_CheckExact,
     PyDateTime_Check,
+    PyDateTime_CheckExact,
+    date_day,
+    date_month,
+    date_new,
+    date_year,
+    datetime_day,
+    datetime_hour,
+    datetime_microsecond,
+    datetime_minute,
+    datetime_month,
+    datetime_new,
+    datetime_second,
+    datetime_tzinfo,
+    datetime_year,
     import_datetime,
     timedelta,
     timedelta_days,
     timedelta_microseconds,
-    timedelta_new,
     timedelta_seconds,
 )
-from cpython.ref cimport Py_INCREF
+from cpython.exc cimport PyErr_Clear, PyErr_ExceptionMatches
+from cpython.object cimport PyObject_GenericSetAttr
+from cpython.ref cimport Py_INCREF, PyObject
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
-from cpython.unicode cimport PyUnicode_DecodeUTF8
 
 from datetime import UTC, date, datetime
-from uuid import UUID
+from uuid import UUID, SafeUUID
+
+cdef extern from *:
+    """
+    #if PY_VERSION_HEX < 0x030D0000
+      #define uuid_bytes(number, out) \\
+          _PyLong_AsByteArray((PyLongObject *)(number), (unsigned char *)(out), 16, 0, 0)
+    #else
+      #define uuid_bytes(number, out) \\
+          _PyLong_AsByteArray((PyLongObject *)(number), (unsigned char *)(out), 16, 0, 0, 1)
+    #endif
+    """
+    int uuid_bytes(object number, char *out) except -1
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
+    PyObject *PyUnicode_DecodeUTF8(const char *data, Py_ssize_t size, const char *errors) noexcept
+    object owned "(PyObject *)" (PyObject *reference)  # NULL raises what is set
+    object _PyLong_FromByteArray(const unsigned char *data, size_t size, int little_endian, int is_signed)
 
 import_datetime()
 
@@ -35,6 +65,9 @@ cdef dict CODES = {"int": INT, "str": STR, "bytes": BYTES, "uuid": UUID_, "datet
 cdef uint64_t SIGN64 = <uint64_t>1 << 63
 cdef uint32_t SIGN32 = <uint32_t>1 << 31
 
+cdef object UTC_ZONE = UTC
+cdef type UUID_TYPE = UUID
+cdef object UNKNOWN_SAFETY = SafeUUID.unknown
 cdef object EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 cdef int64_t EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 cdef int64_t MAX_ORDINAL = date.max.toordinal()
@@ -47,11 +80,68 @@ cdef inline int64_t microseconds_of(timedelta since):
     return seconds * 1_000_000 + timedelta_microseconds(since)
 
 
+@cython.cdivision(True)
+cdef inline int64_t days_of(int64_t year, int64_t month, int64_t day) noexcept nogil:
+    """Return the days from 1970-01-01 to a date of the years 1 to 9999.
+
+    Counted from 1 March of year 0, so that the leap day is the last of its year.
+    """
+    if month <= 2:
+        year -= 1
+        month += 12
+    return 365 * year + year // 4 - year // 100 + year // 400 + (153 * (month - 3) + 2) // 5 + day - 719_469
+
+
+@cython.cdivision(True)
+cdef inline void date_of(int64_t days, int *year, int *month, int *day) noexcept nogil:
+    """Undo ``days_of``."""
+    cdef int64_t since = days + 719_468
+    cdef int64_t era = since // 146_097
+    cdef int64_t day_of_era = since - era * 146_097
+    cdef int64_t year_of_era = (
+        day_of_era - day_of_era // 1_460 + day_of_era // 36_524 - day_of_era // 146_096
+    ) // 365
+    cdef int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
+    cdef int64_t shifted = (5 * day_of_year + 2) // 153
+    day[0] = <int>(day_of_year - (153 * shifted + 2) // 5 + 1)
+    month[0] = <int>(shifted + 3 if shifted < 10 else shifted - 9)
+    year[0] = <int>(era * 400 + year_of_era + (1 if month[0] <= 2 else 0))
+
+
+@cython.cdivision(True)
 cdef inline object datetime_of(int64_t microseconds):
-    # The days may be negative: the remainder must not be, and it fits an int only if cut into seconds.
-    cdef int64_t days = microseconds // 86_400_000_000
-    cdef int64_t rest = microseconds - days * 86_400_000_000
-    return EPOCH + timedelta_new(<int>days, <int>(rest // 1_000_000), <int>(rest % 1_000_000))
+    cdef int year, month, day
+    cdef int64_t since = microseconds - MIN_MICROSECONDS  # never negative, so that division rounds down
+    cdef int64_t day_length = <int64_t>86_400 * 1_000_000  # as one number it would be Python's
+    cdef int64_t rest = since % day_length
+    cdef int seconds = <int>(rest // 1_000_000)
+    date_of(since // day_length + 1 - EPOCH_ORDINAL, &year, &month, &day)
+    return datetime_new(
+        year,
+        month,
+        day,
+        seconds // 3_600,
+        seconds // 60 % 60,
+        seconds % 60,
+        <int>(rest % 1_000_000),
+        UTC_ZONE,
+    )
+
+
+cdef inline int64_t microseconds_in_utc(object value) noexcept:
+    """Return the microseconds since 1970 of an exact ``datetime`` whose zone is ``datetime.UTC``."""
+    cdef int64_t days = days_of(datetime_year(value), datetime_month(value), datetime_day(value))
+    cdef int64_t minutes = (days * 24 + datetime_hour(value)) * 60 + datetime_minute(value)
+    return (minutes * 60 + datetime_second(value)) * 1_000_000 + datetime_microsecond(value)
+
+
+cdef object uuid_of(const char *data):
+    """Make a ``UUID`` as its constructor does, without the time that its checks take."""
+    number = _PyLong_FromByteArray(<const unsigned char *>data, 16, 0, 0)
+    made = UUID_TYPE.__new__(UUID_TYPE)
+    PyObject_GenericSetAttr(made, "int", number)
+    PyObject_GenericSetAttr(made, "is_safe", UNKNOWN_SAFETY)
+    return made
 
 
 @cython.final
@@ -139,11 +229,18 @@ cdef class KeyCodec:
             self.write_variable(buffer, index, text, size)
         elif kind == BYTES and isinstance(value, bytes):
             self.write_variable(buffer, index, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
-        elif kind == UUID_ and isinstance(value, UUID):
-            raw = <bytes?>value.bytes
-            memcpy(buffer_extend(buffer, 16), PyBytes_AS_STRING(raw), 16)
+        elif kind == UUID_ and isinstance(value, UUID_TYPE):
+            number = value.int
+            if not isinstance(number, int):
+                raise common.wrong_type(self.kinds, index, value)
+            uuid_bytes(number, buffer_extend(buffer, 16))
         elif kind == DATETIME and PyDateTime_Check(value):
             store64(buffer_extend(buffer, 8), <uint64_t>self.microseconds(index, value) ^ SIGN64)
+        elif kind == DATE and PyDate_CheckExact(value):
+            store32(
+                buffer_extend(buffer, 4),
+                <uint32_t>days_of(date_year(value), date_month(value), date_day(value)) ^ SIGN32,
+            )
         elif kind == DATE and PyDate_Check(value) and not PyDateTime_Check(value):
             store32(buffer_extend(buffer, 4), <uint32_t>(<int64_t>value.toordinal() - EPOCH_ORDINAL) ^ SIGN32)
         else:
@@ -158,6 +255,8 @@ cdef class KeyCodec:
         return number
 
     cdef int64_t microseconds(self, Py_ssize_t index, object value) except? -1:
+        if PyDateTime_CheckExact(value) and datetime_tzinfo(value) is UTC_ZONE:
+            return microseconds_in_utc(value)
         if value.utcoffset() is None:
             raise common.unfit(self.kinds, index, value, common.NAIVE)
         cdef int64_t number = microseconds_of(value - EPOCH)
@@ -191,6 +290,7 @@ cdef class KeyCodec:
         cdef unsigned char kind = PyBytes_AS_STRING(self.codes)[index]
         cdef const char *here = PyBytes_AS_STRING(data) + at[0]
         cdef int64_t number
+        cdef int year, month, day
         if kind == INT:
             self.advance(data, at, index, 8)
             return <int64_t>(load64(here) ^ SIGN64)
@@ -198,7 +298,7 @@ cdef class KeyCodec:
             return self.read_variable(data, at, index, kind)
         if kind == UUID_:
             self.advance(data, at, index, 16)
-            return UUID(bytes=here[:16])
+            return uuid_of(here)
         if kind == DATETIME:
             self.advance(data, at, index, 8)
             number = <int64_t>(load64(here) ^ SIGN64)
@@ -206,10 +306,11 @@ cdef class KeyCodec:
                 raise common.malformed(self.kinds, index, data, common.DATETIME_RANGE)
             return datetime_of(number)
         self.advance(data, at, index, 4)
-        number = <int32_t>(load32(here) ^ SIGN32) + EPOCH_ORDINAL
-        if not 1 <= number <= MAX_ORDINAL:
+        number = <int32_t>(load32(here) ^ SIGN32)
+        if not 1 <= number + EPOCH_ORDINAL <= MAX_ORDINAL:
             raise common.malformed(self.kinds, index, data, common.DATE_RANGE)
-        return date.fromordinal(number)
+        date_of(number, &year, &month, &day)
+        return date_new(year, month, day)
 
     cdef int advance(self, bytes data, Py_ssize_t *at, Py_ssize_t index, Py_ssize_t width) except -1:
         cdef Py_ssize_t left = PyBytes_GET_SIZE(data) - at[0]
@@ -244,10 +345,15 @@ cdef class KeyCodec:
             end = begin + PyBytes_GET_SIZE(raw)
         if kind == BYTES:
             return PyBytes_FromStringAndSize(begin, end - begin)
-        try:
-            return PyUnicode_DecodeUTF8(<char *>begin, end - begin, NULL)
-        except UnicodeDecodeError:
-            raise common.malformed(self.kinds, index, data, common.NOT_UTF8) from None
+        return self.text(data, index, begin, end - begin)
+
+    cdef object text(self, bytes data, Py_ssize_t index, const char *begin, Py_ssize_t size):
+        # Not by try and except, which cost a tenth of a short key.
+        cdef PyObject *decoded = PyUnicode_DecodeUTF8(begin, size, NULL)
+        if decoded == NULL and PyErr_ExceptionMatches(UnicodeDecodeError):
+            PyErr_Clear()
+            raise common.malformed(self.kinds, index, data, common.NOT_UTF8)
+        return owned(decoded)
 
 
 cdef bytes unescaped(const char *data, const char *end, Py_ssize_t escapes):

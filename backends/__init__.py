@@ -4,10 +4,29 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 
-from statestore.backends.contract import Backend, BackendIterator, Batch, Engine, Reader, Snapshot
+from statestore.backends.contract import (
+    Backend,
+    BackendIterator,
+    Batch,
+    BulkLoad,
+    Engine,
+    Reader,
+    Snapshot,
+    Writes,
+)
 from statestore.errors import ConfigError
 
-__all__ = ["Backend", "BackendIterator", "Batch", "Engine", "Reader", "Snapshot", "find_engine"]
+__all__ = [
+    "Backend",
+    "BackendIterator",
+    "Batch",
+    "BulkLoad",
+    "Engine",
+    "Reader",
+    "Snapshot",
+    "Writes",
+    "find_engine",
+]
 
 
 def find_engine(name: str) -> type[Engine]:

@@ -2,7 +2,8 @@
 
 A fourth backend's author implements two classes: an :class:`Engine` (one per manager: holds what its stores
 share, such as the memory budget) and a :class:`Backend` (one per store), registers the engine under the
-entry point group ``statestore.backends``, and proves both with ``statestore.testing.conformance``.
+entry point group ``statestore.backends``, and proves both with ``statestore.testing.conformance``. What a
+backend may be able to do beside that is a protocol of its own, :class:`BulkLoad`.
 
 **Bytes.** Keys and values are ``bytes``. Keys are ordered by unsigned byte comparison, as ``sorted()`` orders
 ``bytes``. A key has 1 to ``Engine.max_key_size + 1`` bytes: the store puts one namespace byte in front of
@@ -49,7 +50,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
+
+from statestore._common import Writes as Writes  # a part of this contract
+from statestore._common import negative_limit
 
 
 class Batch(NamedTuple):
@@ -159,6 +163,24 @@ class Backend(Reader):
         """Close the backend and delete its files."""
 
 
+@runtime_checkable
+class BulkLoad(Protocol):
+    """What a backend may be able to do beside the rest: take many sorted changes at once.
+
+    A backend that has the method ``load`` has the ability; the store then restores with it.
+    """
+
+    def load(self, changes: Writes, entries: Sequence[tuple[bytes, bytes]]) -> None:
+        """Apply ``changes`` and put ``entries``, a few pairs with keys of their own, as one atomic unit.
+
+        The same as one ``write`` of all of it, with all that *Atomicity*, *Isolation* and *Threads* say, made
+        for some ten thousand keys or more; reads go on meanwhile. When it returns, it and everything
+        written before survives power loss, as after ``flush``. An exception means that nothing of it is
+        visible, and the same may be given again; what ``changes.feed`` itself raises comes out as it is.
+        """
+        ...
+
+
 class Engine(ABC):
     """Opens the stores of one kind for one manager, and holds what they share.
 
@@ -215,7 +237,7 @@ def prefix_end(prefix: bytes) -> bytes | None:
 def check_limit(limit: int | None) -> None:
     """Raise ``ValueError`` for a negative ``limit``."""
     if limit is not None and limit < 0:
-        raise ValueError(f"limit must be None or >= 0, not {limit}")
+        raise negative_limit(limit)
 
 
 def directory_size(directory: Path) -> int:

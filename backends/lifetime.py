@@ -17,8 +17,11 @@ from contextlib import contextmanager
 from types import TracebackType
 
 from statestore import fork
-from statestore.backends.contract import BackendIterator
-from statestore.errors import StateStoreError, StoreClosedError
+from statestore._common import closed_error as closed_error  # the engines take it from here
+from statestore._common import must_be_bytes
+from statestore.backends.contract import BackendIterator, check_limit, range_bounds
+from statestore.core import Gate, PairQueue, mean_size
+from statestore.errors import StateStoreError
 
 _log = logging.getLogger("statestore.store")
 
@@ -33,11 +36,11 @@ _CHUNK_PAIRS = 512
 """... and at most this many pairs, so that other threads get their turn of the interpreter."""
 
 
-def closed_error() -> StoreClosedError:
-    return StoreClosedError("the store, or the snapshot this was read from, is closed")
+_SPARE = 12
+"""Items that are always in the list of calls, so that it never gives back memory to take it again."""
 
 
-class Lifetime:
+class Lifetime(Gate):
     """Lets calls in and counts them: ``with lifetime: ...`` around each one.
 
     A call announces itself first and looks at the barrier afterwards; the closing side raises the barrier
@@ -50,8 +53,8 @@ class Lifetime:
         """The snapshots and scans that may hold something of the engine. Added to inside of a call only."""
         self.ended: Callable[[], StateStoreError] | None = None
         """What makes the error that every call raises from now on."""
-        self.inside: list[None] = []
-        """One item for each call under way."""
+        self.inside: list[None] = [None] * _SPARE
+        """One item for each call under way, and the spare ones."""
         self.barrier: Callable[[], None] | None = None
         """What a call has to get past first: it raises, or returns after a pause."""
         self._lock = threading.Lock()  # held to change the barrier, and as long as a pause lasts
@@ -86,10 +89,10 @@ class Lifetime:
         """Let nobody in any more, wait for those inside, and end the readers."""
         self.bar(closed_error)
         deadline = time.monotonic() + _PATIENCE
-        while self.inside and time.monotonic() < deadline:
+        while self._calls() and time.monotonic() < deadline:
             time.sleep(_POLL)
-        if self.inside:
-            _log.warning("closing a store; %d calls did not end within %d s", len(self.inside), _PATIENCE)
+        if calls := self._calls():
+            _log.warning("closing a store; %d calls did not end within %d s", calls, _PATIENCE)
         for reader in list(self.readers):
             reader.end()
 
@@ -110,11 +113,14 @@ class Lifetime:
             self.barrier = self._wait_for_end_of_pause
             try:
                 deadline = time.monotonic() + patience
-                while len(self.inside) > 1 and time.monotonic() < deadline:
+                while self._calls() > 1 and time.monotonic() < deadline:
                     time.sleep(_POLL)
-                yield len(self.inside) == 1
+                yield self._calls() == 1
             finally:
                 self.barrier = None
+
+    def _calls(self) -> int:
+        return len(self.inside) - _SPARE
 
     def _wait_for_end_of_pause(self) -> None:
         with self._lock:
@@ -129,23 +135,15 @@ class TrackedReader:
         raise NotImplementedError
 
 
-class ChunkedIterator(TrackedReader, BackendIterator):
-    """A scan that takes its pairs from the engine in growing chunks, one call of Python for each pair."""
+class ChunkedIterator(PairQueue, TrackedReader, BackendIterator):
+    """A scan that takes its pairs from the engine in growing chunks."""
 
     def __init__(self, lifetime: Lifetime, limit: int | None) -> None:
         self._lifetime = lifetime
-        self._pairs: list[tuple[bytes, bytes]] = []  # read already, the next one last
         self._left = limit
         self._count = 8  # pairs of the next chunk: the first is small, for those who want only a few
         self._complete = False  # nothing is left in the engine
         self._finished = False
-
-    def __next__(self) -> tuple[bytes, bytes]:
-        try:
-            return self._pairs.pop()
-        except IndexError:
-            self._fill()
-            return self._pairs.pop()
 
     def _fill(self) -> None:
         if self._finished:
@@ -168,8 +166,7 @@ class ChunkedIterator(TrackedReader, BackendIterator):
         raise StopIteration
 
     def _plan(self, pairs: list[tuple[bytes, bytes]]) -> None:
-        sample = pairs[:: max(1, len(pairs) // 16)]
-        size = sum(len(key) + len(value) for key, value in sample) // len(sample)
+        size = mean_size(pairs)
         self._count = max(1, min(4 * len(pairs), _CHUNK_PAIRS, _CHUNK_BYTES // (size + 1)))
 
     def close(self) -> None:
@@ -192,11 +189,19 @@ class ChunkedIterator(TrackedReader, BackendIterator):
 def check_bytes(what: str, given: object) -> None:
     """Raise ``TypeError`` for anything but ``bytes``."""
     if not isinstance(given, bytes):
-        raise TypeError(f"{what} must be bytes, not {type(given).__name__}: {given!r:.80}")
+        raise must_be_bytes(what, given)
 
 
-def check_range(start: bytes | None, stop: bytes | None, prefix: bytes | None) -> None:
-    """Raise ``TypeError`` for a bound that is neither ``None`` nor ``bytes``."""
+def scan_bounds(
+    start: bytes | None, stop: bytes | None, prefix: bytes | None, limit: int | None
+) -> tuple[bytes | None, bytes | None]:
+    """Return where a scan starts and stops.
+
+    Raises ``ValueError`` for a negative ``limit``, ``TypeError`` for a bound that is neither ``None`` nor
+    ``bytes``.
+    """
+    check_limit(limit)
     for name, bound in (("start", start), ("stop", stop), ("prefix", prefix)):
         if bound is not None:
             check_bytes(name, bound)
+    return range_bounds(start, stop, prefix)

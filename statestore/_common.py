@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from statestore.errors import DecodeError, EncodeError
+from statestore.errors import DecodeError, EncodeError, StoreClosedError
 
 KINDS = ("int", "str", "bytes", "uuid", "datetime", "date")
 """The types a key component can have, by the names the key codec takes."""
+
+
+class ClientError(Exception):
+    """What librdkafka refuses, by its own code and text."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class Message(Protocol):
@@ -26,18 +34,41 @@ class Message(Protocol):
     def leader_epoch(self) -> Any: ...
 
 
+class Writes(Protocol):
+    """Changes to one store, one for each key: a put or a delete. One thread at a time."""
+
+    def __len__(self) -> int:
+        """How many keys change."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes of the keys and of the values that are put."""
+        ...
+
+    def puts(self) -> list[tuple[bytes, bytes]]:
+        """Return ``[(key, value)]`` of the keys that get a value. Takes time and memory for each of them."""
+        ...
+
+    def deletes(self) -> list[bytes]:
+        """Return the keys that lose theirs, none of which is in ``puts()``."""
+        ...
+
+    def feed(self, put: Callable[[bytes, bytes], object], delete: Callable[[bytes], object]) -> None:
+        """Call ``put(key, value)`` or ``delete(key)`` for each key, in ascending order of the keys.
+
+        Other threads get their turn at least every millisecond or so, as far as the calls let them. What a
+        call raises ends it; ``feed`` may then be called again, and begins at the first key.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """What a list of messages leaves of one topic: the last write of each key, and how far it brings us.
+    """What a list of messages leaves of one topic: the last write of each key, and how far it brings us."""
 
-    A key is in ``puts`` or in ``deletes``, never in both, each in the order in which its key came first.
-    Keys carry the data namespace byte ``0x01``, so both lists go into a backend's batch as they are.
-    """
-
-    puts: list[tuple[bytes, bytes]]
-    """``(0x01 ‖ key, timestamp in ms as int64 big-endian, -1 for none ‖ payload)``."""
-    deletes: list[bytes]
-    """``0x01 ‖ key`` of the keys whose last record is a tombstone."""
+    writes: Writes
+    """By ``0x01 ‖ key``: ``timestamp in ms as int64 big-endian, -1 for none ‖ payload``, or a delete."""
     positions: dict[int, tuple[int, int]]
     """Per partition that moved: ``(next offset to apply, leader epoch of its last record, -1 for none)``."""
     records: int
@@ -56,6 +87,10 @@ class Folded:
     """Bytes of the longest key applied, the namespace byte not counted."""
     last_timestamp: int
     """Greatest timestamp of the records applied, in ms since 1970; -1 if none has one."""
+
+
+def take_turns() -> None:
+    """Let other threads run, and signals be handled, where it is time to: as each call of a function does."""
 
 
 _repr = reprlib.Repr()
@@ -112,6 +147,18 @@ def window_start_unfit(start_ms: int) -> EncodeError:
 
 def window_key_short(data: bytes) -> DecodeError:
     return DecodeError(f"a window key ends with 8 bytes of start, this one has {len(data)}: {_show(data)}")
+
+
+def must_be_bytes(what: str, given: object) -> TypeError:
+    return TypeError(f"{what} must be bytes, not {type(given).__name__}: {_show(given)}")
+
+
+def negative_limit(limit: int) -> ValueError:
+    return ValueError(f"limit must be None or >= 0, not {_show(limit)}")
+
+
+def closed_error() -> StoreClosedError:
+    return StoreClosedError("the store, or the snapshot this was read from, is closed")
 
 
 SURROGATE = "has a lone surrogate, which UTF-8 cannot hold"

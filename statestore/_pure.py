@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from struct import Struct
 from typing import Any, TypeVar, final
@@ -13,6 +14,10 @@ from uuid import UUID
 
 from statestore import _common as common
 from statestore._common import Folded, Message
+from statestore._pure_reads import BytesReads as BytesReads
+from statestore._pure_reads import PointReads as PointReads
+from statestore._pure_reads import Readable as Readable
+from statestore._pure_reads import RecordCache as RecordCache
 
 _UINT64 = Struct(">Q")
 _INT64 = Struct(">q")
@@ -194,6 +199,79 @@ def split_window_key(data: bytes) -> tuple[bytes, int]:
     return data[:-8], _INT64.unpack_from(data, len(data) - 8)[0]
 
 
+@final
+class Run:
+    """The last write of each key of one topic: what a restore writes at once.
+
+    Keys carry the data namespace byte ``0x01``, values are ``timestamp ms (int64 BE) ‖ payload``. A run is
+    filled first and read afterwards: from the first ``feed`` on, a write raises ``RuntimeError``. One thread
+    at a time.
+    """
+
+    def __init__(self) -> None:
+        self._writes: dict[bytes, bytes | None] = {}
+        self._sealed = False
+        self.size = 0
+        """Bytes of keys and values as stored."""
+        self.upserts = 0
+        """Writes with a value, also those replaced since."""
+        self.tombstones = 0
+        self.longest_key = 0
+        """Bytes of the longest key, the namespace byte not counted."""
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory that this takes, those of sorting included."""
+        return self.size + 200 * len(self._writes)  # two objects, their places here and in a sorted list
+
+    def write(self, key: bytes, value: bytes | None, timestamp: int) -> None:
+        """Take one write: ``value`` ``None`` is a tombstone, ``timestamp`` in ms, -1 for none.
+
+        Raises ``MemoryError``, and ``RuntimeError`` after the first ``feed``; both change nothing.
+        """
+        if self._sealed:
+            raise RuntimeError("a run that was fed takes no more writes")
+        if not isinstance(key, bytes):
+            raise TypeError(f"a key is bytes, not {type(key).__name__}")
+        header = operator.index(timestamp).to_bytes(8, "big", signed=True)
+        stored = None if value is None else header + value
+        name = _DATA + key
+        if name not in self._writes:
+            self.size += len(name)
+        self.size += len(stored or b"") - len(self._writes.get(name) or b"")
+        self._writes[name] = stored
+        self.longest_key = max(self.longest_key, len(key))
+        if stored is None:
+            self.tombstones += 1
+        else:
+            self.upserts += 1
+
+    def __len__(self) -> int:
+        return len(self._writes)
+
+    def puts(self) -> list[tuple[bytes, bytes]]:
+        """Return ``[(key, value)]`` of the keys whose last write has a value, in the order they came in."""
+        return [(key, value) for key, value in self._writes.items() if value is not None]
+
+    def deletes(self) -> list[bytes]:
+        """Return the keys whose last write is a tombstone, in the order they came in."""
+        return [key for key, value in self._writes.items() if value is None]
+
+    def feed(self, put: Callable[[bytes, bytes], object], delete: Callable[[bytes], object]) -> None:
+        """Call ``put(key, value)`` or ``delete(key)`` for each key, in ascending order of the keys.
+
+        Other threads get their turn at least every millisecond or so, as far as the calls let them. What a
+        call raises ends it; ``feed`` may then be called again, and begins at the first key.
+        """
+        self._sealed = True
+        for key in sorted(self._writes):
+            value = self._writes[key]
+            if value is None:
+                delete(key)
+            else:
+                put(key, value)
+
+
 class _Cursor:
     """How far the fold got in one partition."""
 
@@ -205,14 +283,20 @@ class _Cursor:
         self.next = position
         self.last: Message | None = None
 
+    def finish(self) -> None:
+        """Tell the table how far its partition got."""
+        if self.last is not None:
+            epoch = self.last.leader_epoch()
+            self.table.positions[self.partition] = (self.next, -1 if epoch is None else epoch)
+
 
 class _Table:
     """The last write per key of one topic, and what was counted on the way."""
 
     def __init__(self) -> None:
-        self.cursors: list[_Cursor] = []
-        self.writes: dict[bytes, bytes | None] = {}
-        self.upserts = self.tombstones = self.null_keys = self.stale = self.bytes = self.longest_key = 0
+        self.positions: dict[int, tuple[int, int]] = {}
+        self.writes = Run()
+        self.null_keys = self.stale = self.bytes = 0
         self.last_timestamp = -1
 
     def apply(self, message: Message) -> None:
@@ -228,31 +312,19 @@ class _Table:
             self.null_keys += 1
             return
         self.bytes += len(key)
-        self.longest_key = max(self.longest_key, len(key))
-        if value is None:
-            self.tombstones += 1
-            self.writes[_DATA + key] = None
-        else:
-            self.upserts += 1
-            self.writes[_DATA + key] = _INT64.pack(timestamp) + value
+        self.writes.write(key, value, timestamp)
 
     def folded(self) -> Folded:
-        positions = {}
-        for cursor in self.cursors:
-            if cursor.last is not None:
-                epoch = cursor.last.leader_epoch()
-                positions[cursor.partition] = (cursor.next, -1 if epoch is None else epoch)
         return Folded(
-            puts=[(key, value) for key, value in self.writes.items() if value is not None],
-            deletes=[key for key, value in self.writes.items() if value is None],
-            positions=positions,
-            records=self.upserts + self.tombstones + self.null_keys,
-            upserts=self.upserts,
-            tombstones=self.tombstones,
+            writes=self.writes,
+            positions=self.positions,
+            records=self.writes.upserts + self.writes.tombstones + self.null_keys,
+            upserts=self.writes.upserts,
+            tombstones=self.writes.tombstones,
             null_keys=self.null_keys,
             stale=self.stale,
             bytes=self.bytes,
-            longest_key=self.longest_key,
+            longest_key=self.writes.longest_key,
             last_timestamp=self.last_timestamp,
         )
 
@@ -290,6 +362,9 @@ def fold(
         cursor.table.apply(message)
         cursor.next = offset + 1
         cursor.last = message
+    for reached in cursors.values():
+        if reached is not None:
+            reached.finish()
     return {topic: table.folded() for topic, table in tables.items()}, events
 
 
@@ -301,6 +376,4 @@ def _open_cursor(
         return None
     topic, partition = place
     table = tables.setdefault(topic, _Table())
-    cursor = _Cursor(table, partition, position)
-    table.cursors.append(cursor)
-    return cursor
+    return _Cursor(table, partition, position)

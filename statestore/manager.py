@@ -14,10 +14,12 @@ from typing import Any, Self, TypeVar, cast, overload
 from statestore import fork
 from statestore.backends import find_engine
 from statestore.backends.contract import Backend, Engine
+from statestore.budget import MemoryShares
 from statestore.changelog.binder import Binder
 from statestore.changelog.binding import Binding
 from statestore.changelog.mirror import Mirror, Storage
 from statestore.changelog.readiness import Limits, State
+from statestore.core import RecordCache, uses
 from statestore.directory import DataDirectory, StoreDirectory, StoreFile
 from statestore.entity import EntityModel, model_of
 from statestore.errors import ConfigError, ReadyTimeoutError, StartupError, StateStoreError, StoreClosedError
@@ -88,6 +90,8 @@ class StoreManager:
         self._binder: Binder | None = None
         self._closed = False
         self._forked_here = False
+        self._cache = RecordCache(MemoryShares.of(self._settings.defaults.memory_budget).records)
+        fork.register(self._cache)
         self._engine(backend)  # an unknown one is told before anything is created
         self._data = DataDirectory(directory)
         fork.register(self)
@@ -146,7 +150,9 @@ class StoreManager:
             except BaseException:
                 self._release(name)
                 raise
-            store = KeyValueStore(name, opened, engine.max_key_size, on_close=lambda: self._release(name))
+            store = KeyValueStore(
+                name, opened, engine.max_key_size, lambda: self._release(name), self._cache_of(engine)
+            )
             self._stores[name] = store
             self._choices[name] = (chosen,)
             return store
@@ -229,7 +235,7 @@ class StoreManager:
             binder = self._connected()
             info = None
             if self._connect == "eager":
-                info = binder.source.topic_info(binder.restoring.consumer, topic, defaults.request_timeout)
+                info = binder.source.topic_info(topic, defaults.request_timeout)
             codec: EntityCodec[Any] | None = None if model is None else EntityCodec(model)
             binding = self._make_binding(binder, logical, topic, model, engine, limits)
             if info is not None:
@@ -266,7 +272,11 @@ class StoreManager:
             return self._open_backend(engine, physical, directory, changelog=True)
 
         storage = Storage(
-            open_directory, open_backend, lambda: self._data.remember(physical), engine.max_key_size
+            open_directory,
+            open_backend,
+            lambda: self._data.remember(physical),
+            engine.max_key_size,
+            self._cache_of(engine),
         )
         # Where the ends are is known to within two questions, and the fetch that follows the second.
         mirror = Mirror(logical, topic, storage, grace=2 * self._settings.defaults.confirm_interval + 1)
@@ -329,6 +339,7 @@ class StoreManager:
             "directory": str(self._data.path),
             "state": str(self.state),
             "ready": self.is_ready,
+            "fetcher": None if self._binder is None else self._binder.source.fetcher,
             "tables": {table.name: table.health() for table in self._all_tables()},
         }
 
@@ -414,9 +425,13 @@ class StoreManager:
                 options = kind.options_type(**given)
             except TypeError as error:
                 raise ConfigError(f"backends.{name}: {error}") from error
-            # The consumers' queues have a quarter of the budget (binder.QUEUE_SHARE, twice).
-            self._engines[name] = kind(self._settings.defaults.memory_budget * 3 // 4, options)
+            shares = MemoryShares.of(self._settings.defaults.memory_budget)
+            self._engines[name] = kind(shares.engine, options)
         return self._engines[name]
+
+    def _cache_of(self, engine: Engine) -> RecordCache | None:
+        """Return where reads of a store of ``engine`` keep what they read."""
+        return self._cache if engine.persistent and uses("cache") else None
 
     def _open_backend(
         self, engine: Engine, physical: str, directory: StoreDirectory | None, *, changelog: bool

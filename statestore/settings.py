@@ -60,7 +60,11 @@ class Defaults(_Section):
     """Section ``[defaults]``: what holds for every table unless it says otherwise."""
 
     memory_budget: Annotated[int, Field(ge=16 << 20)] = 256 << 20
-    """Bytes for all stores and Kafka queues of the manager together."""
+    """Bytes for all stores, caches and Kafka queues of the manager together.
+
+    Half is for an engine's block cache and write buffers, a quarter for what a restore gathers before it is
+    written, an eighth for the record cache and an eighth for the queues of both consumers.
+    """
     on_missing: OnMissing = "fail"
     """What to do with a local copy that is missing or cannot be continued: fail, or rebuild it from Kafka."""
     max_lag: Count | None = None

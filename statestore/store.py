@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from operator import itemgetter
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar, overload
+from typing import NamedTuple, Self
 
-from statestore.backends.contract import Backend, Batch, Reader, check_limit
+from statestore.backends.contract import Backend, BackendIterator, Batch, BulkLoad, Reader, check_limit
+from statestore.core import Pairs, PointReads, RecordCache, Writes, count_pairs, uses
 from statestore.errors import EncodeError
-
-T = TypeVar("T")
 
 DATA = b"\x01"
 DATA_END = b"\x02"
@@ -24,36 +24,22 @@ POSITION_PREFIX = b"\x00pos"
 HEADER = 8
 """Bytes of timestamp in front of the payload in a bound store."""
 
+SMALL_COUNT = 10_000
+"""Changes of up to so many keys ..."""
+SMALL_SIZE = 4 << 20
+"""... and so many bytes are written as a batch, where more are loaded in bulk."""
+
 _POSITION_KEY = struct.Struct(">4si")
 _POSITION = struct.Struct(">qiq")
 
 
-class StoreReader:
+class StoreReader(PointReads):
     """Reads of one store or snapshot: keys without namespace, values without their header. Thread-safe."""
 
-    def __init__(self, reader: Reader, header: int = 0) -> None:
+    def __init__(self, reader: Reader, header: int = 0, cache: RecordCache | None = None) -> None:
+        super().__init__(reader.get, reader.get_many, header, cache)
         self._reader = reader
         self._header = header
-
-    @overload
-    def get(self, key: bytes) -> bytes | None: ...
-    @overload
-    def get(self, key: bytes, default: bytes) -> bytes: ...
-    @overload
-    def get(self, key: bytes, default: T) -> bytes | T: ...
-    def get(self, key: bytes, default: Any = None) -> Any:
-        """Return the value of ``key``, or ``default``. An empty value is not an absent one."""
-        value = self._reader.get(DATA + key)
-        if value is None:
-            return default
-        return value[self._header :] if self._header else value
-
-    def get_many(self, keys: Iterable[bytes]) -> list[bytes | None]:
-        """Return the values of ``keys`` in their order, ``None`` for absent ones, as of one instant."""
-        values = self._reader.get_many([DATA + key for key in keys])
-        if not self._header:
-            return values
-        return [None if value is None else value[self._header :] for value in values]
 
     def scan(
         self,
@@ -69,26 +55,34 @@ class StoreReader:
         gives nothing. Raises ``ValueError`` for a negative ``limit``. The iterator's next step after the
         store was closed raises ``StoreClosedError``.
         """
+        return Pairs(self.scan_stored(start, stop, prefix, reverse, limit), self._header)
+
+    def scan_stored(
+        self,
+        start: bytes | None = None,
+        stop: bytes | None = None,
+        prefix: bytes | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> BackendIterator:
+        """The same, with each key's namespace byte and each value's header."""
         check_limit(limit)
-        pairs = self._reader.scan(
+        return self._reader.scan(
             DATA if start is None else DATA + start,
             DATA_END if stop is None else DATA + stop,
             DATA + prefix if prefix else None,
             reverse,
             limit,
         )
-        return _stripped(pairs, self._header)
 
     def count(self) -> int:
         """Return the exact number of keys. This scans: use ``approximate_count`` where a guess will do."""
-        return sum(1 for _ in self.scan())
+        return count_pairs(self.scan_stored())
 
     def close(self) -> None:
         """Release what this holds. Idempotent."""
+        self._forget()
         self._reader.close()
-
-    def __contains__(self, key: object) -> bool:
-        return isinstance(key, bytes) and self._reader.get(DATA + key) is not None
 
     def __enter__(self) -> Self:
         return self
@@ -102,14 +96,6 @@ class StoreReader:
         self.close()
 
 
-def _stripped(pairs: Any, header: int) -> Iterator[tuple[bytes, bytes]]:
-    try:
-        for key, value in pairs:
-            yield key[1:], value[header:]
-    finally:
-        pairs.close()
-
-
 class KeyValueStore(StoreReader, MutableMapping[bytes, bytes]):
     """A store of bytes without Kafka, made by ``StoreManager.open``; also a mapping that iterates its keys.
 
@@ -119,9 +105,14 @@ class KeyValueStore(StoreReader, MutableMapping[bytes, bytes]):
     """
 
     def __init__(
-        self, name: str, backend: Backend, max_key_size: int, on_close: Callable[[], None] = lambda: None
+        self,
+        name: str,
+        backend: Backend,
+        max_key_size: int,
+        on_close: Callable[[], None] = lambda: None,
+        cache: RecordCache | None = None,
     ) -> None:
-        super().__init__(backend)
+        super().__init__(backend, cache=cache)
         self.name = name
         self._backend = backend
         self._max_key_size = max_key_size
@@ -132,16 +123,16 @@ class KeyValueStore(StoreReader, MutableMapping[bytes, bytes]):
     def put(self, key: bytes, value: bytes) -> None:
         """Set ``key`` to ``value``."""
         self._check_key(key)
-        self._backend.write(Batch([(DATA + key, value)]))
+        self._write([(DATA + key, value)], ())
 
     def delete(self, key: bytes) -> None:
         """Remove ``key``; fine when it is absent."""
         self._check_key(key)
-        self._backend.write(Batch((), [DATA + key]))
+        self._write((), [DATA + key])
 
     def batch(self) -> WriteBatch:
         """Return a context manager with ``put`` and ``delete``, written atomically when it ends well."""
-        return WriteBatch(self._backend, self._check_key)
+        return WriteBatch(self._write, self._check_key)
 
     def snapshot(self) -> StoreReader:
         """Return a read-only view fixed at this moment; close it, or use it in ``with``."""
@@ -169,7 +160,7 @@ class KeyValueStore(StoreReader, MutableMapping[bytes, bytes]):
             if self._closed:
                 return
             self._closed = True
-        self._backend.close()
+        super().close()
         self._on_close()
 
     def clear(self) -> None:
@@ -179,7 +170,7 @@ class KeyValueStore(StoreReader, MutableMapping[bytes, bytes]):
                 batch.delete(key)
 
     def __getitem__(self, key: bytes) -> bytes:
-        value = self._backend.get(DATA + key)
+        value = self.get(key)
         if value is None:
             raise KeyError(key)
         return value
@@ -193,7 +184,7 @@ class KeyValueStore(StoreReader, MutableMapping[bytes, bytes]):
         self.delete(key)
 
     def __iter__(self) -> Iterator[bytes]:
-        return (key for key, _ in self.scan())
+        return map(itemgetter(0), self.scan())
 
     def __len__(self) -> int:
         return self.count()
@@ -210,6 +201,10 @@ class KeyValueStore(StoreReader, MutableMapping[bytes, bytes]):
     def __repr__(self) -> str:
         return f"<KeyValueStore {self.name!r}{' closed' if self._closed else ''}>"
 
+    def _write(self, puts: Sequence[tuple[bytes, bytes]], deletes: Sequence[bytes]) -> None:
+        with self._change(puts, deletes):
+            self._backend.write(Batch(puts, deletes))
+
     def _check_key(self, key: bytes) -> None:
         if len(key) > self._max_key_size:
             raise key_too_long(self.name, len(key), self._max_key_size)
@@ -221,8 +216,12 @@ class WriteBatch:
     One thread at a time. Of several changes to one key the last one counts.
     """
 
-    def __init__(self, backend: Backend, check_key: Callable[[bytes], None]) -> None:
-        self._backend = backend
+    def __init__(
+        self,
+        write: Callable[[Sequence[tuple[bytes, bytes]], Sequence[bytes]], None],
+        check_key: Callable[[bytes], None],
+    ) -> None:
+        self._write = write
         self._check_key = check_key
         self._changes: dict[bytes, bytes | None] = {}
 
@@ -247,7 +246,7 @@ class WriteBatch:
     ) -> None:
         if kind is None and self._changes:
             puts = [(key, value) for key, value in self._changes.items() if value is not None]
-            self._backend.write(Batch(puts, [key for key, value in self._changes.items() if value is None]))
+            self._write(puts, [key for key, value in self._changes.items() if value is None])
 
 
 class Position(NamedTuple):
@@ -264,11 +263,14 @@ class Position(NamedTuple):
 class ChangelogStore(StoreReader):
     """The mirror of a topic: data and positions, changed together. One binder writes; everyone may read."""
 
-    def __init__(self, name: str, backend: Backend, max_key_size: int) -> None:
-        super().__init__(backend, HEADER)
+    def __init__(
+        self, name: str, backend: Backend, max_key_size: int, cache: RecordCache | None = None
+    ) -> None:
+        super().__init__(backend, HEADER, cache)
         self.name = name
         self.backend = backend
         self.max_key_size = max_key_size
+        self._load = backend.load if isinstance(backend, BulkLoad) and uses("bulk") else None
 
     def positions(self) -> dict[int, Position]:
         """Read the position of every partition that has one."""
@@ -277,16 +279,25 @@ class ChangelogStore(StoreReader):
 
     def apply(
         self,
-        puts: Sequence[tuple[bytes, bytes]],
-        deletes: Sequence[bytes],
+        writes: Writes,
         positions: Mapping[int, Position],
-    ) -> None:
-        """Write changes and the positions behind them as one atomic unit. Keys carry their namespace."""
+    ) -> bool:
+        """Write changes and the positions behind them as one atomic unit. Keys carry their namespace.
+
+        Says whether they, and everything before, survive power loss already. Otherwise a flush has to follow.
+        """
         entries = [
             (_POSITION_KEY.pack(POSITION_PREFIX, partition), _POSITION.pack(*position))
             for partition, position in positions.items()
         ]
-        self.backend.write(Batch([*puts, *entries], deletes))
+        if self._load is not None and (len(writes) > SMALL_COUNT or writes.size > SMALL_SIZE):
+            with self._change(None, None):
+                self._load(writes, entries)
+            return True
+        puts, deletes = writes.puts(), writes.deletes()
+        with self._change(puts, deletes):
+            self.backend.write(Batch([*puts, *entries], deletes))
+        return False
 
     def get_with_timestamp(self, key: bytes) -> tuple[int, bytes] | None:
         """Return ``(timestamp ms, payload)`` of ``key``."""

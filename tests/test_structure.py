@@ -17,9 +17,17 @@ ROOT = Path(__file__).parents[1]
 # "package" stands for the package and everything in it; the longest name that fits decides.
 LAYERS: list[set[str]] = [
     {"statestore.errors", "statestore.fork"},
-    {"statestore._common", "statestore._native", "statestore._pure", "statestore.core", "statestore.naming"},
+    {
+        "statestore._common",
+        "statestore._native",
+        "statestore._pure",
+        "statestore._pure_reads",
+        "statestore._scan",
+        "statestore.core",
+        "statestore.naming",
+    },
     {"statestore.backends.contract"},
-    {"statestore.backends", "statestore.settings", "statestore.directory"},
+    {"statestore.backends", "statestore.budget", "statestore.settings", "statestore.directory"},
     {"statestore.entity", "statestore.fields", "statestore.serde"},
     {"statestore.store"},
     {"statestore.changelog", "statestore.query", "statestore.windowing", "statestore.ksql"},
@@ -32,7 +40,12 @@ LAYERS: list[set[str]] = [
 OWNERS: dict[str, tuple[str, ...]] = {
     "rocksdict": ("statestore.backends.rocksdb",),
     "lmdb": ("statestore.backends.lmdb",),
-    "confluent_kafka": ("statestore.changelog.source", "statestore.testing"),
+    "confluent_kafka": (
+        "statestore.changelog.answers",
+        "statestore.changelog.source",
+        "statestore.changelog.reader",
+        "statestore.testing",
+    ),
 }
 
 MOST_LINES = 500

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import lmdb
 
-from statestore.backends.lifetime import ChunkedIterator, Lifetime
+from statestore.backends.contract import BackendIterator
+from statestore.backends.lifetime import Lifetime, TrackedReader
 from statestore.backends.lmdb import errors
+from statestore.core import GuardedPairs
 
 
-class LMDBIterator(ChunkedIterator):
-    """A scan in key order with a cursor of its own. LMDB knows no bounds, so the last chunk is cut here."""
+class LMDBIterator(GuardedPairs, TrackedReader, BackendIterator):
+    """A scan in key order with a cursor of its own. LMDB knows no bounds, so the end is found here."""
 
     def __init__(
         self,
@@ -24,40 +25,39 @@ class LMDBIterator(ChunkedIterator):
         reverse: bool,
         limit: int | None,
     ) -> None:
-        super().__init__(lifetime, limit)
+        self._gate = lifetime
         self._directory = directory
-        self._start, self._stop = bounds
-        self._reverse = reverse
+        self._left = -1 if limit is None else limit
         try:
-            pairs = self._seek(view.cursor())
+            # Kept, so that a forked child can keep it for ever.
+            self._cursor: lmdb.Cursor[bytes] | None = view.cursor()
+            self._source = _seek(self._cursor, bounds, reverse)
         except lmdb.Error as error:
             raise errors.translate(directory, "scanning", error) from error
-        self._source: Iterator[tuple[bytes, bytes]] = pairs
+        if reverse:
+            self._start = bounds[0]
+        else:
+            self._stop = bounds[1]
         lifetime.readers.add(self)
 
-    def read(self, count: int) -> list[tuple[bytes, bytes]]:
-        try:
-            pairs = list(islice(self._source, count))
-        except lmdb.Error as error:
-            raise errors.translate(self._directory, "scanning", error) from error
-        if not pairs:
-            return pairs
-        start, stop, last_key = self._start, self._stop, pairs[-1][0]
-        if self._reverse and start is not None and last_key < start:
-            return [pair for pair in pairs if pair[0] >= start]
-        if not self._reverse and stop is not None and last_key >= stop:
-            return [pair for pair in pairs if pair[0] < stop]
-        return pairs
+    def _failed(self, error: Exception) -> None:
+        if not isinstance(error, lmdb.Error):
+            raise error
+        raise errors.translate(self._directory, "scanning", error) from error
 
     def release(self) -> None:
         self._source = iter(())
+        self._cursor = None
 
-    def _seek(self, cursor: lmdb.Cursor[bytes]) -> Iterator[tuple[bytes, bytes]]:
-        if self._reverse:
-            if self._stop is not None and cursor.set_range(self._stop):
-                found = cursor.prev()
-            else:
-                found = cursor.last()
-            return cursor.iterprev() if found else iter(())
-        found = cursor.first() if self._start is None else cursor.set_range(self._start)
-        return cursor.iternext() if found else iter(())
+    end = release
+
+
+def _seek(
+    cursor: lmdb.Cursor[bytes], bounds: tuple[bytes | None, bytes | None], reverse: bool
+) -> Iterator[tuple[bytes, bytes]]:
+    start, stop = bounds
+    if reverse:
+        found = cursor.prev() if stop is not None and cursor.set_range(stop) else cursor.last()
+        return cursor.iterprev() if found else iter(())
+    found = cursor.first() if start is None else cursor.set_range(start)
+    return cursor.iternext() if found else iter(())

@@ -18,12 +18,11 @@ from statestore.backends.contract import (
     BackendIterator,
     Batch,
     Snapshot,
-    check_limit,
+    Writes,
     directory_size,
-    range_bounds,
 )
-from statestore.backends.lifetime import Lifetime, TrackedReader, check_bytes, check_range, closed_error
-from statestore.backends.lmdb import errors, layout
+from statestore.backends.lifetime import Lifetime, TrackedReader, check_bytes, closed_error, scan_bounds
+from statestore.backends.lmdb import bulk, errors, layout
 from statestore.backends.lmdb.options import LMDBOptions
 from statestore.backends.lmdb.scan import LMDBIterator
 
@@ -95,9 +94,7 @@ class LMDBBackend(Backend):
         reverse: bool = False,
         limit: int | None = None,
     ) -> BackendIterator:
-        check_limit(limit)
-        check_range(start, stop, prefix)
-        bounds = range_bounds(start, stop, prefix)
+        bounds = scan_bounds(start, stop, prefix, limit)
         with self._lifetime:
             return LMDBIterator(self._lifetime, self._directory, self._view(), bounds, reverse, limit)
 
@@ -115,6 +112,18 @@ class LMDBBackend(Backend):
                     self._grow()
                 except (lmdb.Error, OSError) as error:
                     raise errors.translate(self._directory, "writing", error) from error
+
+    def load(self, changes: Writes, entries: Sequence[tuple[bytes, bytes]]) -> None:
+        self._lifetime.check()
+        with self._write_lock, self._lifetime:
+            while True:
+                try:
+                    bulk.apply(self._environment, changes, entries)
+                    return self._environment.sync(True)
+                except lmdb.MapFullError:
+                    self._grow()
+                except (lmdb.Error, OSError) as error:
+                    raise errors.translate(self._directory, "loading", error) from error
 
     def _grow(self) -> None:
         """Double the map, at a moment without any transaction: LMDB would cut off those that are open."""
@@ -264,9 +273,7 @@ class LMDBSnapshot(TrackedReader, Snapshot):
         reverse: bool = False,
         limit: int | None = None,
     ) -> BackendIterator:
-        check_limit(limit)
-        check_range(start, stop, prefix)
-        bounds = range_bounds(start, stop, prefix)
+        bounds = scan_bounds(start, stop, prefix, limit)
         with self._lifetime:
             return LMDBIterator(self._lifetime, self._directory, self._live(), bounds, reverse, limit)
 
@@ -292,7 +299,7 @@ def _get_many(directory: Path, view: lmdb.Transaction[bytes], keys: Sequence[byt
 
 def _apply(environment: lmdb.Environment, batch: Batch) -> None:
     with environment.begin(write=True) as transaction:  # aborted where anything raises
-        delete, put = transaction.delete, transaction.put
+        delete = transaction.delete
         for key in batch.deletes:
             check_bytes("key", key)
             delete(key)
@@ -300,4 +307,4 @@ def _apply(environment: lmdb.Environment, batch: Batch) -> None:
             if type(key) is not bytes or type(value) is not bytes:  # LMDB would take any buffer
                 check_bytes("key", key)
                 check_bytes("value", value)
-            put(key, value)
+        transaction.cursor().putmulti(batch.puts)

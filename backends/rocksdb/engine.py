@@ -18,9 +18,9 @@ from rocksdict import (
 
 from statestore import fork
 from statestore.backends.contract import Backend, Engine
-from statestore.backends.rocksdb import errors
+from statestore.backends.rocksdb import bulk, errors
 from statestore.backends.rocksdb.options import RocksDBOptions
-from statestore.backends.rocksdb.store import RocksDBBackend
+from statestore.backends.rocksdb.store import STALL_FILES, RocksDBBackend
 
 _COMPRESSION = {
     "none": DBCompressionType.none,
@@ -33,8 +33,6 @@ _OWN_FILE = re.compile(
     r"\d+\.(sst|log|blob|dbtmp)|(MANIFEST|OPTIONS)-\d+(\.dbtmp)?|CURRENT|IDENTITY|LOCK|LOG(\.old\.\d+)?"
     r"|rocksdict-config\.json"
 )
-_STALL_FILES = 48
-"""Files in level 0 at which writes are refused; compaction starts at 4. Leaves a restore room."""
 
 
 class RocksDBEngine(Engine):
@@ -70,6 +68,7 @@ class RocksDBEngine(Engine):
             database = Rdict(str(directory), options, column_families={"default": options})
         except Exception as error:
             raise errors.translate(directory, "opening", error) from error
+        bulk.remove_remnants(directory)
         fork.skip_exit_handlers()  # RocksDB's joins the threads that flush and compact
         write_options = WriteOptions()
         write_options.no_slowdown = True  # a stall inside of write() would stop every thread of Python
@@ -78,6 +77,7 @@ class RocksDBEngine(Engine):
         return RocksDBBackend(
             database,
             directory,
+            self._file_options(),
             write_options,
             sync=self._options.sync and not changelog,
             stall_timeout=self._options.stall_timeout,
@@ -94,14 +94,24 @@ class RocksDBEngine(Engine):
         options.set_write_buffer_size(self._write_buffer)
         options.set_max_write_buffer_number(6)
         # Slowing down is refused like stalling, so it begins only where writes would stop anyway.
-        options.set_level_zero_slowdown_writes_trigger(_STALL_FILES)
-        options.set_level_zero_stop_writes_trigger(_STALL_FILES)
+        options.set_level_zero_slowdown_writes_trigger(STALL_FILES)
+        options.set_level_zero_stop_writes_trigger(STALL_FILES)
         options.set_max_background_jobs(self._options.background_jobs)
         options.set_max_open_files(self._options.max_open_files)
+        # Else they are divided among 64 tables of one file each, and files are opened again at every read.
+        options.set_table_cache_num_shard_bits(0)
         options.set_keep_log_file_num(3)
         options.set_max_log_file_size(4 << 20)
         options.set_stats_dump_period_sec(0)
         options.set_block_based_table_factory(self._table_options())
+        return options
+
+    def _file_options(self) -> Options:
+        """Return the options of files that are loaded in bulk, and soon merged into others."""
+        options = self._rocksdb_options()
+        if self._options.compression == "lz4":
+            # A negative level is lz4's acceleration: 4 takes a third of the time and 6 % more space.
+            options.set_compression_options(-14, -4, 0, 0)
         return options
 
     def _table_options(self) -> BlockBasedOptions:
@@ -119,7 +129,7 @@ def _check_files(directory: Path) -> None:
     """Refuse a directory RocksDB would quietly take over although it is not, or no longer, a database."""
     names = [entry.name for entry in directory.iterdir()]
     for name in names:
-        if not _OWN_FILE.fullmatch(name):
+        if not _OWN_FILE.fullmatch(name) and not (name == bulk.FOLDER and "CURRENT" in names):
             raise errors.foreign(directory, name)
     if "CURRENT" not in names and any(_OWN_DATA.fullmatch(name) for name in names):
         raise errors.headless(directory)

@@ -10,6 +10,7 @@ from rocksdict import Snapshot as RdictSnapshot
 
 from statestore.backends.lifetime import ChunkedIterator, Lifetime
 from statestore.backends.rocksdb import errors
+from statestore.core import read_pairs
 
 
 class Cursor:
@@ -21,6 +22,8 @@ class Cursor:
             options.set_iterate_upper_bound(stop)
         self.iterator: RdictIter = database.iter(options)
         self.lock = threading.Lock()
+        self.moved_by: int | None = None
+        """The ``id`` of the scan whose next pair this is at."""
 
 
 def present(database: Rdict) -> tuple[RdictSnapshot, Cursor]:
@@ -36,7 +39,7 @@ def present(database: Rdict) -> tuple[RdictSnapshot, Cursor]:
 
 
 class RocksDBIterator(ChunkedIterator):
-    """A scan in key order, possibly one of several on one cursor: each chunk begins with a seek.
+    """A scan in key order, possibly one of several on one cursor: where another moved it, it seeks first.
 
     Uses ``RdictIter``, since ``items()`` of rocksdict ends at a corrupt block as at the end of the data.
     There is no lower bound (``set_iterate_lower_bound`` sets the upper one), so the last chunk is cut here.
@@ -62,20 +65,18 @@ class RocksDBIterator(ChunkedIterator):
     def read(self, count: int) -> list[tuple[bytes, bytes]]:
         cursor = self._cursor
         assert cursor is not None  # released only when finished or ended
-        pairs: list[tuple[bytes, bytes]] = []
         with cursor.lock:
             iterator = cursor.iterator
-            self._seek(iterator)
-            key, value, step = iterator.key, iterator.value, iterator.prev if self._reverse else iterator.next
-            for _ in range(count):
-                at = key()
-                if at is None:  # the end, or an error
-                    self._check(iterator)
-                    break
-                pairs.append((at, value()))
-                step()
-        if pairs:
-            self._last_key = pairs[-1][0]
+            if self._last_key is None or cursor.moved_by != id(self):
+                self._seek(iterator)
+            cursor.moved_by = None  # should this be cut short
+            step = iterator.prev if self._reverse else iterator.next
+            pairs = read_pairs(iterator.key, iterator.value, step, count)
+            if len(pairs) < count:  # the end, or an error
+                self._check(iterator)
+            if pairs:
+                self._last_key = pairs[-1][0]
+                cursor.moved_by = id(self)
         return self._cut(pairs)
 
     def release(self) -> None:

@@ -9,7 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rocksdict import BottommostLevelCompaction, Checkpoint, CompactOptions, Rdict, WriteBatch, WriteOptions
+from rocksdict import (
+    BottommostLevelCompaction,
+    Checkpoint,
+    CompactOptions,
+    Options,
+    Rdict,
+    WriteBatch,
+    WriteOptions,
+)
 from rocksdict import Snapshot as RdictSnapshot
 
 from statestore import fork
@@ -18,17 +26,24 @@ from statestore.backends.contract import (
     BackendIterator,
     Batch,
     Snapshot,
-    check_limit,
+    Writes,
     directory_size,
-    range_bounds,
 )
-from statestore.backends.lifetime import Lifetime, TrackedReader, check_bytes, check_range, closed_error
-from statestore.backends.rocksdb import errors
+from statestore.backends.lifetime import Lifetime, TrackedReader, check_bytes, closed_error, scan_bounds
+from statestore.backends.rocksdb import bulk, errors
 from statestore.backends.rocksdb.scan import Cursor, RocksDBIterator, present
 from statestore.errors import StateStoreError
 
 _FIRST_WAIT = 0.001
 _LONGEST_WAIT = 0.05
+_LEVEL_0 = "rocksdb.num-files-at-level0"
+
+STALL_FILES = 48
+"""Files in level 0 at which writes are refused. Leaves a restore room."""
+_COMPACT_FILES = 4
+"""Files in level 0 at which compaction starts, RocksDB's default; ..."""
+_COMPACT_LOADED_FILES = 16
+"""... and while runs are loaded, which it would hold up. Reads look into each of the files."""
 
 
 class RocksDBBackend(Backend):
@@ -42,6 +57,7 @@ class RocksDBBackend(Backend):
         self,
         database: Rdict,
         directory: Path,
+        file_options: Options,
         write_options: WriteOptions,
         *,
         sync: bool,
@@ -50,9 +66,11 @@ class RocksDBBackend(Backend):
         self._database = database
         self._read: Callable[[Any], Any] = database.get
         self._directory = directory
+        self._file_options = file_options
         self._write_options = write_options
         self._sync = sync
         self._stall_timeout = stall_timeout
+        self._compacts_from = _COMPACT_FILES
         self._lifetime = Lifetime()
         self._write_lock = threading.Lock()
         self._close_lock = threading.Lock()
@@ -87,9 +105,7 @@ class RocksDBBackend(Backend):
         reverse: bool = False,
         limit: int | None = None,
     ) -> BackendIterator:
-        check_limit(limit)
-        check_range(start, stop, prefix)
-        bounds = range_bounds(start, stop, prefix)
+        bounds = scan_bounds(start, stop, prefix, limit)
         with self._lifetime:
             cursor = Cursor(self._database, bounds[1])
             return RocksDBIterator(self._lifetime, self._directory, cursor, bounds, reverse, limit)
@@ -110,10 +126,45 @@ class RocksDBBackend(Backend):
             if self._sync:
                 self._sync_log()
 
+    def load(self, changes: Writes, entries: Sequence[tuple[bytes, bytes]]) -> None:
+        self._lifetime.check()
+        with self._write_lock, self._lifetime:
+            self._wait_for_compaction()
+            try:
+                self._compact_from(_COMPACT_LOADED_FILES)
+                with bulk.folder(self._directory) as place:
+                    files = bulk.build(place, self._file_options, changes, entries)
+                    # A write before this must not be lost where this is kept.
+                    self._database.flush()
+                    if files:
+                        bulk.ingest(self._database, files)
+            except OSError as error:
+                raise errors.from_os(self._directory, "loading", error) from error
+            except Exception as error:
+                if type(error) is not Exception:  # not of rocksdict, but of the changes
+                    raise
+                raise self._failure("loading", error) from error
+
+    def _wait_for_compaction(self) -> None:
+        """Let RocksDB catch up before it would refuse writes: it takes in files without limit."""
+        deadline = time.monotonic() + self._stall_timeout
+        while (self._database.property_int_value(_LEVEL_0) or 0) >= STALL_FILES:
+            if time.monotonic() >= deadline:
+                raise errors.translate(self._directory, "loading", Exception("Write stall"))
+            time.sleep(_LONGEST_WAIT)
+            self._lifetime.check()
+
+    def _compact_from(self, files: int) -> None:
+        """Have compaction start at so many files in level 0."""
+        if files != self._compacts_from:
+            self._database.set_options({"level0_file_num_compaction_trigger": str(files)})
+            self._compacts_from = files
+
     def _try_write(self, batch: Batch, last_try: bool) -> bool:
         """Write ``batch``; say ``False`` where RocksDB would have to wait and there is still time."""
         write = _write_batch(batch)  # a new one each time: a refused one is consumed
         try:
+            self._compact_from(_COMPACT_FILES)
             self._database.write(write, self._write_options)
         except Exception as error:
             if errors.is_write_stall(error) and not last_try:
@@ -135,6 +186,7 @@ class RocksDBBackend(Backend):
     def flush(self) -> None:
         with self._lifetime:
             try:
+                self._compact_from(_COMPACT_FILES)  # a load is durable without this: loading is over
                 self._database.flush()
             except Exception as error:
                 raise self._failure("flushing", error) from error
@@ -250,9 +302,7 @@ class RocksDBSnapshot(TrackedReader, Snapshot):
         reverse: bool = False,
         limit: int | None = None,
     ) -> BackendIterator:
-        check_limit(limit)
-        check_range(start, stop, prefix)
-        bounds = range_bounds(start, stop, prefix)
+        bounds = scan_bounds(start, stop, prefix, limit)
         with self._lifetime:
             _, cursor = self._live()
             return RocksDBIterator(self._lifetime, self._directory, cursor, bounds, reverse, limit)

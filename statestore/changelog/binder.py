@@ -13,19 +13,21 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from statestore.changelog.binding import Binding
-from statestore.changelog.lane import Lane
-from statestore.changelog.readiness import State
-from statestore.changelog.source import (
+from statestore.budget import MemoryShares
+from statestore.changelog.answers import (
     Bounds,
     ContactError,
-    KafkaSource,
     TopicState,
     Trouble,
     failure_of,
     topic_state,
     trouble,
 )
+from statestore.changelog.binding import Binding
+from statestore.changelog.lane import Lane
+from statestore.changelog.reader import Portion
+from statestore.changelog.readiness import State
+from statestore.changelog.source import KafkaSource
 from statestore.changelog.status import RUNNING, Connection
 from statestore.changelog.worker import Worker
 from statestore.settings import Defaults
@@ -37,8 +39,14 @@ BEYOND_TRIES = 4
 """How often the ends are asked for again before a stored position behind them counts as lost."""
 IDENTITY_TIMEOUT = 2.0
 """Seconds for the broker to tell a topic's id; without an answer it is unknown, and nothing waits longer."""
-QUEUE_SHARE = 8
-"""One part in so many of the memory budget is each lane's queue of fetched records."""
+
+FOLLOWED_AT_ONCE = Portion(records=4_000, memory=512 << 10, wait=0.1, settle=0.001, span=0.05)
+"""Small, so that other threads get their turn and a record is soon to be seen."""
+
+
+def restored_at_once(memory: int) -> Portion:
+    """As much as half of ``memory`` holds (the other half is read ahead), but within a second."""
+    return Portion(records=1 << 40, memory=memory // 2, wait=0.05, settle=0.05, span=1.0, ahead=True)
 
 
 class Binder:
@@ -52,9 +60,11 @@ class Binder:
         self.cluster_id: str | None = None
         self._closed = False
         self.source = KafkaSource(properties, name, defaults.request_timeout, self._troubled)
-        queue = defaults.memory_budget // QUEUE_SHARE
-        self.restoring = Lane("statestore-restore", self.source, batch=10_000, wait=0.05, queue_bytes=queue)
-        self.following = Lane("statestore-follow", self.source, batch=4_000, wait=0.1, queue_bytes=queue)
+        self.connection.fetcher = self.source.fetcher
+        shares = MemoryShares.of(defaults.memory_budget)
+        queue = shares.queue
+        self.restoring = Lane("statestore-restore", self.source.reader(restored_at_once(shares.run), queue))
+        self.following = Lane("statestore-follow", self.source.reader(FOLLOWED_AT_ONCE, queue))
         self.supervisor = Worker("statestore-supervisor")
         self.events = Worker("statestore-events")
         self._asking_ends = False
@@ -93,11 +103,13 @@ class Binder:
         if self._closed:
             return
         self._closed = True
-        for binding in list(self.bindings):
-            try:
-                binding.close()
-            except Exception:  # the others are closed all the same
-                log.exception("table %r could not be closed", binding.name)
+        # All leave their lanes together: each of them alone would wait for a read of the lane's.
+        for close in (Binding.begin_stop, Binding.close):
+            for binding in list(self.bindings):
+                try:
+                    close(binding)
+                except Exception:  # the others are closed all the same
+                    log.exception("table %r could not be closed", binding.name)
         deadline = time.monotonic() + timeout
         parts = (self.supervisor, self.restoring, self.following, self.events)
         left = [part.thread.name for part in parts if not part.stop(max(0.1, deadline - time.monotonic()))]
@@ -136,7 +148,7 @@ class Binder:
     def _find_topic(self, binding: Binding, run: int, attempt: int) -> bool:
         """With ``connect="lazy"``, or after a rebuild, the partition count is still to be learned."""
         try:
-            info = self.source.topic_info(self.restoring.consumer, binding.topic, timeout=1.0)
+            info = self.source.topic_info(binding.topic, timeout=1.0)
         except ContactError as error:
             if error.kind is Trouble.REFUSED:
                 remedy = "correct the credentials or rights, then restart()"
@@ -232,13 +244,8 @@ class Binder:
             self._stall(away.str())
         elif len(failures) < len(answers):
             self._recovered()
-        self.source.look_again(
-            {
-                topic
-                for (topic, _), future in answers.items()
-                if (error := failure_of(future)) is not None and trouble(error) is Trouble.OTHER
-            }
-        )
+        if any(trouble(error) is Trouble.OTHER for error in failures):
+            self.source.look_again()
         for binding, run in asked:
             ends = {
                 number: future.result().offset

@@ -15,10 +15,10 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from statestore import fork
+from statestore.changelog.answers import Bounds, TopicState, Trouble
 from statestore.changelog.events import RestoreProgress
 from statestore.changelog.mirror import Mirror
 from statestore.changelog.readiness import Limits, Reason, State
-from statestore.changelog.source import Bounds, TopicState, Trouble
 from statestore.changelog.status import LOST, RUNNING, Status
 from statestore.core import Folded
 from statestore.errors import (
@@ -50,6 +50,8 @@ class Binding(Status):
         self.binder = binder
         self.limits = limits
         self.run = 0
+        self._entered = 0
+        """The run in which a lane took the table in, the last time."""
         self._on_close = on_close
         self._started_at = 0.0
         self._records_at_start = 0
@@ -59,6 +61,8 @@ class Binding(Status):
         self._settled = False
         """Whether readiness of this run is on disk, and the table follows."""
         self._flushed_at = 0.0
+        self._leaving: Future[Future[None]] | None = None
+        """The table is leaving its lane, first the one, then the other."""
         self._lifecycle = threading.RLock()
 
     # Lifecycle, on the user's thread
@@ -85,17 +89,24 @@ class Binding(Status):
     def stop(self, timeout: float = STOP_TIMEOUT) -> None:
         """Stop applying and make durable what was applied. Fine when stopped already."""
         with self._lifecycle:
+            self.begin_stop()
+            self._wait_until_left(timeout)
+
+    def begin_stop(self) -> None:
+        """Stop applying; ``stop`` or ``close`` waits until what was applied is durable."""
+        with self._lifecycle:
             self.check_open()
             if self.state in (*RUNNING, State.PAUSED):
                 with self.changed:
                     self._enter(State.STOPPED, "stopped")
-                self._leave_lanes(timeout)
+                self._leave_lanes()
 
     def restart(self) -> None:
         """Start anew from the stored position, after a failure too."""
         with self._lifecycle:
             self.stop()
-            self._leave_lanes(STOP_TIMEOUT)
+            self._leave_lanes()
+            self._wait_until_left(STOP_TIMEOUT)
             if self.failure is not None and not isinstance(self.failure, StorePositionError):
                 self._close_failed()  # an engine may stay in its error until it is opened again
             self.mirror.counts.restarts += 1
@@ -109,7 +120,8 @@ class Binding(Status):
                 with self.changed:
                     self._ready_before_pause = self.state is State.READY
                     self._enter(State.PAUSED, "paused")
-                self._leave_lanes(STOP_TIMEOUT)
+                self._leave_lanes()
+                self._wait_until_left(STOP_TIMEOUT)
 
     def resume(self) -> None:
         """Go on after ``pause``."""
@@ -150,18 +162,28 @@ class Binding(Status):
         except StateStoreError as error:
             log.warning("table %r: closing its failed store: %s", self.name, error)
 
-    def _leave_lanes(self, timeout: float) -> None:
-        """Leave whichever lane the table is in, and flush; the wait is bounded."""
-        deadline = time.monotonic() + timeout
+    def _leave_lanes(self) -> None:
+        """Begin to leave whichever lane the table is in, and to flush."""
         restoring, following = self.binder.restoring, self.binder.following
 
         def leave_last() -> None:
             following.remove(self)
             self.mirror.make_durable()
 
+        def leave_first() -> Future[None]:
+            restoring.remove(self)
+            return following.call(leave_last)
+
+        self._leaving = restoring.call(leave_first)
+
+    def _wait_until_left(self, timeout: float) -> None:
+        """Wait for what ``_leave_lanes`` began; the wait is bounded."""
+        leaving, self._leaving = self._leaving, None
+        if leaving is None:
+            return
+        deadline = time.monotonic() + timeout
         try:
-            restoring.call(lambda: restoring.remove(self)).result(timeout)
-            following.call(leave_last).result(max(0.1, deadline - time.monotonic()))
+            leaving.result(timeout).result(max(0.1, deadline - time.monotonic()))
         except TimeoutError:
             durable = self.mirror.written_offsets()
             log.warning(
@@ -286,23 +308,27 @@ class Binding(Status):
     @property
     def _applying(self) -> bool:
         """Whether what the lane reads still belongs to this run, and nothing has come in between."""
-        return self.state in RUNNING and self._waiting_for is Reason.REPLAYING
+        return self._entered == self.run and self.state in RUNNING and self._waiting_for is Reason.REPLAYING
 
     def start_offsets(self) -> dict[int, tuple[int, int]]:
         partitions = self.mirror.progress.partitions
         return {number: (one.position, one.leader_epoch) for number, one in partitions.items()}
 
+    def captured_ends(self) -> dict[int, int | None]:
+        return {number: one.target for number, one in self.mirror.progress.partitions.items()}
+
     def apply(self, folded: Folded) -> None:
         if not self._applying:
             return
         try:
-            with self.changed:
-                self.mirror.apply(folded)
+            self.mirror.write(folded)  # may take long: other tables go on meanwhile
         except (StoreClosedError, ForkedProcessError):
             return
         except StateStoreError as error:
             self._write_failed(error)
             return
+        with self.changed:
+            self.mirror.advance(folded)
         self._tries = 0
         self._check_complete()
 
@@ -369,7 +395,10 @@ class Binding(Status):
         """Have ``lane`` take the table in, unless another start came in between."""
 
         def enter() -> None:
-            if self.run == run and self._applying:
+            if self.run != run:
+                return
+            self._entered = run
+            if self._applying:
                 self._flushed_at = time.time()
                 lane.add(self)
                 self._check_complete()
@@ -389,8 +418,7 @@ class Binding(Status):
             if self._settled or self.state is not State.READY:
                 return
         try:
-            self.mirror.make_durable()
-            self.mirror.remember()
+            self.mirror.settle()
         except StateStoreError as error:
             self._write_failed(error)
             return

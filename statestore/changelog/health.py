@@ -49,6 +49,7 @@ def table_health(table: Status) -> Health:
             size=None if store is None or table.state is State.FAILED else store.backend.size(),
             last_error=None if table.failure is None else str(table.failure),
             time_to_ready=table.time_to_ready,
+            fetcher=table.fetcher,
             topic_id=identity.topic_id or "unknown",
             cleanup_policy=identity.cleanup_policy or "unknown",
             delete_retention_ms=identity.delete_retention_ms,

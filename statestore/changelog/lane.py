@@ -1,4 +1,4 @@
-"""A lane: one consumer and the one thread that applies what it reads.
+"""A lane: one reader and the one thread that applies what it reads.
 
 A manager has two, *restore* for tables that have not reached the end and *follow* for those that have, so
 that a long restore never starves the tables that are ready. Everything that changes a table's position runs
@@ -16,8 +16,9 @@ from concurrent.futures import Future
 from typing import Any, Protocol
 
 from statestore import fork
-from statestore.changelog.source import KafkaSource, Trouble, assignment, trouble
-from statestore.core import Folded, fold
+from statestore.changelog.answers import Trouble, trouble_of
+from statestore.changelog.reader import Event, Reader
+from statestore.core import Folded
 from statestore.errors import StoreClosedError
 
 log = logging.getLogger("statestore.changelog")
@@ -33,6 +34,10 @@ class LaneMember(Protocol):
 
     def start_offsets(self) -> Mapping[int, tuple[int, int]]:
         """Return ``{partition: (offset, leader epoch)}`` to read from."""
+        ...
+
+    def captured_ends(self) -> Mapping[int, int | None]:
+        """Return the offsets at which the partitions are complete."""
         ...
 
     def apply(self, folded: Folded) -> None:
@@ -52,15 +57,12 @@ class LaneMember(Protocol):
 
 
 class Lane:
-    """See the module. ``batch`` and ``wait`` (seconds) bound what is read before it is applied."""
+    """See the module. ``reader`` is the lane's own from now on."""
 
-    def __init__(self, name: str, source: KafkaSource, *, batch: int, wait: float, queue_bytes: int) -> None:
-        self.consumer = source.consumer(queue_bytes)
-        self._batch = batch
-        self._wait = wait
+    def __init__(self, name: str, reader: Reader) -> None:
+        self._reader = reader
         self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._mirrors: dict[str, LaneMember] = {}
-        self._positions: dict[tuple[str, int], int] = {}
         self._ending = threading.Lock()
         self._ended = False
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -82,14 +84,13 @@ class Lane:
                 future.set_exception(StoreClosedError("the manager is closed"))
             else:
                 self._commands.put(run)
+                self._reader.wake()
         return future
 
     def add(self, mirror: LaneMember) -> None:
         """Start to read ``mirror``'s topic. On the lane's thread."""
-        offsets = mirror.start_offsets()
+        self._reader.assign(mirror.topic, mirror.start_offsets(), mirror.captured_ends())
         self._mirrors[mirror.topic] = mirror
-        self._positions.update({(mirror.topic, number): offset for number, (offset, _) in offsets.items()})
-        self.consumer.incremental_assign(assignment(mirror.topic, offsets))
 
     def holds(self, mirror: LaneMember) -> bool:
         """Whether ``mirror`` is in this lane."""
@@ -100,17 +101,15 @@ class Lane:
         if not self.holds(mirror):
             return
         del self._mirrors[mirror.topic]
-        partitions = [number for topic, number in self._positions if topic == mirror.topic]
-        for number in partitions:
-            del self._positions[mirror.topic, number]
         try:
-            self.consumer.incremental_unassign(assignment(mirror.topic, dict.fromkeys(partitions, (0, -1))))
-        except Exception:  # what still arrives of the topic is not applied: it has no position here
+            self._reader.unassign(mirror.topic)
+        except Exception:  # what still arrives of the topic is not given to us
             log.exception("topic %s could not be unassigned", mirror.topic)
 
     def stop(self, timeout: float) -> bool:
-        """End the thread and close the consumer; tell whether that was done in time."""
+        """End the thread and close the reader; tell whether that was done in time."""
         self._commands.put(None)
+        self._reader.wake()
         self.thread.join(timeout)
         return not self.thread.is_alive()
 
@@ -118,14 +117,14 @@ class Lane:
         while self._run_commands():
             try:
                 if self._mirrors:
-                    self._dispatch(self.consumer.consume(self._batch, self._wait))
+                    self._dispatch(*self._reader.read())
                 else:
-                    self.consumer.poll(0)  # nothing is assigned: this serves errors and logs only
+                    self._reader.poll()
                 now = time.time()
                 for mirror in list(self._mirrors.values()):
                     mirror.tick(now)
             except Exception as error:
-                # What was consumed is lost to this loop: going on would leave a hole in every mirror.
+                # What was read is lost to this loop: going on would leave a hole in every mirror.
                 log.exception("an unexpected error on %s", self.thread.name)
                 for mirror in list(self._mirrors.values()):
                     self.remove(mirror)
@@ -136,7 +135,7 @@ class Lane:
             command = self._commands.get()
             if command is not None:
                 command()
-        self.consumer.close()
+        self._reader.close()
 
     def _run_commands(self) -> bool:
         """Run what was posted, waiting a little when there is nothing to read; False: stop."""
@@ -151,21 +150,18 @@ class Lane:
             return True
         return False
 
-    def _dispatch(self, messages: list[Any]) -> None:
-        by_topic, events = fold(messages, self._positions)
+    def _dispatch(self, by_topic: dict[str, Folded], events: list[Event]) -> None:
         for topic, folded in by_topic.items():
-            for number, (offset, _) in folded.positions.items():
-                self._positions[topic, number] = offset
             self._mirrors[topic].apply(folded)
-        for message in events:
-            mirror = self._mirrors.get(message.topic())
-            if mirror is None or (message.topic(), message.partition()) not in self._positions:
+        for event in events:
+            mirror = self._mirrors.get(event.topic)
+            if mirror is None:  # applying had it leave the lane
                 continue
-            kind = trouble(message.error())
+            kind = trouble_of(event.code)
             if kind is Trouble.END:
-                mirror.at_end(message.partition(), message.offset())
+                mirror.at_end(event.partition, event.offset)
             else:
-                mirror.troubled(kind, message.partition(), message.offset(), message.error().str())
+                mirror.troubled(kind, event.partition, event.offset, event.text)
 
     def _forked(self) -> None:
-        fork.leak(self.consumer)
+        self._reader.forked()

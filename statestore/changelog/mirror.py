@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from statestore.backends.contract import Backend
+from statestore.changelog.answers import Bounds, TopicState
 from statestore.changelog.readiness import PartitionProgress, Progress
-from statestore.changelog.source import Bounds, TopicState
-from statestore.core import Folded
+from statestore.core import Folded, RecordCache, Run
 from statestore.directory import StoreDirectory
 from statestore.errors import (
     StateStoreError,
@@ -54,6 +54,8 @@ class Storage:
     remember: Callable[[], None]
     """Note that the store is complete, and that its absence is an error from now on."""
     max_key_size: int
+    cache: RecordCache | None = None
+    """Where reads keep what they read; ``None`` for an engine that is memory itself."""
 
 
 class Mirror:
@@ -113,14 +115,18 @@ class Mirror:
             except StateStoreError as error:
                 log.warning("store %r did not close well: %s", self.name, error)
 
-    def remember(self) -> None:
-        """Note that the store is complete."""
+    def settle(self) -> None:
+        """Make durable that the store is complete, and note it: it is missed from now on."""
+        self.make_durable()
+        if self.store is not None:
+            self.store.backend.flush()  # also where nothing is left to write: it ends an engine's loading
         if self.directory is not None:
             self._storage.remember()
 
     def _open_store(self) -> None:
         backend = self._storage.open_backend(self.directory)
-        self.store = ChangelogStore(self.name, backend, self._storage.max_key_size)
+        storage = self._storage
+        self.store = ChangelogStore(self.name, backend, storage.max_key_size, storage.cache)
         self.identity = TopicState()
 
     def _load_positions(self) -> None:
@@ -135,7 +141,7 @@ class Mirror:
 
     # Writing
 
-    def apply(self, folded: Folded) -> None:
+    def write(self, folded: Folded) -> None:
         """Write a batch together with the positions behind it. Raises what the backend raises."""
         store = self._open_for_writing()
         if folded.longest_key > store.max_key_size:
@@ -151,9 +157,13 @@ class Mirror:
             number: Position(offset, epoch, int(partitions[number].valid_since * 1000))
             for number, (offset, epoch) in {**unwritten, **folded.positions}.items()
         }
-        store.apply(folded.puts, folded.deletes, positions)
+        durable = store.apply(folded.writes, positions)
         self._written.update(positions)
-        self.unflushed += folded.bytes
+        self.unflushed = 0 if durable else self.unflushed + folded.bytes
+
+    def advance(self, folded: Folded) -> None:
+        """Count a batch that was written, and go on behind it."""
+        partitions = self.progress.partitions
         for number, (offset, epoch) in folded.positions.items():
             partitions[number].position, partitions[number].leader_epoch = offset, epoch
         counts = self.counts
@@ -176,7 +186,7 @@ class Mirror:
             if old is None or new[:2] != old[:2] or new.valid_since - old.valid_since > old_enough:
                 moved[number] = new
         if moved:
-            store.apply([], [], moved)
+            store.apply(Run(), moved)
             self._written.update(moved)
         if moved or self.unflushed:
             store.backend.flush()

@@ -1,23 +1,22 @@
-"""Everything that is asked of Kafka; the only module of the core that imports ``confluent_kafka``."""
+"""Everything that is asked of Kafka but its records, which ``reader.py`` takes."""
 
 from __future__ import annotations
 
 import contextlib
-import enum
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
-from dataclasses import asdict, dataclass, replace
+from concurrent.futures import Future, wait
 from typing import Any
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka import KafkaError as Code
 from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec
 
 from statestore import fork
-from statestore.errors import KafkaError
+from statestore.changelog.ahead import ReadAhead
+from statestore.changelog.answers import ContactError, TopicInfo, Trouble, failure_of, trouble
+from statestore.changelog.reader import ConsumerReader, NativeReader, Portion, Reader, unfit
 
 log = logging.getLogger("statestore.changelog")
 
@@ -32,6 +31,8 @@ OWNED = {
 """What the library's correctness rests on; ``settings.OWNED_PROPERTIES`` gives the reasons."""
 
 _RECONNECT_SECONDS = 5
+_AT_ONCE = 0.2
+"""Seconds in which a broker that is there answers."""
 
 TUNED = {
     # The default sleeps 1 s whenever 100,000 records are queued, which costs a factor of eight.
@@ -44,87 +45,14 @@ TUNED = {
 }
 """Defaults of ours that a user's property overrides."""
 
+RECORD_OVERHEAD = 400
+"""Bytes that librdkafka takes for a record in its queue beside key and value: 330 to 350, measured."""
+LARGEST_QUEUE = 2 << 30
+"""Bytes of which librdkafka takes every limit made below; it refuses 2 GiB of keys and values."""
+LARGEST_BATCH = 1_000_000
+"""librdkafka's default of ``message.max.bytes``."""
+
 _CONSUMER_ONLY = (*OWNED, "fetch.queue.backoff.ms", "fetch.wait.max.ms")
-
-
-class Trouble(enum.Enum):
-    """What an error of the broker or of librdkafka means to a mirror."""
-
-    END = "the end of the partition"
-    POSITION = "the position is not in the log"
-    TRUNCATED = "the log was truncated below the position"
-    UNKNOWN_TOPIC = "unknown topic or partition"
-    REFUSED = "authorisation or authentication refused"
-    AWAY = "the broker is away"
-    OTHER = "something else, retried by librdkafka"
-
-
-_TROUBLE = {
-    Code._PARTITION_EOF: Trouble.END,
-    Code._AUTO_OFFSET_RESET: Trouble.POSITION,
-    Code.OFFSET_OUT_OF_RANGE: Trouble.POSITION,
-    Code._LOG_TRUNCATION: Trouble.TRUNCATED,
-    Code.UNKNOWN_TOPIC_OR_PART: Trouble.UNKNOWN_TOPIC,
-    Code.UNKNOWN_TOPIC_ID: Trouble.UNKNOWN_TOPIC,
-    Code._UNKNOWN_TOPIC: Trouble.UNKNOWN_TOPIC,
-    Code._UNKNOWN_PARTITION: Trouble.UNKNOWN_TOPIC,
-    Code.TOPIC_AUTHORIZATION_FAILED: Trouble.REFUSED,
-    Code.CLUSTER_AUTHORIZATION_FAILED: Trouble.REFUSED,
-    Code.SASL_AUTHENTICATION_FAILED: Trouble.REFUSED,
-    Code._AUTHENTICATION: Trouble.REFUSED,
-    Code._SSL: Trouble.REFUSED,
-    Code._ALL_BROKERS_DOWN: Trouble.AWAY,
-    Code._TRANSPORT: Trouble.AWAY,
-    Code._RESOLVE: Trouble.AWAY,
-    Code._TIMED_OUT: Trouble.AWAY,
-    Code.LEADER_NOT_AVAILABLE: Trouble.AWAY,
-    Code.NOT_LEADER_FOR_PARTITION: Trouble.AWAY,
-}
-
-
-def trouble(error: Code) -> Trouble:
-    """Classify an error of a message, a future or a callback."""
-    return _TROUBLE.get(error.code(), Trouble.OTHER)
-
-
-@dataclass(frozen=True, slots=True)
-class TopicInfo:
-    """What one metadata answer says of a topic."""
-
-    partitions: int
-    cluster_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """Offsets of one partition: the log's start and its last stable offset (``read_committed``)."""
-
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class TopicState:
-    """Identity and configuration of a topic; a field is ``None`` where the broker did not answer."""
-
-    topic_id: str | None = None
-    partitions: int | None = None
-    cleanup_policy: str | None = None
-    delete_retention_ms: int | None = None
-    unknown: bool = False
-
-    def known_or(self, earlier: TopicState) -> TopicState:
-        """Return this with what is not known taken from an ``earlier`` answer."""
-        known = {name: value for name, value in asdict(self).items() if value is not None}
-        return replace(earlier, **known)
-
-
-class ContactError(KafkaError):
-    """A ``KafkaError`` that remembers which trouble it was."""
-
-    def __init__(self, address: str, cause: str, kind: Trouble) -> None:
-        super().__init__(address, cause)
-        self.kind = kind
 
 
 class KafkaSource:
@@ -144,49 +72,56 @@ class KafkaSource:
         self.request_timeout = request_timeout
         self._properties = {**TUNED, **properties, **OWNED, "group.id": f"statestore-{name}"}
         self._on_trouble = on_trouble
-        self._errors: deque[tuple[float, Code]] = deque(maxlen=8)
-        """What the consumers heard since the broker last answered, and when."""
+        self._errors: dict[int, tuple[float, Code]] = {}
+        """What the readers heard since the broker last answered, and when: by code, the newest last."""
         plain = {
             key: value
             for key, value in self._properties.items()
             if key not in _CONSUMER_ONLY and key != "group.id"
         }
         self._admin = AdminClient(plain, logger=log)
+        why = unfit(self._properties)
+        self.fetcher = "native" if why is None else f"consumer: {why}"
+        """What reads the records, and why not the faster one."""
+        log.info("Kafka at %s: records are read by the %s", self.address, self.fetcher)
         fork.register(self)
 
-    def consumer(self, queue_bytes: int) -> Consumer:
-        """Make a consumer that queues at most ``queue_bytes``; the caller polls and closes it."""
-        properties = {
-            "queued.max.messages.kbytes": max(1024, queue_bytes >> 10),
-            **self._properties,
-            "error_cb": self._heard,
-        }
-        return Consumer(properties, logger=log)
+    def reader(self, portion: Portion, queue_bytes: int) -> Reader:
+        """Make a reader that queues about ``queue_bytes``; the caller polls and closes it."""
+        properties = {**queue_limits(queue_bytes, self._properties), **self._properties}
+        if self.fetcher != "native":
+            return ConsumerReader(properties, portion, self._heard)
+        reader = NativeReader(properties, portion, self._heard)
+        return ReadAhead(reader, "statestore-fetch") if portion.ahead else reader
 
     def _heard(self, error: Code) -> None:
-        self._errors.append((time.monotonic(), error))
+        self._errors.pop(error.code(), None)
+        self._errors[error.code()] = (time.monotonic(), error)
         self._on_trouble(trouble(error), error.str())
 
-    def topic_info(self, consumer: Consumer, topic: str, timeout: float) -> TopicInfo:
+    def topic_info(self, topic: str, timeout: float) -> TopicInfo:
         """Ask for the partitions of ``topic``; blocks for at most ``timeout`` seconds.
 
-        ``consumer`` is polled by its own thread meanwhile. Raises ``ContactError`` as soon as the broker
-        refuses, does not know the topic, or no address can be reached.
+        Raises ``ContactError`` as soon as the broker refuses, does not know the topic, or no address can be
+        reached, which the readers hear on their own threads.
         """
+        described = self._described(topic)
+        if described is not None:
+            return described
         began = time.monotonic()
         while True:
             left = began + timeout - time.monotonic()
             try:
-                answer = consumer.list_topics(topic, timeout=max(0.05, min(left, 0.5)))
+                answer = self._admin.list_topics(topic, timeout=max(0.05, min(left, 0.5)))
             except KafkaException as failure:
-                heard = [error for _, error in list(self._errors)]
+                heard = [error for _, error in list(self._errors.values())]
                 refused = any(trouble(error) is Trouble.REFUSED for error in heard)
                 # That all are down is told once: what was told earlier may have changed, and shows when the
                 # client has tried to connect again.
                 tried = began + _RECONNECT_SECONDS < time.monotonic()
                 down = any(
                     error.code() == Code._ALL_BROKERS_DOWN and (tried or at > began - 1.0)
-                    for at, error in list(self._errors)
+                    for at, error in list(self._errors.values())
                 )
                 if refused or down or left <= 0.5:
                     # What went wrong with a broker says more than that all of them are down.
@@ -207,6 +142,20 @@ class KafkaSource:
                 )
             time.sleep(0.1)  # a leader is being elected
 
+    def _described(self, topic: str) -> TopicInfo | None:
+        """Return what the admin client is told at once, ``None`` where that is nothing, or an error.
+
+        The question for metadata is answered later: the first connection of a client takes 50 ms to be used
+        for it. But a cluster that names no controller answers no other one.
+        """
+        description = self.topic_ids([topic], _AT_ONCE)[topic]
+        cluster = self._admin.describe_cluster(request_timeout=_AT_ONCE)
+        late = wait([description, cluster], timeout=_AT_ONCE).not_done
+        if late or failure_of(description) is not None or failure_of(cluster) is not None:
+            return None
+        self._errors.clear()
+        return TopicInfo(len(description.result().partitions), cluster.result().cluster_id)
+
     def ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Future[Any]]:
         """Ask for the last stable offset of each partition: futures with an ``offset``."""
         return self._list_offsets(partitions, OffsetSpec.latest())
@@ -226,14 +175,14 @@ class KafkaSource:
         )
         return {(asked.topic, asked.partition): future for asked, future in answers.items()}
 
-    def look_again(self, topics: Iterable[str]) -> None:
-        """Have the leaders of ``topics`` looked up again: after an outage the client may go by the old ones.
+    def look_again(self) -> None:
+        """Have the leaders looked up again: after an outage the client may go by the old ones.
 
-        Waits hardly at all: the answer serves the next question.
+        Waits hardly at all: the answer serves the next question. Asks for all topics, since for librdkafka an
+        admin client is a producer, and a producer's question about one topic creates it where it is gone.
         """
-        for topic in topics:
-            with contextlib.suppress(KafkaException):
-                self._admin.list_topics(topic, timeout=0.02)
+        with contextlib.suppress(KafkaException):
+            self._admin.list_topics(timeout=0.02)
 
     def topic_ids(self, topics: Iterable[str], timeout: float) -> dict[str, Future[Any]]:
         """Ask for the descriptions (id, partitions) of ``topics``."""
@@ -252,39 +201,16 @@ class KafkaSource:
         fork.leak(self._admin)
 
 
-def assignment(topic: str, positions: Mapping[int, tuple[int, int]]) -> list[TopicPartition]:
-    """Return what a consumer is given to read ``topic`` from ``{partition: (offset, leader epoch)}``."""
-    return [
-        TopicPartition(topic, partition, offset, leader_epoch=epoch)
-        for partition, (offset, epoch) in positions.items()
-    ]
+def queue_limits(queue_bytes: int, given: Mapping[str, Any]) -> dict[str, int]:
+    """Return librdkafka properties with which a consumer's queue takes about ``queue_bytes``.
 
-
-def failure_of(answer: Future[Any]) -> Code | None:
-    """Return the error of a finished future, ``None`` when it succeeded."""
-    error = answer.exception()
-    if error is None:
-        return None
-    if isinstance(error, KafkaException):
-        code: Code = error.args[0]
-        return code
-    return Code(Code._FAIL, str(error))
-
-
-def topic_state(description: Future[Any], configuration: Future[Any]) -> TopicState:
-    """Join the two finished answers about a topic; what failed is unknown."""
-    unknown = False
-    topic_id = partitions = policy = retention = None
-    failure = failure_of(description)
-    if failure is None:
-        found = description.result()
-        topic_id, partitions = str(found.topic_id), len(found.partitions)
-    else:
-        unknown = trouble(failure) is Trouble.UNKNOWN_TOPIC
-    if failure_of(configuration) is None:
-        entries = configuration.result()
-        if "cleanup.policy" in entries:
-            policy = entries["cleanup.policy"].value
-        if "delete.retention.ms" in entries:
-            retention = int(entries["delete.retention.ms"].value)
-    return TopicState(topic_id, partitions, policy, retention, unknown)
+    Half of it is for keys and values, and half for what each record takes beside them; one fetch may come on
+    top. ``given`` are the user's properties, whose ``message.max.bytes`` a fetch must have room for.
+    """
+    queue_bytes = min(queue_bytes, LARGEST_QUEUE)
+    return {
+        "queued.max.messages.kbytes": queue_bytes // 2 >> 10,
+        # Despite its name this is where fetching pauses, for all partitions together.
+        "queued.min.messages": queue_bytes // 2 // RECORD_OVERHEAD,
+        "fetch.max.bytes": max(queue_bytes // 8, int(given.get("message.max.bytes", LARGEST_BATCH))),
+    }

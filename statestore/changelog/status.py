@@ -15,6 +15,7 @@ from statestore.changelog.events import Listeners, RestoreProgress, StateChange
 from statestore.changelog.mirror import Mirror
 from statestore.changelog.readiness import Reason, State
 from statestore.changelog.worker import Worker
+from statestore.core import Readable
 from statestore.errors import (
     ReadyTimeoutError,
     StoreClosedError,
@@ -38,12 +39,15 @@ class Connection:
     """Whether the broker answers, for all tables of a manager."""
 
     def __init__(self) -> None:
+        self.fetcher = ""
         self.stalled = False
         self.cause = ""
 
 
-class Status:
+class Status(Readable):
     """See the module. ``readable`` is all that a hot read looks at: the store while reads are allowed."""
+
+    readable: ChangelogStore | None
 
     def __init__(
         self, mirror: Mirror, changed: threading.Condition, events: Worker, connection: Connection
@@ -57,7 +61,7 @@ class Status:
         self.since = time.time()
         self.failure: StoreUnavailableError | None = None
         self.time_to_ready: float | None = None
-        self.readable: ChangelogStore | None = None
+        self.readable = None
         self.group: tuple[Status, ...] = ()
         """Tables that are read only while all of them are ready."""
         self._connection = connection
@@ -91,6 +95,11 @@ class Status:
     def cause(self) -> str:
         """One sentence about the last change, or about what the table waits for."""
         return self._connection.cause if self.reason is Reason.STALLED else self._cause
+
+    @property
+    def fetcher(self) -> str:
+        """What reads the topic, and why not the faster one."""
+        return self._connection.fetcher
 
     @property
     def lag(self) -> int | None:

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import starmap
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any, Generic, NamedTuple, Self, TypeVar, overload
 
 from statestore.changelog.binding import Binding
 from statestore.changelog.events import RestoreProgress, StateChange
 from statestore.changelog.health import Health, table_health
 from statestore.changelog.readiness import Reason, State
+from statestore.core import BytesReads
 from statestore.errors import DecodeError
 from statestore.serde.entities import EntityCodec
-from statestore.store import ChangelogStore
+from statestore.store import HEADER, ChangelogStore
 
 T = TypeVar("T")
 D = TypeVar("D")
+
+
+class _Range(NamedTuple):
+    """The arguments of a store's ``scan``."""
+
+    start: bytes | None
+    stop: bytes | None
+    prefix: bytes | None
+    reverse: bool
+    limit: int | None
 
 
 class BoundTable(Generic[T]):
@@ -50,14 +63,14 @@ class BoundTable(Generic[T]):
         Raises ``EncodeError`` for a bound that is no key, ``ValueError`` for a negative ``limit``.
         """
         store = self._binding.readable or self._binding.reading(allow_stale)
-        pairs = store.scan(
+        bounds = _Range(
             None if start is None else self._bound(start),
             None if stop is None else self._bound(stop),
             None if prefix is None else self._bound(prefix),
             reverse,
             limit,
         )
-        return self._rows(store, pairs)
+        return self._rows(store, bounds)
 
     def to_list(self, *, allow_stale: bool = False) -> list[T]:
         """Return every row, in key order."""
@@ -79,8 +92,8 @@ class BoundTable(Generic[T]):
         """Encode a key or its leading part."""
 
     @abstractmethod
-    def _rows(self, store: ChangelogStore, pairs: Iterator[tuple[bytes, bytes]]) -> Iterator[T]:
-        """Turn stored pairs into rows."""
+    def _rows(self, store: ChangelogStore, bounds: _Range) -> Iterator[T]:
+        """Iterate over the rows of a range."""
 
     # Readiness
 
@@ -193,36 +206,21 @@ class BoundTable(Generic[T]):
         return f"<{type(self).__name__} {self._binding.describe()}>"
 
 
-class BytesTable(BoundTable[tuple[bytes, bytes]]):
+class BytesTable(BytesReads, BoundTable[tuple[bytes, bytes]]):
     """A topic bound by name: keys and values are the messages' bytes, rows are ``(key, value)``."""
-
-    @overload
-    def get(self, key: bytes, *, allow_stale: bool = False) -> bytes | None: ...
-    @overload
-    def get(self, key: bytes, *, default: D, allow_stale: bool = False) -> bytes | D: ...
-    def get(self, key: bytes, *, default: Any = None, allow_stale: bool = False) -> Any:
-        """Return the value of ``key``, or ``default``."""
-        return (self._binding.readable or self._binding.reading(allow_stale)).get(key, default)
 
     def for_each(self, fn: Callable[[bytes, bytes], object], *, allow_stale: bool = False) -> None:
         """Call ``fn(key, value)`` for every row of one snapshot, in key order."""
         for key, value in self.scan(allow_stale=allow_stale):
             fn(key, value)
 
-    def __contains__(self, key: object) -> bool:
-        return key in (self._binding.readable or self._binding.reading(False))
-
     def _bound(self, key: Any) -> bytes:
         if not isinstance(key, bytes):
             raise TypeError(f"a key of {self.name!r} is bytes, not {type(key).__name__}")
         return key
 
-    def _rows(
-        self,
-        store: ChangelogStore,  # noqa: ARG002 - the base's signature
-        pairs: Iterator[tuple[bytes, bytes]],
-    ) -> Iterator[tuple[bytes, bytes]]:
-        return pairs
+    def _rows(self, store: ChangelogStore, bounds: _Range) -> Iterator[tuple[bytes, bytes]]:
+        return store.scan(*bounds)
 
 
 class Table(BoundTable[T]):
@@ -259,9 +257,12 @@ class Table(BoundTable[T]):
     def _bound(self, key: Any) -> bytes:
         return self._codec.encode_key_prefix(key if isinstance(key, tuple) else (key,))
 
-    def _rows(self, store: ChangelogStore, pairs: Iterator[tuple[bytes, bytes]]) -> Iterator[T]:
-        for key, payload in pairs:
-            yield self._decode(store, key, payload)
+    def _rows(self, store: ChangelogStore, bounds: _Range) -> Iterator[T]:
+        decode = partial(self._decode, store)
+        decoder = self._codec.decoder
+        if decoder is None or not decoder.plain:
+            return starmap(decode, store.scan(*bounds))
+        return decoder.rows(store.scan_stored(*bounds), HEADER, decode)
 
     def _decode(self, store: ChangelogStore, key: bytes, payload: bytes) -> T:
         try:

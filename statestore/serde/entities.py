@@ -12,6 +12,7 @@ from statestore.core import KeyCodec
 from statestore.entity import EntityModel
 from statestore.errors import ConfigError, DecodeError, EncodeError
 from statestore.fields import type_name
+from statestore.serde.decoder import native_decoder
 from statestore.serde.msgpack import MisfitError, RecordCodec, show, wire
 
 T = TypeVar("T")
@@ -42,6 +43,8 @@ class EntityCodec(Generic[T]):
         self._key_indexes = [model.record.fields.index(field) for field in model.key_fields]
         self._key_wires = {model.record.fields.index(field): wire(field.type) for field in model.key_fields}
         self._record = RecordCodec(model.record, outside=self._key_names)
+        self.decoder = native_decoder(model, self._keys)
+        """Decodes the payloads that ``encode`` makes, ``None`` where there is none for the class."""
         self._pack = msgspec.msgpack.Encoder(uuid_format="bytes").encode
         self._unpack = msgspec.msgpack.Decoder(self._record.struct).decode
         self._mutex = threading.Lock()
@@ -82,6 +85,16 @@ class EntityCodec(Generic[T]):
         Raises ``DecodeError`` naming the field, what its type wants and what was found. Fields of the payload
         that the class does not have are ignored; a missing one takes the class's default.
         """
+        if self.decoder is not None:
+            try:
+                entity: T | None = self.decoder.decode(key, payload)
+            except Exception as error:  # of the class's own
+                raise self._bad_payload(self._keys.decode(key), payload, error) from error
+            if entity is not None:
+                return entity
+        return self._decode(key, payload)
+
+    def _decode(self, key: bytes, payload: bytes) -> T:
         try:
             key_values = self._keys.decode(key)
         except DecodeError as error:

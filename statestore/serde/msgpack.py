@@ -28,7 +28,7 @@ _MIN_DATETIME = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _MAX_DATETIME = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 # Decimal("x") obeys the thread's context, in which it may give NaN instead of an error; here it may not.
-_DECIMAL = Context(traps=[InvalidOperation])
+DECIMAL_CONTEXT = Context(traps=[InvalidOperation])
 
 
 class MisfitError(ValueError):
@@ -190,7 +190,7 @@ def _write_decimal(value: Any) -> str:
 
 def _read_decimal(text: str) -> Decimal:
     try:
-        return Decimal(text, _DECIMAL)
+        return Decimal(text, DECIMAL_CONTEXT)
     except InvalidOperation:
         raise MisfitError(f"expected the text of a Decimal, got str {show(text)}") from None
 

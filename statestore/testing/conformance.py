@@ -34,12 +34,15 @@ from statestore.backends.contract import Backend, Engine
 from statestore.testing.durability import DurabilityTests
 from statestore.testing.isolation import IsolationTests
 from statestore.testing.lifetime import LifetimeTests
+from statestore.testing.loading import LoadingTests
 from statestore.testing.machine import backend_machine
 from statestore.testing.reading import ReadingTests
 from statestore.testing.writing import WritingTests
 
 
-class BackendConformance(ReadingTests, WritingTests, IsolationTests, LifetimeTests, DurabilityTests):
+class BackendConformance(
+    ReadingTests, WritingTests, IsolationTests, LifetimeTests, DurabilityTests, LoadingTests
+):
     """Every sentence of the contract; subclass it and override ``engine_factory``."""
 
     machine_settings: hypothesis.settings = hypothesis.settings(

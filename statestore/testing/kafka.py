@@ -20,6 +20,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -84,18 +85,21 @@ class KafkaBroker(Broker):
 
     It keeps its address and its data from one start to the next. Its end does not depend on a clean exit: it
     is killed when this process dies. The operations on its topics are those of :class:`Broker`.
+
+    ``properties`` are added to those of ``server.properties``, or take their places.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, properties: Mapping[str, str] | None = None) -> None:
         self._java = find_java()
         self._classpath = f"{kafka_jars()}/*"
         port, controller_port = _free_ports()
         super().__init__(f"127.0.0.1:{port}")
         self._home = Path(tempfile.mkdtemp(prefix="statestore-kafka-"))
         self._config = self._home / "server.properties"
-        self._config.write_text(
-            _PROPERTIES.format(port=port, controller_port=controller_port, data=self._home / "data")
-        )
+        lines = _PROPERTIES.format(port=port, controller_port=controller_port, data=self._home / "data")
+        # Of a property given twice the last counts.
+        lines += "".join(f"{name}={value}\n" for name, value in (properties or {}).items())
+        self._config.write_text(lines)
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
 

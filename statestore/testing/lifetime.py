@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from statestore.backends.contract import Backend, Batch, Engine, Reader
+from statestore.backends.contract import Backend, Batch, BulkLoad, Engine, Reader
 from statestore.errors import StateStoreError, StoreClosedError
 from statestore.testing.forking import outcomes, outcomes_in_child
+from statestore.testing.loading import Changes
 from statestore.testing.threads import LIVENESS, run_threads
 
 CONTENT = {b"%03d" % number: b"x" * 100 for number in range(200)}
@@ -33,16 +34,25 @@ def reader_calls(reader: Reader) -> Calls:
 
 
 def backend_calls(backend: Backend, copy: Path) -> Calls:
-    return reader_calls(backend) | {
-        "write": lambda: backend.write(Batch([(b"000", b"lost")])),
-        "write_nothing": lambda: backend.write(Batch([])),
-        "snapshot": backend.snapshot,
-        "flush": backend.flush,
-        "size": backend.size,
-        "approximate_count": backend.approximate_count,
-        "checkpoint": lambda: backend.checkpoint(copy),
-        "compact": backend.compact,
-    }
+    loading: Calls = {}
+    if isinstance(backend, BulkLoad):
+        load = backend.load
+        loading["load"] = lambda: load(Changes({b"000": b"lost"}), [])
+        loading["load_nothing"] = lambda: load(Changes({}), [])
+    return (
+        reader_calls(backend)
+        | loading
+        | {
+            "write": lambda: backend.write(Batch([(b"000", b"lost")])),
+            "write_nothing": lambda: backend.write(Batch([])),
+            "snapshot": backend.snapshot,
+            "flush": backend.flush,
+            "size": backend.size,
+            "approximate_count": backend.approximate_count,
+            "checkpoint": lambda: backend.checkpoint(copy),
+            "compact": backend.compact,
+        }
+    )
 
 
 def repeat_until_closed(step: Callable[[], bool]) -> None:

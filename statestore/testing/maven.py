@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,20 +22,20 @@ JARS_VARIABLE = "STATESTORE_KAFKA_JARS"
 _JAVA_VERSION = 17
 _RESOLVE_SECONDS = 300
 _COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
-_POM = f"""\
+_POM = """\
 <project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
-  <groupId>statestore</groupId><artifactId>broker</artifactId><version>1</version><packaging>pom</packaging>
+  <groupId>statestore</groupId><artifactId>jars</artifactId><version>1</version><packaging>pom</packaging>
   <dependencies>
-    <dependency>
-      <groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{KAFKA_VERSION}</version>
-    </dependency>
-    <dependency>
-      <groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>2.25.4</version>
-    </dependency>
+{dependencies}
   </dependencies>
 </project>
 """
+_DEPENDENCY = """\
+    <dependency>
+      <groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version>
+    </dependency>"""
+_LOGGING = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4"
 
 
 class BrokerUnavailableError(RuntimeError):
@@ -67,28 +67,44 @@ def kafka_jars() -> Path:
     Raises ``BrokerUnavailableError`` where Maven is missing or fails, or the folder holds something else.
     Safe to call from several processes at once.
     """
-    default = Path("~/.cache/statestore").expanduser() / f"kafka-{KAFKA_VERSION}"
-    folder = Path(os.environ.get(JARS_VARIABLE) or default).absolute()
+    folder = Path(os.environ.get(JARS_VARIABLE) or _cache(f"kafka-{KAFKA_VERSION}")).absolute()
+    remedy = f"delete it, or name another folder in {JARS_VARIABLE}"
+    return _filled(folder, "kafka_2.13", f"Kafka {KAFKA_VERSION}", remedy)
+
+
+def streams_jars() -> Path:
+    """Return the folder of the jars of Kafka Streams, ``~/.cache/statestore/kafka-streams-<version>``.
+
+    It is filled and fails as :func:`kafka_jars` does.
+    """
+    folder = _cache(f"kafka-streams-{KAFKA_VERSION}")
+    return _filled(folder, "kafka-streams", f"Kafka Streams {KAFKA_VERSION}", "delete it")
+
+
+def _cache(name: str) -> Path:
+    return Path("~/.cache/statestore").expanduser() / name
+
+
+def _filled(folder: Path, artifact: str, what: str, remedy: str) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _locked(folder.with_name(folder.name + ".lock")):
         if not folder.exists():
-            _resolve(folder)
-    if not (folder / f"kafka_2.13-{KAFKA_VERSION}.jar").is_file():
-        raise BrokerUnavailableError(
-            f"{folder} holds no Kafka {KAFKA_VERSION}: delete it, or name another folder in {JARS_VARIABLE}"
-        )
+            _resolve(folder, (f"org.apache.kafka:{artifact}:{KAFKA_VERSION}", _LOGGING))
+    if not (folder / f"{artifact}-{KAFKA_VERSION}.jar").is_file():
+        raise BrokerUnavailableError(f"{folder} holds no {what}: {remedy}")
     return folder
 
 
-def _resolve(folder: Path) -> None:
+def _resolve(folder: Path, artifacts: Sequence[str]) -> None:
     maven = shutil.which("mvn")
     if maven is None:
         raise BrokerUnavailableError(
             f"Maven is missing: no mvn in PATH to fetch Kafka {KAFKA_VERSION} into {folder}"
         )
+    dependencies = "\n".join(_DEPENDENCY.format(*artifact.split(":")) for artifact in artifacts)
     with tempfile.TemporaryDirectory(prefix=f"{folder.name}.", dir=folder.parent) as work:
         pom = Path(work, "pom.xml")
-        pom.write_text(_POM)
+        pom.write_text(_POM.format(dependencies=dependencies))
         jars = Path(work, "jars")
         command = [maven, "-q", "-B", "-f", str(pom), _COPY_DEPENDENCIES, f"-DoutputDirectory={jars}"]
         try:

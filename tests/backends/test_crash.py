@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 
 from statestore.backends import find_engine
-from statestore.backends.contract import Backend, Batch
+from statestore.backends.contract import Backend, Batch, BulkLoad
+from statestore.testing.loading import Changes
 
 POSITION = b"\x00position"
 FLUSH_EVERY = 150
@@ -38,6 +39,11 @@ def batch(number: int) -> Batch:
     return Batch([*puts, (POSITION, b"%d" % number)], [b"\x01%04d" % ((number - 5) * 3 % 997)])
 
 
+def as_load(batch: Batch) -> tuple[Changes, list[tuple[bytes, bytes]]]:
+    *puts, position = batch.puts
+    return Changes({**dict.fromkeys(batch.deletes), **dict(puts)}), [position]
+
+
 def fold(position: int) -> dict[bytes, bytes]:
     """Return the content after ``position`` batches."""
     content: dict[bytes, bytes] = {}
@@ -49,12 +55,17 @@ def fold(position: int) -> dict[bytes, bytes]:
     return content
 
 
-def write_until_killed(name: str, options: str, directory: str, changelog: str) -> None:
+def write_until_killed(name: str, options: str, directory: str, changelog: str, load_every: str) -> None:
     kind = find_engine(name)
     engine = kind(1 << 20, kind.options_type(**json.loads(options)))
     store = engine.open(Path(directory), changelog=changelog == "True")
     for number in itertools.count(int(store.get(POSITION) or 0) + 1):
-        store.write(batch(number))
+        if int(load_every) and number % int(load_every) == 0:
+            assert isinstance(store, BulkLoad)
+            store.load(*as_load(batch(number)))
+            print("flushed", number, flush=True)
+        else:
+            store.write(batch(number))
         print("written", number, flush=True)
         if number % FLUSH_EVERY == 0:
             store.flush()
@@ -63,9 +74,11 @@ def write_until_killed(name: str, options: str, directory: str, changelog: str) 
             store.compact()
 
 
-def run_and_kill(name: str, directory: Path, changelog: bool, seconds: float) -> dict[str, int]:
+def run_and_kill(
+    name: str, directory: Path, changelog: bool, load_every: int, seconds: float
+) -> dict[str, int]:
     """Kill the victim ``seconds`` after its first batch; return the last number it reported of each kind."""
-    arguments = [name, json.dumps(OPTIONS[name]), str(directory), str(changelog)]
+    arguments = [name, json.dumps(OPTIONS[name]), str(directory), str(changelog), str(load_every)]
     victim = subprocess.Popen(
         [sys.executable, "-P", __file__, *arguments],
         stdout=subprocess.PIPE,
@@ -88,13 +101,14 @@ def run_and_kill(name: str, directory: Path, changelog: bool, seconds: float) ->
     return last
 
 
+@pytest.mark.parametrize("load_every", [0, 3])
 @pytest.mark.parametrize("changelog", [False, True])
 def test_a_killed_store_is_the_fold_up_to_its_position(
-    open_store: Callable[..., Backend], directory: Path, name: str, changelog: bool
+    open_store: Callable[..., Backend], directory: Path, name: str, changelog: bool, load_every: int
 ) -> None:
     instants = random.Random(name)
     for _ in range(ROUNDS):
-        reported = run_and_kill(name, directory, changelog, instants.uniform(0.01, 0.7))
+        reported = run_and_kill(name, directory, changelog, load_every, instants.uniform(0.01, 0.7))
         with open_store(changelog=changelog, **OPTIONS[name]) as store:
             content = dict(store.scan())
         position = int(content.get(POSITION, 0))

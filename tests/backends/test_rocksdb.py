@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from statestore.errors import (
     StoreCorruptError,
     StoreUnavailableError,
 )
+from statestore.testing.loading import Changes
 from statestore.testing.threads import run_threads
 
 BATCH = Batch([(b"%05d" % number, b"x" * 1000) for number in range(100)])
@@ -48,6 +50,79 @@ def stall(store: RocksDBBackend) -> Callable[[], None]:
         store._database.set_options(dict.fromkeys(stops, "48"))
 
     return end
+
+
+def loading(store: RocksDBBackend, midway: Callable[[], object] = lambda: None, start: int = 0) -> None:
+    changes = {b"%05d" % number: b"x" * 100 for number in range(start, start + 1000)}
+    store.load(Changes({**changes}, midway), [(b"\x00pos", b"%d" % start)])
+
+
+def test_what_a_killed_load_left_is_removed(engine: RocksDBEngine, tmp_path: Path) -> None:
+    store = open_store(engine, tmp_path / "store")
+    loading(store, lambda: shutil.copytree(tmp_path / "store", tmp_path / "killed"))
+    assert not (tmp_path / "store" / "loading").exists()
+    store.close()
+    assert (tmp_path / "killed" / "loading" / "changes.sst").exists()
+    with open_store(engine, tmp_path / "killed") as killed:
+        assert list(killed.scan()) == []
+        assert not (tmp_path / "killed" / "loading").exists()
+
+
+def test_a_folder_loading_of_somebody_else_is_left_alone(engine: RocksDBEngine, tmp_path: Path) -> None:
+    (tmp_path / "store" / "loading").mkdir(parents=True)
+    with pytest.raises(StoreCorruptError, match="loading"):
+        open_store(engine, tmp_path / "store")
+    assert (tmp_path / "store" / "loading").exists()
+
+
+def test_opening_a_store_that_loads_leaves_its_files_alone(engine: RocksDBEngine, tmp_path: Path) -> None:
+    store = open_store(engine, tmp_path / "store")
+
+    def open_again() -> None:
+        with pytest.raises(StoreUnavailableError, match="open already"):
+            open_store(engine, tmp_path / "store")
+
+    loading(store, open_again)
+    assert store.get(b"\x00pos") == b"0"
+    store.close()
+
+
+@pytest.mark.parametrize("ending", ["write", "flush"])
+def test_files_pile_up_while_runs_are_loaded_and_no_longer(
+    ending: str, engine: RocksDBEngine, tmp_path: Path
+) -> None:
+    def files() -> int:
+        return store._database.property_int_value("rocksdb.num-files-at-level0") or 0
+
+    store = open_store(engine, tmp_path / "store")
+    for start in range(9):  # each overlaps those before: none can go below them
+        loading(store, start=start)
+    assert files() > 4
+    if ending == "write":
+        store.write(BATCH)
+    else:
+        store.flush()
+    deadline = time.monotonic() + 30
+    while files() > 4:
+        assert time.monotonic() < deadline, f"{files()} files are left in level 0"
+        time.sleep(0.01)
+    assert len(list(store.scan())) == 1009
+    store.close()
+
+
+def test_a_load_waits_for_compaction_and_gives_up(tmp_path: Path) -> None:
+    engine = RocksDBEngine(16 << 20, RocksDBOptions(stall_timeout=0.1))
+    store = open_store(engine, tmp_path / "store")
+    store._database.set_options({"disable_auto_compactions": "true"})
+    loads = 0
+    with pytest.raises(StoreUnavailableError, match="cannot keep up"):
+        for loads in range(60):
+            loading(store, start=loads)
+    assert 20 < loads < 60
+    store._database.set_options({"disable_auto_compactions": "false"})
+    store.write(BATCH)
+    loading(store, start=loads)
+    store.close()
 
 
 def test_options_name_every_fault() -> None:

@@ -1,13 +1,16 @@
 """What a lane has read already when a table fails or begins to rebuild must not reach the table any more."""
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
 
+import statestore.changelog.binding
 from statestore import BytesTable, State, StoreManager, StoreUnavailableError
+from statestore.changelog.readiness import Reason
 
 LIMIT = 25.0
 
@@ -33,6 +36,13 @@ def produce(producer: Producer, *keys: bytes) -> None:
     for key in keys:
         producer.produce("t", key=key, value=b"v", partition=0)
     assert producer.flush(LIMIT) == 0
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LIMIT
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_refused_batch_is_refused_again_after_a_restart(manager: StoreManager, producer: Producer) -> None:
@@ -67,3 +77,30 @@ def test_an_end_of_partition_does_not_undo_a_rebuild(manager: StoreManager, prod
     while b"c" not in table and time.monotonic() < deadline:
         time.sleep(0.01)
     assert b"c" in table
+
+
+def test_an_end_read_before_a_resume_is_not_taken_after_it(
+    manager: StoreManager, producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lane is busy with another table for longer than ``pause`` waits, and drops what it has read."""
+    monkeypatch.setattr(statestore.changelog.binding, "STOP_TIMEOUT", 0.05)
+    produce(producer, b"a", b"b")
+    table: BytesTable = manager.bind("t")
+    table.wait_until_ready(LIMIT)
+    binding = table._binding
+    wait_until(lambda: binding.binder.following.holds(binding))
+    busy = threading.Event()
+
+    def end_of_what_was_read() -> None:
+        assert busy.wait(LIMIT)
+        binding.at_end(0, 50)
+
+    ended = binding.binder.following.call(end_of_what_was_read)
+    table.pause()
+    table.resume()
+    wait_until(lambda: binding._waiting_for is Reason.REPLAYING)
+    busy.set()
+    ended.result(LIMIT)
+    assert table.health()["positions"]["0"] == 2
+    produce(producer, b"c")
+    wait_until(lambda: b"c" in table)

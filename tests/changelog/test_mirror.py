@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from statestore.backends.memory import MemoryEngine
+from statestore.changelog.answers import Bounds, TopicState
 from statestore.changelog.mirror import Mirror, Storage
-from statestore.changelog.source import Bounds, TopicState
-from statestore.core import Folded
+from statestore.core import Folded, Run
 from statestore.errors import StateStoreError
 
 DAY = 86_400.0
@@ -30,15 +30,23 @@ def opened(storage: Storage) -> Mirror:
     return mirror
 
 
+def apply(mirror: Mirror, folded: Folded) -> None:
+    """As the binding does it."""
+    mirror.write(folded)
+    mirror.advance(folded)
+
+
 def wrote(partition: int, offset: int) -> Folded:
-    return Folded([(b"\x01k", b"\0" * 8)], [], {partition: (offset, -1)}, 1, 1, 0, 0, 0, 9, 1, -1)
+    run = Run()
+    run.write(b"k", b"", 0)
+    return Folded(run, {partition: (offset, -1)}, 1, 1, 0, 0, 0, 9, 1, -1)
 
 
 def test_a_store_knows_all_its_partitions_from_the_first_batch_on(storage: Storage) -> None:
     """A death before partition 1 had a record must not look like a topic that has grown."""
     mirror = opened(storage)
     assert mirror.capture({0: Bounds(0, 10), 1: Bounds(3, 10)}, now=DAY) is None
-    mirror.apply(wrote(0, 5))
+    apply(mirror, wrote(0, 5))
     again = opened(storage)
     assert again.written_offsets() == {0: 5, 1: 3}
     assert again.capture({0: Bounds(0, 10), 1: Bounds(3, 10)}, now=DAY) is None
@@ -50,7 +58,7 @@ def test_a_refused_batch_moves_no_position(storage: Storage) -> None:
     assert mirror.store is not None
     mirror.store.max_key_size = 0
     with pytest.raises(StateStoreError, match="longer than"):
-        mirror.apply(wrote(0, 5))
+        apply(mirror, wrote(0, 5))
     assert mirror.progress.partitions[0].position == 0
     assert mirror.counts.records == 0
 
@@ -63,7 +71,7 @@ def test_older_than_the_tombstones_retention(
     """Also when the first pass never got to the end: what it read may have been deleted since."""
     mirror = opened(storage)
     mirror.capture({0: Bounds(0, 5 if finished else 10)}, now=DAY)
-    mirror.apply(wrote(0, 5))
+    apply(mirror, wrote(0, 5))
     again = opened(storage)
     asked: list[Callable[[], str | None]] = [
         lambda: again.identify(KNOWN, None),
@@ -77,7 +85,7 @@ def test_older_than_the_tombstones_retention(
 def test_nothing_written_since_is_never_too_old(storage: Storage) -> None:
     mirror = opened(storage)
     mirror.capture({0: Bounds(0, 5)}, now=DAY)
-    mirror.apply(wrote(0, 5))
+    apply(mirror, wrote(0, 5))
     again = opened(storage)
     assert again.identify(KNOWN, None) is None
     assert again.capture({0: Bounds(0, 5)}, now=9 * DAY) is None
@@ -87,9 +95,9 @@ def test_the_broker_was_away_for_longer_than_tombstones_are_kept(storage: Storag
     mirror = opened(storage)
     mirror.identify(KNOWN, None)
     mirror.capture({0: Bounds(0, 0)}, now=DAY)
-    mirror.apply(wrote(0, 1))
+    apply(mirror, wrote(0, 1))
     assert mirror.confirm({0: 1}, asked_at=DAY + 10) is None
-    mirror.apply(wrote(0, 2))
+    apply(mirror, wrote(0, 2))
     assert "tombstones may be gone" in (mirror.reached_end(0, 2, now=2 * DAY + 11) or "")
 
 
@@ -103,5 +111,5 @@ def test_an_answer_without_the_id_does_not_forget_it(storage: Storage) -> None:
 def test_a_log_that_starts_behind_the_position(storage: Storage) -> None:
     mirror = opened(storage)
     mirror.capture({0: Bounds(0, 10)}, now=DAY)
-    mirror.apply(wrote(0, 5))
+    apply(mirror, wrote(0, 5))
     assert "starts at 6" in (opened(storage).capture({0: Bounds(6, 10)}, now=DAY) or "")

@@ -10,6 +10,7 @@ import pickle
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +19,7 @@ import hypothesis
 import pytest
 
 from statestore.backends import Backend, BackendIterator, Batch, Engine, Snapshot
+from statestore.backends.contract import Writes
 from statestore.backends.memory import MemoryEngine, MemoryOptions
 from statestore.errors import ForkedProcessError, StoreClosedError
 from statestore.testing import BackendConformance
@@ -324,6 +326,36 @@ class CheckpointOverwrites(Sound):
 class CompactionDropsEmptyValues(Sound):
     def compact(self) -> None:
         self.write(Batch([], [key for key, value in self.inner.scan() if not value]))
+
+
+class LoadKeepsDeleted(Sound):
+    def load(self, changes: Writes, entries: Sequence[Pair]) -> None:
+        self.write(Batch([*changes.puts(), *entries]))
+
+
+class PiecemealLoad(Sound):
+    def load(self, changes: Writes, entries: Sequence[Pair]) -> None:
+        changes.feed(
+            lambda key, value: self.write(Batch([(key, value)])), lambda key: self.write(Batch([], [key]))
+        )
+        self.write(Batch(entries))
+
+
+class LoadForgetsEntries(Sound):
+    def load(self, changes: Writes, entries: Sequence[Pair]) -> None:
+        self.write(Batch(changes.puts(), changes.deletes()))
+
+
+class LoadNeedsChanges(Sound):
+    def load(self, changes: Writes, entries: Sequence[Pair]) -> None:
+        if len(changes):
+            self.write(Batch([*changes.puts(), *entries], changes.deletes()))
+
+
+class LoadIgnoresClose(Sound):
+    def load(self, changes: Writes, entries: Sequence[Pair]) -> None:
+        with suppress(StoreClosedError):
+            self.write(Batch([*changes.puts(), *entries], changes.deletes()))
 
 
 class DestroyKeepsFiles(Sound):

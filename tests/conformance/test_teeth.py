@@ -42,6 +42,11 @@ BEYOND_THE_MACHINE = {
     "SilentAfterClose": "test_every_call_on_a_closed_backend_says_so",
     "SharedCheckpoint": "test_a_checkpoint_is_a_store_of_its_own",
     "CheckpointOverwrites": "test_a_checkpoint_never_writes_over_anything",
+    "LoadKeepsDeleted": "test_a_load_does_what_a_write_does",
+    "PiecemealLoad": "test_a_load_that_fails_leaves_nothing_and_can_be_given_again",
+    "LoadForgetsEntries": "test_a_load_does_what_a_write_does",
+    "LoadNeedsChanges": "test_a_load_of_little_or_nothing",
+    "LoadIgnoresClose": "test_every_call_on_a_closed_backend_says_so",
     "DestroyKeepsFiles": "test_destroy_removes_everything",
     "ForkUnaware": "test_every_call_in_a_forked_child_is_refused",
 }

@@ -33,3 +33,10 @@ def core(request: pytest.FixtureRequest) -> ModuleType:
     module = request.getfixturevalue(request.param)
     assert isinstance(module, ModuleType)
     return module
+
+
+@pytest.fixture
+def resident_memory() -> None:
+    """For tests that measure it: the address sanitizer keeps for a while what was freed."""
+    if "asan" in os.environ.get("LD_PRELOAD", ""):
+        pytest.skip("the address sanitizer keeps what is freed for a while")

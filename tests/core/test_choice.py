@@ -1,4 +1,4 @@
-"""Which implementation a process gets, and what it is told when that one is missing."""
+"""Which implementation and which fast paths a process gets, and what it is told when one is missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {name: text for name, text in os.environ.items() if name != "STATESTORE_PURE_PYTHON"}
+    chosen = ("STATESTORE_PURE_PYTHON", "STATESTORE_WITHOUT")
+    clean = {name: text for name, text in os.environ.items() if name not in chosen}
     return subprocess.run(
         [sys.executable, "-P", "-c", code],
         env={**clean, **environment},
@@ -46,6 +47,33 @@ def test_a_missing_extension_is_an_error_with_its_remedy() -> None:
     assert run(hidden, STATESTORE_PURE_PYTHON="1").returncode == 0
 
 
+USED = "from statestore import core; print(*filter(core.uses, core.FAST_PATHS))"
+ALL = "fetcher bulk cache scan decoder"
+
+
+@pytest.mark.parametrize(
+    ("without", "used"),
+    [
+        (None, ALL),
+        ("", ALL),
+        *((name, ALL.replace(name, "").replace("  ", " ").strip()) for name in ALL.split()),
+        ("cache, scan", "fetcher bulk decoder"),
+        (",bulk,", "fetcher cache scan decoder"),
+        (ALL.replace(" ", ","), ""),
+    ],
+)
+def test_single_fast_paths_are_turned_off_by_name(without: str | None, used: str) -> None:
+    environment = {} if without is None else {"STATESTORE_WITHOUT": without}
+    assert run(USED, STATESTORE_PURE_PYTHON="1", **environment).stdout == used + "\n"
+
+
+def test_an_unknown_fast_path_is_an_error_that_lists_the_known() -> None:
+    failed = run(USED, STATESTORE_PURE_PYTHON="1", STATESTORE_WITHOUT="cache,fast,Scan")
+    assert failed.returncode != 0
+    message = failed.stderr.strip().splitlines()[-1]
+    assert message == f"ImportError: STATESTORE_WITHOUT=Scan,fast: choose of {ALL.replace(' ', ', ')}"
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -56,6 +84,18 @@ def test_a_missing_extension_is_an_error_with_its_remedy() -> None:
         "window_key",
         "split_window_key",
         "fold",
+        "Run",
+        "Run.write",
+        "Run.puts",
+        "Run.deletes",
+        "Run.feed",
+        "RecordCache",
+        "PointReads",
+        "PointReads.get",
+        "PointReads.get_many",
+        "Readable",
+        "BytesReads",
+        "BytesReads.get",
     ],
 )
 def test_both_implementations_say_the_same_about_themselves(

@@ -47,8 +47,8 @@ def consumed() -> Iterator[list[Message]]:
 def test_consumed_records_are_folded(core: ModuleType, consumed: list[Message]) -> None:
     tables, events = core.fold(consumed, {("orders", 0): 1})
     orders = tables["orders"]
-    assert orders.puts == [(b"\x01b", (5_000).to_bytes(8, "big"))]
-    assert orders.deletes == [b"\x01a"]
+    assert orders.writes.puts() == [(b"\x01b", (5_000).to_bytes(8, "big"))]
+    assert orders.writes.deletes() == [b"\x01a"]
     assert orders.positions == {0: (5, 0)}
     assert (orders.stale, orders.records, orders.null_keys, orders.last_timestamp) == (1, 4, 1, 5_000)
     (end,) = events

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from enum import IntEnum, StrEnum
 from types import ModuleType
@@ -32,6 +33,53 @@ def test_a_codec_shows_its_kinds_and_cannot_be_changed(core: ModuleType) -> None
 def test_a_single_string_is_bare_utf8(core: ModuleType) -> None:
     assert core.KeyCodec(["str"]).encode(("grüße\0",)) == "grüße\0".encode()
     assert core.KeyCodec(["str"]).encode(("",)) == b""
+
+
+def test_a_uuid_comes_back_as_its_constructor_makes_it(core: ModuleType) -> None:
+    codec = core.KeyCodec(["uuid"])
+    for wanted in (SOME_UUID, UUID(int=0), UUID(int=1), UUID(int=2**128 - 1), UUID(int=1 << 64)):
+        (found,) = codec.decode(codec.encode((wanted,)))
+        assert type(found) is UUID
+        assert found == wanted
+        assert hash(found) == hash(wanted)
+        assert (found.int, found.bytes, found.is_safe) == (wanted.int, wanted.bytes, wanted.is_safe)
+        assert repr(pickle.loads(pickle.dumps(found))) == repr(wanted)
+        with pytest.raises(TypeError, match="immutable"):
+            setattr(found, "int", 3)  # noqa: B010 - type checkers refuse it too
+
+
+def test_every_day_of_the_calendar_s_cycle_and_its_ends(core: ModuleType) -> None:
+    dates, instants = core.KeyCodec(["date"]), core.KeyCodec(["datetime"])
+    step = 1 if core.__name__.endswith("_native") else 97
+    cycle = range(date(1970, 1, 1).toordinal() - 200_000, date(1970, 1, 1).toordinal() + 200_000, step)
+    for ordinal in (*cycle, 1, 2, 59, 60, 365, 366, date.max.toordinal() - 1, date.max.toordinal()):
+        day = date.fromordinal(ordinal)
+        key = dates.encode((day,))
+        assert int.from_bytes(key) == ordinal - date(1970, 1, 1).toordinal() + 2**31
+        assert dates.decode(key) == (day,)
+    for moment in (datetime.min, datetime.max, datetime(2000, 2, 29, 23, 59, 59, 999_999)):
+        aware = moment.replace(tzinfo=UTC)
+        assert instants.decode(instants.encode((aware,))) == (aware,)
+
+
+def test_only_an_instant_in_utc_itself_is_taken_apart_by_its_fields(core: ModuleType) -> None:
+    codec = core.KeyCodec(["datetime"])
+    in_utc = datetime(2024, 3, 1, 1, 30, tzinfo=UTC)
+
+    class Shifted(datetime):
+        """As a library's own type may: what it shows as fields is not what it is."""
+
+        @property
+        def hour(self) -> int:
+            return 7
+
+    same = [
+        in_utc.astimezone(timezone(timedelta(hours=-11, seconds=7))),
+        in_utc.replace(tzinfo=timezone(timedelta(0), "Z")),
+        in_utc.replace(fold=1),
+        Shifted(2024, 3, 1, 1, 30, tzinfo=UTC),
+    ]
+    assert {codec.encode((moment,)) for moment in same} == {codec.encode((in_utc,))}
 
 
 def test_long_keys_grow_past_every_buffer(core: ModuleType) -> None:

@@ -375,10 +375,10 @@ TYPES = st.recursive(
 
 
 def normalised(value: Any) -> Any:
-    """Equal values that also print the same: times in UTC."""
+    """Equal values that also print the same: times in UTC, which has no hour twice."""
     match value:
         case datetime():
-            return value.astimezone(UTC)
+            return value.astimezone(UTC).replace(fold=0)
         case list():
             return [normalised(item) for item in value]
         case dict():

@@ -18,8 +18,9 @@ from typing import Any
 
 from statestore import StoreManager
 from statestore.backends import find_engine
+from statestore.core import Run
 from statestore.directory import DataDirectory, StoreFile
-from statestore.store import DATA, ChangelogStore, Position
+from statestore.store import ChangelogStore, Position
 
 GOLDEN = Path(__file__).parent / "format1"
 BUDGET = 64 << 20
@@ -69,14 +70,15 @@ def make_bound(directory: Path, backend: str, wanted: dict[str, Any]) -> None:
     engine = kind(BUDGET, None)
     opened = engine.open(place.generation_path, changelog=True)
     store = ChangelogStore("orders_Store", opened, kind.max_key_size)
-    puts = [
-        (DATA + bytes.fromhex(key), stamp.to_bytes(8, signed=True) + bytes.fromhex(value))
-        for key, (stamp, value) in wanted["orders"].items()
-    ]
+    first, second = Run(), Run()
+    for number, (key, (stamp, value)) in enumerate(wanted["orders"].items()):
+        (second if number % 2 else first).write(bytes.fromhex(key), bytes.fromhex(value), stamp)
+    first.write(b"gone", b"", 0)
+    second.write(b"gone", None, 0)
     ends = {int(number): Position(*position) for number, position in wanted["positions"].items()}
-    store.apply([*puts[::2], (DATA + b"gone", bytes(8))], [], dict.fromkeys(ends, Position(0)))
+    store.apply(first, dict.fromkeys(ends, Position(0)))
     store.backend.flush()
-    store.apply(puts[1::2], [DATA + b"gone"], ends)
+    store.apply(second, ends)
     store.backend.flush()
     place.update(topic_id="AAAAAAAAAAAAAAAAAAAAAQ", cluster_id="golden", partitions=3)
     data.remember("orders_store")

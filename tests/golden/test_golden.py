@@ -14,8 +14,9 @@ import pytest
 
 from statestore import StoreIdentityError, StoreManager
 from statestore.backends import find_engine
+from statestore.core import Run
 from statestore.directory import DataDirectory, StoreFile
-from statestore.store import DATA, ChangelogStore, Position
+from statestore.store import ChangelogStore, Position
 
 GOLDEN = Path(__file__).parent
 LARGEST = 100_000
@@ -100,7 +101,10 @@ def test_a_bound_store_has_its_rows_timestamps_and_positions(
 
 def test_a_bound_store_goes_on_from_its_position(directory: Path, orders: StoreFile) -> None:
     with bound(directory, orders) as store:
-        store.apply([(DATA + b"new", bytes(8) + b"1")], [DATA + b"key-0000"], {0: Position(4213, 4, 5)})
+        run = Run()
+        run.write(b"new", b"1", 0)
+        run.write(b"key-0000", None, 0)
+        store.apply(run, {0: Position(4213, 4, 5)})
         store.backend.flush()
     with bound(directory, orders) as store:
         assert (store.get(b"new"), store.get(b"key-0000")) == (b"1", None)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import select
 import sys
+from dataclasses import replace
 from typing import Any
 
 from statestore import StoreManager
+from statestore.changelog import binder
 
 KAFKA = {"queued.min.messages": 2000, "fetch.message.max.bytes": 20_000}
 SETTINGS: dict[str, Any] = {
@@ -19,9 +21,12 @@ SETTINGS: dict[str, Any] = {
 }
 PAUSE = 0.002
 
+restored_at_once = binder.restored_at_once
+
 
 def main(directory: str, address: str, topic: str, backend: str) -> None:
     print("started", flush=True)
+    binder.restored_at_once = lambda memory: replace(restored_at_once(memory), records=1_000)
     kafka = {"bootstrap.servers": address, **KAFKA}
     with StoreManager(directory, kafka=kafka, backend=backend, settings=SETTINGS) as manager:
         table = manager.bind(topic, name="mirror")

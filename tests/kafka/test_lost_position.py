@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -38,7 +39,7 @@ def assert_failed(table: BytesTable, error: type[StoreUnavailableError], words: 
         table.to_list()
     assert table.state is State.FAILED
     assert not table.is_ready
-    assert words in (table.health()["last_error"] or "")
+    assert re.search(words, table.health()["last_error"] or "")
 
 
 def recreate(broker: Broker, name: str, records: int) -> None:
@@ -87,7 +88,8 @@ def test_recreated_under_a_live_reader(
     table.wait_until_ready(25)
     recreate(broker, name, records)
     eventually(lambda: table.state is State.FAILED)
-    assert_failed(table, StorePositionError, "created again" if records > 100 else "not in the log any more")
+    # Which is noticed first: that the log was shorter for a moment, or that the topic is another one.
+    assert_failed(table, StorePositionError, "created again|not in the log any more")
     table.restart()  # which is no remedy
     with pytest.raises(StorePositionError, match="created again"):
         table.wait_until_ready(25)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from statestore import KafkaError, Reason, State, StateChange, StoreManager, StoreNotReadyError
+from statestore.changelog import binder
 from statestore.testing.kafka import Broker, KafkaBroker
 
 pytestmark = pytest.mark.kafka
@@ -59,10 +61,17 @@ def test_killed_while_following(
 
 
 def test_killed_in_the_middle_of_a_restore(
-    mortal: KafkaBroker, name: str, managers: Managers, fold: Fold, eventually: Eventually
+    mortal: KafkaBroker,
+    name: str,
+    managers: Managers,
+    fold: Fold,
+    eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     mortal.produce(name, [(b"%06d" % i, b"x" * 900) for i in range(60_000)])
-    # A small queue and a small fetch: the restore takes long enough to be interrupted.
+    # A small queue and small reads: the restore takes long enough to be interrupted, and shows that it began.
+    whole = binder.restored_at_once
+    monkeypatch.setattr(binder, "restored_at_once", lambda memory: replace(whole(memory), records=1_000))
     kafka = {"bootstrap.servers": mortal.bootstrap, "fetch.message.max.bytes": 50_000}
     kafka |= {"queued.max.messages.kbytes": 1024}
     manager = managers(mortal, kafka=kafka)

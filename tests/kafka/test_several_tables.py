@@ -19,6 +19,8 @@ from statestore import (
     StoreNotReadyError,
     StoreUnavailableError,
 )
+from statestore.changelog import source
+from statestore.changelog.binding import Binding
 from statestore.testing.kafka import Broker
 
 pytestmark = pytest.mark.kafka
@@ -42,6 +44,45 @@ def two(broker: Broker, topic: NewTopic) -> tuple[str, str]:
     return names
 
 
+def test_closing_has_every_table_leave_its_lane_before_it_waits_for_one(
+    broker: Broker, two: tuple[str, str], managers: Managers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = managers(broker, backend="lmdb")
+    tables = [manager.bind(name) for name in two]
+    manager.wait_until_ready(timeout=25)
+    seen: list[list[State]] = []
+    waiting = Binding._wait_until_left
+
+    def recording(binding: Binding, timeout: float) -> None:
+        seen.append([table.state for table in tables])
+        waiting(binding, timeout)
+
+    monkeypatch.setattr(Binding, "_wait_until_left", recording)
+    manager.close()
+    assert seen == [[State.STOPPED, State.STOPPED]] * 2
+    with managers(broker, backend="lmdb") as again:
+        for name in two:
+            table = again.bind(name)
+            table.wait_until_ready(25)
+            assert table.health()["records"] == 0, "what was written before the close was durable"
+
+
+def test_the_admin_client_is_told_of_a_topic_what_a_consumer_is_told(
+    broker: Broker, two: tuple[str, str], managers: Managers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = managers(broker)
+    table = manager.bind(two[0])
+    binder = table._binding.binder
+    told = binder.source._described(two[1])
+    assert told is not None, "a real broker names its controller"
+    assert binder.source._described(two[1] + "-not-there") is None
+    monkeypatch.setattr(source, "_AT_ONCE", 1e-9)
+    assert binder.source._described(two[1]) is None
+    assert binder.source.topic_info(two[1], timeout=10) == told
+    assert told.partitions == 1
+    assert told.cluster_id
+
+
 def test_threads_do_not_grow_with_tables(
     backend: str, broker: Broker, topic: NewTopic, managers: Managers, fold: Fold, eventually: Eventually
 ) -> None:
@@ -58,7 +99,7 @@ def test_threads_do_not_grow_with_tables(
     assert tables[0] is first
     assert library_threads() == threads
     assert threading.active_count() == all_threads
-    assert len(threads) == 4
+    assert len(threads) == (5 if manager.health()["fetcher"] == "native" else 4)
     for name, table in zip(names, tables, strict=True):
         assert dict(table.scan()) == fold(broker, name)
         broker.produce(name, [(b"k2", b"followed")])

@@ -35,7 +35,12 @@ ENDINGS = {
     "falls off its end": ("", 0),
     "exits": ("sys.exit(3)", 3),
     "raises": ("raise KeyError('a defect')", 1),
-    "is interrupted": ("import os, signal; os.kill(os.getpid(), signal.SIGINT)", -2),
+    "is interrupted": (
+        "import os, signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a job of the background\n"
+        "os.kill(os.getpid(), signal.SIGINT)",
+        -2,
+    ),
     "reads in a thread meanwhile": (
         "import threading\n"
         "def read():\n"

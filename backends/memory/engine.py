@@ -1,0 +1,55 @@
+"""Opens memory stores."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from pathlib import Path
+from typing import Any, ClassVar
+
+from statestore.backends.contract import Backend, Engine
+from statestore.backends.memory.options import MemoryOptions
+from statestore.backends.memory.store import MemoryBackend
+from statestore.errors import StoreUnavailableError
+
+_open: weakref.WeakValueDictionary[Path, MemoryBackend] = weakref.WeakValueDictionary()
+"""The open stores of this process. A store nobody can reach any more is not in the way of the next one."""
+_open_lock = threading.Lock()
+
+
+def _renew_open_lock() -> None:
+    global _open_lock
+    _open_lock = threading.Lock()  # a thread that does not exist in the child may have held the old one
+
+
+os.register_at_fork(after_in_child=_renew_open_lock)
+
+
+class MemoryEngine(Engine):
+    """Stores that live as long as they are open. ``memory_budget`` bounds caches, and here is none."""
+
+    name: ClassVar[str] = "memory"
+    max_key_size: ClassVar[int] = 65536
+    persistent: ClassVar[bool] = False
+    options_type: ClassVar[type[Any]] = MemoryOptions
+
+    def __init__(self, memory_budget: int, options: MemoryOptions | None = None) -> None:  # noqa: ARG002
+        self._options = options if options is not None else MemoryOptions()
+
+    def open(self, directory: Path, *, changelog: bool) -> Backend:  # noqa: ARG002 - nothing to log
+        path = directory.resolve()
+        with _open_lock:
+            if path in _open:
+                raise StoreUnavailableError(
+                    directory, "is already open in this process", "use the store that is open, or close it"
+                )
+            backend = _open[path] = MemoryBackend(path, self._options.max_bytes, _forget)
+        return backend
+
+    def close(self) -> None:
+        """Nothing is shared."""
+
+
+def _forget(directory: Path) -> None:
+    _open.pop(directory, None)

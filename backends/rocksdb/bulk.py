@@ -1,0 +1,79 @@
+"""Bulk loading: sorted files are built beside the database, and it takes them over in one step.
+
+The changes go into one file and the entries into another, so that a run of new keys behind all others needs
+no merging. Both are ingested in one call: a position is never there without its data, nor data without its
+position.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rocksdict import IngestExternalFileOptions, Options, Rdict, SstFileWriter
+
+from statestore.backends.contract import Writes
+
+FOLDER = "loading"
+"""The directory, in that of the database, of files that are being built."""
+
+
+def remove_remnants(directory: Path) -> None:
+    """Delete what a load left that was killed; the database must be open here, or another may be loading."""
+    if (directory / FOLDER).exists():
+        shutil.rmtree(directory / FOLDER)
+
+
+@contextmanager
+def folder(directory: Path) -> Iterator[Path]:
+    """Make the directory for the files of one load, and delete it with what is left of them."""
+    place = directory / FOLDER
+    remove_remnants(directory)
+    place.mkdir(mode=0o700)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def build(
+    place: Path, options: Options, changes: Writes, entries: Sequence[tuple[bytes, bytes]]
+) -> list[str]:
+    """Return the files for ``changes`` and ``entries``, none for what is empty."""
+    files = []
+    if len(changes):
+        file = str(place / "changes.sst")
+        writer = SstFileWriter(options)
+        writer.open(file)
+        changes.feed(writer.__setitem__, writer.__delitem__)
+        _sync(file)
+        writer.finish()
+        files.append(file)
+    if entries:
+        file = str(place / "entries.sst")
+        writer = SstFileWriter(options)
+        writer.open(file)
+        for key, value in sorted(entries):
+            writer[key] = value
+        writer.finish()
+        files.append(file)
+    return files
+
+
+def ingest(database: Rdict, files: list[str]) -> None:
+    """Make the content of ``files`` that of ``database``, as one unit; they are moved."""
+    options = IngestExternalFileOptions()
+    options.set_move_files(True)
+    database.ingest_external_file(files, options)
+
+
+def _sync(file: str) -> None:
+    """Write most of ``file`` to disk while other threads run, which ``finish`` would not let."""
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

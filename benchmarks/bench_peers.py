@@ -1,0 +1,195 @@
+"""The same topic restored by ours and by libraries of the kind: Kafka Streams, Quix Streams, Faust.
+
+Each restore is a process of its own. A peer's clock runs while it recovers, and not while it starts, joins
+its group or closes; ours runs from ``bind()`` to READY. ``make bench-peers`` installs what the peers need.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from children import Child
+from conftest import ROOT, Bench, Fresh
+from content import records
+from harness import Sizes, beside, speed
+from topics import PATIENCE, Topics, fill
+
+from statestore.testing.kafka import BrokerUnavailableError
+from statestore.testing.maven import KAFKA_VERSION, find_java, streams_jars
+
+HERE = Path(__file__).with_name("peers")
+PYTHON = ROOT / ".venv-peers" / "bin" / "python"
+PARTITIONS = 4
+GROUP = "statestore-bench"
+SLOW = 100_000
+"""Most records for Faust, which takes minutes for a million."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """What all restore: the changelog of an application of Quix Streams, whose header the others ignore."""
+
+    bootstrap: str
+    source: str
+    """The topic that the peers' applications would read; it is empty."""
+    changelog: str
+    records: int
+
+
+Run = dict[str, Any]
+Restore = Callable[[Topic, Path], Run]
+
+
+def quix(topic: Topic, directory: Path) -> Run:
+    script = HERE / "quix_restore.py"
+    return _told([PYTHON, script, topic.bootstrap, topic.source, GROUP, directory])
+
+
+def faust(topic: Topic, directory: Path) -> Run:
+    script = HERE / "faust_restore.py"
+    return _told([PYTHON, script, topic.bootstrap, topic.source, topic.changelog, PARTITIONS, directory])
+
+
+def _told(command: Sequence[object]) -> Run:
+    done = subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    lines = [line for line in done.stdout.splitlines() if "{" in line]
+    if done.returncode != 0 or not lines:
+        raise RuntimeError(f"{command[1]} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    told: Run = json.loads(lines[-1][lines[-1].index("{") :])  # a terminal's control codes may come first
+    return told
+
+
+@pytest.fixture(scope="module")
+def topic_of(topics: Topics) -> Callable[[int], Topic]:
+    """Make the topic of so many records, all keys different; each is made once."""
+    made: dict[int, Topic] = {}
+
+    def make(count: int) -> Topic:
+        if count not in made:
+            source = topics.empty(PARTITIONS)
+            changelog = topics.empty(PARTITIONS, f"changelog__{GROUP}--{source}--default")
+            headers: list[tuple[str, str | bytes | None]] = [("__column_family__", b"default")]
+            fill(topics.bootstrap, changelog, records(count, count), headers=headers)
+            made[count] = Topic(topics.bootstrap, source, changelog, count)
+        return made[count]
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def streams(fresh: Fresh) -> Restore:
+    """Kafka Streams, compiled against the jars of the broker's version."""
+    try:
+        java, jars = find_java(), streams_jars()
+    except BrokerUnavailableError as error:
+        pytest.skip(f"Kafka Streams: {error}")
+    compiler = shutil.which("javac", path=str(Path(java).parent)) or shutil.which("javac")
+    if compiler is None:
+        pytest.skip("Kafka Streams: there is no javac in PATH")
+    classes = fresh()
+    command = [compiler, "-d", str(classes), "-cp", f"{jars}/*", str(HERE / "Restore.java")]
+    subprocess.run(command, check=True, timeout=PATIENCE)
+
+    def restore(topic: Topic, directory: Path) -> Run:
+        command = [java, "-Dlog4j2.level=ERROR", "-cp", f"{classes}:{jars}/*", "Restore"]
+        return _told([*command, topic.bootstrap, topic.changelog, directory])
+
+    return restore
+
+
+def measure_kafka_streams(
+    bench: Bench, fresh: Fresh, sizes: Sizes, topic_of: Callable[[int], Topic], streams: Restore
+) -> None:
+    name = f"Kafka Streams {KAFKA_VERSION}"
+    found = _pairs(fresh, topic_of(sizes.records), streams, sizes.pairs)
+    _rows(bench, name, sizes.records, found, 2.5)
+    # From its first partition's start to its last one's end: what it says itself that restoring takes.
+    bare = [(ours, {**theirs, "seconds": theirs["restoring"]}) for ours, theirs in found]
+    _speed_row(bench, f"{name}, its listener's time", sizes.records, bare, 2.5)
+
+
+def measure_quix_streams(bench: Bench, fresh: Fresh, sizes: Sizes, topic_of: Callable[[int], Topic]) -> None:
+    name = f"Quix Streams {_installed('quixstreams')}"
+    _rows(bench, name, sizes.records, _pairs(fresh, topic_of(sizes.records), quix, sizes.pairs), 10)
+
+
+def measure_faust(bench: Bench, fresh: Fresh, sizes: Sizes, topic_of: Callable[[int], Topic]) -> None:
+    name = f"Faust {_installed('faust-streaming')}"
+    count = min(sizes.records, SLOW)
+    _rows(bench, name, count, _pairs(fresh, topic_of(count), faust, sizes.pairs), None)
+
+
+def _installed(package: str) -> str:
+    """Return the version of ``package`` that the peers' environment has; skip where it has none."""
+    if not PYTHON.exists():
+        pytest.skip(f"{package}: make bench-peers installs it")
+    code = f"import importlib.metadata as m; print(m.version({package!r}))"
+    done = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"{package} does not install here")
+    return done.stdout.strip()
+
+
+def _pairs(fresh: Fresh, topic: Topic, peer: Restore, count: int) -> list[tuple[Run, Run]]:
+    """Restore in turns, in the order A B B A; both have the topic in the page cache after the first pair."""
+
+    def ours() -> Run:
+        home = fresh()
+        arguments = {"kafka": topic.bootstrap, "topic": topic.changelog, "backend": "rocksdb"}
+        try:
+            return Child("restore", directory=str(home), **arguments).run()
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
+
+    def theirs() -> Run:
+        home = fresh()
+        home.mkdir()
+        try:
+            run = peer(topic, home)
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
+        assert run["records"] == topic.records, run
+        return run
+
+    found = []
+    for number in range(count):
+        if number % 2:
+            peer_first = theirs()
+            found.append((ours(), peer_first))
+        else:
+            found.append((ours(), theirs()))
+    return found
+
+
+def _rows(bench: Bench, name: str, count: int, found: list[tuple[Run, Run]], wanted: float | None) -> None:
+    _speed_row(bench, name, count, found, wanted)
+    millions = count / 1_000_000
+    cpu = [(ours["cpu"] / millions, theirs["cpu"] / millions) for ours, theirs in found]
+    bench.add(
+        beside("restore, rocksdb: CPU", name, cpu, unit="s/M records", kind="ratio"),
+        sizes=f"{count:,} records, {len(found)} pairs",
+    )
+
+
+def _speed_row(
+    bench: Bench, name: str, count: int, found: list[tuple[Run, Run]], wanted: float | None
+) -> None:
+    pairs = [(ours["seconds"], theirs["seconds"]) for ours, theirs in found]
+    bench.add(
+        speed("restore, rocksdb", name, pairs, items=count, of="records", wanted=wanted),
+        sizes=f"{count:,} records, {len(found)} pairs",
+    )

@@ -1,0 +1,47 @@
+"""How late another Python thread wakes up during a restore: one that sleeps 1 ms, over and over."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import pytest
+from children import Child
+from conftest import Bench, Fresh
+from harness import Sizes, beside, percentile
+from topics import Shape, Topics
+
+SHARE = 0.999
+WANTED = 20.0
+"""Milliseconds."""
+
+
+@pytest.mark.parametrize("backend", ["rocksdb", "lmdb", "memory"])
+@pytest.mark.parametrize("writes", [1, 4])
+def measure_overshoot(
+    bench: Bench, fresh: Fresh, topics: Topics, sizes: Sizes, backend: str, writes: int
+) -> None:
+    shape = Shape(sizes.records, writes)
+    topic, tuning = topics.of(shape), topics.discard(shape).tuning
+    ours: list[float] = []
+    theirs: list[float] = []
+    common: dict[str, Any] = {"kafka": topics.bootstrap, "topic": topic, "watch": True}
+    for _ in range(sizes.pairs):
+        home = fresh()
+        ours += Child("restore", **common, backend=backend, directory=str(home)).run()["late"]
+        shutil.rmtree(home)
+        loop = Child("discard", **common, records=shape.records, partitions=shape.partitions, tuning=tuning)
+        theirs += loop.run()["late"]
+    # The samples of all runs together: one run is too short for a thousandth of them to say something.
+    found = [(1000 * percentile(ours, SHARE), 1000 * percentile(theirs, SHARE))]
+    bench.add(
+        beside(
+            f"{backend}, {shape}: overshoot p99.9",
+            f"discard loop, {tuning}",
+            found,
+            unit="ms",
+            kind="value",
+            wanted=WANTED,
+        ),
+        sizes=f"{sizes.records:,} records, {sizes.pairs} runs, {len(ours):,} and {len(theirs):,} sleeps",
+    )

@@ -1,0 +1,145 @@
+"""The references of reads and writes: the backends' own Python bindings, used as their manuals say."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+import lmdb
+from content import Pairs
+from rocksdict import Options, Rdict, RdictIter, ReadOptions, WriteBatch, WriteOptions
+
+MAP_SIZE = 16 << 30
+
+
+class Binding(ABC):
+    """A store made with a binding alone, in ``directory``, which it creates; ``get`` is the point read."""
+
+    get: Callable[[bytes], Any]
+    names: ClassVar[dict[str, str]]
+    """What is measured, by kind of work."""
+
+    @abstractmethod
+    def __init__(self, directory: Path) -> None: ...
+
+    @abstractmethod
+    def get_many(self, keys: Sequence[bytes]) -> object:
+        """Return the values of ``keys``."""
+
+    @abstractmethod
+    def scan(self) -> None:
+        """Look at each pair, and at the status behind the last one."""
+
+    @abstractmethod
+    def write(self, pairs: Pairs) -> None:
+        """Write ``pairs`` as one batch."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def fill(self, pairs: Pairs, batch: int = 10_000) -> Self:
+        """Write ``pairs`` and return when they are on disk."""
+        for start in range(0, len(pairs), batch):
+            self.write(pairs[start : start + batch])
+        self.flush()
+        return self
+
+    def flush(self) -> None:  # noqa: B027 - LMDB has written it already
+        """Return when everything is on disk."""
+
+    def compact(self) -> None:  # noqa: B027 - LMDB does without
+        """Bring the files into the form that reads are fastest in."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class RocksDBBinding(Binding):
+    """``rocksdict`` with its defaults, raw bytes and no write-ahead log."""
+
+    names: ClassVar = {
+        "get": "Rdict.get",
+        "get_many": "Rdict.get(list)",
+        "scan": "RdictIter, status()",
+        "write": "WriteBatch, no WAL",
+    }
+
+    def __init__(self, directory: Path) -> None:
+        self._store = Rdict(str(directory), Options(raw_mode=True))
+        self.get = self._store.get
+        self._options = WriteOptions()
+        self._options.disable_wal = True  # type: ignore[method-assign, assignment] # its stub has it wrong
+
+    def get_many(self, keys: Sequence[bytes]) -> object:
+        return self._store.get(list(keys))
+
+    def scan(self) -> None:
+        cursor: RdictIter = self._store.iter(ReadOptions())
+        cursor.seek_to_first()
+        while cursor.valid():
+            cursor.key(), cursor.value()
+            cursor.next()
+        cursor.status()  # a corrupt block ends the loop, too
+
+    def write(self, pairs: Pairs) -> None:
+        batch = WriteBatch(raw_mode=True)
+        for key, value in pairs:
+            batch.put(key, value)
+        self._store.write(batch, self._options)
+
+    def flush(self) -> None:
+        self._store.flush()
+
+    def compact(self) -> None:
+        self._store.compact_range(None, None)
+
+    def close(self) -> None:
+        self._store.close()
+
+
+class LMDBBinding(Binding):
+    """``lmdb`` with its defaults and one transaction for each read or batch."""
+
+    names: ClassVar = {
+        "get": "begin() and get",
+        "get_many": "begin() and get, each",
+        "scan": "Cursor.__iter__",
+        "write": "begin(write=True), put",
+    }
+
+    def __init__(self, directory: Path) -> None:
+        self._environment = environment = lmdb.open(str(directory), map_size=MAP_SIZE)
+
+        def get(key: bytes) -> Any:
+            with environment.begin() as transaction:
+                return transaction.get(key)
+
+        self.get = get
+
+    def get_many(self, keys: Sequence[bytes]) -> object:
+        with self._environment.begin() as transaction:
+            return [transaction.get(key) for key in keys]
+
+    def scan(self) -> None:
+        with self._environment.begin() as transaction:
+            for _ in transaction.cursor():
+                pass
+
+    def write(self, pairs: Pairs) -> None:
+        with self._environment.begin(write=True) as transaction:
+            for key, value in pairs:
+                transaction.put(key, value)
+
+    def close(self) -> None:
+        self._environment.close()
+
+
+BINDINGS: dict[str, type[Binding]] = {"rocksdb": RocksDBBinding, "lmdb": LMDBBinding}

@@ -1,0 +1,230 @@
+"""The options and fixtures of ``make bench``, and what it prints and writes."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from content import pairs
+from harness import Result, Sizes, Work, measure, speed
+from mock_topics import MockTopics
+from pytest_benchmark.fixture import BenchmarkFixture
+from results import Results
+from stores import Filled, filled
+from topics import Topics
+
+from statestore.testing.kafka import BrokerUnavailableError, KafkaBroker, external_broker
+
+ROOT = Path(__file__).parents[1]
+SCRATCH = ROOT / ".benchmarks"
+"""On the disk of the checkout: the temporary directory may be memory."""
+SIZES = {
+    "records": (200_000, "of a topic that is restored"),
+    "rows": (100_000, "keys of a store that is read, scanned or written"),
+    "tables": (100, "bound by one manager"),
+    "pairs": (5, "runs of each side"),
+}
+SHORT = 5
+"""Short work is measured so many times as often: another process's turn on the core changes more of it."""
+RESULTS = pytest.StashKey[Results]()
+Fresh = Callable[[], Path]
+WIDTHS = (50, 28, 18, 18, 15, 12, 12)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("statestore")
+    for name, (default, what) in SIZES.items():
+        group.addoption(f"--{name}", type=int, default=default, help=f"{what} (default {default:,})")
+    group.addoption(
+        "--results",
+        type=Path,
+        default=SCRATCH / "results",
+        help="folder of the results (default: %(default)s)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Of pytest-benchmark, where all that was chosen is measured in processes of its own.
+    warnings.filterwarnings("ignore", "Not saving anything")
+    config.stash[RESULTS] = Results(config.getoption("results"))
+    config.option.benchmark_json = str(config.stash[RESULTS].rounds_file())
+
+
+def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
+    """Leave the name of the machine out of what is published."""
+    machine_info.pop("node", None)
+
+
+# What it prints: a line for each row as soon as it is measured, in place of pytest's dots.
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    if report.failed:
+        return None
+    return (report.outcome if report.when == "call" or report.skipped else "", "", "")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    print_cells(
+        session.config, ("work", "reference", "ours", "theirs", "spread", "wanted", "result"), bold=True
+    )
+
+
+class Printer:
+    """Prints a row when the report of its measurement arrives."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        terminal = terminal_of(self._config)
+        if report.skipped and isinstance(report.longrepr, tuple):
+            name = report.nodeid.partition("::")[2]
+            terminal.write_line(f"{name}: not measured: {report.longrepr[2]}", yellow=True)
+        if report.when != "call":
+            return
+        for name, result in report.user_properties:
+            if name == "result" and isinstance(result, Result):
+                self._config.stash[RESULTS].add(result)
+                print_cells(self._config, result.cells(), red=result.met is False)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    session.config.pluginmanager.register(Printer(session.config))
+
+
+def pytest_terminal_summary(config: pytest.Config) -> None:
+    terminal = terminal_of(config)
+    for path in config.stash[RESULTS].write():
+        terminal.write_line(f"written: {path}")
+
+
+def terminal_of(config: pytest.Config) -> pytest.TerminalReporter:
+    found = config.pluginmanager.get_plugin("terminalreporter")
+    assert isinstance(found, pytest.TerminalReporter)
+    return found
+
+
+def print_cells(config: pytest.Config, cells: Sequence[str], **markup: bool) -> None:
+    padded = [
+        f"{cell:<{width}}" if number < 2 else f"{cell:>{width}}"
+        for number, (cell, width) in enumerate(zip(cells, WIDTHS, strict=True))
+    ]
+    terminal_of(config).write_line("  ".join(padded).rstrip(), **markup)
+
+
+# What rows are made of.
+
+
+class Bench:
+    """Measures rows and hands them in."""
+
+    def __init__(self, request: pytest.FixtureRequest, sizes: Sizes) -> None:
+        self.sizes = sizes
+        self._request = request
+
+    def pairs(self, ours: Work, theirs: Work, *, times: int = 1) -> list[tuple[float, float]]:
+        """Measure both sides in turns; once in a test, since pytest-benchmark keeps one record for each."""
+        benchmark: BenchmarkFixture = self._request.getfixturevalue("benchmark")
+        benchmark.group = self.group
+        found = measure(benchmark, ours, theirs, times * self.sizes.pairs)
+        benchmark.extra_info["reference"] = [theirs for _, theirs in found]
+        return found
+
+    def speed(
+        self,
+        work: str,
+        reference: str,
+        ours: Work,
+        theirs: Work,
+        *,
+        items: int,
+        of: str,
+        wanted: float | None = None,
+    ) -> None:
+        """Measure a row of short work (a tenth of a second) and hand it in."""
+        found = self.pairs(ours, theirs, times=SHORT)
+        self.add(
+            speed(work, reference, found, items=items, of=of, wanted=wanted),
+            sizes=f"{items:,} {of}, {len(found)} pairs",
+        )
+
+    def add(self, *results: Result, sizes: str) -> None:
+        """Hand in rows, with what they were measured on."""
+        for result in results:
+            row = replace(result, group=self.group, sizes=sizes)
+            self._request.node.user_properties.append(("result", row))
+
+    @property
+    def results(self) -> Path:
+        """The folder that results go to."""
+        return self._request.config.stash[RESULTS].folder
+
+    @property
+    def group(self) -> str:
+        """The name of the group: ``bench_scan.py`` holds ``scan``."""
+        return str(self._request.path.stem.removeprefix("bench_"))
+
+
+@pytest.fixture(scope="session")
+def sizes(request: pytest.FixtureRequest) -> Sizes:
+    given = {name: request.config.getoption(name) for name in SIZES}
+    if small := [name for name, count in given.items() if count < 1]:
+        pytest.exit(f"at least 1: {', '.join('--' + name for name in small)}", pytest.ExitCode.USAGE_ERROR)
+    return Sizes(**given)
+
+
+@pytest.fixture
+def bench(request: pytest.FixtureRequest, sizes: Sizes) -> Bench:
+    return Bench(request, sizes)
+
+
+@pytest.fixture(scope="session")
+def fresh() -> Iterator[Fresh]:
+    """Gives paths at which there is nothing yet; what is made there goes at the end of the run."""
+    SCRATCH.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as scratch:
+        numbers = itertools.count(1)
+        yield lambda: Path(scratch, f"{next(numbers):04d}")
+
+
+@pytest.fixture(scope="session")
+def topics() -> Iterator[Topics]:
+    """Topics of a real broker: that of ``STATESTORE_TEST_KAFKA``, or one that lives as long as the run."""
+    external = external_broker()
+    if external is not None:
+        with Topics(external) as made:
+            yield made
+        return
+    try:
+        broker = KafkaBroker()
+    except BrokerUnavailableError as error:
+        pytest.skip(f"there is no broker: {error}")
+    with broker, Topics(broker) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def mock_topics() -> Iterator[MockTopics]:
+    """Topics of librdkafka's own broker, in this process: it needs no Java and takes no CPU when quiet."""
+    with MockTopics() as made:
+        yield made
+
+
+@pytest.fixture(scope="module", params=["rocksdb", "lmdb"])
+def stores(
+    request: pytest.FixtureRequest, fresh: Fresh, mock_topics: MockTopics, sizes: Sizes
+) -> Iterator[Filled]:
+    """The same pairs in our stores and in the binding alone, for each backend that has files."""
+    directory = fresh()
+    directory.mkdir()
+    with filled(directory, request.param, pairs(sizes.rows), mock_topics) as found:
+        yield found

@@ -1,0 +1,37 @@
+"""Topics of the mock broker that librdkafka has: for tables that are read, and Kafka is no matter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import Producer
+
+
+class MockTopics:
+    """A mock broker in this process; it keeps some megabytes for each topic."""
+
+    def __enter__(self) -> Self:
+        self._producer = Producer(
+            {"bootstrap.servers": "mock", "test.mock.num.brokers": 1, "log_level": 0, "linger.ms": 20}
+        )
+        broker = next(iter(self._producer.list_topics(timeout=10).brokers.values()))
+        self.bootstrap = f"{broker.host}:{broker.port}"
+        self.topics: set[str] = set()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._producer.flush(0)  # the broker lives as long as its owner
+
+    def fill(self, topic: str, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        """Write ``pairs`` to a topic that appears by this."""
+        for number, (key, value) in enumerate(pairs):
+            self._producer.produce(topic, value, key)
+            if number % 10_000 == 0:
+                self._producer.poll(0)
+        if self._producer.flush(60):
+            raise TimeoutError(f"the mock broker does not take the records of {topic}")
+        self.topics.add(topic)

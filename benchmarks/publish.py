@@ -1,0 +1,33 @@
+"""``make bench-docs``: copies the last results into the page that tells how fast everything is."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # run with -P, Python does not look beside the script
+
+from results import as_markdown, load
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "performance.md"
+BETWEEN = re.compile(r"(<!-- results -->\n).*(<!-- end of results -->)", re.DOTALL)
+
+
+def publish(folder: Path, page: Path) -> None:
+    """Replace what is between the page's two marks by the rows in ``folder``, and the plot beside it."""
+    text = page.read_text()
+    if not BETWEEN.search(text):
+        raise SystemExit(f"{page} has no marks to put the results between")
+    tables = as_markdown(*load(folder))
+    page.write_text(BETWEEN.sub(lambda found: f"{found[1]}\n{tables}\n{found[2]}", text))
+    shutil.copy(folder / "ratios.svg", page.with_name("performance.svg"))
+
+
+if __name__ == "__main__":
+    results = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / ".benchmarks" / "results"
+    if not (results / "results.json").exists():
+        raise SystemExit(f"{results} holds no results: run make bench first")
+    publish(results, PAGE)

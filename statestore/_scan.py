@@ -1,0 +1,152 @@
+"""The twin of ``_native/scan.pxi``: the steps of a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Self
+
+Pair = tuple[bytes, bytes]
+
+
+class PairQueue:
+    """The pairs that a scan has read ahead, in ``_pairs``, the next one last.
+
+    A subclass has ``_fill()``, which is called where there are none: it puts some there or raises.
+    """
+
+    _pairs: list[Pair]
+    _fill: Callable[[], None]
+
+    def __new__(cls, *_arguments: Any, **_named: Any) -> Self:
+        queue = super().__new__(cls)
+        queue._pairs = []
+        return queue
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Pair:
+        while True:
+            try:
+                return self._pairs.pop()
+            except IndexError:
+                self._fill()
+
+
+class Gate:
+    """What calls into an engine pass, for ``backends/lifetime.py``; a step of a scan does so in C."""
+
+    inside: list[None]
+    barrier: Callable[[], None] | None = None
+
+
+class GuardedPairs:
+    """A scan that takes each pair from the engine when it is asked for, in a call announced to ``_gate``.
+
+    A subclass puts an iterator of the engine into ``_source``, how many pairs are still wanted into ``_left``
+    (below 0: all), and where the range ends into ``_stop``, which is behind it, or ``_start``, if reversed.
+    It has ``_failed(error)``, which raises what an error of the engine means, and ``release()``, for the end.
+    """
+
+    _gate: Gate
+    _source: Iterator[Pair] = iter(())
+    _left: int = -1
+    _start: bytes | None = None
+    _stop: bytes | None = None
+    _finished: bool = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Pair:
+        if self._finished:
+            raise StopIteration
+        inside = self._gate.inside
+        inside.append(None)
+        try:
+            while (barrier := self._gate.barrier) is not None:
+                inside.pop()
+                try:
+                    barrier()
+                finally:
+                    inside.append(None)
+            pair = self._step()
+        finally:
+            inside.pop()
+        if pair is None:
+            raise StopIteration
+        return pair
+
+    def _step(self) -> Pair | None:
+        pair = None
+        if self._left != 0:
+            try:
+                pair = next(self._source, None)
+            except Exception as error:  # noqa: BLE001 - raised again
+                self._failed(error)
+            if pair is not None and self._is_behind(pair[0]):
+                pair = None
+            self._left -= self._left > 0
+        if pair is None or self._left == 0:
+            self._finished = True
+            self.release()
+        return pair
+
+    def _is_behind(self, key: bytes) -> bool:
+        start, stop = self._start, self._stop
+        return (stop is not None and key >= stop) or (start is not None and key < start)
+
+    def _failed(self, error: Exception) -> None:
+        raise NotImplementedError from error
+
+    def release(self) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Release the snapshot now. Idempotent."""
+        self._finished = True
+        self.release()
+
+
+class Pairs:
+    """A backend's pairs as users see them: without namespace byte and without ``header`` bytes of value."""
+
+    def __init__(self, source: Any, header: int) -> None:
+        self._source: Any = iter(source)
+        self._header = header
+
+    def __iter__(self) -> Iterator[Pair]:
+        return self
+
+    def __next__(self) -> Pair:
+        key, value = next(self._source)
+        return key[1:], value[self._header :]
+
+    def close(self) -> None:
+        """Release the snapshot of the scan now. Idempotent."""
+        self._source.close()
+
+
+def count_pairs(source: Iterator[Pair]) -> int:
+    """Return how many pairs are left in a backend's scan."""
+    return sum(1 for _ in source)
+
+
+def read_pairs(
+    key: Callable[[], bytes | None], value: Callable[[], Any], step: Callable[[], object], count: int
+) -> list[Pair]:
+    """Return ``count`` times ``(key(), value())``, a ``step()`` after each; fewer where a key is ``None``."""
+    pairs: list[Pair] = []
+    for _ in range(count):
+        at = key()
+        if at is None:
+            break
+        pairs.append((at, value()))
+        step()
+    return pairs
+
+
+def mean_size(pairs: list[Pair]) -> int:
+    """Return about how many bytes one of ``pairs`` has, by a look at some of them."""
+    sample = pairs[:: max(1, len(pairs) // 16)]
+    return sum(len(key) + len(value) for key, value in sample) // len(sample)

@@ -1,0 +1,76 @@
+"""Which classes the native decoder takes, and how: ``_native/decode.pxi``.
+
+It knows the payloads that we write ourselves, of plain fields. All else it leaves to
+:mod:`statestore.serde.entities`, which is what it is measured by.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from statestore import core
+from statestore.entity import EntityModel
+from statestore.fields import Field, Nullable, Scalar
+from statestore.serde.msgpack import DECIMAL_CONTEXT
+
+if TYPE_CHECKING:
+    from statestore._native import Decoder
+
+_MOST_FIELDS = 64
+
+
+def native_decoder(model: EntityModel, keys: Any) -> Decoder | None:
+    """Return the decoder of a class whose key codec is ``keys``; ``None`` if there is none for it."""
+    record = model.record
+    if core.IMPLEMENTATION == "pure" or not core.uses("decoder") or len(record.fields) > _MOST_FIELDS:
+        return None
+    plain = is_plain(model.cls)
+    described = [known for field in record.fields if (known := _described(model.cls, field))]
+    if len(described) < len(record.fields) or not (plain or record.positional):
+        return None
+    from statestore._native import Decoder
+
+    return Decoder(model.cls, keys, described, plain, DECIMAL_CONTEXT)
+
+
+def _described(cls: type, field: Field) -> tuple[str, bytes, str | None, bool, Any] | None:
+    nullable = isinstance(field.type, Nullable)
+    type_ = field.type.item if isinstance(field.type, Nullable) else field.type
+    if not isinstance(type_, Scalar):
+        return None
+    return (
+        field.name,
+        msgspec.msgpack.encode(field.name),
+        None if field.is_key else type_.type.__name__.lower(),
+        nullable,
+        inspect.getattr_static(cls, field.name, None),
+    )
+
+
+def is_plain(cls: Any) -> bool:
+    """Whether to call the dataclass ``cls`` does nothing but set its fields to the arguments.
+
+    So it is where its ``__init__`` is what ``dataclass`` writes, and nothing else is called on the way. The
+    code of one with the same fields, all of them arguments, tells.
+    """
+    parameters = cls.__dataclass_params__
+    if (
+        hasattr(cls, "__post_init__")
+        or cls.__new__ is not object.__new__
+        or type(cls).__call__ is not type.__call__
+        or not (parameters.frozen or cls.__setattr__ is object.__setattr__)
+    ):
+        return False
+    fields = [(field.name, object, _copied(field)) for field in dataclasses.fields(cls)]
+    twin: Any = dataclasses.make_dataclass(cls.__name__, fields, frozen=parameters.frozen)
+    return bool(getattr(cls.__init__, "__code__", None) == twin.__init__.__code__)
+
+
+def _copied(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return dataclasses.field(default_factory=field.default_factory, kw_only=field.kw_only)
+    return dataclasses.field(default=field.default, kw_only=field.kw_only)

@@ -1,0 +1,210 @@
+"""What the native core is given it gives back: calls in great number, errors among them, keep no memory."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import resource
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta, timezone
+from functools import partial
+from itertools import cycle, islice
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from uuid import UUID
+
+import pytest
+from confluent_kafka import KafkaError, Message
+
+from statestore.errors import DecodeError, EncodeError
+
+CALLS = 20_000
+MOST_CALLS = 1_000_000
+KEPT_BLOCKS = 400
+"""Blocks of Python's allocator that may be kept: one lost by a call in fifty shows."""
+KEPT_BYTES = 4 << 20
+"""Resident memory that may be kept; most inputs are so large that one lost in a hundred calls shows."""
+SHARED = 100_000
+"""References of an object that Python itself shares: it starts such objects at a number far beyond this one."""
+
+EXPECTED = (EncodeError, DecodeError, TypeError, ValueError, OverflowError, ZeroDivisionError)
+
+Call = Callable[[], object]
+
+pytestmark = pytest.mark.usefixtures("resident_memory")
+
+
+def resident_bytes() -> int:
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:  # not Linux: the greatest it ever was tells of growth, too
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def refuse(*_: object) -> None:
+    raise ZeroDivisionError
+
+
+def assert_nothing_is_kept(calls: list[Call], count: int, given: list[object]) -> None:
+    """Run ``calls`` in turn, ``count`` in all; compare memory, and the references to what was ``given``.
+
+    What is ``given`` must be the test's own: Python's constants (an interned ``"key"``, a small integer) get and
+    lose references wherever else the interpreter uses them.
+    """
+
+    def run(times: int) -> None:
+        for call in islice(cycle(calls), times):
+            with contextlib.suppress(*EXPECTED):
+                call()
+
+    run(max(200, count // 20))  # what is made once and kept for good
+    references = [sys.getrefcount(one) for one in given]
+    assert max(references) < SHARED, "the test was given an object that Python shares"
+    blocks, resident = sys.getallocatedblocks(), resident_bytes()
+    run(count)
+    assert sys.getallocatedblocks() - blocks < KEPT_BLOCKS
+    assert resident_bytes() - resident < KEPT_BYTES
+    assert [sys.getrefcount(one) for one in given] == references
+
+
+def key_codec(native: ModuleType) -> tuple[list[Call], list[object]]:
+    kinds = ("str", "bytes", "uuid", "datetime", "date", "int")
+    codec, bare = native.KeyCodec(kinds), native.KeyCodec(["str"])
+    long = "ä\0" * 5_000  # does not fit the buffer on the stack
+    instant = datetime(2024, 2, 29, 1, 2, 3, 4, UTC)
+    elsewhere = instant.astimezone(timezone(timedelta(hours=3)))
+    fits = ("a key", b"raw\0", UUID(int=7), instant, date(2024, 2, 29), 2**40)
+    large = (long, long.encode(), UUID(int=2**127), elsewhere, date(1, 1, 1), -(2**63))
+    misfits = [
+        (long, b"x" * 50_000, UUID(int=7), instant, date(2024, 2, 29), 2**70),
+        (long, b"x", UUID(int=7), instant.replace(tzinfo=None), date(2024, 2, 29), 1),
+        (long, "text", UUID(int=7), instant, date(2024, 2, 29), 1),
+        (long + "\ud800", b"x", UUID(int=7), instant, date(2024, 2, 29), 1),
+        (long, b"x", 7, instant, instant, True),
+        ("too", "few"),
+    ]
+    keys = [codec.encode(fits), codec.encode(large)]
+    key = keys[1]
+    damaged = [key[:-1], key + b"x", key[: len(key) // 2], b"\0\1" + key, b"\xff\0\0" + key, b"", b"\0\0"]
+    calls: list[Call] = [partial(codec.encode, values) for values in (fits, large, *misfits)]
+    calls += [partial(codec.encode_prefix, large[:length]) for length in range(7)]
+    calls += [partial(codec.decode, data) for data in (*keys, *damaged)]
+    calls += [lambda: bare.decode(b"\xff\xfe"), lambda: bare.decode(b"fine"), lambda: codec.decode("text")]
+    calls += [lambda: codec.encode(["a", "list"]), lambda: codec.encode_prefix((1,) * 9)]
+    calls += [lambda: native.KeyCodec(kinds), lambda: native.KeyCodec(("int", "float"))]
+    return calls, [fits, *fits[:5], large, *large[:5], *misfits, *keys, long]
+
+
+def window_key(native: ModuleType) -> tuple[list[Call], list[object]]:
+    key = b"k" * 20_000
+    data = native.window_key(key, 2**50)
+    calls: list[Call] = [
+        lambda: native.window_key(key, 2**50),
+        lambda: native.window_key(key, 2**70),
+        lambda: native.window_key(key, "1"),
+        lambda: native.window_key("text", 1),
+        lambda: native.split_window_key(data),
+        lambda: native.split_window_key(b"short"),
+        lambda: native.split_window_key(None),
+    ]
+    return calls, [key, data]
+
+
+class Failing:
+    """A message of which one method raises."""
+
+    def __init__(self, message: Message, method: str) -> None:
+        self._message, self._method = message, method
+
+    def __getattr__(self, name: str) -> Any:
+        return refuse if name == self._method else getattr(self._message, name)
+
+
+def fold(native: ModuleType) -> tuple[list[Call], list[object]]:
+    value = b"v" * 20_000
+    messages = [
+        Message("t", 0, 1, b"a", value, timestamp=(1, 1000), leader_epoch=3),
+        Message("t", 0, 2, b"a", None, timestamp=(1, 1000)),
+        Message("t", 0, 3, None, value, timestamp=(0, 0)),
+        Message("t", 0, 3, b"stale", value, timestamp=(1, 1000)),
+        Message("t", 1, 1, b"b", b"", timestamp=(1, 1000)),
+        Message("other", 0, 1, b"c", value, timestamp=(1, 1000)),
+        Message("t", 0, 4, error=KafkaError(KafkaError._PARTITION_EOF)),
+        Message("t", 0, 5, b"d", value, timestamp=(1, 2000)),
+    ]
+    positions = {("t", 0): 0, ("t", 1): 0}
+
+    def failing(method: str) -> Call:
+        return lambda: native.fold([*messages[:7], Failing(messages[7], method)], positions)
+
+    methods = ("error", "topic", "partition", "offset", "key", "value", "timestamp", "leader_epoch")
+    calls: list[Call] = [lambda: native.fold(messages, positions), *map(failing, methods)]
+    calls += [lambda: native.fold(messages, {("t", 0): "0"}), lambda: native.fold(None, positions)]
+    return calls, [value, positions, *messages]
+
+
+def run_of_writes(native: ModuleType) -> tuple[list[Call], list[object]]:
+    value = b"v" * 5_000
+    keys = [b"%04d" % number for number in range(10)]
+
+    def filled() -> Any:
+        run = native.Run()
+        for number, key in enumerate(keys):
+            run.write(key, value, number)
+            run.write(key, None if number % 3 else value, number)
+        return run
+
+    calls: list[Call] = [
+        lambda: (filled().puts(), filled().deletes()),
+        lambda: filled().feed(lambda *_: None, lambda *_: None),
+        lambda: filled().feed(refuse, lambda *_: None),
+        lambda: filled().feed(lambda *_: None, refuse),
+        lambda: filled().write("text", value, 0),
+        lambda: filled().write(b"key", 7, 0),
+        lambda: filled().write(b"key", value, 2**70),
+    ]
+    return calls, [value, *keys]
+
+
+@pytest.fixture(autouse=True)
+def no_garbage_collection() -> Iterator[None]:
+    """Freed late is kept, too: a cycle of objects can hold a whole batch until the collector comes."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.fixture(params=[CALLS, pytest.param(MOST_CALLS, marks=pytest.mark.soak)])
+def count(request: pytest.FixtureRequest) -> int:
+    calls: int = request.param
+    return calls
+
+
+@pytest.mark.parametrize("part", [key_codec, window_key, fold, run_of_writes])
+def test_a_part_keeps_nothing(
+    native: ModuleType, part: Callable[[ModuleType], tuple[list[Call], list[object]]], count: int
+) -> None:
+    calls, given = part(native)
+    assert_nothing_is_kept(calls, count, given)
+
+
+def test_what_is_kept_shows() -> None:
+    kept: list[object] = []
+    wanted = object()
+
+    def knot() -> None:
+        ends: list[object] = []
+        ends.append(ends)
+
+    leaks: list[Call] = [
+        lambda: kept.append(bytes(200)),
+        lambda: kept.append(wanted),
+        lambda: kept.append(bytearray(4096)),
+        knot,
+    ]
+    for leak in leaks:
+        with pytest.raises(AssertionError):
+            assert_nothing_is_kept([leak], CALLS, [wanted])
