@@ -8,9 +8,10 @@
         orders.get(42)
 """
 
+from statestore.attributes import Key
 from statestore.changelog.events import RestoreProgress, StateChange
 from statestore.changelog.readiness import Reason, State
-from statestore.entity import Key, entity
+from statestore.entity import entity
 from statestore.errors import (
     ConfigError,
     DecodeError,

@@ -14,13 +14,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from uuid import UUID
 
+from statestore.attributes import (
+    Alias,
+    Attribute,
+    EventTime,
+    Float32,
+    Format,
+    Ignored,
+    Index,
+    Int32,
+    Key,
+    MaxLength,
+    Name,
+    Precision,
+    WindowEnd,
+    WindowSize,
+    WindowStart,
+)
 
-class Key:
-    """Marks a key field: ``order_id: Annotated[int, Key]``. Several form one key, in their order."""
-
+A = TypeVar("A", bound=Attribute)
+WindowPart = type[WindowStart] | type[WindowEnd] | type[WindowSize]
 
 KEY_TYPES: tuple[type, ...] = (int, str, bytes, UUID, datetime, date)
 """What a key field, and the key of a dict, can be."""
@@ -30,9 +46,17 @@ SCALAR_TYPES: tuple[type, ...] = (bool, int, float, Decimal, str, bytes, datetim
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """One of ``SCALAR_TYPES``."""
+    """One of ``SCALAR_TYPES``, as its attributes narrow it."""
 
     type: type
+    is_32_bits: bool = False
+    """Whether an ``int`` or ``float`` is of 32 bits, not 64."""
+    precision: Precision | None = None
+    """Of a ``Decimal``; ``None``: any number of digits."""
+    format: str | None = None
+    """The pattern of a ``datetime`` in formats that are text; ``None``: ISO 8601."""
+    max_length: int | None = None
+    """The most characters or bytes that are written; ``None``: any number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +92,22 @@ class Field:
     """Its default, ``dataclasses.MISSING`` if it has none."""
     default_factory: Any
     """What makes its default, ``dataclasses.MISSING`` likewise."""
+    wire_name: str
+    """Its name in records."""
+    aliases: tuple[str, ...] = ()
+    """Its names in older records."""
+    is_event_time: bool = False
+    is_indexed: bool = False
+    window: WindowPart | None = None
+    """What of its row's window it is filled with; ``None``: it is stored like any other field."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """A dataclass and its stored fields, in the order of their definition.
 
-    ``init=False`` fields, ``InitVar`` and ``ClassVar`` are not stored. If ``positional``, the constructor may
-    be called with the fields by position, which is faster; by name otherwise (``kw_only``).
+    ``Ignored`` and ``init=False`` fields, ``InitVar`` and ``ClassVar`` are not stored. If ``positional``, the
+    constructor may be called with the fields by position, which is faster; by name otherwise (``kw_only``).
     """
 
     cls: type
@@ -122,17 +154,32 @@ def _record(cls: type, faults: list[str], outer: tuple[type, ...]) -> Record:
     fields = []
     for field in dataclasses.fields(cls):
         where = f"{cls.__name__}.{field.name}"
-        annotation, is_key = _split(hints[field.name])
-        if field.init:
-            type_ = (
-                _key_type(annotation, where, faults)
-                if is_key
-                else _type(annotation, where, faults, (*outer, cls))
-            )
-            fields.append(Field(field.name, type_, is_key, field.default, field.default_factory))
-        elif is_key:
-            faults.append(f"{where}: a key field must be an argument of the constructor: drop init=False")
+        annotation, marks = _split(hints[field.name])
+        is_key = _mark(marks, Key) is not None
+        if not field.init:
+            if is_key:
+                faults.append(f"{where}: a key field must be an argument of the constructor: drop init=False")
+        elif _mark(marks, Ignored) is None:
+            type_ = _type(annotation, marks, where, faults, (*outer, cls), is_key=is_key)
+            fields.append(_field(field, type_, marks))
     return Record(cls, tuple(fields), _takes_in_order(cls, fields, faults))
+
+
+def _field(field: dataclasses.Field[Any], type_: FieldType, marks: list[Attribute]) -> Field:
+    name, alias = _mark(marks, Name), _mark(marks, Alias)
+    window = next((kind for kind in (WindowStart, WindowEnd, WindowSize) if _mark(marks, kind)), None)
+    return Field(
+        field.name,
+        type_,
+        _mark(marks, Key) is not None,
+        field.default,
+        field.default_factory,
+        field.name if name is None else name.name,
+        () if alias is None else alias.names,
+        _mark(marks, EventTime) is not None,
+        _mark(marks, Index) is not None,
+        window,
+    )
 
 
 def _hints(cls: type, faults: list[str]) -> dict[str, Any] | None:
@@ -172,18 +219,37 @@ def _takes_in_order(cls: type, fields: Sequence[Field], faults: list[str]) -> bo
     ]
 
 
-def _split(annotation: Any) -> tuple[Any, bool]:
-    """Return ``annotation`` without its ``Annotated`` layers, and whether one of them says ``Key``."""
-    is_key = False
+def _split(annotation: Any) -> tuple[Any, list[Attribute]]:
+    """Return ``annotation`` without its ``Annotated`` layers, and what of them is ours, outermost last."""
+    marks: list[Attribute] = []
     while get_origin(annotation) is Annotated:
-        annotation, *marks = get_args(annotation)
-        is_key = is_key or any(mark is Key or isinstance(mark, Key) for mark in marks)
-    return annotation, is_key
+        annotation, *metadata = get_args(annotation)
+        made = [mark() if mark in _WITHOUT_ARGUMENTS else mark for mark in metadata]
+        marks = [mark for mark in made if isinstance(mark, Attribute)] + marks
+    return annotation, marks
 
 
-def _key_type(annotation: Any, where: str, faults: list[str]) -> Scalar:
+_WITHOUT_ARGUMENTS = (Key, EventTime, Ignored, Int32, Float32, Index, WindowStart, WindowEnd, WindowSize)
+
+
+def _mark(marks: list[Attribute], kind: type[A]) -> A | None:
+    return next((mark for mark in marks if isinstance(mark, kind)), None)
+
+
+def _scalar(type_: type, marks: list[Attribute]) -> Scalar:
+    format_, length = _mark(marks, Format), _mark(marks, MaxLength)
+    return Scalar(
+        type_,
+        _mark(marks, Int32) is not None or _mark(marks, Float32) is not None,
+        _mark(marks, Precision),
+        None if format_ is None else format_.pattern,
+        None if length is None else length.length,
+    )
+
+
+def _key_type(annotation: Any, marks: list[Attribute], where: str, faults: list[str]) -> Scalar:
     if annotation in KEY_TYPES:
-        return Scalar(annotation)
+        return _scalar(annotation, marks)
     names = ", ".join(key.__name__ for key in KEY_TYPES)
     shown = _show(annotation)
     optional = type(None) in get_args(annotation)
@@ -192,14 +258,25 @@ def _key_type(annotation: Any, where: str, faults: list[str]) -> Scalar:
     return _FAULTY
 
 
-def _type(annotation: Any, where: str, faults: list[str], outer: tuple[type, ...]) -> FieldType:
-    """Return the type of a field that is no key; ``outer`` are the dataclasses around it."""
-    annotation, is_key = _split(annotation)
-    origin, arguments = get_origin(annotation), get_args(annotation)
+def _type(
+    annotation: Any,
+    marks: list[Attribute],
+    where: str,
+    faults: list[str],
+    outer: tuple[type, ...],
+    *,
+    is_key: bool = False,
+) -> FieldType:
+    """Return the type of a field, or of a part of one; ``outer`` are the dataclasses around it."""
     if is_key:
+        return _key_type(annotation, marks, where, faults)
+    annotation, inner = _split(annotation)
+    marks = [*inner, *marks]
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if _mark(inner, Key):
         faults.append(f"{where}: Key must be outermost, as in Annotated[int, Key], and a key is never None")
     elif annotation in SCALAR_TYPES:
-        return Scalar(annotation)
+        return _scalar(annotation, marks)
     elif annotation in outer:
         chain = " in ".join(cls.__name__ for cls in (annotation, *reversed(outer[outer.index(annotation) :])))
         faults.append(
@@ -209,13 +286,13 @@ def _type(annotation: Any, where: str, faults: list[str], outer: tuple[type, ...
         return _record(annotation, faults, outer)
     elif origin in (Union, types.UnionType) and type(None) in arguments and len(arguments) == 2:
         (item,) = (argument for argument in arguments if argument is not type(None))
-        return Nullable(_type(item, where, faults, outer))
+        return Nullable(_type(item, marks, where, faults, outer))
     elif origin is list and len(arguments) == 1:
-        return ListOf(_type(arguments[0], where, faults, outer))
+        return ListOf(_type(arguments[0], [], where, faults, outer))
     elif origin is dict and len(arguments) == 2:
         return DictOf(
-            _key_type(_split(arguments[0])[0], f"{where} (key of the dict)", faults),
-            _type(arguments[1], where, faults, outer),
+            _key_type(*_split(arguments[0]), f"{where} (key of the dict)", faults),
+            _type(arguments[1], [], where, faults, outer),
         )
     else:
         faults.append(f"{where}: {_show(annotation)} {_UNSUPPORTED}")

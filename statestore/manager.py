@@ -12,18 +12,16 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, cast, overload
 
 from statestore import fork
-from statestore.backends import find_engine
-from statestore.backends.contract import Backend, Engine
-from statestore.budget import MemoryShares
+from statestore.backends.contract import Engine
 from statestore.changelog.binder import Binder
 from statestore.changelog.binding import Binding
-from statestore.changelog.mirror import Mirror, Storage
+from statestore.changelog.mirror import Mirror
 from statestore.changelog.readiness import Limits, State
-from statestore.core import RecordCache, uses
-from statestore.directory import DataDirectory, StoreDirectory, StoreFile
+from statestore.directory import StoreFile
 from statestore.entity import EntityModel, model_of
 from statestore.errors import ConfigError, ReadyTimeoutError, StartupError, StateStoreError, StoreClosedError
 from statestore.naming import check_topic_name, logical_name, physical_name
+from statestore.opening import Opener
 from statestore.query.table import BoundTable, BytesTable, Table
 from statestore.serde.entities import EntityCodec
 from statestore.settings import Connect, OnMissing, Settings, TableSettings, load_settings, table_settings
@@ -82,18 +80,13 @@ class StoreManager:
         self._backend = backend
         self._connect = connect
         self._mutex = threading.RLock()
-        self._engines: dict[str, Engine] = {}
         self._stores: dict[str, KeyValueStore] = {}
         self._tables: dict[str, BoundTable[Any]] = {}
         self._choices: dict[str, tuple[Any, ...]] = {}
-        self._physical: dict[str, str] = {}
         self._binder: Binder | None = None
         self._closed = False
         self._forked_here = False
-        self._cache = RecordCache(MemoryShares.of(self._settings.defaults.memory_budget).records)
-        fork.register(self._cache)
-        self._engine(backend)  # an unknown one is told before anything is created
-        self._data = DataDirectory(directory)
+        self._opener = Opener(directory, backend, self._settings)
         fork.register(self)
         _open_managers.add(self)
         try:
@@ -134,25 +127,15 @@ class StoreManager:
             if name in self._stores:
                 self._same_choice(name, (chosen,))
                 return self._stores[name]
-            engine = self._engine(chosen)
             physical = physical_name(name)
-            self._claim(name, physical)
-            wanted = StoreFile(name, chosen, values="raw", serialisation="bytes")
+            self._opener.claim(name, physical)
             try:
-                directory = self._data.store(physical, wanted) if engine.persistent else None
-                opened = self._open_backend(engine, physical, directory, changelog=False)
-                try:
-                    if directory is not None:
-                        self._data.remember(physical)
-                except BaseException:
-                    opened.close()
-                    raise
+                store = self._opener.open_raw(
+                    name, physical, self._opener.engine(chosen), lambda: self._release(name)
+                )
             except BaseException:
                 self._release(name)
                 raise
-            store = KeyValueStore(
-                name, opened, engine.max_key_size, lambda: self._release(name), self._cache_of(engine)
-            )
             self._stores[name] = store
             self._choices[name] = (chosen,)
             return store
@@ -231,7 +214,7 @@ class StoreManager:
             other = next((one.name for one in self._tables.values() if one.topic == topic), None)
             if other is not None:
                 raise ConfigError(f"topic {topic!r} is bound already, as {other!r}: use that table")
-            engine = self._engine(chosen)
+            engine = self._opener.engine(chosen)
             binder = self._connected()
             info = None
             if self._connect == "eager":
@@ -259,25 +242,10 @@ class StoreManager:
     ) -> Binding:
         declared = model is not None and logical == model.logical_name
         physical = model.physical_name if model and declared else physical_name(logical)
-        self._claim(logical, physical)
+        self._opener.claim(logical, physical)
         serialisation = "bytes" if model is None else model.serialisation
         wanted = StoreFile(logical, engine.name, "timestamped", serialisation, topic=topic)
-
-        def open_directory() -> StoreDirectory | None:
-            if not engine.persistent:
-                return None
-            return self._data.store(physical, wanted, on_missing=limits.on_missing)
-
-        def open_backend(directory: StoreDirectory | None) -> Backend:
-            return self._open_backend(engine, physical, directory, changelog=True)
-
-        storage = Storage(
-            open_directory,
-            open_backend,
-            lambda: self._data.remember(physical),
-            engine.max_key_size,
-            self._cache_of(engine),
-        )
+        storage = self._opener.storage(wanted, physical, engine, limits.on_missing)
         # Where the ends are is known to within two questions, and the fetch that follows the second.
         mirror = Mirror(logical, topic, storage, grace=2 * self._settings.defaults.confirm_interval + 1)
         return Binding(binder, mirror, limits, on_close=lambda: self._release(logical))
@@ -336,7 +304,7 @@ class StoreManager:
         """Return a JSON-serialisable report of all tables."""
         self._check_open()
         return {
-            "directory": str(self._data.path),
+            "directory": str(self._opener.path),
             "state": str(self.state),
             "ready": self.is_ready,
             "fetcher": None if self._binder is None else self._binder.source.fetcher,
@@ -358,14 +326,13 @@ class StoreManager:
             return sorted(entries, key=lambda entry: entry["logical"])
 
     def _described(self, logical: str, topic: str | None, backend: str, size: int | None) -> dict[str, Any]:
-        physical = self._physical[logical]
-        path = str(self._data.path / physical) if self._engine(backend).persistent else None
+        physical, path = self._opener.place(logical, self._opener.engine(backend))
         return {
             "entity": None,
             "topic": topic,
             "logical": logical,
             "physical": physical,
-            "path": path,
+            "path": None if path is None else str(path),
             "backend": backend,
             "size": size,
         }
@@ -382,9 +349,7 @@ class StoreManager:
             self._closed = True
         # Outside the mutex: a callback that calls the manager must not keep the binder's threads from ending.
         with contextlib.ExitStack() as closing:  # last one first; one that fails keeps none from closing
-            closing.callback(self._data.close)
-            for engine in self._engines.values():
-                closing.callback(engine.close)
+            closing.callback(self._opener.close)
             for store in list(self._stores.values()):
                 closing.callback(store.close)
             if self._binder is not None:
@@ -403,7 +368,7 @@ class StoreManager:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<StoreManager {str(self._data.path)!r}{' closed' if self._closed else ''}>"
+        return f"<StoreManager {str(self._opener.path)!r}{' closed' if self._closed else ''}>"
 
     # Inside
 
@@ -411,33 +376,11 @@ class StoreManager:
         if self._forked_here:
             raise fork.forked_error()
         if self._closed:
-            raise StoreClosedError(f"the manager of {self._data.path} is closed")
+            raise StoreClosedError(f"the manager of {self._opener.path} is closed")
 
     def _all_tables(self) -> list[BoundTable[Any]]:
         with self._mutex:
             return list(self._tables.values())
-
-    def _engine(self, name: str) -> Engine:
-        if name not in self._engines:
-            kind = find_engine(name)
-            given = self._settings.backends.get(name, {})
-            try:
-                options = kind.options_type(**given)
-            except TypeError as error:
-                raise ConfigError(f"backends.{name}: {error}") from error
-            shares = MemoryShares.of(self._settings.defaults.memory_budget)
-            self._engines[name] = kind(shares.engine, options)
-        return self._engines[name]
-
-    def _cache_of(self, engine: Engine) -> RecordCache | None:
-        """Return where reads of a store of ``engine`` keep what they read."""
-        return self._cache if engine.persistent and uses("cache") else None
-
-    def _open_backend(
-        self, engine: Engine, physical: str, directory: StoreDirectory | None, *, changelog: bool
-    ) -> Backend:
-        path = self._data.path / physical if directory is None else directory.generation_path
-        return engine.open(path, changelog=changelog)
 
     def _connected(self) -> Binder:
         if self._binder is None:
@@ -445,7 +388,7 @@ class StoreManager:
                 raise ConfigError(
                     "bind needs a broker: StoreManager(kafka='host:port'), or bootstrap.servers under [kafka]"
                 )
-            self._binder = Binder(self._settings.kafka, self._data.directory_id, self._settings.defaults)
+            self._binder = Binder(self._settings.kafka, self._opener.directory_id, self._settings.defaults)
         return self._binder
 
     def _table_settings(self, logical: str, topic: str, model: EntityModel | None) -> TableSettings:
@@ -454,16 +397,9 @@ class StoreManager:
             (self._settings.tables[name] for name in names if name in self._settings.tables), TableSettings()
         )
 
-    def _claim(self, logical: str, physical: str) -> None:
-        """Have the directory ``physical`` belong to ``logical`` from now on."""
-        owner = next((name for name, taken in self._physical.items() if taken == physical), logical)
-        if owner != logical or logical in self._physical:
-            raise ConfigError(f"stores {owner!r} and {logical!r} would share the directory {physical!r}")
-        self._physical[logical] = physical
-
     def _release(self, logical: str) -> None:
         with self._mutex:
-            self._physical.pop(logical, None)
+            self._opener.release(logical)
             self._stores.pop(logical, None)
             self._tables.pop(logical, None)
             self._choices.pop(logical, None)

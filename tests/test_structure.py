@@ -28,10 +28,10 @@ LAYERS: list[set[str]] = [
     },
     {"statestore.backends.contract"},
     {"statestore.backends", "statestore.budget", "statestore.settings", "statestore.directory"},
-    {"statestore.entity", "statestore.fields", "statestore.serde"},
+    {"statestore.attributes", "statestore.entity", "statestore.fields", "statestore.serde"},
     {"statestore.store"},
     {"statestore.changelog", "statestore.query", "statestore.windowing", "statestore.ksql"},
-    {"statestore.manager"},
+    {"statestore.manager", "statestore.opening"},
     {"statestore.cli", "statestore.testing"},
     {"statestore"},
 ]

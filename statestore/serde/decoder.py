@@ -40,7 +40,9 @@ def native_decoder(model: EntityModel, keys: Any) -> Decoder | None:
 def _described(cls: type, field: Field) -> tuple[str, bytes, str | None, bool, Any] | None:
     nullable = isinstance(field.type, Nullable)
     type_ = field.type.item if isinstance(field.type, Nullable) else field.type
-    if not isinstance(type_, Scalar):
+    if not isinstance(type_, Scalar) or type_ != Scalar(type_.type):
+        return None
+    if field.wire_name != field.name or field.aliases or field.window:
         return None
     return (
         field.name,

@@ -58,7 +58,7 @@ def hot(manager: StoreManager, producer: Producer, topic: str = "t", **how: Any)
     table.wait_until_ready(LIMIT)
     assert table.get(b"k") == table.get(b"k") == b"1"
     assert table.get(b"absent") is None
-    assert (manager._cache.count > 0) is (IMPLEMENTATION == "native" and uses("cache"))
+    assert (manager._opener.cache.count > 0) is (IMPLEMENTATION == "native" and uses("cache"))
     return table
 
 
@@ -103,7 +103,7 @@ def test_a_closed_table_does_not_answer(manager: StoreManager, producer: Produce
     for allow_stale in (False, True):
         with pytest.raises(StoreClosedError):
             table.get(b"k", allow_stale=allow_stale)
-    assert manager._cache.count == 0
+    assert manager._opener.cache.count == 0
 
 
 def test_a_table_is_read_only_together_with_its_group(manager: StoreManager, producer: Producer) -> None:

@@ -28,7 +28,7 @@ KEPT_BLOCKS = 400
 KEPT_BYTES = 4 << 20
 """Resident memory that may be kept; most inputs are so large that one lost in a hundred calls shows."""
 SHARED = 100_000
-"""References of an object that Python itself shares: it starts such objects at a number far beyond this one."""
+"""References of an object that Python itself shares: it starts those far beyond this one."""
 
 EXPECTED = (EncodeError, DecodeError, TypeError, ValueError, OverflowError, ZeroDivisionError)
 
@@ -51,8 +51,8 @@ def refuse(*_: object) -> None:
 def assert_nothing_is_kept(calls: list[Call], count: int, given: list[object]) -> None:
     """Run ``calls`` in turn, ``count`` in all; compare memory, and the references to what was ``given``.
 
-    What is ``given`` must be the test's own: Python's constants (an interned ``"key"``, a small integer) get and
-    lose references wherever else the interpreter uses them.
+    What is ``given`` must be the test's own: Python's constants (an interned ``"key"``, a small integer) get
+    and lose references wherever else the interpreter uses them.
     """
 
     def run(times: int) -> None:

@@ -57,7 +57,7 @@ def test_an_engine_gets_its_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_the_record_cache_gets_its_share(tmp_path: Path) -> None:
     with StoreManager(tmp_path, settings={"defaults": {"memory_budget": 64 << 20}}) as manager:
-        assert manager._cache.limit == MemoryShares.of(64 << 20).records
+        assert manager._opener.cache.limit == MemoryShares.of(64 << 20).records
 
 
 def test_a_queue_of_any_records_takes_its_share() -> None:

@@ -32,7 +32,7 @@ def test_what_is_read_is_kept_but_not_of_the_memory_engine(manager: StoreManager
     kv = manager.open("sessions")
     kv.put(b"k", b"v")
     assert kv.get(b"k") == b"v"
-    assert manager._cache.count == (1 if CACHED and manager._backend != "memory" else 0)
+    assert manager._opener.cache.count == (1 if CACHED and manager._backend != "memory" else 0)
 
 
 def test_every_way_to_write_is_seen(kv: KeyValueStore) -> None:
@@ -112,7 +112,7 @@ def test_a_closed_store_answers_nothing(manager: StoreManager, kv: KeyValueStore
     for read in (kv.get, kv.__getitem__, kv.__contains__, lambda key: kv.get_many([key])):
         with pytest.raises(StoreClosedError):
             read(b"k")
-    assert manager._cache.count == 0
+    assert manager._opener.cache.count == 0
 
 
 def test_a_store_opened_again_does_not_answer_for_the_one_before(manager: StoreManager) -> None:
@@ -124,10 +124,10 @@ def test_a_store_opened_again_does_not_answer_for_the_one_before(manager: StoreM
 
 @pytest.mark.parametrize("count", [3, SMALL_COUNT + 1])
 def test_a_mirror_s_batch_is_seen_small_or_in_bulk(manager: StoreManager, tmp_path: Path, count: int) -> None:
-    engine = manager._engine(manager._backend)
+    engine = manager._opener.engine(manager._backend)
     backend = engine.open(tmp_path / "mirror", changelog=True)
     keys = [b"%06d" % number for number in range(count)]
-    with ChangelogStore("mirror", backend, engine.max_key_size, manager._cache_of(engine)) as store:
+    with ChangelogStore("mirror", backend, engine.max_key_size, manager._opener.cache_of(engine)) as store:
         for value in (b"1", b"2", None, b"3"):
             run = Run()
             for key in keys:
@@ -150,7 +150,7 @@ with StoreManager(sys.argv[1]) as manager:
     kv.put(b"k", b"v")
     assert kv.get(b"k") == kv.get(b"k") == b"v"
     assert kv.get_many([b"k", b"l"]) == [b"v", None]
-    print(manager._cache.count)
+    print(manager._opener.cache.count)
 """
     for number, chosen in enumerate(({"STATESTORE_WITHOUT": "cache"}, {"STATESTORE_PURE_PYTHON": "1"})):
         run = subprocess.run(

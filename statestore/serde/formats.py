@@ -1,0 +1,120 @@
+"""What a format of keys or values is, and where formats are found.
+
+A format is a function of a model: ``codec(model, context)``, registered under the format's name as an entry
+point of the group ``statestore.key_formats`` or ``statestore.value_formats``. Ours are registered there, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Final, Protocol, cast
+
+from statestore.entity import EntityModel
+from statestore.errors import ConfigError
+
+KEYS: Final = "statestore.key_formats"
+VALUES: Final = "statestore.value_formats"
+
+
+class Absent:
+    """The type of :data:`ABSENT`."""
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Final = Absent()
+"""Stands for a field that a value does not carry."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPlan:
+    """How the rows of a range of keys are found."""
+
+    ranges: Sequence[tuple[bytes | None, bytes | None, bytes | None]]
+    """``(start, stop, prefix)`` of each scan of the store, in the order of the keys' values."""
+    accepts: Callable[[tuple[Any, ...]], bool] | None
+    """Whether a decoded key found there is of the range; ``None``: all are."""
+    note: str
+    """What ``explain`` says: how it is found, and in which order."""
+
+
+class KeyCodec(Protocol):
+    """Keys of one entity class as bytes. Any number of threads may share one.
+
+    A key's ``values`` are those of the key fields, in the class's order.
+    """
+
+    def encode(self, values: tuple[Any, ...]) -> bytes:
+        """Return the key that is written. Raises ``EncodeError``."""
+        ...
+
+    def decode(self, data: bytes) -> tuple[Any, ...]:
+        """Return the values of a key. Raises ``DecodeError``."""
+        ...
+
+    def spellings(self, values: tuple[Any, ...]) -> Sequence[bytes]:
+        """Return every key under which a store may have the row of ``values``; most formats have one."""
+        ...
+
+    def plan(
+        self, start: tuple[Any, ...] | None, stop: tuple[Any, ...] | None, prefix: tuple[Any, ...] | None
+    ) -> KeyPlan:
+        """Return how to find the rows from ``start`` (included) to ``stop`` (excluded) that begin with
+        ``prefix``; each is the values of the leading key fields. Raises ``EncodeError``."""
+        ...
+
+
+class ValueCodec(Protocol):
+    """The other fields of one entity class as bytes. Any number of threads may share one."""
+
+    def encode(self, entity: Any) -> bytes:
+        """Return the payload. Raises ``MisfitError`` with the path of the field that does not fit."""
+        ...
+
+    def decode(self, payload: bytes) -> list[Any]:
+        """Return the value of each field of the model's record, in order.
+
+        A key field is :data:`ABSENT` where the payload does not carry it, and so are fields that a window
+        fills. Raises what says where the fault is: ``MisfitError``, or an error of ``msgspec``.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FormatContext:
+    """What a format gets beside the model: settings of the manager that it may need."""
+
+
+class Format(Protocol):
+    """Makes the codec of one class. Raises ``ConfigError`` for a class that the format cannot hold."""
+
+    def __call__(self, model: EntityModel, context: FormatContext, /) -> Any: ...
+
+
+def key_codec(model: EntityModel, context: FormatContext) -> KeyCodec:
+    """Return the codec of the model's key format. Raises ``ConfigError``, also for an unknown format."""
+    return cast("KeyCodec", _found(KEYS, model.key_format, model)(model, context))
+
+
+def value_codec(model: EntityModel, context: FormatContext) -> ValueCodec:
+    """Return the codec of the model's value format. Raises ``ConfigError``, also for an unknown format."""
+    return cast("ValueCodec", _found(VALUES, model.value_format, model)(model, context))
+
+
+def _found(group: str, name: str, model: EntityModel) -> Format:
+    known = _known(group)
+    if name not in known:
+        kind = "key_format" if group == KEYS else "value_format"
+        raise ConfigError(
+            f"{model.name}: {kind}={name!r} is not known; installed: {', '.join(sorted(known))}"
+        )
+    return cast("Format", known[name].load())
+
+
+@cache
+def _known(group: str) -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=group)}
