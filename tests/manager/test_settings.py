@@ -78,3 +78,53 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_settings_are_immutable() -> None:
     with pytest.raises(ValueError, match="frozen"):
         setattr(Settings().defaults, "memory_budget", 1)  # noqa: B010 - type checkers refuse it too
+
+
+def test_every_section_is_taken_and_keeps_its_secret() -> None:
+    settings = load_settings(
+        {
+            "topics": {"orders": {"partitions": 4, "config": {"segment.bytes": "1048576"}}},
+            "schema_registry": {"url": "http://r:8081", "username": "u", "password": "hunter2"},
+            "ksql": {"url": "http://k:8088", "password": "hunter2"},
+            "dlq": {"topic": "dead", "retention": 60},
+            "logging": {"changelog": "DEBUG"},
+            "tables": {"Bar": {"windows": {"5min": {"max_lag": 3}}}},
+        }
+    )
+    assert settings.topics["orders"].partitions == 4
+    assert settings.dlq.retention == 60
+    assert settings.tables["Bar"].windows["5min"].max_lag == 3
+    password = settings.schema_registry.password
+    assert password is not None
+    assert password.get_secret_value() == "hunter2"
+    assert "hunter2" not in repr(settings) + str(settings) + repr(settings.ksql) + str(settings.ksql)
+
+
+def test_the_registry_has_defaults_for_all_but_its_address() -> None:
+    registry = Settings().schema_registry
+    assert (registry.url, registry.auto_register, registry.compatibility) == (None, True, None)
+    assert (registry.timeout, registry.retries, registry.retry_wait) == (30.0, 3, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("section", "fault"),
+    [
+        ({"schema_registry": {"compatibility": "backward"}}, "schema_registry.compatibility: "),
+        (
+            {"schema_registry": {"url": "http://u:hunter2@r:8081"}},
+            "schema_registry.url: .*username and password",
+        ),
+        ({"schema_registry": {"url": "r:8081"}}, "schema_registry.url: "),
+        ({"dlq": {"topic": "a b"}}, "dlq.topic: "),
+        ({"dlq": {"retention": 0}}, "dlq.retention: "),
+        ({"logging": {"root": "INFO"}}, "logging.root: "),
+        ({"topics": {"t": {"cleanup_policy": "compacted"}}}, "topics.t.cleanup_policy: "),
+        ({"topics": {"t": {"config": {"segment.bytes": 1}}}}, r"topics.t.config.segment\.bytes: "),
+        ({"tables": {"T": {"windows": {"5m": {}}}}}, "tables.T.windows: .*'5m'.*'5min'"),
+        ({"tables": {"T": {"windows": {"5min": {"cache": False}}}}}, "tables.T.windows.5min.cache: "),
+    ],
+)
+def test_a_bad_value_is_refused_at_its_path(section: dict[str, object], fault: str) -> None:
+    with pytest.raises(ConfigError, match=fault) as caught:
+        load_settings(section)
+    assert "hunter2" not in str(caught.value)
