@@ -11,7 +11,7 @@ from typing import Any
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka import KafkaError as Code
-from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec
+from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, OffsetSpec
 
 from statestore import fork
 from statestore.changelog.ahead import ReadAhead
@@ -112,7 +112,7 @@ class KafkaSource:
         while True:
             left = began + timeout - time.monotonic()
             try:
-                answer = self._admin.list_topics(topic, timeout=max(0.05, min(left, 0.5)))
+                answer = self._metadata(max(0.05, min(left, 0.5)))
             except KafkaException as failure:
                 heard = [error for _, error in list(self._errors.values())]
                 refused = any(trouble(error) is Trouble.REFUSED for error in heard)
@@ -133,28 +133,49 @@ class KafkaSource:
                     ) from failure
                 continue
             self._errors.clear()
-            found = answer.topics[topic]
-            if found.error is None:
+            found = answer.topics.get(topic)
+            if found is None:
+                # What we may not see is left out, too. A description tells; the first may have come too late.
+                described = self._described(topic)
+                if described is not None:
+                    return described
+                error = Code(Code.UNKNOWN_TOPIC_OR_PART)
+            elif found.error is None:
                 return TopicInfo(len(found.partitions), answer.cluster_id)
-            if trouble(found.error) in (Trouble.REFUSED, Trouble.UNKNOWN_TOPIC) or left <= 0.5:
-                raise ContactError(
-                    self.address, f"topic {topic!r}: {found.error.str()}", trouble(found.error)
-                )
+            else:
+                error = found.error
+            if trouble(error) in (Trouble.REFUSED, Trouble.UNKNOWN_TOPIC) or left <= 0.5:
+                raise self._refused(topic, error)
             time.sleep(0.1)  # a leader is being elected
 
     def _described(self, topic: str) -> TopicInfo | None:
         """Return what the admin client is told at once, ``None`` where that is nothing, or an error.
 
         The question for metadata is answered later: the first connection of a client takes 50 ms to be used
-        for it. But a cluster that names no controller answers no other one.
+        for it. But a cluster that names no controller answers no other one. Raises ``ContactError`` where the
+        topic is refused: metadata leaves it out, as if it did not exist.
         """
         description = self.topic_ids([topic], _AT_ONCE)[topic]
         cluster = self._admin.describe_cluster(request_timeout=_AT_ONCE)
         late = wait([description, cluster], timeout=_AT_ONCE).not_done
-        if late or failure_of(description) is not None or failure_of(cluster) is not None:
+        failure = None if description in late else failure_of(description)
+        if failure is not None and trouble(failure) is Trouble.REFUSED:
+            raise self._refused(topic, failure)
+        if late or failure is not None or failure_of(cluster) is not None:
             return None
         self._errors.clear()
         return TopicInfo(len(description.result().partitions), cluster.result().cluster_id)
+
+    def _metadata(self, timeout: float) -> ClusterMetadata:
+        """Ask for all topics, in at most ``timeout`` seconds.
+
+        For librdkafka an admin client is a producer, and a producer's question about one topic creates it
+        where it does not exist and the broker makes topics by itself.
+        """
+        return self._admin.list_topics(timeout=timeout)
+
+    def _refused(self, topic: str, error: Code) -> ContactError:
+        return ContactError(self.address, f"topic {topic!r}: {error.str()}", trouble(error))
 
     def ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Future[Any]]:
         """Ask for the last stable offset of each partition: futures with an ``offset``."""
@@ -178,11 +199,10 @@ class KafkaSource:
     def look_again(self) -> None:
         """Have the leaders looked up again: after an outage the client may go by the old ones.
 
-        Waits hardly at all: the answer serves the next question. Asks for all topics, since for librdkafka an
-        admin client is a producer, and a producer's question about one topic creates it where it is gone.
+        Waits hardly at all: the answer serves the next question.
         """
         with contextlib.suppress(KafkaException):
-            self._admin.list_topics(timeout=0.02)
+            self._metadata(0.02)
 
     def topic_ids(self, topics: Iterable[str], timeout: float) -> dict[str, Future[Any]]:
         """Ask for the descriptions (id, partitions) of ``topics``."""
