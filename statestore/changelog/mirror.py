@@ -117,9 +117,9 @@ class Mirror:
 
     def settle(self) -> None:
         """Make durable that the store is complete, and note it: it is missed from now on."""
-        self.make_durable()
         if self.store is not None:
-            self.store.backend.flush()  # also where nothing is left to write: it ends an engine's loading
+            self._write_moved(self.store)
+            self._flush(self.store)  # also where nothing is left to write: it ends an engine's loading
         if self.directory is not None:
             self._storage.remember()
 
@@ -174,10 +174,12 @@ class Mirror:
         counts.bytes += folded.bytes
 
     def make_durable(self) -> None:
-        """Write positions that moved without records, then flush."""
-        store = self.store
-        if store is None:
-            return
+        """Write positions that moved without records, then flush what is not."""
+        if self.store is not None and (self._write_moved(self.store) or self.unflushed):
+            self._flush(self.store)
+
+    def _write_moved(self, store: ChangelogStore) -> bool:
+        """Write positions that moved without records; tell whether any did."""
         old_enough = (self.identity.delete_retention_ms or DEFAULT_DELETE_RETENTION_MS) / 10
         moved = {}
         for number, one in self.progress.partitions.items():
@@ -188,9 +190,11 @@ class Mirror:
         if moved:
             store.apply(Run(), moved)
             self._written.update(moved)
-        if moved or self.unflushed:
-            store.backend.flush()
-            self.unflushed = 0
+        return bool(moved)
+
+    def _flush(self, store: ChangelogStore) -> None:
+        store.backend.flush()
+        self.unflushed = 0
 
     def _open_for_writing(self) -> ChangelogStore:
         if self.store is None:
