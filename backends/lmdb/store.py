@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 import weakref
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from statestore.backends.contract import (
     Backend,
     BackendIterator,
     Batch,
+    Reader,
     Snapshot,
     Writes,
     directory_size,
@@ -31,7 +33,40 @@ _PAUSE = 0.05
 """Seconds for which readers may be kept waiting for one another when the map grows."""
 
 
-class LMDBBackend(Backend):
+class _ViewReader(Reader):
+    """Reads in a transaction."""
+
+    _lifetime: Lifetime
+    _directory: Path
+
+    @abstractmethod
+    def _view(self) -> lmdb.Transaction[bytes]:
+        """Return the transaction to read in; raises what there is to say where there is none."""
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        with self._lifetime:
+            view = self._view()
+            for key in keys:
+                check_bytes("key", key)
+            try:
+                return [view.get(key) for key in keys]
+            except lmdb.Error as error:
+                raise errors.translate(self._directory, "reading", error) from error
+
+    def scan(
+        self,
+        start: bytes | None = None,
+        stop: bytes | None = None,
+        prefix: bytes | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> BackendIterator:
+        bounds = scan_bounds(start, stop, prefix, limit)
+        with self._lifetime:
+            return LMDBIterator(self._lifetime, self._directory, self._view(), bounds, reverse, limit)
+
+
+class LMDBBackend(_ViewReader, Backend):
     """A store in LMDB.
 
     A read transaction pins the pages of its moment: a point read begins and ends its own, snapshots and scans
@@ -82,48 +117,31 @@ class LMDBBackend(Backend):
             inside.pop()
         return self.get_many([key])[0]
 
-    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        with self._lifetime:
-            return _get_many(self._directory, self._view(), keys)
-
-    def scan(
-        self,
-        start: bytes | None = None,
-        stop: bytes | None = None,
-        prefix: bytes | None = None,
-        reverse: bool = False,
-        limit: int | None = None,
-    ) -> BackendIterator:
-        bounds = scan_bounds(start, stop, prefix, limit)
-        with self._lifetime:
-            return LMDBIterator(self._lifetime, self._directory, self._view(), bounds, reverse, limit)
-
     def snapshot(self) -> Snapshot:
         with self._lifetime:
             return LMDBSnapshot(self._lifetime, self._directory, self._view())
 
     def write(self, batch: Batch) -> None:
-        self._lifetime.check()
-        with self._write_lock, self._lifetime:
-            while True:
-                try:
-                    return _apply(self._environment, batch)
-                except lmdb.MapFullError:
-                    self._grow()
-                except (lmdb.Error, OSError) as error:
-                    raise errors.translate(self._directory, "writing", error) from error
+        self._transact("writing", lambda: _apply(self._environment, batch))
 
     def load(self, changes: Writes, entries: Sequence[tuple[bytes, bytes]]) -> None:
+        def change() -> None:
+            bulk.apply(self._environment, changes, entries)
+            self._environment.sync(True)
+
+        self._transact("loading", change)
+
+    def _transact(self, doing: str, change: Callable[[], None]) -> None:
+        """Call ``change``, all or nothing of which is done; and again where the map had to grow for it."""
         self._lifetime.check()
         with self._write_lock, self._lifetime:
             while True:
                 try:
-                    bulk.apply(self._environment, changes, entries)
-                    return self._environment.sync(True)
+                    return change()
                 except lmdb.MapFullError:
                     self._grow()
                 except (lmdb.Error, OSError) as error:
-                    raise errors.translate(self._directory, "loading", error) from error
+                    raise errors.translate(self._directory, doing, error) from error
 
     def _grow(self) -> None:
         """Double the map, at a moment without any transaction: LMDB would cut off those that are open."""
@@ -249,52 +267,27 @@ class LMDBBackend(Backend):
             os.close(self._lock)  # or the child would hold the lock longer than its owner lives
 
 
-class LMDBSnapshot(TrackedReader, Snapshot):
+class LMDBSnapshot(TrackedReader, _ViewReader, Snapshot):
     """A fixed view of an LMDB store."""
 
     def __init__(self, lifetime: Lifetime, directory: Path, view: lmdb.Transaction[bytes]) -> None:
         self._lifetime = lifetime
         self._directory = directory
-        self._view: lmdb.Transaction[bytes] | None = view
+        self._transaction: lmdb.Transaction[bytes] | None = view
         lifetime.readers.add(self)
 
     def get(self, key: bytes) -> bytes | None:
         return self.get_many([key])[0]
 
-    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        with self._lifetime:
-            return _get_many(self._directory, self._live(), keys)
-
-    def scan(
-        self,
-        start: bytes | None = None,
-        stop: bytes | None = None,
-        prefix: bytes | None = None,
-        reverse: bool = False,
-        limit: int | None = None,
-    ) -> BackendIterator:
-        bounds = scan_bounds(start, stop, prefix, limit)
-        with self._lifetime:
-            return LMDBIterator(self._lifetime, self._directory, self._live(), bounds, reverse, limit)
-
     def close(self) -> None:
-        self._view = None
+        self._transaction = None
 
     end = close
 
-    def _live(self) -> lmdb.Transaction[bytes]:
-        if self._view is None:
+    def _view(self) -> lmdb.Transaction[bytes]:
+        if self._transaction is None:
             raise closed_error()
-        return self._view
-
-
-def _get_many(directory: Path, view: lmdb.Transaction[bytes], keys: Sequence[bytes]) -> list[bytes | None]:
-    for key in keys:
-        check_bytes("key", key)
-    try:
-        return [view.get(key) for key in keys]
-    except lmdb.Error as error:
-        raise errors.translate(directory, "reading", error) from error
+        return self._transaction
 
 
 def _apply(environment: lmdb.Environment, batch: Batch) -> None:
