@@ -40,18 +40,17 @@ _REBUILD = "restore the directory from a checkpoint, or delete it and let the st
 # RocksDB stays in the error, and rocksdict has no Resume().
 _SPACE = "free space on the disk or raise the quota, then close the store and open it again"
 _RIGHTS = "give this process the right to read and write there"
+_BEHIND = (
+    "flushing and compacting cannot keep up with the writes: raise "
+    "RocksDBOptions.background_jobs or stall_timeout, or use a faster disk"
+)
 _FOREIGN = "the directory is not a store of this library: give the store another one"
 
 _TABLE: tuple[tuple[re.Pattern[str], type[StoreUnavailableError], str], ...] = tuple(
     (re.compile(pattern), kind, remedy)
     for pattern, kind, remedy in (
         (r"No space left on device|File too large|[Qq]uota exceeded", StoreFullError, _SPACE),
-        (
-            r"Write stall",
-            StoreUnavailableError,
-            "flushing and compacting cannot keep up with the writes: raise "
-            "RocksDBOptions.background_jobs or stall_timeout, or use a faster disk",
-        ),
+        (r"Write stall", StoreUnavailableError, _BEHIND),
         (
             r"lock hold by current process|While lock file",
             StoreUnavailableError,
@@ -102,6 +101,11 @@ def from_os(path: Path, doing: str, error: OSError) -> StoreUnavailableError:
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
         return StoreUnavailableError(path, cause, "a file is where a directory should be: move it away")
     return StoreUnavailableError(path, cause, _RIGHTS)
+
+
+def stalled(path: Path, doing: str) -> StoreUnavailableError:
+    """Return what to raise where ``doing`` something has waited long enough for compaction."""
+    return StoreUnavailableError(path, f"{doing}: too many files wait for compaction", _BEHIND)
 
 
 def foreign(path: Path, name: str) -> StoreCorruptError:

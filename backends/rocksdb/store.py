@@ -150,7 +150,7 @@ class RocksDBBackend(Backend):
         deadline = time.monotonic() + self._stall_timeout
         while (self._database.property_int_value(_LEVEL_0) or 0) >= STALL_FILES:
             if time.monotonic() >= deadline:
-                raise errors.translate(self._directory, "loading", Exception("Write stall"))
+                raise errors.stalled(self._directory, "loading")
             time.sleep(_LONGEST_WAIT)
             self._lifetime.check()
 
