@@ -250,3 +250,12 @@ def directory_size(directory: Path) -> int:
             except FileNotFoundError:  # compacted away between the listing and here
                 continue
     return total
+
+
+def sync(path: Path) -> None:
+    """Force a file or a directory to disk, with other threads running. Raises ``OSError``."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

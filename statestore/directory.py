@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from statestore import fork
-from statestore.backends.contract import directory_size
+from statestore.backends.contract import directory_size, sync
 from statestore.errors import (
     DirectoryLockedError,
     StoreCorruptError,
@@ -296,11 +296,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync(path.parent)
 
 
 @contextlib.contextmanager

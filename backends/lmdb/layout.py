@@ -7,13 +7,13 @@ its name, in one step, when it is complete and on disk.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from pathlib import Path
 
 import lmdb
 
+from statestore.backends.contract import sync
 from statestore.backends.lmdb import errors
 from statestore.backends.lmdb.options import LMDBOptions
 
@@ -100,12 +100,3 @@ def finish(unfinished: Path, final: Path) -> None:
     """Give the directory ``unfinished``, complete and on disk, its name."""
     sync(unfinished)
     unfinished.rename(final)
-
-
-def sync(path: Path) -> None:
-    """Force a file or a directory to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -22,6 +22,7 @@ from statestore.backends.contract import (
     Snapshot,
     Writes,
     directory_size,
+    sync,
 )
 from statestore.backends.lifetime import Lifetime, TrackedReader, check_bytes, closed_error, scan_bounds
 from statestore.backends.lmdb import bulk, errors, layout
@@ -208,7 +209,7 @@ class LMDBBackend(_ViewReader, Backend):
                 unfinished.mkdir(mode=0o700)
                 layout.copy(self._environment, self._view(), unfinished / "000001")
                 layout.finish(unfinished, directory)
-                layout.sync(directory.parent)
+                sync(directory.parent)
             except (lmdb.Error, OSError) as error:
                 shutil.rmtree(unfinished, ignore_errors=True)
                 raise errors.translate(self._directory, f"copying to {directory}", error) from error
@@ -228,7 +229,7 @@ class LMDBBackend(_ViewReader, Backend):
                 # From the moment the new one has its name it counts, so it has to be the one in use then.
                 layout.finish(unfinished, new)
                 self._use(environment, new)
-                layout.sync(self._directory)
+                sync(self._directory)
                 shutil.rmtree(old)
             except (lmdb.Error, OSError) as error:
                 raise errors.translate(self._directory, "compacting", error) from error

@@ -7,7 +7,6 @@ position.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from rocksdict import IngestExternalFileOptions, Options, Rdict, SstFileWriter
 
-from statestore.backends.contract import Writes
+from statestore.backends.contract import Writes, sync
 
 FOLDER = "loading"
 """The directory, in that of the database, of files that are being built."""
@@ -49,7 +48,7 @@ def build(
         writer = SstFileWriter(options)
         writer.open(file)
         changes.feed(writer.__setitem__, writer.__delitem__)
-        _sync(file)
+        sync(Path(file))  # most of it, with other threads running, which finish() would not let
         writer.finish()
         files.append(file)
     if entries:
@@ -68,12 +67,3 @@ def ingest(database: Rdict, files: list[str]) -> None:
     options = IngestExternalFileOptions()
     options.set_move_files(True)
     database.ingest_external_file(files, options)
-
-
-def _sync(file: str) -> None:
-    """Write most of ``file`` to disk while other threads run, which ``finish`` would not let."""
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
