@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from statestore import fork
+from statestore import fork, schema
 from statestore.backends.contract import directory_size, sync
 from statestore.errors import (
     DirectoryLockedError,
@@ -39,6 +39,7 @@ from statestore.errors import (
     StoreMissingError,
     StoreUnavailableError,
 )
+from statestore.schema import Schema
 
 FORMAT = 1
 NETWORK_FILE_SYSTEMS = {
@@ -73,6 +74,8 @@ class StoreFile:
     topic_id: str | None = None
     cluster_id: str | None = None
     partitions: int | None = None
+    schema: Schema | None = None
+    """The fields it was written with; ``None`` for stores of bytes."""
     generation: int = 1
     format: int = FORMAT
 
@@ -213,6 +216,7 @@ class DataDirectory:
             found = StoreFile(**read_json(file_path))
         except TypeError as error:
             raise StoreCorruptError(file_path, f"not a store's description: {error}", _REBUILD) from error
+        continued = self._continued(path, found.schema, wanted.schema)
         for field in ("logical", "backend", "values", "serialisation", "topic"):
             old, new = getattr(found, field), getattr(wanted, field)
             if old != new:
@@ -222,11 +226,33 @@ class DataDirectory:
                     "give this store another name, or delete its directory to start it anew",
                 )
         directory = StoreDirectory(path, found)
+        if continued != found.schema:
+            directory.update(schema=continued)
         if path.name in self._manifest["stores"] and not _has_files(directory.generation_path):
             raise StoreMissingError(
                 directory.generation_path, f"the files of store {wanted.logical!r} are gone", _REBUILD
             )
         return directory
+
+    @staticmethod
+    def _continued(path: Path, old: Schema | None, new: Schema | None) -> Schema | None:
+        """Return the schema of a store that was written with ``old`` and goes on with ``new``."""
+        if old is None or new is None or old["fingerprint"] == new["fingerprint"]:
+            return new
+        if faults := schema.conflicts(old, new):
+            raise StoreIdentityError(
+                path,
+                "the class has changed so that it cannot read the store: " + "; ".join(faults),
+                "give a field of another type another name, or change it back; where every record of the "
+                'topic is of the new class, delete the directory and bind with on_missing="rebuild"',
+            )
+        if lacking := schema.unreadable(old, new):
+            log.warning(
+                "%s: records from before %s was added have no value for it: give it a default to read them",
+                path,
+                ", ".join(lacking),
+            )
+        return schema.merged(old, new)
 
     def _create(self, path: Path, wanted: StoreFile) -> StoreDirectory:
         with _os_errors_at(path):

@@ -28,6 +28,7 @@ from statestore import naming
 from statestore.attributes import Key
 from statestore.errors import ConfigError
 from statestore.fields import Field, Record, read_record, type_name
+from statestore.schema import schema
 
 __all__ = ["Declared", "EntityModel", "Field", "Key", "TopicSpec", "entity", "model_of"]
 
@@ -126,6 +127,11 @@ class EntityModel:
     def name(self) -> str:
         """The entity class's name, as messages show it."""
         return self.record.cls.__name__
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """Its fields, as a store keeps them to know a later class: :mod:`statestore.schema`."""
+        return schema(self.key_format, self.key_fields, self.value_fields)
 
     @property
     def serialisation(self) -> str:

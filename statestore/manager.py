@@ -244,7 +244,8 @@ class StoreManager:
         physical = model.physical_name if model and declared else physical_name(logical)
         self._opener.claim(logical, physical)
         serialisation = "bytes" if model is None else model.serialisation
-        wanted = StoreFile(logical, engine.name, "timestamped", serialisation, topic=topic)
+        schema = None if model is None else model.schema
+        wanted = StoreFile(logical, engine.name, "timestamped", serialisation, topic=topic, schema=schema)
         storage = self._opener.storage(wanted, physical, engine, limits.on_missing)
         # Where the ends are is known to within two questions, and the fetch that follows the second.
         mirror = Mirror(logical, topic, storage, grace=2 * self._settings.defaults.confirm_interval + 1)

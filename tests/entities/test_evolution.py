@@ -1,0 +1,219 @@
+"""A class that has changed since its store was written: what it still reads, and what it is refused."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import field, make_dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from statestore import Key, entity
+from statestore.attributes import Alias, Float32, Format, Int32, Name, Precision
+from statestore.directory import DataDirectory, StoreFile
+from statestore.entity import EntityModel, model_of
+from statestore.errors import StoreIdentityError
+from statestore.fields import SCALAR_TYPES
+from statestore.schema import conflicts, merged, unreadable
+from statestore.serde.entities import EntityCodec
+
+Street = make_dataclass("Street", [("name", str), ("number", int)])
+Road = make_dataclass("Road", [("name", str), ("number", float), ("lanes", int, 2)])
+
+
+def model(*fields: Any, key: Any = int, **declared: Any) -> EntityModel:
+    cls = make_dataclass("Row", [("id", Annotated[key, Key]), *fields], kw_only=True)
+    return model_of(entity(cls, topic="rows", **declared))
+
+
+def found(old: Any, new: Any) -> list[str]:
+    """Return the conflicts of a field whose type was ``old`` and is ``new``."""
+    return conflicts(model(("x", old)).schema, model(("x", new)).schema)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (int, int | None),
+        (int, float),
+        (Annotated[int, Int32], int),
+        (Annotated[float, Float32], float),
+        (Annotated[int, Int32], float | None),
+        (list[int], list[float]),
+        (dict[str, int], dict[str, int | None]),
+        (Annotated[Decimal, Precision(9, 2)], Decimal),
+        (Annotated[Decimal, Precision(9, 2)], Annotated[Decimal, Precision(12, 4)]),
+        (Street, Road),
+    ],
+)
+def test_a_wider_type_reads_old_records(old: Any, new: Any) -> None:
+    assert found(old, new) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (int, str, "field x is int, in the class str"),
+        (int | None, int, "field x is int | None, in the class int"),
+        (int, Annotated[int, Int32], "field x is int, in the class Int32"),
+        (float, int, "field x is float, in the class int"),
+        (list[int], list[str], "field x is list[int], in the class list[str]"),
+        (dict[str, int], dict[bytes, int], "field x is dict[str, int], in the class dict[bytes, int]"),
+        (Decimal, Annotated[Decimal, Precision(9, 2)], "field x is Decimal, in the class Decimal(9, 2)"),
+        (
+            Annotated[Decimal, Precision(9, 2)],
+            Annotated[Decimal, Precision(10, 4)],
+            "field x is Decimal(9, 2), in the class Decimal(10, 4)",
+        ),
+        (
+            datetime,
+            Annotated[datetime, Format("%Y")],
+            "field x is datetime, in the class datetime as '%Y'",
+        ),
+        (
+            Road,
+            Street,
+            "field x is Road(name: str, number: float, lanes: int), "
+            "in the class Street(name: str, number: int)",
+        ),
+    ],
+)
+def test_another_type_is_told_with_the_field_and_both_types(old: Any, new: Any, told: str) -> None:
+    assert found(old, new) == [told]
+
+
+def test_every_conflict_is_told() -> None:
+    old, new = model(("x", int), ("y", str)), model(("x", str), ("y", int))
+    assert len(conflicts(old.schema, new.schema)) == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (model(key=int), model(key=str), ["key field id: int, in the class id: str"]),
+        (model(), model(("second", Annotated[int, Key])), None),
+        (model(key_format="json"), model(), ["its keys are written as 'json', the class says 'ordered'"]),
+    ],
+)
+def test_another_key_is_told(old: EntityModel, new: EntityModel, told: list[str] | None) -> None:
+    assert conflicts(old.schema, new.schema) == (
+        told or ["its key is (id: int), that of the class is (id: int, second: int)"]
+    )
+
+
+@pytest.mark.parametrize(("key_format", "refused"), [("ordered", False), ("kafka", False), ("json", True)])
+def test_a_key_field_is_renamed_where_its_name_is_not_written(key_format: str, refused: bool) -> None:
+    old = model(key=Annotated[int, Name("number")], key_format=key_format)
+    assert bool(conflicts(old.schema, model(key_format=key_format).schema)) is refused
+
+
+def test_a_field_is_renamed_by_its_alias() -> None:
+    old, new = model(("qty", int)), model(("amount", Annotated[int, Alias("qty")]))
+    assert conflicts(old.schema, new.schema) == unreadable(old.schema, new.schema) == []
+    wrong = model(("amount", Annotated[str, Alias("qty")]))
+    assert conflicts(old.schema, wrong.schema) == ["field qty is int, in the class str"]
+
+
+def test_a_removed_field_that_comes_back_is_what_it_was() -> None:
+    without = merged(model(("x", int)).schema, model().schema)
+    assert conflicts(without, model(("x", str)).schema) == ["field x is int, in the class str"]
+    assert conflicts(without, model(("x", int)).schema) == []
+
+
+SCALARS = st.sampled_from(SCALAR_TYPES)
+TYPES: st.SearchStrategy[Any] = st.recursive(
+    SCALARS | st.sampled_from([Annotated[int, Int32], Annotated[float, Float32]]),
+    lambda inner: (
+        inner.map(lambda item: item | None)
+        | inner.map(lambda item: list[item])  # type: ignore[valid-type]
+        | inner.map(lambda item: dict[str, item])  # type: ignore[valid-type]
+    ),
+    max_leaves=3,
+)
+VALUES: dict[Any, Any] = {
+    bool: True,
+    int: -7,
+    float: 1.5,
+    Decimal: Decimal("1.25"),
+    str: "text",
+    bytes: b"\xff",
+    datetime: datetime.fromisoformat("2024-05-06T07:08:09.123456+00:00"),
+    date: date(2024, 5, 6),
+    UUID: UUID(int=7),
+}
+
+
+def value_of(type_: Any) -> Any:
+    """Return a value of a type that ``TYPES`` gives."""
+    arguments: Any = getattr(type_, "__args__", ())
+    if type_ in VALUES:
+        return VALUES[type_]
+    if getattr(type_, "__origin__", None) is list:
+        return [value_of(arguments[0])]
+    if getattr(type_, "__origin__", None) is dict:
+        return {"k": value_of(arguments[1])}
+    return value_of(arguments[0])  # of Annotated, and of T | None
+
+
+PAIRS = TYPES.flatmap(
+    lambda old: st.tuples(
+        st.just(old), st.sampled_from([old, old | None, float, float | None, list[float]]) | TYPES
+    )
+)
+
+
+@given(PAIRS)
+def test_what_is_not_refused_reads_what_the_older_class_wrote(types: tuple[Any, Any]) -> None:
+    old, new = types
+    before, after = model(("x", old)), model(("x", new))
+    if conflicts(before.schema, after.schema):
+        return
+    key, payload = EntityCodec[Any](before).encode(before.cls(id=1, x=value_of(old)))
+    assert EntityCodec[Any](after).decode(key, payload).x == value_of(old)
+
+
+# In the directory
+
+
+def open_store(path: Path, model: EntityModel) -> dict[str, Any]:
+    data = DataDirectory(path)
+    try:
+        wanted = StoreFile("Row_Store", "memory", "timestamped", "x", topic="rows", schema=model.schema)
+        data.store("row_store", wanted)
+    finally:
+        data.close()
+    schema: dict[str, Any] = json.loads((path / "row_store" / "store.json").read_text())["schema"]
+    return schema
+
+
+def test_the_store_keeps_what_it_was_written_with(tmp_path: Path) -> None:
+    assert open_store(tmp_path, model(("x", int))) == model(("x", int)).schema
+    kept = open_store(tmp_path, model(("y", int | None, None)))
+    assert [field["name"] for field in kept["value"]] == ["y", "x"]
+    with pytest.raises(StoreIdentityError, match=r"row_store: .*field x is int, in the class str; give a"):
+        open_store(tmp_path, model(("x", str)))
+    assert kept == open_store(tmp_path, model(("y", int | None, None)))
+
+
+def test_a_store_from_before_schemas_takes_the_first(tmp_path: Path) -> None:
+    open_store(tmp_path, model())
+    path = tmp_path / "row_store" / "store.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": None}))
+    assert open_store(tmp_path, model(("x", int))) == model(("x", int)).schema
+
+
+def test_an_added_field_without_a_default_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    open_store(tmp_path, model())
+    with caplog.at_level(logging.WARNING, "statestore.store"):
+        open_store(tmp_path, model(("x", int), ("y", int, field(default=1))))
+    (message,) = [record.message for record in caplog.records if "row_store" in record.message]
+    assert "from before x was added" in message
