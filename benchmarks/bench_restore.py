@@ -35,9 +35,9 @@ ROWS = [
 
 
 def collecting(work: Work) -> Work:
-    """Return ``work`` as a program does it. The harness keeps garbage collection out, which programs have:
+    """Return ``work`` with garbage collection on, as in a program; the harness keeps it out.
 
-    a loop of Python makes objects for each record and pays for it, ours makes none.
+    A loop of Python makes objects for each record and pays for it, ours makes none.
     """
 
     def run(state: Any) -> None:
