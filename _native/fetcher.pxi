@@ -102,21 +102,13 @@ cdef class Feed:
         cdef Run run = self.run
         if run.count > SORTED:
             run.sort()
-        folded = common.Folded(
-            writes=run,
-            positions={
-                self.partitions[i].number: (self.partitions[i].next, self.partitions[i].epoch)
-                for i in range(self.count)
-                if self.partitions[i].moved
-            },
-            records=run.upserts + run.tombstones + self.null_keys,
-            upserts=run.upserts,
-            tombstones=run.tombstones,
-            null_keys=self.null_keys,
-            stale=self.stale,
-            bytes=self.size,
-            longest_key=run.longest_key,
-            last_timestamp=self.last_timestamp,
+        positions = {
+            self.partitions[i].number: (self.partitions[i].next, self.partitions[i].epoch)
+            for i in range(self.count)
+            if self.partitions[i].moved
+        }
+        folded = common.folded(
+            run, positions, self.null_keys, self.stale, self.size, self.last_timestamp
         )
         self.start()
         return folded

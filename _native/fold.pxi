@@ -32,17 +32,8 @@ cdef class Table:
         return 0
 
     cdef object folded(self):
-        return common.Folded(
-            writes=self.writes,
-            positions=self.positions,
-            records=self.writes.upserts + self.writes.tombstones + self.null_keys,
-            upserts=self.writes.upserts,
-            tombstones=self.writes.tombstones,
-            null_keys=self.null_keys,
-            stale=self.stale,
-            bytes=self.size,
-            longest_key=self.writes.longest_key,
-            last_timestamp=self.last_timestamp,
+        return common.folded(
+            self.writes, self.positions, self.null_keys, self.stale, self.size, self.last_timestamp
         )
 
 

@@ -63,6 +63,17 @@ class Writes(Protocol):
         ...
 
 
+class CountedWrites(Writes, Protocol):
+    """Writes that were counted as they came, those replaced since included: what both ``Run`` are."""
+
+    @property
+    def upserts(self) -> int: ...
+    @property
+    def tombstones(self) -> int: ...
+    @property
+    def longest_key(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Folded:
     """What a list of messages leaves of one topic: the last write of each key, and how far it brings us."""
@@ -87,6 +98,29 @@ class Folded:
     """Bytes of the longest key applied, the namespace byte not counted."""
     last_timestamp: int
     """Greatest timestamp of the records applied, in ms since 1970; -1 if none has one."""
+
+
+def folded(
+    writes: CountedWrites,
+    positions: dict[int, tuple[int, int]],
+    null_keys: int,
+    stale: int,
+    size: int,
+    last_timestamp: int,
+) -> Folded:
+    """Return the ``Folded`` of ``writes`` with what was counted beside them; ``size`` is its ``bytes``."""
+    return Folded(
+        writes=writes,
+        positions=positions,
+        records=writes.upserts + writes.tombstones + null_keys,
+        upserts=writes.upserts,
+        tombstones=writes.tombstones,
+        null_keys=null_keys,
+        stale=stale,
+        bytes=size,
+        longest_key=writes.longest_key,
+        last_timestamp=last_timestamp,
+    )
 
 
 def take_turns() -> None:

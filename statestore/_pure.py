@@ -315,17 +315,8 @@ class _Table:
         self.writes.write(key, value, timestamp)
 
     def folded(self) -> Folded:
-        return Folded(
-            writes=self.writes,
-            positions=self.positions,
-            records=self.writes.upserts + self.writes.tombstones + self.null_keys,
-            upserts=self.writes.upserts,
-            tombstones=self.writes.tombstones,
-            null_keys=self.null_keys,
-            stale=self.stale,
-            bytes=self.bytes,
-            longest_key=self.writes.longest_key,
-            last_timestamp=self.last_timestamp,
+        return common.folded(
+            self.writes, self.positions, self.null_keys, self.stale, self.bytes, self.last_timestamp
         )
 
 
