@@ -7,7 +7,6 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 cdef enum:
     BATCH = 256  # messages taken from librdkafka at once
-    SORTED = 10000  # keys: a run of more is loaded in bulk, and better sorted here than by who applies it
 
 
 cdef struct Partition:
@@ -96,11 +95,11 @@ cdef class Feed:
         partition.moved = True
         return True
 
-    cdef object folded(self):
+    cdef object folded(self, bint sort):
         """Hand over what was read, and begin anew."""
         cdef int i
         cdef Run run = self.run
-        if run.count > SORTED:
+        if sort:
             run.sort()
         positions = {
             self.partitions[i].number: (self.partitions[i].next, self.partitions[i].epoch)
@@ -297,13 +296,24 @@ cdef class Fetcher:
         if self.queue != NULL:
             kafka.yield_queue(self.queue)
 
-    def read(self, double wait, double settle, double span, Py_ssize_t records, Py_ssize_t memory):
+    def read(
+        self,
+        double wait,
+        double settle,
+        double span,
+        Py_ssize_t records,
+        Py_ssize_t memory,
+        bint sort=False,
+    ):
         """Return ``(folded by topic, events, notices)`` of what has arrived.
 
         Waits ``wait`` seconds for a first record, and goes on until none comes for ``settle``, until ``span``
         is over or ``records`` were read, until the runs take ``memory`` bytes, or until there is something to
         tell: an event, an end of ``assign``. An event is ``(topic, partition, offset, code, text)``, a notice
         ``(code, level, text)``: an error that concerns no partition, or with code 0 a line of the log.
+
+        With ``sort`` the runs are sorted here, on this thread, and not by who feeds them; they take no more
+        writes.
 
         After an exception what was read is lost: every topic must be assigned again.
         """
@@ -313,7 +323,7 @@ cdef class Fetcher:
             self.events = []  # of a read that failed: an end without the records before it
             with nogil:
                 self.fill(wait, settle, span, records, memory)
-            by_topic = {topic: feed.folded() for topic, feed in self.feeds.items() if feed.touched}
+            by_topic = {topic: feed.folded(sort) for topic, feed in self.feeds.items() if feed.touched}
             events, self.events = self.events, []
             return by_topic, events, take_notices(self.inbox)
         finally:

@@ -188,16 +188,17 @@ class NativeReader:
 
     def read(self) -> tuple[dict[str, Folded], list[Event]]:
         one = self._portion
-        return self._take(one.wait, one.settle, one.span, one.records, one.memory)
+        # Read ahead, a run is sorted while the last one is applied.
+        return self._take(one.wait, one.settle, one.span, one.records, one.memory, one.ahead)
 
     def poll(self) -> None:
-        self._take(0.0, 0.0, 0.0, 1, 1)
+        self._take(0.0, 0.0, 0.0, 1, 1, False)
 
     def _take(
-        self, wait: float, settle: float, span: float, records: int, memory: int
+        self, wait: float, settle: float, span: float, records: int, memory: int, sort: bool
     ) -> tuple[dict[str, Folded], list[Event]]:
         try:
-            by_topic, events, notices = self._fetcher.read(wait, settle, span, records, memory)
+            by_topic, events, notices = self._fetcher.read(wait, settle, span, records, memory, sort)
         except ClientError as error:
             raise _kafka_exception(error) from None
         for code, level, text in notices:

@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -380,6 +381,25 @@ def test_an_end_that_is_waited_for_is_told_at_once(address: str, producer: Produ
     one.assign(topic, {0: (0, -1), 1: (0, -1)}, {0: 2, 1: None})
     assert one.read()[0][topic].records == 2
     one.close()
+
+
+@native_only
+@pytest.mark.parametrize("ahead", [False, True])
+def test_runs_read_ahead_are_sorted_by_the_reader(address: str, producer: Producer, ahead: bool) -> None:
+    topic = new_topic()
+    write(producer, topic, (b"b", b"1"), (b"a", b"2"), (b"c", b"3"), (b"c", None))
+    one = NativeReader({"bootstrap.servers": address, **PROPERTIES}, replace(LONG, ahead=ahead), print)
+    one.assign(topic, {0: (0, -1)}, {0: 4})
+    run: Any = one.read()[0][topic].writes
+    one.close()
+    told: list[bytes] = []
+    if ahead:  # sorting ends a run
+        with pytest.raises(RuntimeError, match="no more writes"):
+            run.write(b"d", b"4", 0)
+    else:
+        run.write(b"d", b"4", 0)
+    run.feed(lambda key, _: told.append(key), told.append)
+    assert told == [b"\1a", b"\1b", b"\1c", *([] if ahead else [b"\1d"])]
 
 
 def test_a_closed_reader_is_closed(make: Callable[..., Reader], producer: Producer) -> None:
