@@ -33,7 +33,8 @@ from statestore.errors import (
     StoreUnavailableError,
 )
 from statestore.manager import StoreManager
-from statestore.query import BytesTable, Table
+from statestore.query.expressions import F
+from statestore.query.table import BytesTable, Table
 from statestore.settings import Settings
 from statestore.store import KeyValueStore, StoreReader, WriteBatch
 
@@ -43,6 +44,7 @@ __all__ = [
     "DecodeError",
     "DirectoryLockedError",
     "EncodeError",
+    "F",
     "ForkedProcessError",
     "KafkaError",
     "Key",

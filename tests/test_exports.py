@@ -13,6 +13,7 @@ def test_every_public_name_and_nothing_else_is_exported() -> None:
         "DecodeError",
         "DirectoryLockedError",
         "EncodeError",
+        "F",
         "ForkedProcessError",
         "KafkaError",
         "Key",
