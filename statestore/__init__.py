@@ -20,6 +20,7 @@ from statestore.errors import (
     ForkedProcessError,
     KafkaError,
     ReadyTimeoutError,
+    RegistryError,
     StartupError,
     StateStoreError,
     StoreClosedError,
@@ -31,6 +32,7 @@ from statestore.errors import (
     StoreNotReadyError,
     StorePositionError,
     StoreUnavailableError,
+    UnreachableRegistryError,
 )
 from statestore.manager import StoreManager
 from statestore.query.expressions import F
@@ -51,6 +53,7 @@ __all__ = [
     "KeyValueStore",
     "ReadyTimeoutError",
     "Reason",
+    "RegistryError",
     "RestoreProgress",
     "Settings",
     "StartupError",
@@ -69,6 +72,7 @@ __all__ = [
     "StoreReader",
     "StoreUnavailableError",
     "Table",
+    "UnreachableRegistryError",
     "WriteBatch",
     "entity",
 ]

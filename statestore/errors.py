@@ -17,6 +17,8 @@
     │   └── StoreFullError                       no space left for a write
     ├── StartupError                             StoreManager(entities=…, wait=…) gave up
     ├── KafkaError(address, cause)               the broker is away or refuses
+    ├── RegistryError(address, subject, cause)   the schema registry refuses
+    │   └── UnreachableRegistryError             retry: it does not answer, or does not let us in
     ├── EncodeError / DecodeError                a value or key does not fit its declared type
     └── ForkedProcessError                       used in a child made by os.fork()
 """
@@ -124,6 +126,20 @@ class KafkaError(StateStoreError):
         self.address = address
         self.cause = cause
         super().__init__(f"Kafka at {address}: {cause}")
+
+
+class RegistryError(StateStoreError):
+    """The schema registry at ``address`` refuses what was asked about ``subject``, such as a new schema."""
+
+    def __init__(self, address: str, subject: str, cause: str) -> None:
+        self.address = address
+        self.subject = subject
+        self.cause = cause
+        super().__init__(f"schema registry at {address}: subject {subject}: {cause}")
+
+
+class UnreachableRegistryError(RegistryError):
+    """The schema registry does not answer, or does not let us in. It says nothing about the data: retry."""
 
 
 class EncodeError(StateStoreError):

@@ -20,6 +20,7 @@ def test_every_public_name_and_nothing_else_is_exported() -> None:
         "KeyValueStore",
         "ReadyTimeoutError",
         "Reason",
+        "RegistryError",
         "RestoreProgress",
         "Settings",
         "StartupError",
@@ -38,6 +39,7 @@ def test_every_public_name_and_nothing_else_is_exported() -> None:
         "StoreReader",
         "StoreUnavailableError",
         "Table",
+        "UnreachableRegistryError",
         "WriteBatch",
         "entity",
     }

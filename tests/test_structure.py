@@ -53,8 +53,10 @@ OWNERS: dict[str, tuple[str, ...]] = {
         "statestore.changelog.answers",
         "statestore.changelog.source",
         "statestore.changelog.reader",
+        "statestore.serde.registry",
         "statestore.testing",
     ),
+    "fastavro": ("statestore.serde.avro",),
 }
 
 MOST_LINES = 500

@@ -1,0 +1,217 @@
+"""The Schema Registry, asked through confluent-kafka's client.
+
+One client serves all codecs of a process that have the same settings. It is made on the first question, so a
+registry that is away harms nobody who has no Avro data to read or write.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
+
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
+
+from statestore.errors import ConfigError, RegistryError, UnreachableRegistryError
+from statestore.settings import RegistrySettings
+from statestore.settings.sections import HIDDEN
+
+__all__ = ["Registered", "Registry", "registry_of"]
+
+T = TypeVar("T")
+
+_NOT_FOUND = 404
+# The registry's own troubles, and those of who may ask: they say nothing about a record or a schema.
+_NO_ANSWER = frozenset({401, 403, 407, 408, 429})
+
+
+class Registered(NamedTuple):
+    """A schema as the registry has it."""
+
+    id: int
+    schema: str
+    """JSON text."""
+
+
+class Registry:
+    """Schemas by id and by subject. Any number of threads may ask.
+
+    Every method raises ``UnreachableRegistryError`` when there is no answer after all tries, or no access,
+    and ``RegistryError`` when the answer is a refusal.
+    """
+
+    def __init__(self, settings: RegistrySettings) -> None:
+        self._settings = settings
+        self._mutex = threading.Lock()
+        self._made: SchemaRegistryClient | None = None
+
+    def schema(self, schema_id: int, subject: str) -> str | None:
+        """Return the schema of an id met in data of ``subject``; ``None`` if the registry has none."""
+        with self._asking(subject) as client:
+            return self._unless_missing(lambda: client.get_schema(schema_id).schema_str)
+
+    def versions(self, subject: str) -> list[Registered]:
+        """Return every schema of ``subject``, oldest first; none if the subject is not known."""
+        with self._asking(subject) as client:
+            numbers = self._unless_missing(lambda: client.get_versions(subject)) or []
+            found = [client.get_version(subject, number) for number in sorted(numbers)]
+            return [
+                Registered(_known(version.schema_id), _known(version.schema.schema_str)) for version in found
+            ]
+
+    def registered(self, subject: str, schema: str) -> int | None:
+        """Return the id of ``schema`` under ``subject``, ``None`` if it is not registered there."""
+        with self._asking(subject) as client:
+            return self._unless_missing(
+                lambda: _known(client.lookup_schema(subject, _schema(schema)).schema_id)
+            )
+
+    def register(self, subject: str, schema: str) -> int:
+        """Return the id of ``schema`` under ``subject``, registering it if it is not there.
+
+        A subject without a compatibility level of its own gets the one of the settings first, if they name
+        one; one that has another is refused.
+        """
+        known = self.registered(subject, schema)
+        if known is not None:
+            return known
+        with self._asking(subject) as client:
+            self._hold_to_level(client, subject)
+            return int(client.register_schema(subject, _schema(schema)))
+
+    def id_for_writing(self, subject: str, schema: str) -> int:
+        """Return the id to write ``schema`` under: registered now if ``auto_register`` says so."""
+        if self._settings.auto_register:
+            return self.register(subject, schema)
+        known = self.registered(subject, schema)
+        if known is None:
+            raise RegistryError(
+                self._address,
+                subject,
+                "the schema is not registered, and schema_registry.auto_register is false: register it with "
+                "statestore schema register",
+            )
+        return known
+
+    def is_compatible(self, subject: str, schema: str) -> bool:
+        """Whether the registry would take ``schema`` as the next version of ``subject``."""
+        if self._is_mock:
+            return True
+        with self._asking(subject) as client:
+            return client.test_compatibility_all_versions(subject, _schema(schema))
+
+    def _hold_to_level(self, client: SchemaRegistryClient, subject: str) -> None:
+        wanted = self._settings.compatibility
+        if wanted is None or self._is_mock:
+            return
+        level = self._unless_missing(lambda: client.get_compatibility(subject))
+        if level is None:
+            client.set_compatibility(subject, wanted)
+        elif level != wanted:
+            raise RegistryError(
+                self._address,
+                subject,
+                f"its compatibility level is {level}, schema_registry.compatibility says {wanted}: "
+                "change one of them",
+            )
+
+    @property
+    def _address(self) -> str:
+        return str(self._settings.url)
+
+    @property
+    def _is_mock(self) -> bool:
+        return self._address.startswith("mock://")
+
+    @contextmanager
+    def _asking(self, subject: str) -> Iterator[SchemaRegistryClient]:
+        try:
+            yield self._client()
+        except RegistryError:
+            raise
+        except SchemaRegistryError as error:
+            status = error.http_status_code
+            kind = UnreachableRegistryError if status in _NO_ANSWER or status >= 500 else RegistryError
+            raise kind(self._address, subject, self._safe(f"{error.error_message} (HTTP {status})")) from None
+        except Exception as error:  # noqa: BLE001 - the HTTP client's, and what an answer of no registry leads to
+            cause = self._safe(f"no answer: {type(error).__name__}: {error}")
+            raise UnreachableRegistryError(self._address, subject, cause) from None
+
+    def _safe(self, text: str) -> str:
+        password = _password(self._settings)
+        return text.replace(password, HIDDEN) if password else text
+
+    @staticmethod
+    def _unless_missing(ask: Callable[[], T]) -> T | None:
+        """Return the answer, ``None`` if what was asked for is not there."""
+        try:
+            return ask()
+        except SchemaRegistryError as error:
+            if error.http_status_code != _NOT_FOUND:
+                raise
+            return None
+
+    def _client(self) -> SchemaRegistryClient:
+        with self._mutex:
+            if self._made is None:
+                self._made = _made(self._settings)
+                if not self._is_mock:
+                    weakref.finalize(self, self._made.close)
+            return self._made
+
+
+def registry_of(settings: RegistrySettings) -> Registry:
+    """Return the registry of ``settings``, which all who give equal ones share while one of them lives.
+
+    Raises ``ConfigError`` if the settings name none.
+    """
+    if settings.url is None:
+        raise ConfigError("schema_registry.url is not set: Avro needs a Schema Registry")
+    key = (os.getpid(), settings)  # a child process has connections of its own
+    with _MUTEX:
+        found = _SHARED.get(key)
+        if found is None:
+            found = _SHARED[key] = Registry(settings)
+        return found
+
+
+_MUTEX = threading.Lock()
+_SHARED: weakref.WeakValueDictionary[tuple[int, RegistrySettings], Registry] = weakref.WeakValueDictionary()
+_MOCKS: dict[str, SchemaRegistryClient] = {}
+
+
+def _made(settings: RegistrySettings) -> SchemaRegistryClient:
+    url = str(settings.url)
+    if url in _MOCKS:  # one registry for each name, for as long as the process lives
+        return _MOCKS[url]
+    properties: dict[str, Any] = {
+        "url": url,
+        "timeout": settings.timeout,
+        "max.retries": settings.retries,
+        "retries.wait.ms": round(settings.retry_wait * 1000),
+        "cache.capacity": settings.cache_size,
+    }
+    if settings.username is not None:
+        properties["basic.auth.user.info"] = f"{settings.username}:{_password(settings)}"
+    client = SchemaRegistryClient.new_client(properties)
+    if url.startswith("mock://"):
+        client = _MOCKS.setdefault(url, client)
+    return client
+
+
+def _schema(text: str) -> Schema:
+    return Schema(text, "AVRO")
+
+
+def _known(value: T | None) -> T:
+    """Return what every answer has and its type leaves open."""
+    if value is None:
+        raise ValueError("the answer is not complete")
+    return value
+
+
+def _password(settings: RegistrySettings) -> str:
+    return "" if settings.password is None else settings.password.get_secret_value()
