@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import inspect
 import os
 import resource
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import make_dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from functools import partial
 from itertools import cycle, islice
@@ -16,10 +18,12 @@ from types import ModuleType
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from confluent_kafka import KafkaError, Message
 
 from statestore.errors import DecodeError, EncodeError
+from statestore.serde.msgpack import DECIMAL_CONTEXT
 
 CALLS = 20_000
 MOST_CALLS = 1_000_000
@@ -169,6 +173,141 @@ def run_of_writes(native: ModuleType) -> tuple[list[Call], list[object]]:
     return calls, [value, *keys]
 
 
+Pair = tuple[bytes, bytes]
+
+
+def fresh(pairs: list[Pair]) -> Iterator[Pair]:
+    """Pairs that nobody else has, whose parts are changed in place."""
+    for key, value in pairs:
+        yield bytes(bytearray(key)), bytes(bytearray(value))
+
+
+def failing(pairs: list[Pair]) -> Iterator[Pair]:
+    yield from fresh(pairs)
+    refuse()
+
+
+def scan(native: ModuleType) -> tuple[list[Call], list[object]]:
+    value = b"v" * 5_000
+    pairs = [(b"\1%04d" % number, value) for number in range(10)]
+    tiny = [(b"\1", b""), (b"\1k", b"12345678"), (b"\1k", b"123456789")]
+    misfits = [(1, 2), (b"three", b"of", b"them"), b"none", ("text", value)]
+    gate, ends = native.Gate(), b"\1\xff"
+
+    class Queue(native.PairQueue):  # type: ignore[misc, name-defined]
+        def __init__(self, filled: list[Pair]) -> None:
+            self.filled = filled
+
+        def _fill(self) -> None:
+            if not self.filled:
+                raise StopIteration
+            self._pairs, self.filled = list(fresh(self.filled)), []
+
+    class Guarded(native.GuardedPairs):  # type: ignore[misc, name-defined]
+        def __init__(self, source: Iterator[Any], left: int = -1, stop: bytes = ends) -> None:
+            self._gate, self._source, self._left, self._stop = gate, source, left, stop
+
+        def _failed(self, error: Exception) -> None:
+            raise DecodeError("translated") from error
+
+        def release(self) -> None:
+            self._source = iter(())
+
+    def of_misfit(misfit: object) -> object:
+        return list(native.Pairs(iter([misfit]), 8))
+
+    calls: list[Call] = [
+        lambda: list(native.Pairs(iter(pairs), 8)),
+        lambda: list(native.Pairs(fresh(pairs), 8)),
+        lambda: list(native.Pairs(fresh(pairs), 0)),
+        lambda: list(native.Pairs(fresh(tiny), 8)),
+        lambda: list(native.Pairs(failing(pairs), 8)),
+        lambda: next(native.Pairs(fresh(pairs), 8)),  # and no more of it
+        lambda: native.Pairs(7, 8),
+        *[partial(of_misfit, misfit) for misfit in misfits],
+        lambda: list(native.Pairs(Queue(pairs), 8)),
+        lambda: next(Queue(pairs)),
+        lambda: list(native.Pairs(Guarded(fresh(pairs)), 8)),
+        lambda: list(native.Pairs(Guarded(fresh(pairs), left=3), 8)),
+        lambda: list(native.Pairs(Guarded(fresh(pairs), stop=pairs[5][0]), 8)),
+        lambda: list(native.Pairs(Guarded(failing(pairs)), 8)),
+        lambda: list(native.Pairs(Guarded(iter(misfits)), 8)),
+        lambda: next(Guarded(fresh(pairs))),
+        lambda: native.count_pairs(fresh(pairs)),
+        lambda: native.count_pairs(failing(pairs)),
+        lambda: native.mean_size(pairs),
+        lambda: native.mean_size([*pairs, None]),
+        lambda: native.read_pairs(lambda: bytes(2_000), lambda: bytes(2_000), lambda: None, 10),
+        lambda: native.read_pairs(lambda: bytes(2_000), lambda: bytes(2_000), refuse, 10),
+    ]
+    return calls, [value, ends, gate, *pairs, *misfits]
+
+
+def rows(native: ModuleType) -> tuple[list[Call], list[object]]:
+    """Of a class with slots, of one without, and of one that raises when it is called."""
+    kinds = {"id": None, "count": "int", "text": "str", "price": "decimal", "at": "datetime", "day": "date"}
+    kinds |= {"raw": "bytes", "share": "float", "flag": "bool", "other": "uuid"}
+    slotted: Any = make_dataclass("Slotted", kinds, slots=True)
+    plain: Any = make_dataclass("Plain", kinds)
+
+    class Refusing:
+        def __init__(self, *_: object) -> None:
+            refuse()
+
+    def decoder(cls: type, is_plain: bool) -> Any:
+        fields = [
+            (
+                name,
+                msgspec.msgpack.encode(name),
+                kind,
+                name == "text",
+                inspect.getattr_static(cls, name, None),
+            )
+            for name, kind in kinds.items()
+        ]
+        return native.Decoder(cls, native.KeyCodec(["str"]), fields, is_plain, DECIMAL_CONTEXT)
+
+    key, text, raw = b"a key" * 1_000, "\u00e4" * 5_000, b"r" * 5_000
+    written = {"count": 2**60, "text": text, "price": "12.5", "at": 2**50, "day": 20_000}
+    written |= {"raw": raw, "share": 0.5, "flag": True, "other": bytes(16)}
+    pack = msgspec.msgpack.encode
+    payload = pack(written)
+    fits = [payload, pack(written | {"text": None})]
+    others = {"count": 2**64 - 1, "price": "much", "at": 2**62, "day": 2**40, "flag": None, "other": b"short"}
+    misfits = [pack(written | {name: value}) for name, value in others.items()]
+    misfits += [
+        payload[:-1],
+        payload[:7_000],
+        payload + b"x",
+        payload.replace(text.encode(), b"\xff" * 10_000),
+    ]
+    calls: list[Call] = []
+    for one in (decoder(slotted, True), decoder(plain, True), decoder(slotted, False)):
+        assert all(one.decode(key, data) is not None for data in fits)
+        assert all(one.decode(key, data) is None for data in misfits)
+        calls += row_calls(one, key, fits, misfits)
+    calls += row_calls(decoder(Refusing, False), key, fits, misfits)
+    calls += [partial(decoder, slotted, True), lambda: native.Decoder(slotted, None, [], True, None)]
+    return calls, [key, text, raw, *fits, *misfits, written, slotted, plain]
+
+
+def row_calls(decoder: Any, key: bytes, fits: list[bytes], misfits: list[bytes]) -> list[Call]:
+    payloads = [*fits, *misfits, b""]
+    pairs = [(b"\1" + key, bytes(8) + payload) for payload in payloads]
+    calls: list[Call] = [partial(decoder.decode, key, payload) for payload in payloads]
+    calls += [
+        lambda: decoder.decode(b"\xff" + key, fits[0]),
+        lambda: decoder.decode("text", fits[0]),
+        lambda: list(decoder.rows(iter(pairs), 8, lambda *_: None)),
+        lambda: list(decoder.rows(fresh(pairs), 8, lambda *_: None)),
+        lambda: list(decoder.rows(fresh(pairs), 8, refuse)),
+        lambda: list(decoder.rows(failing(pairs), 8, lambda *_: None)),
+        lambda: next(decoder.rows(fresh(pairs), 8, refuse)),  # and no more of it
+        lambda: list(decoder.rows(iter([("text", 7)]), 8, refuse)),
+    ]
+    return calls
+
+
 @pytest.fixture(autouse=True)
 def no_garbage_collection() -> Iterator[None]:
     """Freed late is kept, too: a cycle of objects can hold a whole batch until the collector comes."""
@@ -183,7 +322,7 @@ def count(request: pytest.FixtureRequest) -> int:
     return calls
 
 
-@pytest.mark.parametrize("part", [key_codec, window_key, fold, run_of_writes])
+@pytest.mark.parametrize("part", [key_codec, window_key, fold, run_of_writes, scan, rows])
 def test_a_part_keeps_nothing(
     native: ModuleType, part: Callable[[ModuleType], tuple[list[Call], list[object]]], count: int
 ) -> None:
