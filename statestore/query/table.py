@@ -245,6 +245,14 @@ class Table(BoundTable[T]):
         payload = store.get(encoded)
         return default if payload is None else self._decode(store, encoded, payload)
 
+    def health(self) -> Health:
+        """As of every table, and with ``decoder`` what makes the rows: ``"native"`` or ``"msgspec"``.
+
+        The native one leaves payloads that are not laid out as we write them to msgspec.
+        """
+        decoder = "msgspec" if self._codec.decoder is None else "native"
+        return Health(super().health(), decoder=decoder)
+
     def for_each(self, fn: Callable[[T], object], *, allow_stale: bool = False) -> None:
         """Call ``fn(entity)`` for every row of one snapshot, in key order."""
         for row in self.scan(allow_stale=allow_stale):

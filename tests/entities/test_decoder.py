@@ -11,6 +11,7 @@ from abc import ABC
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
@@ -19,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from statestore import Key, core, entity
+from statestore import Key, StoreManager, core, entity
 from statestore.entity import model_of
 from statestore.errors import DecodeError
 from statestore.serde.decoder import is_plain
@@ -448,3 +449,20 @@ def test_nothing_leaks() -> None:
     blocks()
     before = blocks()
     assert blocks() - before < 100
+
+
+@entity(topic="listed")
+@dataclasses.dataclass
+class Listed:
+    id: Annotated[str, Key]
+    names: list[str]
+
+
+def test_health_tells_what_decodes_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with StoreManager(tmp_path, kafka="127.0.0.1:1", connect="lazy", backend="memory") as manager:
+        assert manager.bind(Wide).health()["decoder"] == "native"
+        assert manager.bind(Listed).health()["decoder"] == "msgspec"
+        assert "decoder" not in manager.bind("bytes").health()
+    monkeypatch.setattr(core, "uses", lambda path: path != "decoder")
+    with StoreManager(tmp_path, kafka="127.0.0.1:1", connect="lazy", backend="memory") as manager:
+        assert manager.bind(Wide).health()["decoder"] == "msgspec"
