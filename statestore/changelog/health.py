@@ -61,5 +61,7 @@ def table_health(table: Status) -> Health:
             bytes=counts.bytes,
             write_failures=counts.write_failures,
             decode_errors=counts.decode_errors,
+            duplicate_keys=counts.duplicate_keys,
+            non_canonical_keys=counts.non_canonical_keys,
             restarts=counts.restarts,
         )

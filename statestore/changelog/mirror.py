@@ -41,6 +41,10 @@ class Counts:
     bytes: int = 0
     write_failures: int = 0
     decode_errors: int = 0
+    duplicate_keys: int = 0
+    """How many times a read found a row under several stored keys."""
+    non_canonical_keys: int = 0
+    """How many times a scan met a key that is not spelt as it is written: ``get`` does not find its row."""
     restarts: int = 0
 
 

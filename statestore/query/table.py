@@ -5,9 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import starmap
 from types import TracebackType
-from typing import Any, Generic, NamedTuple, Self, TypeVar, overload
+from typing import Any, Generic, Self, TypeVar, overload
 
 from statestore.changelog.binding import Binding
 from statestore.changelog.events import RestoreProgress, StateChange
@@ -15,21 +14,16 @@ from statestore.changelog.health import Health, table_health
 from statestore.changelog.readiness import Reason, State
 from statestore.core import BytesReads
 from statestore.errors import DecodeError
+from statestore.query.rows import count_rows, find, planned_rows
 from statestore.serde.entities import EntityCodec
-from statestore.store import HEADER, ChangelogStore
+from statestore.serde.formats import KeyPlan
+from statestore.store import ChangelogStore
 
 T = TypeVar("T")
 D = TypeVar("D")
 
-
-class _Range(NamedTuple):
-    """The arguments of a store's ``scan``."""
-
-    start: bytes | None
-    stop: bytes | None
-    prefix: bytes | None
-    reverse: bool
-    limit: int | None
+_Bounds = tuple[Any, Any, Any]
+"""``start``, ``stop`` and ``prefix`` of a scan, as its caller gave them."""
 
 
 class BoundTable(Generic[T]):
@@ -59,18 +53,13 @@ class BoundTable(Generic[T]):
         """Iterate over the rows of a key range in key order, as of the moment of this call.
 
         A bound is a key: a single key field's value, or a tuple of the leading key fields' values. ``start``
-        is included, ``stop`` excluded, also in ``reverse``; ``prefix`` intersects; ``limit=0`` gives nothing.
+        is included, ``stop`` excluded, also in ``reverse``; ``prefix`` intersects, and if it ends with the
+        key's last field, a ``str`` or ``bytes``, keys may go on from there; ``limit=0`` gives nothing. The
+        order is that of the keys' values; ``explain`` says what it takes to get it.
         Raises ``EncodeError`` for a bound that is no key, ``ValueError`` for a negative ``limit``.
         """
         store = self._binding.readable or self._binding.reading(allow_stale)
-        bounds = _Range(
-            None if start is None else self._bound(start),
-            None if stop is None else self._bound(stop),
-            None if prefix is None else self._bound(prefix),
-            reverse,
-            limit,
-        )
-        return self._rows(store, bounds)
+        return self._rows(store, (start, stop, prefix), reverse, limit)
 
     def to_list(self, *, allow_stale: bool = False) -> list[T]:
         """Return every row, in key order."""
@@ -88,11 +77,7 @@ class BoundTable(Generic[T]):
         return self.scan()
 
     @abstractmethod
-    def _bound(self, key: Any) -> bytes:
-        """Encode a key or its leading part."""
-
-    @abstractmethod
-    def _rows(self, store: ChangelogStore, bounds: _Range) -> Iterator[T]:
+    def _rows(self, store: ChangelogStore, bounds: _Bounds, reverse: bool, limit: int | None) -> Iterator[T]:
         """Iterate over the rows of a range."""
 
     # Readiness
@@ -214,13 +199,13 @@ class BytesTable(BytesReads, BoundTable[tuple[bytes, bytes]]):
         for key, value in self.scan(allow_stale=allow_stale):
             fn(key, value)
 
-    def _bound(self, key: Any) -> bytes:
-        if not isinstance(key, bytes):
-            raise TypeError(f"a key of {self.name!r} is bytes, not {type(key).__name__}")
-        return key
-
-    def _rows(self, store: ChangelogStore, bounds: _Range) -> Iterator[tuple[bytes, bytes]]:
-        return store.scan(*bounds)
+    def _rows(
+        self, store: ChangelogStore, bounds: _Bounds, reverse: bool, limit: int | None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        for bound in bounds:
+            if not isinstance(bound, bytes | None):
+                raise TypeError(f"a key of {self.name!r} is bytes, not {type(bound).__name__}")
+        return store.scan(*bounds, reverse, limit)
 
 
 class Table(BoundTable[T]):
@@ -229,6 +214,7 @@ class Table(BoundTable[T]):
     def __init__(self, binding: Binding, codec: EntityCodec[T]) -> None:
         super().__init__(binding)
         self._codec = codec
+        self._one_key = codec.key_plan().accepts is None  # else there may be several for the same values
 
     @overload
     def get(self, *key: Any, allow_stale: bool = False) -> T | None: ...
@@ -241,9 +227,12 @@ class Table(BoundTable[T]):
         that does not fit the class.
         """
         store = self._binding.readable or self._binding.reading(allow_stale)
-        encoded = self._codec.encode_key(key)
-        payload = store.get(encoded)
-        return default if payload is None else self._decode(store, encoded, payload)
+        if self._one_key:
+            encoded = self._codec.encode_key(key)
+            payload = store.get(encoded)
+            return default if payload is None else self._decode(store, encoded, payload)
+        found = find(store, self._codec, self._binding.mirror.counts, key)
+        return default if found is None else self._decode(store, *found)
 
     def health(self) -> Health:
         """As of every table, and with ``decoder`` what makes the rows: ``"native"`` or ``"msgspec"``.
@@ -260,17 +249,29 @@ class Table(BoundTable[T]):
 
     def __contains__(self, key: object) -> bool:
         store = self._binding.readable or self._binding.reading(False)
-        return self._codec.encode_key(key if isinstance(key, tuple) else (key,)) in store
+        return any(
+            one in store for one in self._codec.key_spellings(key if isinstance(key, tuple) else (key,))
+        )
 
-    def _bound(self, key: Any) -> bytes:
-        return self._codec.encode_key_prefix(key if isinstance(key, tuple) else (key,))
+    def count(self, *, allow_stale: bool = False) -> int:
+        store = self._binding.readable or self._binding.reading(allow_stale)
+        return count_rows(store, self._codec, self._binding.mirror.counts)
 
-    def _rows(self, store: ChangelogStore, bounds: _Range) -> Iterator[T]:
-        decode = partial(self._decode, store)
-        decoder = self._codec.decoder
-        if decoder is None or not decoder.plain:
-            return starmap(decode, store.scan(*bounds))
-        return decoder.rows(store.scan_stored(*bounds), HEADER, decode)
+    def explain(self, start: Any = None, stop: Any = None, prefix: Any = None) -> str:
+        """Say how ``scan`` finds the rows of a range, and in which order: ``"ordered keys: one seek, …"``.
+
+        Raises ``EncodeError`` for a bound that is no key.
+        """
+        return f"{self._codec.key_format} keys: {self._plan((start, stop, prefix)).note}"
+
+    def _plan(self, bounds: _Bounds) -> KeyPlan:
+        return self._codec.key_plan(
+            *[bound if bound is None or isinstance(bound, tuple) else (bound,) for bound in bounds]
+        )
+
+    def _rows(self, store: ChangelogStore, bounds: _Bounds, reverse: bool, limit: int | None) -> Iterator[T]:
+        counts, decode = self._binding.mirror.counts, partial(self._decode, store)
+        return planned_rows(store, self._codec, counts, self._plan(bounds), reverse, limit, decode)
 
     def _decode(self, store: ChangelogStore, key: bytes, payload: bytes) -> T:
         try:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from statestore.core import KeyCodec
 from statestore.entity import EntityModel
 from statestore.errors import ConfigError, DecodeError, EncodeError
 from statestore.fields import type_name
 from statestore.serde.decoder import native_decoder
+from statestore.serde.formats import FormatContext, KeyCodec, KeyPlan, key_codec
+from statestore.serde.keys.ordered import OrderedKeys
 from statestore.serde.msgpack import MisfitError, RecordCodec, show, wire
 
 T = TypeVar("T")
@@ -27,10 +29,11 @@ class EntityCodec(Generic[T]):
 
     An entity is rebuilt from key *and* value: key fields are not written into the value, and where the value
     of a foreign producer has them, the key wins (see :attr:`key_mismatches`). Raises ``ConfigError`` for a
-    class without key fields or with a default that its field's type does not allow.
+    class without key fields, with a default that its field's type does not allow, or that its formats cannot
+    hold.
     """
 
-    def __init__(self, model: EntityModel) -> None:
+    def __init__(self, model: EntityModel, context: FormatContext | None = None) -> None:
         self._name = model.name
         self._cls = model.cls
         self._fields = {field.name: field for field in model.record.fields}
@@ -39,11 +42,14 @@ class EntityCodec(Generic[T]):
             raise ConfigError(
                 f"{model.name} has no key field, so it is a stream: mark one with Annotated[…, Key]"
             )
-        self._keys = KeyCodec([type_name(field.type).lower() for field in model.key_fields])
+        self._keys: KeyCodec = key_codec(model, context or FormatContext())
+        self.key_format = model.key_format
         self._key_indexes = [model.record.fields.index(field) for field in model.key_fields]
         self._key_wires = {model.record.fields.index(field): wire(field.type) for field in model.key_fields}
         self._record = RecordCodec(model.record, outside=self._key_names)
-        self.decoder = native_decoder(model, self._keys)
+        self.decoder = (
+            native_decoder(model, self._keys.native) if isinstance(self._keys, OrderedKeys) else None
+        )
         """Decodes the payloads that ``encode`` makes, ``None`` where there is none for the class."""
         self._pack = msgspec.msgpack.Encoder(uuid_format="bytes").encode
         self._unpack = msgspec.msgpack.Decoder(self._record.struct).decode
@@ -60,14 +66,35 @@ class EntityCodec(Generic[T]):
         try:
             return self._keys.encode(values)
         except EncodeError as error:
-            raise self._bad_key(values, error) from None
+            raise self._bad_key(values, error=error) from None
 
-    def encode_key_prefix(self, values: tuple[Any, ...]) -> bytes:
-        """Return what just the keys whose first fields are ``values`` begin with. Raises ``EncodeError``."""
+    def decode_key(self, key: bytes) -> tuple[Any, ...]:
+        """Return the values of a key. Raises ``DecodeError``."""
         try:
-            return self._keys.encode_prefix(values)
+            return self._keys.decode(key)
+        except DecodeError as error:
+            raise DecodeError(
+                f"{self._name}: not a key of ({', '.join(self._key_names)}): {error}"
+            ) from error
+
+    def key_spellings(self, values: tuple[Any, ...]) -> Sequence[bytes]:
+        """Return every key under which a store may have the row of ``values``. Raises ``EncodeError``."""
+        try:
+            return self._keys.spellings(values)
         except EncodeError as error:
-            raise self._bad_key(values, error) from None
+            raise self._bad_key(values, error=error) from None
+
+    def key_plan(
+        self,
+        start: tuple[Any, ...] | None = None,
+        stop: tuple[Any, ...] | None = None,
+        prefix: tuple[Any, ...] | None = None,
+    ) -> KeyPlan:
+        """Return how to find a range of keys, whose bounds are leading values. Raises ``EncodeError``."""
+        try:
+            return self._keys.plan(start, stop, prefix)
+        except EncodeError as error:
+            raise self._bad_key(start, stop, prefix, error=error) from None
 
     def encode(self, entity: T) -> tuple[bytes, bytes]:
         """Return key and payload of ``entity``. Raises ``EncodeError`` naming the field that does not fit."""
@@ -95,12 +122,7 @@ class EntityCodec(Generic[T]):
         return self._decode(key, payload)
 
     def _decode(self, key: bytes, payload: bytes) -> T:
-        try:
-            key_values = self._keys.decode(key)
-        except DecodeError as error:
-            raise DecodeError(
-                f"{self._name}: not a key of ({', '.join(self._key_names)}): {error}"
-            ) from error
+        key_values = self.decode_key(key)
         try:
             values = self._record.values(self._unpack(payload))
             for index, value in zip(self._key_indexes, key_values, strict=True):
@@ -124,8 +146,9 @@ class EntityCodec(Generic[T]):
         with self._mutex:
             self._key_mismatches += 1
 
-    def _bad_key(self, values: tuple[Any, ...], error: EncodeError) -> EncodeError:
-        for name, value in zip(self._key_names, values, strict=False):
+    def _bad_key(self, *bounds: tuple[Any, ...] | None, error: EncodeError) -> EncodeError:
+        given = [pair for values in bounds if values for pair in zip(self._key_names, values, strict=False)]
+        for name, value in given:
             try:
                 wire(self._fields[name].type).write(value)
             except MisfitError as misfit:

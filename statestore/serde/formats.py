@@ -37,7 +37,8 @@ class KeyPlan:
     ranges: Sequence[tuple[bytes | None, bytes | None, bytes | None]]
     """``(start, stop, prefix)`` of each scan of the store, in the order of the keys' values."""
     accepts: Callable[[tuple[Any, ...]], bool] | None
-    """Whether a decoded key found there is of the range; ``None``: all are."""
+    """Whether a decoded key found there is of the range. ``None``: all are, in the order of their values, and
+    no values are stored under two keys; otherwise whoever reads them sorts them and looks for such."""
     note: str
     """What ``explain`` says: how it is found, and in which order."""
 

@@ -1,0 +1,1 @@
+"""The formats of keys: ``docs/key-format.md``."""

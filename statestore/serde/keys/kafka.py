@@ -1,0 +1,136 @@
+"""Keys as the serializers of Kafka's Java client write them: one key field."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from statestore.core import KeyCodec as NativeKeys
+from statestore.entity import EntityModel
+from statestore.errors import ConfigError, DecodeError, EncodeError
+from statestore.fields import Scalar, type_name
+from statestore.serde.formats import FormatContext, KeyCodec, KeyPlan
+from statestore.serde.keys.ordered import OrderedKeys
+from statestore.serde.msgpack import show
+
+Range = tuple[bytes | None, bytes | None, bytes | None]
+
+_FOUND = (
+    "no seek: nothing can be there",
+    "one seek, in key order",
+    "2 seeks (bytes have negative keys last), in key order",
+)
+_FORMAT = 'key_format="kafka"'
+
+
+def kafka_keys(model: EntityModel, _context: FormatContext) -> KeyCodec:
+    """Return the codec of ``key_format="kafka"``, what Java's serializers write.
+
+    They are StringSerializer, LongSerializer (IntegerSerializer for an ``Int32``), UUIDSerializer and
+    ByteArraySerializer. Raises ``ConfigError`` for several key fields, or a time, which they know nothing of.
+    """
+    field, *others = model.key_fields
+    if others:
+        names = ", ".join(field.name for field in model.key_fields)
+        raise ConfigError(
+            f"{model.name}: {_FORMAT} writes a key of one field, as Java's serializers do; this one has "
+            f'{names}: use key_format="json" or "avro" for other programs, "ordered" for ours'
+        )
+    type_ = field.type
+    match type_:
+        case Scalar(type=kind, is_32_bits=narrow) if kind is int:
+            return IntegerKeys(4 if narrow else 8)
+        case Scalar(type=kind) if kind in (str, bytes):
+            return OrderedKeys([kind.__name__])  # of one field alone, it is the same bytes
+        case Scalar(type=kind) if kind is UUID:
+            return UuidTextKeys()
+    raise ConfigError(
+        f"{model.name}.{field.name}: {_FORMAT} has no {type_name(type_)}, since no serializer of Kafka's "
+        "writes one: declare an int and fill it with milliseconds since 1970, or days, or whatever the "
+        'producer of the topic does; or use key_format="ordered"'
+    )
+
+
+class IntegerKeys:
+    """``int`` as LongSerializer (8 bytes) or IntegerSerializer (4 bytes) writes it.
+
+    It is big-endian two's complement, so the negative numbers stand behind the others.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._name = "LongSerializer" if width == 8 else "IntegerSerializer"
+        self._bytes = struct.Struct(">q" if width == 8 else ">i")
+        self._negative = b"\x80" + bytes(width - 1)  # the first of them in the order of the bytes
+
+    def encode(self, values: tuple[Any, ...]) -> bytes:
+        if len(values) != 1:
+            raise EncodeError(f"the key is (int), got {len(values)} values: {values!r}")
+        (value,) = values
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise EncodeError(f"the key must be int, not {type(value).__name__}: {value!r}")
+        try:
+            return self._bytes.pack(value)
+        except struct.error:
+            raise EncodeError(f"the key does not fit {8 * self._bytes.size} bits: {show(value)}") from None
+
+    def decode(self, data: bytes) -> tuple[Any, ...]:
+        try:
+            return self._bytes.unpack(data)
+        except struct.error:
+            raise DecodeError(
+                f"{self._name} writes {self._bytes.size} bytes, the stored key has {len(data)}: {data!r}"
+            ) from None
+
+    def spellings(self, values: tuple[Any, ...]) -> Sequence[bytes]:
+        return (self.encode(values),)
+
+    def plan(
+        self, start: tuple[Any, ...] | None, stop: tuple[Any, ...] | None, prefix: tuple[Any, ...] | None
+    ) -> KeyPlan:
+        first, end, begin = (self.encode(one) if one else None for one in (start, stop, prefix))
+        negative, zero = self._negative, bytes(self._bytes.size)
+        ranges: list[Range] = []
+        if first is None or first >= negative:
+            ranges.append((first or negative, end if end is not None and end >= negative else None, begin))
+        if end is None or zero < end < negative:
+            ranges.append((None if first is None or first >= negative else first, end or negative, begin))
+        ranges = [one for one in ranges if not _is_empty(*one)]
+        return KeyPlan(ranges, None, _FOUND[len(ranges)])
+
+
+class UuidTextKeys:
+    """``UUID`` as UUIDSerializer writes it: 36 characters in lower case, whose order is that of the UUIDs."""
+
+    def __init__(self) -> None:
+        self._checked = NativeKeys(["uuid"])
+
+    def encode(self, values: tuple[Any, ...]) -> bytes:
+        self._checked.encode(values)
+        return str(values[0]).encode()
+
+    def decode(self, data: bytes) -> tuple[Any, ...]:
+        try:
+            text = data.decode()
+            value = UUID(text)
+        except ValueError:
+            text, value = "", None
+        if value is None or str(value) != text:  # another spelling would be a key that `get` does not find
+            raise DecodeError(f"not a UUID as UUIDSerializer writes it (36 characters, lower case): {data!r}")
+        return (value,)
+
+    def spellings(self, values: tuple[Any, ...]) -> Sequence[bytes]:
+        return (self.encode(values),)
+
+    def plan(
+        self, start: tuple[Any, ...] | None, stop: tuple[Any, ...] | None, prefix: tuple[Any, ...] | None
+    ) -> KeyPlan:
+        first, end, begin = (self.encode(one) if one else None for one in (start, stop, prefix))
+        return KeyPlan([(first, end, begin)], None, "one seek, in key order")
+
+
+def _is_empty(start: bytes | None, stop: bytes | None, prefix: bytes | None) -> bool:
+    if prefix is not None:
+        return (stop is not None and prefix >= stop) or (start is not None and prefix < start)
+    return start is not None and stop is not None and start >= stop

@@ -1,0 +1,48 @@
+"""The key formats whose byte order is the order of the values, so that a range of keys is one of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from statestore import core
+from statestore.entity import EntityModel
+from statestore.errors import ConfigError
+from statestore.fields import type_name
+from statestore.serde.formats import FormatContext, KeyPlan
+
+
+class OrderedKeys:
+    """Keys as :class:`statestore.core.KeyCodec` writes them; ``kinds`` are the types of the key fields."""
+
+    def __init__(self, kinds: Sequence[str]) -> None:
+        self.native = core.KeyCodec(kinds)
+        self.encode = self.native.encode
+        self.decode = self.native.decode
+
+    def spellings(self, values: tuple[Any, ...]) -> Sequence[bytes]:
+        return (self.encode(values),)
+
+    def plan(
+        self, start: tuple[Any, ...] | None, stop: tuple[Any, ...] | None, prefix: tuple[Any, ...] | None
+    ) -> KeyPlan:
+        first, end, begin = (
+            None if one is None else self.native.encode_prefix(one) for one in (start, stop, prefix)
+        )
+        return KeyPlan([(first, end, begin)], None, "one seek, in key order")
+
+
+def ordered_keys(model: EntityModel, _context: FormatContext) -> OrderedKeys:
+    """Return the codec of ``key_format="ordered"``, ours: any key fields, in the order of their values."""
+    return OrderedKeys([type_name(field.type).lower() for field in model.key_fields])
+
+
+def raw_keys(model: EntityModel, _context: FormatContext) -> OrderedKeys:
+    """Return the codec of ``key_format="raw"``: one ``bytes`` field, which is the key as it is."""
+    described = ", ".join(f"{field.name}: {type_name(field.type)}" for field in model.key_fields)
+    if [type_name(field.type) for field in model.key_fields] != ["bytes"]:
+        raise ConfigError(
+            f'{model.name}: key_format="raw" takes one key field of bytes, the key is ({described}): declare '
+            'that, or use key_format="ordered"'
+        )
+    return OrderedKeys(["bytes"])

@@ -1,0 +1,280 @@
+"""Tables read by ranges of keys: the same rows in the same order, whatever the format of the keys."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated, Any, cast
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from statestore import EncodeError, Key, StoreClosedError, entity
+from statestore.attributes import Int32
+from statestore.backends import find_engine
+from statestore.changelog.mirror import Counts
+from statestore.core import Readable, Run
+from statestore.entity import model_of
+from statestore.errors import DecodeError
+from statestore.query.table import Table
+from statestore.serde.entities import EntityCodec
+from statestore.store import ChangelogStore, Position
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+POOLS: dict[Any, list[Any]] = {
+    int: [-(2**63), -(2**31), -257, -256, -2, -1, 0, 1, 2, 9, 10, 255, 256, 2**31 - 1, 2**63 - 1],
+    Int32: [-(2**31), -257, -1, 0, 1, 9, 10, 255, 2**31 - 1],
+    str: ["", "\0", "a", "a\0", "aa", "ab", 'a"', "a b", "b", "B", "ß", "\uffff", "\U0001f600", "\U0010ffff"],
+    bytes: [b"", b"\0", b"\0\xff", b"a", b"ab", b"\xff", b"\xff\xff"],
+    UUID: [UUID(int=number) for number in (0, 1, 2**64, 2**127 - 1, 2**127, 10**38, 2**128 - 1)],
+    datetime: [EPOCH + timedelta(milliseconds=ms) for ms in (-(10**13), -1, 0, 1, 10**12, 10**13)],
+    date: [date(1, 1, 1), date(1969, 12, 31), date(1970, 1, 1), date(2024, 2, 29), date(9999, 12, 31)],
+}
+MIXED: list[tuple[Any, ...]] = [(int, str), (str, int), (str, str), (date, UUID), (bytes, datetime, bytes)]
+KEYS: list[tuple[str, tuple[Any, ...]]] = [
+    *[("ordered", (kind,)) for kind in POOLS],
+    *[("ordered", kinds) for kinds in MIXED],
+    *[("kafka", (kind,)) for kind in (int, Int32, str, bytes, UUID)],
+    ("raw", (bytes,)),
+]
+
+
+@cache
+def entity_of(key_format: str, kinds: tuple[Any, ...]) -> type[Any]:
+    """Return an entity with key fields ``k0``, ``k1``, … and a value."""
+    types = [Annotated[int, Key, Int32] if kind is Int32 else Annotated[kind, Key] for kind in kinds]
+    fields: list[Any] = [(f"k{number}", type_) for number, type_ in enumerate(types)]
+    made = dataclasses.make_dataclass("Row", [*fields, ("text", str)], frozen=True, slots=True)
+    return entity(made, topic="rows", key_format=key_format)
+
+
+class Bound(Readable):
+    """As much of a binding as reading takes."""
+
+    def __init__(self, store: ChangelogStore) -> None:
+        self.readable: ChangelogStore = store
+        self.name = "rows"
+        self.mirror = SimpleNamespace(counts=Counts())
+
+
+class Filled:
+    """A table over a store that is written without Kafka."""
+
+    def __init__(self, store: ChangelogStore, cls: type[Any]) -> None:
+        self.store, self.cls = store, cls
+        self.codec: EntityCodec[Any] = EntityCodec(model_of(cls))
+        binding = Bound(store)
+        self.counts: Counts = binding.mirror.counts
+        self.table: Table[Any] = Table(cast("Any", binding), self.codec)
+
+    def put(self, key: bytes, payload: bytes | None, timestamp: int = 1) -> None:
+        run = Run()
+        run.write(key, payload, timestamp)
+        self.store.apply(run, {0: Position(1)})
+
+    def add(self, values: tuple[Any, ...], text: str = "x") -> None:
+        self.put(*self.codec.encode(self.cls(*values, text)))
+
+    def delete(self, values: tuple[Any, ...]) -> None:
+        self.put(self.codec.encode_key(values), None)
+
+
+@contextmanager
+def filled(cls: type[Any], backend: str = "memory", path: Path = Path("unused")) -> Iterator[Filled]:
+    engine = find_engine(backend)(64 << 20)
+    with ChangelogStore("rows", engine.open(path / "store", changelog=True), engine.max_key_size) as store:
+        yield Filled(store, cls)
+    engine.close()
+
+
+def keys_of(rows: Iterator[Any]) -> list[tuple[Any, ...]]:
+    return [dataclasses.astuple(row)[:-1] for row in rows]
+
+
+def in_range(key: tuple[Any, ...], start: Any, stop: Any, prefix: Any) -> bool:
+    """The meaning of a range, by the values."""
+    if start is not None and key[: len(start)] < start:
+        return False
+    if stop is not None and key[: len(stop)] >= stop:
+        return False
+    if not prefix:
+        return True
+    if len(prefix) == len(key) and isinstance(key[-1], str | bytes):
+        return bool(key[:-1] == prefix[:-1] and key[-1].startswith(prefix[-1]))
+    return bool(key[: len(prefix)] == prefix)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(KEYS), st.data())
+def test_a_scan_is_a_filter_over_the_sorted_rows(
+    declared: tuple[str, tuple[Any, ...]], data: st.DataObject
+) -> None:
+    key_format, kinds = declared
+    whole = st.tuples(*[st.sampled_from(POOLS[kind]) for kind in kinds])
+    bound = st.none() | whole.flatmap(lambda key: st.integers(1, len(key)).map(lambda count: key[:count]))
+    with filled(entity_of(key_format, kinds)) as rows:
+        added, deleted = data.draw(st.sets(whole)), data.draw(st.sets(whole, max_size=3))
+        for key in added:
+            rows.add(key, repr(key))
+        for key in deleted:
+            rows.delete(key)
+        left = sorted(added - deleted)
+        table = rows.table
+        assert keys_of(table.scan()) == left
+        assert table.count() == len(left)
+        assert {key: getattr(table.get(*key), "text", None) for key in added | deleted} == {
+            key: repr(key) if key in left else None for key in added | deleted
+        }
+        assert all((key in table) == (key in left) for key in added | deleted)
+        for _ in range(5):
+            start, stop, prefix = data.draw(bound), data.draw(bound), data.draw(bound)
+            reverse, limit = data.draw(st.booleans()), data.draw(st.none() | st.integers(0, 4))
+            wanted = [key for key in left if in_range(key, start, stop, prefix)]
+            found = table.scan(start, stop, prefix, reverse, limit)
+            assert keys_of(found) == (wanted[::-1] if reverse else wanted)[:limit]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(KEYS), st.data())
+def test_a_key_has_bytes_of_its_own_and_comes_back(
+    declared: tuple[str, tuple[Any, ...]], data: st.DataObject
+) -> None:
+    key_format, kinds = declared
+    kept: dict[Any, Any] = {
+        int: st.integers(-(2**63), 2**63 - 1),
+        Int32: st.integers(-(2**31), 2**31 - 1),
+        str: st.text(),
+        bytes: st.binary(),
+        UUID: st.uuids(),
+        datetime: st.datetimes(timezones=st.just(UTC)),
+        date: st.dates(),
+    }
+    one, other = data.draw(st.tuples(*[st.tuples(*[kept[kind] for kind in kinds])] * 2))
+    codec: EntityCodec[Any] = EntityCodec(model_of(entity_of(key_format, kinds)))
+    assert (codec.encode_key(one) == codec.encode_key(other)) == (one == other)
+    for key in (one, other):
+        assert codec.decode_key(codec.encode_key(key)) == key
+        assert codec.key_spellings(key)[0] == codec.encode_key(key)
+
+
+BACKENDS = ["memory", "rocksdb", "lmdb"]
+LONGS = [-(2**63), -5, -1, 0, 3, 2**40]
+
+
+@pytest.fixture(params=BACKENDS)
+def longs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Filled]:
+    """Rows with Java's longs as keys: two ranges of bytes."""
+    with filled(entity_of("kafka", (int,)), request.param, tmp_path) as rows:
+        for number in LONGS:
+            rows.add((number,))
+        yield rows
+
+
+def test_negative_keys_come_first_although_their_bytes_come_last(longs: Filled) -> None:
+    assert next(key for key, _ in longs.store.scan()) == bytes(8)
+    assert [row.k0 for row in longs.table] == LONGS
+    assert [row.k0 for row in longs.table.scan(reverse=True, limit=4)] == LONGS[:1:-1]
+    assert [row.k0 for row in longs.table.scan(-1, 3)] == [-1, 0]
+    assert [row.k0 for row in longs.table.scan(limit=0)] == []
+    with pytest.raises(ValueError, match="limit must be None or >= 0"):
+        longs.table.scan(limit=-1)
+
+
+def test_a_scan_of_several_ranges_sees_one_instant(longs: Filled) -> None:
+    rows = longs.table.scan()
+    assert next(rows).k0 == LONGS[0]
+    longs.add((4,))
+    longs.delete((3,))
+    assert [row.k0 for row in rows] == LONGS[1:]
+    assert [row.k0 for row in longs.table.scan(0)] == [0, 4, 2**40]
+
+
+@pytest.mark.parametrize("steps", [0, 1, 4])
+def test_each_step_of_several_ranges_after_the_end_of_the_store_says_so(longs: Filled, steps: int) -> None:
+    rows = longs.table.scan()
+    for _ in range(steps):
+        next(rows)
+    longs.store.close()
+    for _ in range(2):
+        with pytest.raises(StoreClosedError):
+            next(rows)
+
+
+def test_a_key_that_is_no_key_of_the_class_does_not_end_the_scan(longs: Filled) -> None:
+    longs.put(b"\xff\xff", b"\x81\xa4text\xa1x", timestamp=77)
+    found: list[Any] = []
+    rows = longs.table.scan()
+    while True:
+        try:
+            found.append(next(rows).k0)
+        except DecodeError as error:
+            found.append(str(error))
+        except StopIteration:
+            break
+    (message,) = [one for one in found if isinstance(one, str)]
+    assert message == (
+        "table 'rows', key b'\\xff\\xff', timestamp 77 ms: Row: not a key of (k0): LongSerializer writes 8 "
+        "bytes, the stored key has 2: b'\\xff\\xff'"
+    )
+    assert [one for one in found if one != message] == LONGS
+    assert longs.counts.decode_errors == 1
+
+
+@pytest.mark.parametrize(
+    ("key_format", "kinds", "bounds", "said"),
+    [
+        ("ordered", (int, str), (), "ordered keys: one seek, in key order"),
+        ("kafka", (str,), ("a",), "kafka keys: one seek, in key order"),
+        ("kafka", (UUID,), (), "kafka keys: one seek, in key order"),
+        ("kafka", (int,), (), "kafka keys: 2 seeks (bytes have negative keys last), in key order"),
+        ("kafka", (int,), (-1, 1), "kafka keys: 2 seeks (bytes have negative keys last), in key order"),
+        ("kafka", (int,), (0,), "kafka keys: one seek, in key order"),
+        ("kafka", (int,), (None, 0), "kafka keys: one seek, in key order"),
+        ("kafka", (int,), (None, None, 5), "kafka keys: one seek, in key order"),
+        ("kafka", (int,), (3, 3), "kafka keys: no seek: nothing can be there"),
+        ("raw", (bytes,), (b"a",), "raw keys: one seek, in key order"),
+    ],
+)
+def test_explain_says_how_a_range_is_found(
+    key_format: str, kinds: tuple[Any, ...], bounds: tuple[Any, ...], said: str
+) -> None:
+    with filled(entity_of(key_format, kinds)) as rows:
+        assert rows.table.explain(*bounds) == said
+
+
+@pytest.mark.parametrize(
+    ("key_format", "kinds", "values", "message"),
+    [
+        ("kafka", (int,), ("1",), r"Row\.k0: expected int, got str '1'"),
+        ("kafka", (int,), (True,), r"Row\.k0: expected int, got bool True"),
+        ("kafka", (int,), (2**63,), r"Row\.k0: expected int of 64 bits"),
+        ("kafka", (Int32,), (2**31,), r"Row.* 32 bits"),
+        ("kafka", (int,), (1, 2), r"Row \(k0\): the key is \(int\), got 2 values"),
+        ("kafka", (UUID,), ("1",), r"Row\.k0: expected UUID, got str '1'"),
+        ("kafka", (UUID,), (UUID(int=1), 2), r"Row \(k0\): the key is \(uuid\), got 2 values"),
+        ("kafka", (str,), (b"1",), r"Row\.k0: expected str, got bytes"),
+        ("raw", (bytes,), ("1",), r"Row\.k0: expected bytes, got str '1'"),
+        ("ordered", (int, str), (1, 2), r"Row\.k1: expected str, got int 2"),
+    ],
+)
+def test_what_is_no_key_is_refused_naming_the_field(
+    key_format: str, kinds: tuple[Any, ...], values: tuple[Any, ...], message: str
+) -> None:
+    with filled(entity_of(key_format, kinds)) as rows:
+        reads: list[Callable[[], object]] = [
+            lambda: rows.table.get(*values),
+            lambda: rows.table.scan(values),
+            lambda: rows.table.scan(None, values),
+            lambda: rows.table.explain(prefix=values),
+            lambda: values in rows.table,
+        ]
+        for read in reads:
+            with pytest.raises(EncodeError, match=message):
+                read()
