@@ -29,6 +29,7 @@ from statestore.attributes import Key
 from statestore.errors import ConfigError
 from statestore.fields import Field, Record, read_record, type_name
 from statestore.schema import schema
+from statestore.settings import OnUndecodable
 
 __all__ = ["Declared", "EntityModel", "Field", "Key", "TopicSpec", "entity", "model_of"]
 
@@ -37,7 +38,6 @@ _ATTRIBUTE = "__statestore_entity__"
 
 Kind = Literal["table", "stream"]
 Compaction = Literal["compact", "delete", "compact,delete"]
-OnUndecodable = Literal["raise", "fail", "skip"]
 
 
 class Declared(TypedDict, total=False):
@@ -71,6 +71,10 @@ class Declared(TypedDict, total=False):
     default."""
     config: Mapping[str, str | int | float | bool]
     """Any other property of the topic, where we create it."""
+    cache: bool
+    """Whether the store is kept on disk. False: in memory only, and read anew from Kafka at each start."""
+    cache_reason: str
+    """Why ``cache=False``: shown in the warning about it and in ``health``."""
     on_undecodable: OnUndecodable
     """What to do with a record that does not decode: ``"raise"`` when it is read (default), ``"fail"`` the
     table, or ``"skip"`` it, counted; the last two decode each record before it is applied."""
@@ -115,6 +119,10 @@ class EntityModel:
     value_format: str
     ksql: bool
     on_undecodable: OnUndecodable
+    cache: bool
+    cache_reason: str | None
+    stated: frozenset[str]
+    """The arguments of :func:`entity` that the declaration gives; the rest is by default."""
     location: str
     """Where the class is defined: ``file:line``."""
 
@@ -268,12 +276,19 @@ def _model(cls: type, declaration: _Declaration) -> EntityModel:
         declared.get("value_format", "msgpack"),
         declared.get("ksql", False),
         declared.get("on_undecodable", "raise"),
+        declared.get("cache", True),
+        declared.get("cache_reason"),
+        frozenset(declared),
         declaration.location,
     )
 
 
 def _checked(declared: Declared, where: str, faults: list[str]) -> Declared:
     """Return what of ``declared`` is of the right types, and note the faults of the rest."""
+    if "cache_reason" in declared and declared.get("cache", True):
+        faults.append(
+            f"{where}: cache_reason={declared['cache_reason']!r} has no meaning without cache=False"
+        )
     try:
         return _DECLARED.validate_python(declared)
     except ValidationError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import threading
 import weakref
 from collections.abc import Iterable, Mapping
@@ -17,14 +18,16 @@ from statestore.changelog.binder import Binder
 from statestore.changelog.binding import Binding
 from statestore.changelog.mirror import Mirror
 from statestore.changelog.readiness import Limits, State
+from statestore.choosing import Chooser
 from statestore.directory import StoreFile
 from statestore.entity import EntityModel, model_of
 from statestore.errors import ConfigError, ReadyTimeoutError, StartupError, StateStoreError, StoreClosedError
+from statestore.explaining import Explanation
 from statestore.naming import check_topic_name, logical_name, physical_name
 from statestore.opening import Opener
 from statestore.query.table import BoundTable, BytesTable, Table
 from statestore.serde.entities import EntityCodec
-from statestore.settings import Connect, OnMissing, Settings, TableSettings, load_settings, table_settings
+from statestore.settings import Connect, Given, OnMissing, Source, layer_settings, set_levels, table_settings
 from statestore.store import KeyValueStore
 
 T = TypeVar("T")
@@ -60,24 +63,27 @@ class StoreManager:
         self,
         directory: str | Path,
         kafka: str | Mapping[str, Any] | None = None,
-        backend: str = "rocksdb",
+        backend: str | None = None,
         entities: Iterable[type | str] = (),
         wait: float | None = None,
-        settings: Settings | Mapping[str, Any] | str | Path | None = None,
+        settings: Given = None,
         *,
         connect: Connect = "eager",
         require_all_ready: bool = True,
     ) -> None:
-        self._settings = load_settings(settings)
-        properties = {"bootstrap.servers": kafka} if isinstance(kafka, str) else dict(kafka or {})
-        # Validated again as a whole: a property given in code is refused for the same reasons as one in a
-        # file.
-        self._settings = load_settings(
-            {**self._settings.model_dump(), "kafka": {**self._settings.kafka, **properties}}
-        )
         if connect not in ("eager", "lazy"):
             raise ConfigError(f"connect={connect!r}: choose 'eager' or 'lazy'")
-        self._backend = backend
+        arguments = []
+        if kafka is not None:
+            arguments.append(Source("StoreManager(kafka=…)", {"kafka": kafka}))
+        if backend is not None:
+            arguments.append(Source("StoreManager(backend=…)", {"defaults": {"backend": backend}}))
+        self._chooser = Chooser(layer_settings(settings, os.environ, arguments))
+        self._settings = self._chooser.settings
+        entities = list(entities)
+        if entities and (faults := self._chooser.strangers(entities)):
+            raise ConfigError(faults)
+        set_levels(self._settings.logging)
         self._connect = connect
         self._mutex = threading.RLock()
         self._stores: dict[str, KeyValueStore] = {}
@@ -86,11 +92,11 @@ class StoreManager:
         self._binder: Binder | None = None
         self._closed = False
         self._forked_here = False
-        self._opener = Opener(directory, backend, self._settings)
+        self._opener = Opener(directory, self._settings)
         fork.register(self)
         _open_managers.add(self)
         try:
-            self._bind_group(list(entities), require_all_ready, wait)
+            self._bind_group(entities, require_all_ready, wait)
         except BaseException:
             self.close()
             raise
@@ -121,7 +127,7 @@ class StoreManager:
         Opening an open store again gives the same object. Raises ``ConfigError`` for a name that is no store
         name, or whose files another store has, and ``StoreUnavailableError`` where its files cannot be used.
         """
-        chosen = backend or self._backend
+        chosen = backend or self._settings.defaults.backend
         with self._mutex:
             self._check_open()
             if name in self._stores:
@@ -197,15 +203,9 @@ class StoreManager:
             max_lag=max_lag,
             max_staleness=max_staleness,
         )
-        own = self._table_settings(logical, topic, model)
-        chosen = given.backend or own.backend or self._backend
-        defaults = self._settings.defaults
-        limits = Limits(
-            given.on_missing or own.on_missing or defaults.on_missing,
-            given.max_lag or own.max_lag or defaults.max_lag,
-            given.max_staleness or own.max_staleness or defaults.max_staleness,
-        )
-        choice = (entity_or_topic, chosen, limits)
+        chosen = self._chooser.table(logical, topic, model, given)
+        limits = Limits(chosen.on_missing, chosen.max_lag, chosen.max_staleness)
+        choice = (entity_or_topic, chosen)
         with self._mutex:
             self._check_open()
             if logical in self._tables:
@@ -214,11 +214,11 @@ class StoreManager:
             other = next((one.name for one in self._tables.values() if one.topic == topic), None)
             if other is not None:
                 raise ConfigError(f"topic {topic!r} is bound already, as {other!r}: use that table")
-            engine = self._opener.engine(chosen)
+            engine = self._opener.engine(chosen.backend)
             binder = self._connected()
             info = None
             if self._connect == "eager":
-                info = binder.source.topic_info(topic, defaults.request_timeout)
+                info = binder.source.topic_info(topic, self._settings.defaults.request_timeout)
             codec: EntityCodec[Any] | None = None if model is None else EntityCodec(model)
             binding = self._make_binding(binder, logical, topic, model, engine, limits)
             if info is not None:
@@ -320,11 +320,25 @@ class StoreManager:
             for name, store in self._stores.items():
                 entries.append(self._described(name, None, self._choices[name][0], store.size()))
             for name, table in self._tables.items():
-                subject, backend, _ = self._choices[name]
+                subject, chosen = self._choices[name]
                 entity = None if isinstance(subject, str) else subject.__name__
                 size = table.health()["size"]
-                entries.append(self._described(name, table.topic, backend, size) | {"entity": entity})
+                entries.append(self._described(name, table.topic, chosen.backend, size) | {"entity": entity})
             return sorted(entries, key=lambda entry: entry["logical"])
+
+    def explain(self) -> Explanation:
+        """Return every setting with its value and where that comes from.
+
+        A mapping from the dotted path to ``value`` and ``from``; bound tables, and the topics of their
+        entities, have all of theirs. Secrets are ``***``. JSON-serialisable; ``str`` of it is a table.
+        """
+        with self._mutex:
+            self._check_open()
+            bound = {name: self._choices[name] for name in self._tables}
+        models = [model_of(subject) for subject, _ in bound.values() if not isinstance(subject, str)]
+        return Explanation.of(
+            self._chooser.facts({name: chosen for name, (_, chosen) in bound.items()}, models)
+        )
 
     def _described(self, logical: str, topic: str | None, backend: str, size: int | None) -> dict[str, Any]:
         physical, path = self._opener.place(logical, self._opener.engine(backend))
@@ -391,12 +405,6 @@ class StoreManager:
                 )
             self._binder = Binder(self._settings.kafka, self._opener.directory_id, self._settings.defaults)
         return self._binder
-
-    def _table_settings(self, logical: str, topic: str, model: EntityModel | None) -> TableSettings:
-        names = (logical, topic, "" if model is None else model.name)
-        return next(
-            (self._settings.tables[name] for name in names if name in self._settings.tables), TableSettings()
-        )
 
     def _release(self, logical: str) -> None:
         with self._mutex:

@@ -22,16 +22,16 @@ class Opener:
     """Opens the stores of one data directory, which it owns. Not thread-safe: the manager's mutex guards it.
 
     Raises ``DirectoryLockedError`` while another process owns the directory, and ``ConfigError`` for an
-    unknown ``backend`` before anything is created.
+    unknown backend before anything is created.
     """
 
-    def __init__(self, directory: str | Path, backend: str, settings: Settings) -> None:
+    def __init__(self, directory: str | Path, settings: Settings) -> None:
         self._settings = settings
         self._engines: dict[str, Engine] = {}
         self._physical: dict[str, str] = {}
         self.cache = RecordCache(MemoryShares.of(settings.defaults.memory_budget).records)
         fork.register(self.cache)
-        self.engine(backend)
+        self.engine(settings.defaults.backend)
         self._data = DataDirectory(directory)
 
     @property

@@ -12,6 +12,7 @@ from functools import cache
 
 import pytest
 
+from statestore.settings.environment import FILE_VARIABLE, OTHERS, PREFIX
 from statestore.testing.kafka import (
     EXTERNAL_VARIABLE,
     Broker,
@@ -20,6 +21,11 @@ from statestore.testing.kafka import (
     external_broker,
 )
 from statestore.testing.maven import find_java, kafka_jars
+
+# No test depends on the settings that the outer environment has.
+for variable in [name for name in os.environ if name.startswith(PREFIX) and name not in OTHERS]:
+    del os.environ[variable]
+os.environ.pop(FILE_VARIABLE, None)
 
 SKIPPED = pytest.StashKey[list[str]]()
 

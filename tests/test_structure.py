@@ -40,7 +40,7 @@ LAYERS: list[set[str]] = [
     },
     {"statestore.store"},
     {"statestore.changelog", "statestore.query", "statestore.windowing", "statestore.ksql"},
-    {"statestore.manager", "statestore.opening"},
+    {"statestore.manager", "statestore.opening", "statestore.choosing", "statestore.explaining"},
     {"statestore.cli", "statestore.testing"},
     {"statestore"},
 ]

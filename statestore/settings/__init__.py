@@ -12,7 +12,9 @@ Given in code as a mapping or a :class:`Settings`, or as the path of a TOML or J
 Every fault is reported at once, each with its key's path.
 """
 
+from statestore.settings.levels import set_levels
 from statestore.settings.sections import (
+    HIDDEN,
     CleanupPolicy,
     Compatibility,
     Connect,
@@ -21,30 +23,52 @@ from statestore.settings.sections import (
     KsqlSettings,
     LoggingSettings,
     OnMissing,
+    OnUndecodable,
     RegistrySettings,
+    Section,
     Settings,
     TableSettings,
     TopicSettings,
     WindowSettings,
     redacted,
 )
-from statestore.settings.sources import load_settings, table_settings
+from statestore.settings.shape import Path, dotted
+from statestore.settings.sources import (
+    DEFAULT,
+    Given,
+    Layers,
+    Source,
+    layer_settings,
+    load_settings,
+    table_settings,
+)
 
 __all__ = [
+    "DEFAULT",
+    "HIDDEN",
     "CleanupPolicy",
     "Compatibility",
     "Connect",
     "Defaults",
     "DlqSettings",
+    "Given",
     "KsqlSettings",
+    "Layers",
     "LoggingSettings",
     "OnMissing",
+    "OnUndecodable",
+    "Path",
     "RegistrySettings",
+    "Section",
     "Settings",
+    "Source",
     "TableSettings",
     "TopicSettings",
     "WindowSettings",
+    "dotted",
+    "layer_settings",
     "load_settings",
     "redacted",
+    "set_levels",
     "table_settings",
 ]

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, fi
 
 OnMissing = Literal["fail", "rebuild"]
 Connect = Literal["eager", "lazy"]
+OnUndecodable = Literal["raise", "fail", "skip"]
 CleanupPolicy = Literal["compact", "delete", "compact,delete"]
 Compatibility = Literal[
     "NONE",
@@ -40,7 +41,17 @@ OWNED_PROPERTIES: dict[str, str] = {
 }
 """librdkafka properties that the library sets itself, each with the reason."""
 
-SECRET_WORDS = ("password", "secret", "token", "key.pem", "jaas", "credential")
+SECRET_WORDS = (
+    "password",
+    "passphrase",
+    "secret",
+    "token",
+    "key.pem",
+    "ssl_key",
+    "jaas",
+    "credential",
+    "oauthbearer.config",
+)
 HIDDEN = "***"
 
 _WINDOW_LABEL = re.compile(r"[1-9][0-9]*(min|s)|1d|1w")
@@ -73,6 +84,8 @@ Url = Annotated[
 class Defaults(Section):
     """What holds for every table unless it says otherwise."""
 
+    backend: str = "rocksdb"
+    """Storage engine of the stores: rocksdb, lmdb, memory, or an installed one."""
     memory_budget: Annotated[int, Field(ge=16 << 20)] = 256 << 20
     """Bytes for all stores, caches and Kafka queues of the manager together.
 
@@ -144,6 +157,10 @@ class TableSettings(Section):
     """Records the table may fall behind once ready before it is not ready."""
     max_staleness: Seconds | None = None
     """Seconds since the broker last confirmed the end before the table, once ready, is not ready."""
+    cache: bool | None = None
+    """Whether the store is kept on disk; false: in memory only, and read anew from Kafka at each start."""
+    on_undecodable: OnUndecodable | None = None
+    """What to do with a record that does not decode: raise when it is read, fail the table, or skip it."""
     windows: Annotated[Mapping[str, WindowSettings], AfterValidator(_canonical_labels)] = Field(
         default_factory=dict
     )
@@ -239,7 +256,10 @@ class Settings(Section):
     """All settings of one manager. Immutable; ``repr`` shows no secret."""
 
     kafka: Annotated[Mapping[str, Any], Field(repr=False)] = Field(default_factory=dict)
-    """Any librdkafka property but those the library owns; the address is bootstrap.servers."""
+    """Any librdkafka property but those the library owns; the address is bootstrap.servers.
+
+    In place of the section the address alone will do: kafka = "host:9092".
+    """
     defaults: Defaults = Defaults()
     backends: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
     """Options of a storage engine by its name, as its options dataclass names them."""
@@ -251,6 +271,11 @@ class Settings(Section):
     ksql: KsqlSettings = KsqlSettings()
     dlq: DlqSettings = DlqSettings()
     logging: LoggingSettings = LoggingSettings()
+
+    @field_validator("kafka", mode="before")
+    @classmethod
+    def _address(cls, value: object) -> object:
+        return {"bootstrap.servers": value} if isinstance(value, str) else value
 
     @field_validator("kafka")
     @classmethod

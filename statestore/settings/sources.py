@@ -1,60 +1,158 @@
-"""Where settings come from: code, or a TOML or JSON file."""
+"""Where settings come from, and which of them win: code, environment, a TOML or JSON file."""
 
 from __future__ import annotations
 
 import json
+import logging
 import tomllib
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from statestore.errors import ConfigError
+from statestore.settings.environment import FILE_VARIABLE, read_environment
 from statestore.settings.sections import Settings, TableSettings
+from statestore.settings.shape import Path, at, dotted, is_section
+
+log = logging.getLogger("statestore.store")
 
 S = TypeVar("S", bound=BaseModel)
+Given = Settings | Mapping[str, Any] | str | FilePath | None
+"""What a user gives as settings: none, in code, or the path of a file."""
+
+DEFAULT = "default"
 
 
-def load_settings(source: Settings | Mapping[str, Any] | str | Path | None) -> Settings:
-    """Return settings from code or from a TOML or JSON file (told by its suffix).
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Settings from one place, nested as the sections are."""
+
+    place: str
+    data: Any
+    variables: Mapping[Path, str] = field(default_factory=dict)
+    """Environment variables by what they set."""
+
+    def origin(self, path: Path) -> str:
+        """Return where the setting at ``path``, or what is wrong there, comes from."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.variables:
+                return f"{self.place} {self.variables[path[:length]]}"
+        below = sorted(name for place, name in self.variables.items() if place[: len(path)] == path)
+        return f"{self.place} {', '.join(below)}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """The settings that hold, and where each one comes from."""
+
+    settings: Settings
+    origins: Mapping[Path, str]
+
+    def origin(self, *path: str) -> str:
+        """Return where the setting at ``path``, or all of a section, comes from."""
+        if path in self.origins:
+            return self.origins[path]
+        inside = sorted({origin for place, origin in self.origins.items() if place[: len(path)] == path})
+        return ", ".join(inside) or DEFAULT
+
+
+def load_settings(given: Given) -> Settings:
+    """Return settings from code or from a TOML or JSON file (told by its suffix), without the environment.
 
     Raises ``ConfigError`` that lists every unknown key and bad value with its path.
     """
-    if source is None:
-        return Settings()
-    if isinstance(source, Settings):
-        return source
-    if isinstance(source, Mapping):
-        return _validated(source, "settings", Settings)
-    path = Path(source)
-    return _validated(_parsed(path), str(path), Settings)
+    return layer_settings(given, {}).settings
 
 
-def _parsed(path: Path) -> Any:
-    parsers = {".toml": tomllib.loads, ".json": json.loads}
-    if path.suffix not in parsers:
-        raise ConfigError(f"{path}: the name of a settings file ends in .toml or .json")
-    try:
-        return parsers[path.suffix](path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:  # both parsers' errors, and bytes that are not UTF-8
-        raise ConfigError(f"{path}: {error}") from error
+def layer_settings(given: Given, environment: Mapping[str, str], arguments: Sequence[Source] = ()) -> Layers:
+    """Put all sources over each other.
+
+    ``arguments`` (the last wins) go before ``given`` in code, that before the environment, and that before
+    the file, which is ``given`` or else what ``STATESTORE_SETTINGS`` names. Properties of Kafka's, options of
+    a backend and settings of a table are taken one by one. Raises ``ConfigError`` with the faults of all.
+    """
+    faults: list[str] = []
+    sources = []
+    file = FilePath(given) if isinstance(given, str | FilePath) else None
+    if named := environment.get(FILE_VARIABLE):
+        if file is None:
+            file = FilePath(named)
+        else:
+            log.info("%s names %s, but the code has %s", FILE_VARIABLE, named, file)
+    if file is not None:
+        try:
+            sources.append(Source(f"file {file}", _parsed(file)))
+        except ConfigError as error:
+            faults += error.faults
+    sources.append(Source("environment", *read_environment(environment, faults)))
+    if isinstance(given, Settings):
+        sources.append(Source("StoreManager(settings=…)", given.model_dump(exclude_unset=True)))
+    elif isinstance(given, Mapping):
+        sources.append(Source("StoreManager(settings=…)", given))
+    merged: dict[str, Any] = {}
+    origins: dict[Path, str] = {}
+    for source in (*sources, *arguments):
+        if (checked := _checked(source, Settings, faults)) is not None:
+            data = checked.model_dump(exclude_unset=True)
+            _merge(merged, data)
+            origins.update((path, source.origin(path)) for path in _leaves(data))
+    if faults:
+        raise ConfigError(faults)
+    return Layers(Settings.model_validate(merged), origins)
 
 
 def table_settings(where: str, **given: Any) -> TableSettings:
-    """Return settings of one table given in code; raises ``ConfigError`` like :func:`load_settings`."""
-    return _validated(given, where, TableSettings)
+    """Return settings of one table given in code; raises ``ConfigError`` with every fault."""
+    faults: list[str] = []
+    checked = _checked(Source(where, given), TableSettings, faults)
+    if checked is None:
+        raise ConfigError(faults)
+    return checked
 
 
-def _validated(data: Any, where: str, kind: type[S]) -> S:
+def _parsed(path: FilePath) -> Any:
+    parsers = {".toml": tomllib.loads, ".json": json.loads}
+    if path.suffix not in parsers:
+        raise ConfigError(f"file {path}: the name of a settings file ends in .toml or .json")
     try:
-        return kind.model_validate(data)
+        return parsers[path.suffix](path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"file {path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:  # both parsers' errors, and bytes that are not UTF-8
+        raise ConfigError(f"file {path}: {error}") from error
+
+
+def _checked(source: Source, kind: type[S], faults: list[str]) -> S | None:
+    try:
+        return kind.model_validate(source.data)
     except ValidationError as error:
         # include_input=False: a value may be a secret
-        faults = [
-            f"{where}: {'.'.join(str(part) for part in fault['loc']) or '(top)'}: {fault['msg']}"
-            for fault in error.errors(include_input=False, include_url=False)
-        ]
-    raise ConfigError(faults)
+        found = error.errors(include_input=False, include_url=False)
+    for fault in found:
+        path = tuple(str(part) for part in fault["loc"])
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            section = at(path[:-1]) if kind is Settings else kind
+            known = ", ".join(section.model_fields) if is_section(section) else ""
+            message = f"no such setting; known here: {known}"
+        faults.append(f"{source.origin(path)}: {dotted(path) or '(top)'}: {message}")
+    return None
+
+
+def _merge(into: dict[str, Any], data: Mapping[str, Any]) -> None:
+    for name, value in data.items():
+        if isinstance(value, dict) and isinstance(into.get(name), dict):
+            _merge(into[name], value)
+        else:
+            into[name] = value
+
+
+def _leaves(data: Mapping[str, Any], above: Path = ()) -> Iterator[Path]:
+    for name, value in data.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, (*above, name))
+        else:
+            yield (*above, name)

@@ -32,7 +32,9 @@ def test_what_is_read_is_kept_but_not_of_the_memory_engine(manager: StoreManager
     kv = manager.open("sessions")
     kv.put(b"k", b"v")
     assert kv.get(b"k") == b"v"
-    assert manager._opener.cache.count == (1 if CACHED and manager._backend != "memory" else 0)
+    assert manager._opener.cache.count == (
+        1 if CACHED and manager._settings.defaults.backend != "memory" else 0
+    )
 
 
 def test_every_way_to_write_is_seen(kv: KeyValueStore) -> None:
@@ -124,7 +126,7 @@ def test_a_store_opened_again_does_not_answer_for_the_one_before(manager: StoreM
 
 @pytest.mark.parametrize("count", [3, SMALL_COUNT + 1])
 def test_a_mirror_s_batch_is_seen_small_or_in_bulk(manager: StoreManager, tmp_path: Path, count: int) -> None:
-    engine = manager._opener.engine(manager._backend)
+    engine = manager._opener.engine(manager._settings.defaults.backend)
     backend = engine.open(tmp_path / "mirror", changelog=True)
     keys = [b"%06d" % number for number in range(count)]
     with ChangelogStore("mirror", backend, engine.max_key_size, manager._opener.cache_of(engine)) as store:

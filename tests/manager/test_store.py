@@ -141,7 +141,7 @@ def test_what_is_no_bytes_is_refused(kv: KeyValueStore) -> None:
 
 def test_opening_twice_gives_the_same_store_and_another_backend_is_refused(manager: StoreManager) -> None:
     assert manager.open("a") is manager.open("a") is manager.store("a")
-    other = "memory" if manager._backend != "memory" else "lmdb"
+    other = "memory" if manager._settings.defaults.backend != "memory" else "lmdb"
     with pytest.raises(ConfigError, match=other):
         manager.open("a", backend=other)
 
@@ -161,7 +161,7 @@ def test_a_closed_store_can_be_opened_again(manager: StoreManager) -> None:
         store.put(b"k", b"v")
     again = manager.open("a")
     assert again is not store
-    assert again.get(b"k") == (None if manager._backend == "memory" else b"v")
+    assert again.get(b"k") == (None if manager._settings.defaults.backend == "memory" else b"v")
 
 
 @pytest.mark.parametrize("backend", ["rocksdb", "lmdb"])

@@ -1,0 +1,196 @@
+"""What holds for each table and topic, and where each of it comes from.
+
+A table's own setting goes before the default for all tables. For one setting: what ``bind`` is given, the
+settings (code, then environment, then file), the entity class, the default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from statestore.entity import EntityModel, TopicSpec, model_of
+from statestore.errors import ConfigError
+from statestore.naming import logical_name
+from statestore.settings import (
+    DEFAULT,
+    Layers,
+    OnMissing,
+    OnUndecodable,
+    Path,
+    Section,
+    Settings,
+    TableSettings,
+    TopicSettings,
+    redacted,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TableChoice:
+    """What holds for one table."""
+
+    backend: str
+    on_missing: OnMissing
+    max_lag: int | None
+    max_staleness: float | None
+    cache: bool
+    on_undecodable: OnUndecodable
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """Where each of these comes from."""
+
+
+class Fact(NamedTuple):
+    """A setting, its value and where that comes from."""
+
+    path: Path
+    value: Any
+    origin: str
+
+
+_LAST = {"cache": True, "on_undecodable": "raise"}
+"""What holds where nobody says anything, for settings that have no default for all tables."""
+_TOPIC_ARGUMENTS = {"cleanup_policy": "compaction"}
+"""Arguments of ``entity`` that are not called as in ``[topics.NAME]``."""
+
+
+class Chooser:
+    """Chooses for one manager. Immutable."""
+
+    def __init__(self, layers: Layers) -> None:
+        self._layers = layers
+
+    @property
+    def settings(self) -> Settings:
+        return self._layers.settings
+
+    def table(self, logical: str, topic: str, model: EntityModel | None, given: TableSettings) -> TableChoice:
+        """Return what holds for a table, of which ``bind`` was ``given`` something.
+
+        Raises ``ConfigError`` where the settings contradict each other.
+        """
+        section, own = self._section(logical, topic, model)
+        chosen: dict[str, Any] = {}
+        origins: dict[str, str] = {}
+        for name in TableSettings.model_fields:
+            if name == "windows":
+                continue
+            candidates = [
+                (getattr(given, name), f"bind({name}=…)"),
+                (getattr(own, name), self._layers.origin("tables", section, name)),
+            ]
+            if model is not None and name in model.stated:
+                candidates.append((getattr(model, name), f"class {model.name}"))
+            if name in type(self.settings.defaults).model_fields:
+                candidates.append(
+                    (getattr(self.settings.defaults, name), self._layers.origin("defaults", name))
+                )
+            candidates.append((_LAST.get(name), DEFAULT))
+            chosen[name], origins[name] = next(
+                (candidate for candidate in candidates if candidate[0] is not None), candidates[-1]
+            )
+        if not chosen["cache"]:
+            if given.backend or own.backend:
+                raise ConfigError(
+                    f"{logical!r}: cache=False ({origins['cache']}) keeps the store in memory, so "
+                    f"backend={chosen['backend']!r} ({origins['backend']}) has no effect: drop one of them"
+                )
+            chosen["backend"], origins["backend"] = "memory", f"cache=False, {origins['cache']}"
+        return TableChoice(**chosen, origins=origins)
+
+    def _section(self, logical: str, topic: str, model: EntityModel | None) -> tuple[str, TableSettings]:
+        tables = self.settings.tables
+        names = [name for name in dict.fromkeys(_names(logical, topic, model)) if name in tables]
+        if len(names) > 1:
+            raise ConfigError(
+                f"{' and '.join(f'tables.{name}' for name in names)} are settings of one table: keep one"
+            )
+        if not names:
+            return "", TableSettings()
+        own = tables[names[0]]
+        if own.windows:
+            where = self._layers.origin("tables", names[0], "windows")
+            raise ConfigError(f"{where}: tables.{names[0]}.windows: {logical!r} is declared without windows")
+        return names[0], own
+
+    def topic(self, model: EntityModel) -> TopicSpec:
+        """Return how the topic of an entity is to be created."""
+        return self._topic(model)[0]
+
+    def _topic(self, model: EntityModel) -> tuple[TopicSpec, dict[str, str]]:
+        own = self.settings.topics.get(model.topic, TopicSettings())
+        changes: dict[str, Any] = {}
+        origins: dict[str, str] = {}
+        for name in TopicSettings.model_fields:
+            stated = _TOPIC_ARGUMENTS.get(name, name) in model.stated
+            origin = f"class {model.name}" if stated else DEFAULT
+            value = getattr(own, name)
+            if name == "config":
+                origins |= {f"config.{key}": origin for key in model.topic_spec.config}
+                origins |= {
+                    f"config.{key}": self._layers.origin("topics", model.topic, name, key) for key in value
+                }
+                changes[name] = {**model.topic_spec.config, **value}
+            elif value is None:
+                origins[name] = origin
+            else:
+                origins[name] = self._layers.origin("topics", model.topic, name)
+                changes[name] = timedelta(seconds=value) if name == "retention" else value
+        return dataclasses.replace(model.topic_spec, **changes), origins
+
+    def strangers(self, subjects: Collection[type | str]) -> list[str]:
+        """Return a fault for each section of a table or topic that is none of these entities and topics."""
+        topics = [one for one in subjects if isinstance(one, str)]
+        models = [model_of(one) for one in subjects if not isinstance(one, str)]
+        tables = {name for model in models for name in _names(model.logical_name, model.topic, model)}
+        tables |= {name for topic in topics for name in _names(logical_name(topic), topic, None)}
+        all_topics = [*(model.topic for model in models), *topics]
+        return [
+            *self._strangers("tables", tables, [*(model.name for model in models), *topics]),
+            *self._strangers("topics", set(all_topics), all_topics),
+        ]
+
+    def _strangers(self, section: str, known: set[str], declared: list[str]) -> list[str]:
+        return [
+            f"{self._layers.origin(section, name)}: {section}.{name}: nothing that is declared is called so; "
+            f"declared: {', '.join(sorted(set(declared)))}"
+            for name in getattr(self.settings, section)
+            if name not in known
+        ]
+
+    # Explaining
+
+    def facts(self, tables: Mapping[str, TableChoice], models: Iterable[EntityModel]) -> Iterator[Fact]:
+        """Give every setting, with those of ``tables`` (by logical name) and of the ``models``' topics."""
+        settings, origin = self.settings, self._layers.origin
+        for section in type(settings).model_fields:
+            content = getattr(settings, section)
+            if isinstance(content, Section):
+                for name in type(content).model_fields:
+                    yield Fact((section, name), getattr(content, name), origin(section, name))
+        for name, value in redacted(settings.kafka).items():
+            yield Fact(("kafka", name), value, origin("kafka", name))
+        for backend, options in settings.backends.items():
+            for name, value in redacted(options).items():
+                yield Fact(("backends", backend, name), value, origin("backends", backend, name))
+        for logical, choice in tables.items():
+            for name, place in choice.origins.items():
+                yield Fact(("tables", logical, name), getattr(choice, name), place)
+        for model in models:
+            yield from self._topic_facts(model)
+
+    def _topic_facts(self, model: EntityModel) -> Iterator[Fact]:
+        spec, origins = self._topic(model)
+        for name, place in origins.items():
+            value = spec.config[name.removeprefix("config.")] if "." in name else getattr(spec, name)
+            yield Fact(("topics", model.topic, name), value, place)
+
+
+def _names(logical: str, topic: str, model: EntityModel | None) -> Iterator[str]:
+    """Give what a table may be called in the settings."""
+    yield from (logical, topic)
+    if model is not None:
+        yield model.name

@@ -1,0 +1,99 @@
+"""Settings from environment variables.
+
+``STATESTORE_`` and the path of the setting, its parts joined with ``__``::
+
+    STATESTORE_DEFAULTS__MAX_LAG=1000               defaults.max_lag
+    STATESTORE_TABLES__Order__BACKEND=lmdb          tables.Order.backend
+    STATESTORE_KAFKA__BOOTSTRAP_SERVERS=b:9092      kafka."bootstrap.servers"
+    STATESTORE_TABLES='{"my-topic": {"max_lag": 5}}'
+
+Sections, settings and backends are written in capitals or not; names of tables, topics and windows as they
+are. In a property of Kafka's ``_`` stands for ``.``. Text is taken as it is, all else is JSON, and a whole
+section is a JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any, get_origin
+
+from statestore.settings.shape import Path, at, dotted, is_nested, is_section, is_text
+
+log = logging.getLogger("statestore.store")
+
+PREFIX = "STATESTORE_"
+FILE_VARIABLE = "STATESTORE_SETTINGS"
+"""Names the file of the settings, where the code names none."""
+OTHERS = frozenset(
+    f"{PREFIX}{name}"
+    for name in ("BUILD", "KAFKA_JARS", "PURE_PYTHON", "SETTINGS", "SOAK", "TEST_KAFKA", "WITHOUT")
+)
+"""Variables of ours that are no settings."""
+
+
+def read_environment(environment: Mapping[str, str], faults: list[str]) -> tuple[Any, dict[Path, str]]:
+    """Return the settings in ``environment``, nested as the sections are, and the variable of each.
+
+    Appends to ``faults`` what cannot be placed. A variable that names no section, and so may not be meant
+    for us (Kubernetes makes ``STATESTORE_PORT`` for a service called so), is logged as a warning only.
+    """
+    settings: dict[str, Any] = {}
+    variables: dict[Path, str] = {}
+    ours = [name for name in environment if name.startswith(PREFIX) and name not in OTHERS]
+    strange = []
+    for name in sorted(ours, key=lambda one: (one.count("__"), one)):  # a section before what is in it
+        path = _path(name.removeprefix(PREFIX).split("__"))
+        if len(path) == 1 and at(path) is None:
+            strange.append(name)
+        elif path in variables:
+            faults.append(f"environment {name}: {variables[path]} gives {dotted(path)}, too: keep one")
+        else:
+            variables[path] = name
+            if fault := _put(settings, path, _value(path, environment[name])):
+                faults.append(f"environment {name}: {fault}")
+    if strange:
+        log.warning("no settings of statestore, and ignored: environment %s", ", ".join(strange))
+    return settings, variables
+
+
+def _path(parts: list[str]) -> Path:
+    path: Path = ()
+    for part in parts:
+        kind = at(path)
+        if is_section(kind) or path[:1] == ("backends",):
+            name = part.lower()
+        elif path == ("kafka",) or (get_origin(kind) is Mapping and path[-1:] == ("config",)):
+            name = part.lower().replace("_", ".")
+        else:
+            name = part
+        path = (*path, name)
+    return path
+
+
+def _value(path: Path, text: str) -> Any:
+    kind = at(path)
+    if path[:1] == ("kafka",) and not text.lstrip().startswith("{"):
+        return text
+    if kind is not None and not is_nested(kind) and is_text(kind):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text  # what it should be is told by the model
+
+
+def _put(settings: dict[str, Any], path: Path, value: Any) -> str | None:
+    """Put ``value`` in its place; return what is in the way of that."""
+    if path == ("kafka",) and isinstance(value, str):
+        value = {"bootstrap.servers": value}  # a property of its own may follow
+    if is_nested(at(path)) and not isinstance(value, dict):
+        return f"{dotted(path)} is a section: give a JSON object, or single settings ({PREFIX}…__NAME)"
+    inner = settings
+    for name in path[:-1]:
+        inner = inner.setdefault(name, {})
+        if not isinstance(inner, dict):
+            return f"{dotted(path)} stands in what is no section"
+    inner[path[-1]] = value
+    return None

@@ -1,0 +1,14 @@
+"""The levels of the library's loggers."""
+
+from __future__ import annotations
+
+import logging
+
+from statestore.settings.sections import LoggingSettings
+
+
+def set_levels(settings: LoggingSettings) -> None:
+    """Set the levels that ``settings`` gives; they hold for the process, and so for all managers in it."""
+    for name, level in settings:
+        if level is not None:
+            logging.getLogger("statestore" if name == "level" else f"statestore.{name}").setLevel(level)

@@ -1,0 +1,49 @@
+"""What stands where in the settings: sections, names and values, found in the pydantic models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, SecretStr
+
+from statestore.settings.sections import Settings
+
+Path = tuple[str, ...]
+"""Where a setting stands: ``("tables", "Order", "max_lag")``."""
+
+
+def dotted(path: Path) -> str:
+    """Return ``path`` as messages show it."""
+    return ".".join(path)
+
+
+def at(path: Path) -> Any:
+    """Return the type of what stands at ``path``; ``None`` where nothing can."""
+    kind: Any = Settings
+    for name in path:
+        if is_section(kind):
+            field = kind.model_fields.get(name)
+            kind = None if field is None else field.annotation
+        elif get_origin(kind) is Mapping:
+            kind = get_args(kind)[1]
+        else:
+            return None
+    return kind
+
+
+def is_section(kind: Any) -> bool:
+    """Whether ``kind`` is a section with settings of fixed names."""
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def is_nested(kind: Any) -> bool:
+    """Whether settings stand in ``kind``, rather than it being a value."""
+    return is_section(kind) or get_origin(kind) is Mapping
+
+
+def is_text(kind: Any) -> bool:
+    """Whether a value of ``kind`` is written as text."""
+    if get_origin(kind) is Literal:
+        return all(isinstance(choice, str) for choice in get_args(kind))
+    return kind in (str, SecretStr) or any(is_text(one) for one in get_args(kind))

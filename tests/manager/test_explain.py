@@ -1,0 +1,170 @@
+"""What a manager makes of its settings: one value for each table, and where it comes from."""
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+
+from statestore import ConfigError, Key, StoreManager, entity
+
+NOWHERE = "127.0.0.1:1"
+
+
+@entity(topic="orders", partitions=3, config={"segment.bytes": 1000000}, on_undecodable="fail")
+@dataclass(frozen=True)
+class Order:
+    id: Annotated[int, Key]
+
+
+@entity(topic="trades")
+@dataclass(frozen=True)
+class Trade:
+    id: Annotated[int, Key]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "settings.toml"
+    path.write_text(
+        f"""
+        [kafka]
+        "bootstrap.servers" = "{NOWHERE}"
+        "ssl.key.password" = "hunter2"
+        [schema_registry]
+        password = "hunter2"
+        [backends.rocksdb]
+        compression = "zstd"
+        [defaults]
+        max_staleness = 9
+        [tables.Order]
+        backend = "memory"
+        max_lag = 4
+        on_undecodable = "skip"
+        [topics.orders]
+        replication = 2
+        retention = 60
+        [topics.orders.config]
+        "min.insync.replicas" = "2"
+        """
+    )
+    return path
+
+
+@pytest.fixture
+def manager(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StoreManager]:
+    monkeypatch.setenv("STATESTORE_TABLES__Order__MAX_LAG", "5")
+    with StoreManager(tmp_path / "state", backend="lmdb", settings=file, connect="lazy") as made:
+        made.bind(Order, max_staleness=2)
+        made.bind(Trade)
+        yield made
+
+
+def test_each_setting_has_its_value_and_origin(manager: StoreManager, file: Path) -> None:
+    found = manager.explain()
+    expected = {
+        "kafka.bootstrap.servers": (NOWHERE, f"file {file}"),
+        "kafka.ssl.key.password": ("***", f"file {file}"),
+        "schema_registry.password": ("***", f"file {file}"),
+        "schema_registry.retries": (3, "default"),
+        "backends.rocksdb.compression": ("zstd", f"file {file}"),
+        "defaults.backend": ("lmdb", "StoreManager(backend=…)"),
+        "defaults.retry_waits": ([1.0, 2.0, 4.0, 8.0], "default"),
+        "tables.Order_Store.backend": ("memory", f"file {file}"),
+        "tables.Order_Store.max_lag": (5, "environment STATESTORE_TABLES__Order__MAX_LAG"),
+        "tables.Order_Store.max_staleness": (2.0, "bind(max_staleness=…)"),
+        "tables.Order_Store.on_undecodable": ("skip", f"file {file}"),
+        "tables.Order_Store.on_missing": ("fail", "default"),
+        "tables.Trade_Store.backend": ("lmdb", "StoreManager(backend=…)"),
+        "tables.Trade_Store.max_staleness": (9.0, f"file {file}"),
+        "tables.Trade_Store.on_undecodable": ("raise", "default"),
+        "topics.orders.partitions": (3, "class Order"),
+        "topics.orders.replication": (2, f"file {file}"),
+        "topics.orders.retention": (60.0, f"file {file}"),
+        "topics.orders.cleanup_policy": ("compact", "default"),
+        "topics.orders.config.segment.bytes": ("1000000", "class Order"),
+        "topics.orders.config.min.insync.replicas": ("2", f"file {file}"),
+        "topics.trades.partitions": (1, "default"),
+    }
+    assert {path: (found[path]["value"], found[path]["from"]) for path in expected} == expected
+
+
+def test_it_is_json_and_a_table_without_secrets(manager: StoreManager, file: Path) -> None:
+    found = manager.explain()
+    assert json.loads(json.dumps(found)) == found
+    lines = str(found).splitlines()
+    assert lines[0].split() == ["setting", "value", "from"]
+    (line,) = [line for line in lines if line.startswith("tables.Order_Store.backend ")]
+    assert line.split(maxsplit=2) == ["tables.Order_Store.backend", "memory", f"file {file}"]
+    assert "hunter2" not in str(found) + repr(found)
+
+
+def test_what_is_chosen_is_what_the_tables_have(manager: StoreManager) -> None:
+    assert [entry["backend"] for entry in manager.describe()] == ["memory", "lmdb"]
+
+
+def test_sections_of_nothing_declared_are_faults_that_list_what_is(tmp_path: Path) -> None:
+    settings = {
+        "tables": {"Ordr": {"max_lag": 1}, "Trade_Store": {}, "orders": {}, "bytes_Store": {}},
+        "topics": {"order": {"partitions": 2}, "trades": {}, "bytes": {}, "Trade": {}},
+    }
+    with pytest.raises(ConfigError) as caught:
+        StoreManager(tmp_path / "state", settings=settings, entities=[Order, Trade, "bytes"])
+    declared = "nothing that is declared is called so; declared:"
+    assert caught.value.faults == (
+        f"StoreManager(settings=…): tables.Ordr: {declared} Order, Trade, bytes",
+        f"StoreManager(settings=…): topics.order: {declared} bytes, orders, trades",
+        f"StoreManager(settings=…): topics.Trade: {declared} bytes, orders, trades",
+    )
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize(
+    ("tables", "says"),
+    [
+        ({"Order": {}, "orders": {}}, "tables.orders and tables.Order are settings of one table"),
+        (
+            {"Order": {"windows": {"5min": {}}}},
+            "tables.Order.windows: 'Order_Store' is declared without windows",
+        ),
+    ],
+)
+def test_settings_that_a_table_cannot_have_are_refused(
+    tmp_path: Path, tables: dict[str, object], says: str
+) -> None:
+    with (
+        StoreManager(tmp_path / "state", NOWHERE, settings={"tables": tables}, connect="lazy") as manager,
+        pytest.raises(ConfigError, match=says),
+    ):
+        manager.bind(Order)
+
+
+def test_levels_are_those_of_our_loggers_only(tmp_path: Path) -> None:
+    ours, root = logging.getLogger("statestore.serde"), logging.getLogger()
+    before, handlers = root.level, list(root.handlers)
+    try:
+        StoreManager(tmp_path / "state", settings={"logging": {"serde": "ERROR"}}).close()
+        assert ours.level == logging.ERROR
+        assert (root.level, root.handlers, ours.handlers) == (before, handlers, [])
+    finally:
+        ours.setLevel(logging.NOTSET)
+
+
+def test_the_environment_is_read_when_a_manager_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STATESTORE_DEFAULTS__BACKEND", "memory")
+    with StoreManager(tmp_path / "a") as manager:
+        monkeypatch.setenv("STATESTORE_DEFAULTS__BACKEND", "lmdb")
+        assert manager.explain()["defaults.backend"] == {
+            "value": "memory",
+            "from": "environment STATESTORE_DEFAULTS__BACKEND",
+        }
+    monkeypatch.setenv("STATESTORE_DEFAULTS__BACKENT", "lmdb")
+    with pytest.raises(
+        ConfigError, match=r"STATESTORE_DEFAULTS__BACKENT: defaults\.backent: no such setting"
+    ):
+        StoreManager(tmp_path / "b")
