@@ -27,7 +27,8 @@ from typing_extensions import TypedDict  # pydantic needs it of Python before 3.
 from statestore import naming
 from statestore.attributes import Key
 from statestore.errors import ConfigError
-from statestore.fields import Field, Record, read_record, type_name
+from statestore.fields import Field, Record, type_name
+from statestore.records import read_record
 from statestore.schema import schema
 from statestore.settings import OnUndecodable
 
@@ -252,7 +253,7 @@ def _model(cls: type, declaration: _Declaration) -> EntityModel:
             f"{where}: the class is abstract ({names}), so none of it can be made: declare its subclasses"
         )
     if _is_dataclass(cls):
-        record = read_record(cls, faults)
+        record = read_record(cls, faults, [])
     else:
         faults.append(f"{where}: not a dataclass: write @dataclass(frozen=True, slots=True) under @entity(…)")
         record = Record(cls, (), positional=False)

@@ -74,8 +74,8 @@ def test_a_wider_type_reads_old_records(old: Any, new: Any) -> None:
         ),
         (
             datetime,
-            Annotated[datetime, Format("%Y")],
-            "field x is datetime, in the class datetime as '%Y'",
+            Annotated[datetime, Format("%Y-%m-%d")],
+            "field x is datetime, in the class datetime as '%Y-%m-%d'",
         ),
         (
             Road,

@@ -10,9 +10,10 @@ from uuid import UUID
 import pytest
 
 from statestore import F
-from statestore.fields import read_record, type_name
+from statestore.fields import type_name
 from statestore.query.checking import check, type_of
 from statestore.query.expressions import Expr
+from statestore.records import read_record
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Customer:
     id: int
 
 
-ORDER = read_record(Order, [])
+ORDER = read_record(Order, [], [])
 NAMES = ", ".join(field.name for field in ORDER.fields)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statestore import F
-from statestore.fields import Nullable, Scalar, read_record, type_name
+from statestore.fields import Nullable, Scalar, type_name
 from statestore.query.checking import check, type_of
 from statestore.query.evaluation import compiled, evaluate
 from statestore.query.expressions import Condition, Expr, Value
+from statestore.records import read_record
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Order:
     prices: dict[str, Decimal]
 
 
-ORDER = read_record(Order, [])
+ORDER = read_record(Order, [], [])
 ORDER_1 = Order(
     id=7,
     customer="ada",

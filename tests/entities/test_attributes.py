@@ -1,0 +1,217 @@
+"""What ``Annotated`` says about a field: what it comes to, and what it cannot mean."""
+
+import dataclasses
+from dataclasses import MISSING, dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+import pytest
+
+from statestore.attributes import (
+    Alias,
+    EventTime,
+    Float32,
+    Format,
+    Ignored,
+    Index,
+    Int32,
+    Key,
+    MaxLength,
+    Name,
+    Precision,
+    WindowEnd,
+    WindowSize,
+    WindowStart,
+)
+from statestore.fields import DictOf, Field, ListOf, Nullable, Scalar
+from statestore.records import read_record
+
+Money = Annotated[Decimal, Precision(18, 4)]
+DAY = Format("%Y-%m-%d")
+
+
+def read(*fields: tuple[Any, ...], relaxed: bool = False) -> tuple[tuple[Field, ...], list[str], list[str]]:
+    """Return fields, faults and warnings of a class of these fields, all with a key in front."""
+    faults: list[str] = []
+    warnings: list[str] = []
+    made = dataclasses.make_dataclass("Made", [("id", Annotated[int, Key]), *fields])
+    record = read_record(made, faults, warnings, relaxed=relaxed)
+    return record.fields[1:], faults, warnings
+
+
+def fault_of(annotation: Any) -> str:
+    _, (fault,), _ = read(("x", annotation))
+    return fault.removeprefix("Made.x: ")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "type_"),
+    [
+        (Money, Scalar(Decimal, precision=Precision(18, 4))),
+        (Money | None, Nullable(Scalar(Decimal, precision=Precision(18, 4)))),
+        (Annotated[Decimal | None, Precision(5, 0)], Nullable(Scalar(Decimal, precision=Precision(5, 0)))),
+        (Annotated[int, Int32], Scalar(int, is_32_bits=True)),
+        (Annotated[float, Float32()], Scalar(float, is_32_bits=True)),
+        (Annotated[datetime, DAY], Scalar(datetime, format="%Y-%m-%d")),
+        (Annotated[str, MaxLength(12)], Scalar(str, max_length=12)),
+        (Annotated[bytes, "a note for people", MaxLength(12)], Scalar(bytes, max_length=12)),
+        (list[Money], ListOf(Scalar(Decimal, precision=Precision(18, 4)))),
+        (
+            dict[Annotated[str, MaxLength(3)], list[Annotated[int, Int32]] | None],
+            DictOf(Scalar(str, max_length=3), Nullable(ListOf(Scalar(int, is_32_bits=True)))),
+        ),
+    ],
+)
+def test_a_type_is_narrowed_where_it_stands(annotation: Any, type_: Any) -> None:
+    (x,), faults, _ = read(("x", annotation))
+    assert faults == []
+    assert x == Field("x", type_, False, MISSING, MISSING, "x")
+
+
+def test_what_is_said_of_a_field() -> None:
+    (price, at, start, end, size, _), faults, _ = read(
+        ("price", Annotated[Money, Name("PRICE"), Alias("cost", "amount"), Index(), "foreign"]),
+        ("at", Annotated[int, EventTime]),
+        ("start", Annotated[datetime, WindowStart]),
+        ("end", Annotated[int, WindowEnd()]),
+        ("size", Annotated[int, WindowSize]),
+        ("plain", str),
+    )
+    assert faults == []
+    assert (price.wire_name, price.aliases, price.is_indexed) == ("PRICE", ("cost", "amount"), True)
+    assert price.metadata == ("foreign",)
+    assert at.is_event_time
+    assert [one.window for one in (price, start, end, size)] == [None, WindowStart, WindowEnd, WindowSize]
+
+
+def test_an_ignored_field_is_not_stored() -> None:
+    fields, faults, _ = read(("cache", Annotated[set[int], Ignored(reason="made anew")], field(default=None)))
+    assert (fields, faults) == ((), [])
+    _, faults, _ = read(("cache", Annotated[set[int], Ignored]))
+    assert faults == ["Made.cache: an Ignored field needs a default, which it has when it is read"]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "fault"),
+    [
+        (Annotated[float, Precision(1, 1)], "Precision is for Decimal, not for float"),
+        (Annotated[str, Int32], "Int32 is for int, not for str"),
+        (Annotated[bool, Int32], "Int32 is for int, not for bool"),
+        (Annotated[Decimal, Float32], "Float32 is for float, not for Decimal"),
+        (Annotated[int, MaxLength(3)], "MaxLength is for str and bytes, not for int"),
+        (Annotated[date, DAY], "Format is for datetime, not for date"),
+        (
+            Annotated[list[Decimal], Precision(1, 1)],
+            "Precision is for Decimal, not for list[decimal.Decimal]; of its parts it is said inside, as in "
+            "list[Annotated[Decimal, …]]",
+        ),
+        (Annotated[str, MaxLength], "MaxLength needs its arguments, as in MaxLength(12)"),
+        (Annotated[Decimal, Precision], "Precision needs its arguments, as in Precision(18, 4)"),
+        (Annotated[Money, Precision(2, 2)], "Precision is said 2 times"),
+        (list[Annotated[int, Name("x")]], "Name must be outermost, as in Annotated[int | None, Name…]"),
+        (Annotated[int, Alias("y")] | None, "Alias must be outermost, as in Annotated[int | None, Alias…]"),
+        (Annotated[datetime | None, EventTime], "an EventTime is a datetime, or an int of milliseconds"),
+        (Annotated[date, EventTime], "an EventTime is a datetime, or an int of milliseconds"),
+        (Annotated[str, WindowStart], "a WindowStart is a datetime, or an int of milliseconds"),
+        (Annotated[float, WindowSize], "a WindowSize is an int of milliseconds"),
+        (
+            Annotated[int, WindowEnd, EventTime],
+            "WindowEnd is filled from the window, so it is no more than that",
+        ),
+        (Annotated[Decimal, Precision(0, 0)], "Precision(digits=0, scale=0): give the number of all digits"),
+        (Annotated[Decimal, Precision(4, 5)], "Precision(digits=4, scale=5): give the number"),
+        (Annotated[Decimal, Precision(4, -1)], "Precision(digits=4, scale=-1): give the number"),
+        (Annotated[Decimal, Precision(4.0, 1)], "Precision(digits=4.0, scale=1): give the number"),  # type: ignore[arg-type]
+        (Annotated[str, MaxLength(0)], "MaxLength(length=0): give a number of characters"),
+        (Annotated[str, MaxLength(True)], "MaxLength(length=True): give a number of characters"),
+        (Annotated[str, Name("")], "Name(name=''): give the name as a str"),
+        (Annotated[str, Alias()], "Alias(names=()): give one or more old names"),
+        (Annotated[str, Alias("a", "a")], "Alias(names=('a', 'a')): give one or more old names"),
+        (Annotated[datetime, Format("%H:%M")], "Format(pattern='%H:%M'): it must tell year, month and day"),
+        (
+            Annotated[datetime, Format("%Y-%m-%d %Q")],
+            "Format(pattern='%Y-%m-%d %Q'): what it writes cannot be",
+        ),
+        (Annotated[int, Key, Ignored], "Key says nothing of a field that is Ignored"),
+        (Annotated[int, Ignored, Alias("x")], "Alias says nothing of a field that is Ignored"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_meant(annotation: Any, fault: str) -> None:
+    assert fault_of(annotation).startswith(fault)
+
+
+def test_one_name_for_two_fields() -> None:
+    _, faults, _ = read(
+        ("a", Annotated[int, Name("c")]),
+        ("b", Annotated[int, Alias("c", "d")]),
+        ("d", int),
+        ("e", Annotated[int, Alias("e")]),
+    )
+    assert faults == [
+        "Made: 'c' names several fields in records: a, b",
+        "Made: 'd' names several fields in records: b, d",
+        "Made.e: Alias('e') is its name already: an alias is an old one",
+    ]
+    assert read(("a", Annotated[int, Name("b")]), ("b", Annotated[int, Name("a")]))[1] == []
+
+
+def test_parts_that_one_field_plays() -> None:
+    _, faults, _ = read(
+        ("a", Annotated[int, EventTime]),
+        ("b", Annotated[datetime, EventTime]),
+        ("c", Annotated[int, WindowStart]),
+        ("d", Annotated[int, WindowStart]),
+    )
+    assert faults == [
+        "Made: only one field is the EventTime, not a, b",
+        "Made: only one field is the WindowStart, not c, d",
+    ]
+
+
+def test_marks_of_a_field_that_the_constructor_does_not_take() -> None:
+    _, faults, _ = read(("a", Annotated[int, EventTime], field(init=False)))
+    assert faults == [
+        "Made.a: EventTime says nothing of a field that is no argument of the constructor (init=False)"
+    ]
+
+
+@dataclass
+class Inner:
+    fine: int
+    odd: Annotated[set[int], Name("ODD")] = field(default_factory=set)
+
+
+def test_relaxed_does_not_store_what_it_cannot() -> None:
+    fields, faults, warnings = read(
+        ("inner", Inner),
+        ("odd", list[set[int]], field(default_factory=list)),
+        ("fine", int, 3),
+        ("tuned", Annotated[int | str, Name("x")], 3),
+        relaxed=True,
+    )
+    assert faults == []
+    assert [warning.partition(" is not a type")[0] for warning in warnings] == [
+        "Inner.odd: set[int]", "Made.odd: set[int]", "Made.tuned: int | str"
+    ]  # fmt: skip
+    assert all(warning.endswith("; not stored (validation='relaxed')") for warning in warnings)
+    assert [one.name for one in fields] == ["inner", "fine"]
+
+
+def test_relaxed_still_refuses_what_it_could_not_read_again() -> None:
+    _, faults, warnings = read(("odd", set[int]), ("key", Annotated[float, Key], 0.0), relaxed=True)
+    assert [fault.partition(" ")[0] for fault in faults] == ["Made.odd:", "Made.key:"]
+    assert warnings == []
+
+
+def test_attributes_of_a_nested_class_hold_there() -> None:
+    @dataclass
+    class Place:
+        code: Annotated[str, Key, MaxLength(3)]
+        at: Annotated[int, EventTime]
+
+    (place,), faults, _ = read(("place", Place))
+    assert faults == []
+    assert place.type == read_record(Place, [], [])
+    assert not place.is_event_time
