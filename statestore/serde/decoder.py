@@ -15,7 +15,7 @@ import msgspec
 from statestore import core
 from statestore.entity import EntityModel
 from statestore.fields import Field, Nullable, Scalar
-from statestore.serde.msgpack import DECIMAL_CONTEXT
+from statestore.serde.scalars import DECIMAL_CONTEXT
 
 if TYPE_CHECKING:
     from statestore._native import Decoder
@@ -28,7 +28,7 @@ def native_decoder(model: EntityModel, keys: Any) -> Decoder | None:
     record = model.record
     if core.IMPLEMENTATION == "pure" or not core.uses("decoder") or len(record.fields) > _MOST_FIELDS:
         return None
-    plain = is_plain(model.cls)
+    plain = is_plain(model.cls) and len(dataclasses.fields(model.cls)) == len(record.fields)
     described = [known for field in record.fields if (known := _described(model.cls, field))]
     if len(described) < len(record.fields) or not (plain or record.positional):
         return None
@@ -42,11 +42,11 @@ def _described(cls: type, field: Field) -> tuple[str, bytes, str | None, bool, A
     type_ = field.type.item if isinstance(field.type, Nullable) else field.type
     if not isinstance(type_, Scalar) or type_ != Scalar(type_.type):
         return None
-    if field.wire_name != field.name or field.aliases or field.window:
+    if field.window:
         return None
     return (
         field.name,
-        msgspec.msgpack.encode(field.name),
+        msgspec.msgpack.encode(field.wire_name),
         None if field.is_key else type_.type.__name__.lower(),
         nullable,
         inspect.getattr_static(cls, field.name, None),

@@ -1,27 +1,27 @@
-"""Entities as Kafka keys and values: ordered key bytes and a msgpack map of the other fields."""
+"""Entities as Kafka keys and values, in the formats that their class declares."""
 
 from __future__ import annotations
 
 import re
 import threading
 from collections.abc import Sequence
+from dataclasses import MISSING
 from typing import Any, Generic, TypeVar
 
-import msgspec
-
 from statestore.entity import EntityModel
-from statestore.errors import ConfigError, DecodeError, EncodeError
-from statestore.fields import type_name
+from statestore.errors import ConfigError, DecodeError, EncodeError, StateStoreError
+from statestore.fields import Field, Scalar, type_name
 from statestore.serde.decoder import native_decoder
-from statestore.serde.formats import FormatContext, KeyCodec, KeyPlan, key_codec
+from statestore.serde.formats import ABSENT, FormatContext, KeyPlan, key_codec, value_codec
 from statestore.serde.keys.ordered import OrderedKeys
-from statestore.serde.msgpack import MisfitError, RecordCodec, show, wire
+from statestore.serde.lengths import is_bounded, overlong
+from statestore.serde.misfit import MisfitError, show
+from statestore.serde.scalars import normal
+from statestore.serde.wires import builder
 
 T = TypeVar("T")
 
-_MSGSPEC_MESSAGE = re.compile(r"(?P<problem>.+?)(?: - at `(?P<key>key` in `)?\$(?P<path>.*)`)?")
-_MSGSPEC_MISSING = re.compile(r"Object missing required field `(?P<name>.+)`")
-_STEP = re.compile(r"\.(?P<name>\w+)|\[(?P<index>\d+)\]")
+_STEP = re.compile(r"\.(?P<name>\w+)")
 
 
 class EntityCodec(Generic[T]):
@@ -35,31 +35,44 @@ class EntityCodec(Generic[T]):
 
     def __init__(self, model: EntityModel, context: FormatContext | None = None) -> None:
         self._name = model.name
-        self._cls = model.cls
         self._fields = {field.name: field for field in model.record.fields}
+        self._build = builder(model.record)
         self._key_names = tuple(field.name for field in model.key_fields)
         if not self._key_names:
             raise ConfigError(
                 f"{model.name} has no key field, so it is a stream: mark one with Annotated[…, Key]"
             )
-        self._keys: KeyCodec = key_codec(model, context or FormatContext())
+        context = context or FormatContext()
+        self._keys = key_codec(model, context)
         self.key_format = model.key_format
+        self._values = value_codec(model, context)
         self._key_indexes = [model.record.fields.index(field) for field in model.key_fields]
-        self._key_wires = {model.record.fields.index(field): wire(field.type) for field in model.key_fields}
-        self._record = RecordCodec(model.record, outside=self._key_names)
+        key_types = {field.name: field.type for field in model.key_fields if isinstance(field.type, Scalar)}
+        self._key_normals = {name: normal(type_) for name, type_ in key_types.items()}
+        # The key formats know the types, but not how an attribute narrows them.
+        self._narrowed = [name for name, type_ in key_types.items() if type_ != Scalar(type_.type)]
+        numbered = list(enumerate(model.record.fields))
+        self._windowed = [(index, field) for index, field in numbered if field.window]
+        self._bounded = [(index, field.type) for index, field in numbered if is_bounded(field.type)]
         self.decoder = (
-            native_decoder(model, self._keys.native) if isinstance(self._keys, OrderedKeys) else None
+            native_decoder(model, self._keys.native)
+            if isinstance(self._keys, OrderedKeys) and model.value_format == "msgpack"
+            else None
         )
         """Decodes the payloads that ``encode`` makes, ``None`` where there is none for the class."""
-        self._pack = msgspec.msgpack.Encoder(uuid_format="bytes").encode
-        self._unpack = msgspec.msgpack.Decoder(self._record.struct).decode
         self._mutex = threading.Lock()
         self._key_mismatches = 0
+        self._overlong = 0
 
     @property
     def key_mismatches(self) -> int:
         """How many times a decoded value carried a key field that differed from the key."""
         return self._key_mismatches
+
+    @property
+    def overlong(self) -> int:
+        """How many decoded values were longer than their field's ``MaxLength``."""
+        return self._overlong
 
     def encode_key(self, values: tuple[Any, ...]) -> bytes:
         """Return the key bytes of ``values``, one per key field. Raises ``EncodeError``."""
@@ -99,12 +112,12 @@ class EntityCodec(Generic[T]):
     def encode(self, entity: T) -> tuple[bytes, bytes]:
         """Return key and payload of ``entity``. Raises ``EncodeError`` naming the field that does not fit."""
         try:
-            written = self._record.write(entity)
+            payload = self._values.encode(entity)
+            for name in self._narrowed:
+                self._key_normals[name](getattr(entity, name))
         except MisfitError as misfit:
             raise EncodeError(f"{self._name}{misfit.path}: {misfit}") from None
-        return self.encode_key(tuple([getattr(entity, name) for name in self._key_names])), self._pack(
-            written
-        )
+        return self.encode_key(tuple([getattr(entity, name) for name in self._key_names])), payload
 
     def decode(self, key: bytes, payload: bytes) -> T:
         """Return the entity of ``key`` and ``payload``.
@@ -116,7 +129,7 @@ class EntityCodec(Generic[T]):
             try:
                 entity: T | None = self.decoder.decode(key, payload)
             except Exception as error:  # of the class's own
-                raise self._bad_payload(self._keys.decode(key), payload, error) from error
+                raise self._bad_payload(self._keys.decode(key), error) from error
             if entity is not None:
                 return entity
         return self._decode(key, payload)
@@ -124,66 +137,49 @@ class EntityCodec(Generic[T]):
     def _decode(self, key: bytes, payload: bytes) -> T:
         key_values = self.decode_key(key)
         try:
-            values = self._record.values(self._unpack(payload))
+            values = self._values.decode(payload)
             for index, value in zip(self._key_indexes, key_values, strict=True):
-                if values[index] is not None:
-                    self._compare(index, values[index], value)
+                if values[index] is not ABSENT and values[index] != value:
+                    with self._mutex:
+                        self._key_mismatches += 1
                 values[index] = value
-            entity: T = self._record.build(values)
+            for index, field in self._windowed:
+                values[index] = _of_no_window(field)
+            entity: T = self._build(values)
+        except DecodeError as error:
+            raise self._bad_payload(key_values, error) from error
+        except StateStoreError:  # such as a registry that is away: no fault of the payload's
+            raise
         except Exception as error:  # whatever the class's own __post_init__ raises, too
-            raise self._bad_payload(key_values, payload, error) from error
+            raise self._bad_payload(key_values, error) from error
+        if self._bounded:
+            long = sum(overlong(type_, values[index]) for index, type_ in self._bounded)
+            with self._mutex:
+                self._overlong += long
         return entity
-
-    def _compare(self, index: int, stored: msgspec.Raw, key_value: Any) -> None:
-        """Count a mismatch if ``stored``, what the payload has for key field ``index``, is another value."""
-        field = self._key_wires[index]
-        try:
-            value = msgspec.msgpack.decode(stored, type=field.type)
-            if (field.read(value) if field.read else value) == key_value:
-                return
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            pass  # a key field of another type differs, too
-        with self._mutex:
-            self._key_mismatches += 1
 
     def _bad_key(self, *bounds: tuple[Any, ...] | None, error: EncodeError) -> EncodeError:
         given = [pair for values in bounds if values for pair in zip(self._key_names, values, strict=False)]
         for name, value in given:
             try:
-                wire(self._fields[name].type).write(value)
+                self._key_normals[name](value)
             except MisfitError as misfit:
                 return EncodeError(f"{self._name}.{name}: {misfit}")
         return EncodeError(f"{self._name} ({', '.join(self._key_names)}): {error}")
 
-    def _bad_payload(self, key_values: tuple[Any, ...], payload: bytes, error: Exception) -> DecodeError:
-        path, problem = _explain(error, payload)
+    def _bad_payload(self, key_values: tuple[Any, ...], error: Exception) -> DecodeError:
+        path = error.path if isinstance(error, MisfitError) else ""
+        named = "" if isinstance(error, MisfitError | DecodeError) else f"{type(error).__name__}: "
         step = _STEP.match(path)
         field = self._fields.get(step["name"]) if step else None
         declared = f"declared {type_name(field.type)}, " if field else ""
-        return DecodeError(f"{self._name}{path}: {problem} ({declared}key {show(key_values)})")
+        return DecodeError(f"{self._name}{path}: {named}{error} ({declared}key {show(key_values)})")
 
 
-def _explain(error: Exception, payload: bytes) -> tuple[str, str]:
-    """Return where in ``payload`` the fault is, as ``.field[3].field``, and what it is."""
-    if isinstance(error, MisfitError):
-        return error.path, str(error)
-    matched = _MSGSPEC_MESSAGE.fullmatch(str(error)) if isinstance(error, msgspec.ValidationError) else None
-    if matched is None:
-        return "", f"{type(error).__name__}: {error}"
-    problem, path = matched["problem"], matched["path"] or ""
-    if missing := _MSGSPEC_MISSING.fullmatch(problem):
-        return f"{path}.{missing['name']}", "missing in the value, and the class has no default for it"
-    if matched["key"]:
-        return path, f"a key of the map: {problem}"
-    return path, f"{problem}: {_found(payload, path)}"
-
-
-def _found(payload: bytes, path: str) -> str:
-    """Show the part of ``payload`` at ``path``, or the map around it: msgspec does not tell its keys."""
-    try:
-        value = msgspec.msgpack.decode(payload)
-        for step in _STEP.finditer(path.partition("[...]")[0]):
-            value = value[step["name"] or int(step["index"])]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError, LookupError):
-        return f"payload {show(payload)}"
-    return show(value)
+def _of_no_window(field: Field) -> Any:
+    """Return the default of a field that a window fills, where there is no window."""
+    if field.default is not MISSING:
+        return field.default
+    if field.default_factory is not MISSING:
+        return field.default_factory()
+    raise MisfitError("is filled from the row's window, and this row has none", f".{field.name}")

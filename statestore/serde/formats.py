@@ -80,7 +80,14 @@ class ValueCodec(Protocol):
         """Return the value of each field of the model's record, in order.
 
         A key field is :data:`ABSENT` where the payload does not carry it, and so are fields that a window
-        fills. Raises what says where the fault is: ``MisfitError``, or an error of ``msgspec``.
+        fills. Raises ``MisfitError`` with the path of the field at fault, or ``DecodeError``.
+        """
+        ...
+
+    def normal(self, entity: Any) -> list[Any]:
+        """Return what ``decode`` gives of what ``encode`` gives, and anything for fields that are not in it.
+
+        Raises ``MisfitError`` as ``encode`` does.
         """
         ...
 

@@ -23,7 +23,7 @@ import pytest
 from confluent_kafka import KafkaError, Message
 
 from statestore.errors import DecodeError, EncodeError
-from statestore.serde.msgpack import DECIMAL_CONTEXT
+from statestore.serde.scalars import DECIMAL_CONTEXT
 
 CALLS = 20_000
 MOST_CALLS = 1_000_000

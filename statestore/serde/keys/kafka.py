@@ -13,7 +13,7 @@ from statestore.errors import ConfigError, DecodeError, EncodeError
 from statestore.fields import Scalar, type_name
 from statestore.serde.formats import FormatContext, KeyCodec, KeyPlan
 from statestore.serde.keys.ordered import OrderedKeys
-from statestore.serde.msgpack import show
+from statestore.serde.misfit import show
 
 Range = tuple[bytes | None, bytes | None, bytes | None]
 
