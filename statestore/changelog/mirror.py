@@ -81,6 +81,8 @@ class Mirror:
         """Bytes applied since the last flush."""
         self._storage = storage
         self._grace = grace
+        self._durable = True
+        """Whether a flush covered all that was written."""
         self._written: dict[int, Position] = {}
         self._ages: dict[int, float] = {}
         """Seconds since each partition with new records was last at its end, at the first contact."""
@@ -164,6 +166,7 @@ class Mirror:
         durable = store.apply(folded.writes, positions)
         self._written.update(positions)
         self.unflushed = 0 if durable else self.unflushed + folded.bytes
+        self._durable = durable
 
     def advance(self, folded: Folded) -> None:
         """Count a batch that was written, and go on behind it."""
@@ -179,11 +182,13 @@ class Mirror:
 
     def make_durable(self) -> None:
         """Write positions that moved without records, then flush what is not."""
-        if self.store is not None and (self._write_moved(self.store) or self.unflushed):
-            self._flush(self.store)
+        if self.store is not None:
+            self._write_moved(self.store)
+            if not self._durable:
+                self._flush(self.store)
 
-    def _write_moved(self, store: ChangelogStore) -> bool:
-        """Write positions that moved without records; tell whether any did."""
+    def _write_moved(self, store: ChangelogStore) -> None:
+        """Write positions that moved without records."""
         old_enough = (self.identity.delete_retention_ms or DEFAULT_DELETE_RETENTION_MS) / 10
         moved = {}
         for number, one in self.progress.partitions.items():
@@ -194,11 +199,12 @@ class Mirror:
         if moved:
             store.apply(Run(), moved)
             self._written.update(moved)
-        return bool(moved)
+            self._durable = False
 
     def _flush(self, store: ChangelogStore) -> None:
         store.backend.flush()
         self.unflushed = 0
+        self._durable = True
 
     def _open_for_writing(self) -> ChangelogStore:
         if self.store is None:

@@ -128,3 +128,24 @@ def test_settling_flushes_once_and_always(storage: Storage, monkeypatch: pytest.
     assert len(flushes) == 1, "nothing is left to flush"
     mirror.settle()
     assert len(flushes) == 2, "an engine's loading ends with it"
+
+
+def test_positions_whose_flush_failed_are_flushed_by_the_next(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = opened(storage)
+    assert mirror.store is not None
+    mirror.capture({0: Bounds(0, 5)}, now=DAY)
+    flush, failing = mirror.store.backend.flush, [OSError("disk")]
+    flushed: list[None] = []
+
+    def flush_or_fail() -> None:
+        if failing:
+            raise failing.pop()
+        flushed.append(flush())
+
+    monkeypatch.setattr(mirror.store.backend, "flush", flush_or_fail)
+    with pytest.raises(OSError, match="disk"):
+        mirror.make_durable()
+    mirror.make_durable()
+    assert flushed == [None]
