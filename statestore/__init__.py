@@ -11,15 +11,18 @@
 from statestore.attributes import Key
 from statestore.changelog.events import RestoreProgress, StateChange
 from statestore.changelog.readiness import Reason, State
+from statestore.delivery import Delivery
 from statestore.entity import entity
 from statestore.errors import (
     ConfigError,
     DecodeError,
+    DeliveryError,
     DirectoryLockedError,
     EncodeError,
     ForkedProcessError,
     KafkaError,
     ReadyTimeoutError,
+    RefusedError,
     RegistryError,
     StartupError,
     StateStoreError,
@@ -44,6 +47,8 @@ __all__ = [
     "BytesTable",
     "ConfigError",
     "DecodeError",
+    "Delivery",
+    "DeliveryError",
     "DirectoryLockedError",
     "EncodeError",
     "F",
@@ -53,6 +58,7 @@ __all__ = [
     "KeyValueStore",
     "ReadyTimeoutError",
     "Reason",
+    "RefusedError",
     "RegistryError",
     "RestoreProgress",
     "Settings",

@@ -19,6 +19,8 @@
     ├── KafkaError(address, cause)               the broker is away or refuses
     ├── RegistryError(address, subject, cause)   the schema registry refuses
     │   └── UnreachableRegistryError             retry: it does not answer, or does not let us in
+    ├── DeliveryError(undelivered, delivered)    Kafka did not take what was written: perhaps try again
+    │   └── RefusedError                         it cannot be written as it is (also an EncodeError)
     ├── EncodeError / DecodeError                a value or key does not fit its declared type
     └── ForkedProcessError                       used in a child made by os.fork()
 """
@@ -27,6 +29,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from statestore.delivery import Delivery
 
 
 class StateStoreError(Exception):
@@ -144,6 +149,26 @@ class UnreachableRegistryError(RegistryError):
 
 class EncodeError(StateStoreError):
     """A key or value does not fit its declared type and was not written."""
+
+
+class DeliveryError(StateStoreError):
+    """Kafka did not take what ``add``, ``add_all`` or ``delete`` were to write.
+
+    ``undelivered`` are the entities, or the key values where those were given to ``delete``, of which no
+    delivery is known, in order; of an iterator those that were taken from it. One of them can be in the topic
+    all the same where time ran out. ``delivered`` are the deliveries of the others, in order.
+    """
+
+    def __init__(
+        self, message: str, *, undelivered: Sequence[Any] = (), delivered: Sequence[Delivery] = ()
+    ) -> None:
+        self.undelivered = tuple(undelivered)
+        self.delivered = tuple(delivered)
+        super().__init__(message)
+
+
+class RefusedError(DeliveryError, EncodeError):
+    """An entity or key cannot be written as it is; nothing of it was sent, and another try is in vain."""
 
 
 class DecodeError(StateStoreError):

@@ -25,6 +25,8 @@ from statestore.errors import ConfigError, ReadyTimeoutError, StartupError, Stat
 from statestore.explaining import Explanation
 from statestore.naming import check_topic_name, logical_name, physical_name
 from statestore.opening import Opener
+from statestore.producing.writer import Writer
+from statestore.producing.writes import ManagerWrites
 from statestore.query.table import BoundTable, BytesTable, Table
 from statestore.serde.entities import EntityCodec
 from statestore.settings import Connect, Given, OnMissing, Source, layer_settings, set_levels, table_settings
@@ -46,10 +48,10 @@ _WORST_FIRST = (
 )
 
 
-class StoreManager:
+class StoreManager(ManagerWrites):
     """Owns a data directory and everything opened in it. Thread-safe; a context manager.
 
-    ``kafka`` is the address, or a mapping of librdkafka properties; it is needed by ``bind`` only.
+    ``kafka`` is the address, or a mapping of librdkafka properties; ``bind`` and what writes need it.
     ``settings`` is a mapping, a :class:`~statestore.settings.Settings` or the path of a TOML or JSON file;
     arguments given here win over it. ``entities`` are bound at once as one group: with ``require_all_ready``
     a read of one raises while another is not ready. With ``wait`` seconds the constructor returns when all
@@ -93,6 +95,7 @@ class StoreManager:
         self._closed = False
         self._forked_here = False
         self._opener = Opener(directory, self._settings)
+        self._writer = Writer(self._settings.kafka, self._settings.defaults.request_timeout, _codec_of)
         fork.register(self)
         _open_managers.add(self)
         try:
@@ -219,12 +222,16 @@ class StoreManager:
             info = None
             if self._connect == "eager":
                 info = binder.source.topic_info(topic, self._settings.defaults.request_timeout)
-            codec: EntityCodec[Any] | None = None if model is None else EntityCodec(model)
+            codec = None if model is None else _codec_of(model)
             binding = self._make_binding(binder, logical, topic, model, engine, limits)
             if info is not None:
                 binding.mirror.partition_count = info.partitions
                 binder.cluster_id = info.cluster_id
-            table: Table[Any] | BytesTable = BytesTable(binding) if codec is None else Table(binding, codec)
+            table: Table[Any] | BytesTable
+            if model is None or codec is None:
+                table = BytesTable(binding)
+            else:
+                table = Table(binding, codec, model.cls, self._writer)
             self._tables[logical] = table
             self._choices[logical] = choice
             binder.add(binding)
@@ -302,13 +309,14 @@ class StoreManager:
             )
 
     def health(self) -> dict[str, Any]:
-        """Return a JSON-serialisable report of all tables."""
+        """Return a JSON-serialisable report of all tables, and of what was written."""
         self._check_open()
         return {
             "directory": str(self._opener.path),
             "state": str(self.state),
             "ready": self.is_ready,
             "fetcher": None if self._binder is None else self._binder.source.fetcher,
+            "producer": self._writer.health(),
             "tables": {table.name: table.health() for table in self._all_tables()},
         }
 
@@ -369,6 +377,7 @@ class StoreManager:
                 closing.callback(store.close)
             if self._binder is not None:
                 closing.callback(self._binder.close)
+            closing.callback(self._writer.close)
 
     def __enter__(self) -> Self:
         self._check_open()
@@ -422,6 +431,10 @@ class StoreManager:
     def _forked(self) -> None:
         self._forked_here = True
         self._mutex = threading.RLock()  # a thread that does not exist here may have held it
+
+
+def _codec_of(model: EntityModel) -> EntityCodec[Any]:
+    return EntityCodec(model)
 
 
 def _check_is_table(model: EntityModel) -> None:

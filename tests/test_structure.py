@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 # Lowest first: a module imports from its own layer and from those before it in this list.
 # "package" stands for the package and everything in it; the longest name that fits decides.
 LAYERS: list[set[str]] = [
-    {"statestore.errors", "statestore.fork"},
+    {"statestore.delivery", "statestore.errors", "statestore.fork"},
     {
         "statestore._common",
         "statestore._native",
@@ -41,8 +41,15 @@ LAYERS: list[set[str]] = [
         "statestore.serde",
     },
     {"statestore.store"},
-    {"statestore.changelog", "statestore.query", "statestore.windowing", "statestore.ksql"},
     {"statestore.manager", "statestore.opening", "statestore.choosing", "statestore.explaining"},
+    {
+        "statestore.changelog",
+        "statestore.ksql",
+        "statestore.producing",
+        "statestore.query",
+        "statestore.topics",
+        "statestore.windowing",
+    },
     {"statestore.cli", "statestore.testing"},
     {"statestore"},
 ]
@@ -56,7 +63,9 @@ OWNERS: dict[str, tuple[str, ...]] = {
         "statestore.changelog.source",
         "statestore.changelog.reader",
         "statestore.serde.registry",
+        "statestore.producing",
         "statestore.testing",
+        "statestore.topics",
     ),
     "fastavro": ("statestore.serde.avro",),
 }

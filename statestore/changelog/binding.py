@@ -329,6 +329,8 @@ class Binding(Status):
             return
         with self.changed:
             self.mirror.advance(folded)
+            if self._awaited:
+                self._tell_applied()
         self._tries = 0
         self._check_complete()
 
@@ -337,6 +339,8 @@ class Binding(Status):
             if not self._applying:
                 return  # records before it may have been refused
             lost = self.mirror.reached_end(partition, offset, time.time())
+            if self._awaited:
+                self._tell_applied()
         if lost is not None:
             self.lost(lost)
         else:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 
 from statestore import fork
 from statestore.changelog.events import Listeners, RestoreProgress, StateChange
@@ -18,6 +19,7 @@ from statestore.changelog.worker import Worker
 from statestore.core import Readable
 from statestore.errors import (
     ReadyTimeoutError,
+    StateStoreError,
     StoreClosedError,
     StoreCorruptError,
     StoreFormatError,
@@ -70,6 +72,8 @@ class Status(Readable):
         self._ready_before_pause = False
         self._closed = False
         self._forked_here = False
+        self._awaited: dict[Future[None], Mapping[int, int]] = {}
+        """Who waits until which offsets are applied, by partition."""
         fork.register(self)
 
     @property
@@ -156,6 +160,39 @@ class Status(Readable):
         error.__cause__ = self.failure.__cause__
         return error
 
+    def applied(self, offsets: Mapping[int, int]) -> Future[None]:
+        """Return what is done when the records at ``offsets``, by partition, are applied.
+
+        It fails where waiting is in vain. Give it to ``forget_applied`` when it is not waited for any more.
+        """
+        future: Future[None] = Future()
+        with self.changed:
+            self._awaited[future] = offsets
+            self._tell_applied()
+        return future
+
+    def forget_applied(self, future: Future[None]) -> None:
+        with self.changed:
+            self._awaited.pop(future, None)
+
+    def _tell_applied(self) -> None:
+        """End the waits that are over; the caller holds the condition."""
+        partitions = self.mirror.progress.partitions
+        for future, offsets in list(self._awaited.items()):
+            try:
+                self.raise_if_over()
+            except StateStoreError as error:
+                del self._awaited[future]
+                future.set_exception(error)
+                continue
+            # Behind it, not at it: markers and compacted records take offsets, too.
+            if all(
+                number in partitions and partitions[number].position > offset
+                for number, offset in offsets.items()
+            ):
+                del self._awaited[future]
+                future.set_result(None)
+
     # Listening
 
     def on_ready(self, call: Callable[[], None]) -> None:
@@ -187,6 +224,8 @@ class Status(Readable):
             log.warning("table %r is not ready any more: %s", self.name, cause)
         event = StateChange(self.name, None, state, cause, self.since)
         self.listeners.state_changed(event, ready=self.ready and not was_ready)
+        if self._awaited:
+            self._tell_applied()
         self.changed.notify_all()
 
     def refresh_readable(self) -> None:

@@ -14,6 +14,8 @@ from statestore.changelog.health import Health, table_health
 from statestore.changelog.readiness import Reason, State
 from statestore.core import BytesReads
 from statestore.errors import DecodeError
+from statestore.producing.writer import Writer
+from statestore.producing.writes import AwaitsDeliveries, TableWrites
 from statestore.query.rows import count_rows, find, planned_rows
 from statestore.serde.entities import EntityCodec
 from statestore.serde.formats import KeyPlan
@@ -26,7 +28,7 @@ _Bounds = tuple[Any, Any, Any]
 """``start``, ``stop`` and ``prefix`` of a scan, as its caller gave them."""
 
 
-class BoundTable(Generic[T]):
+class BoundTable(AwaitsDeliveries, Generic[T]):
     """What tables of entities and of bytes have in common. Thread-safe.
 
     Every reading method takes ``allow_stale``; without it, it raises ``StoreNotReadyError`` (carrying the
@@ -208,13 +210,18 @@ class BytesTable(BytesReads, BoundTable[tuple[bytes, bytes]]):
         return store.scan(*bounds, reverse, limit)
 
 
-class Table(BoundTable[T]):
-    """A topic bound by an entity: rows are entities, keys are the values of the key fields."""
+class Table(TableWrites[T], BoundTable[T]):
+    """A topic bound by an entity: rows are entities, keys are the values of the key fields.
 
-    def __init__(self, binding: Binding, codec: EntityCodec[T]) -> None:
+    What is written goes to the topic, and from there into every mirror of it.
+    """
+
+    def __init__(self, binding: Binding, codec: EntityCodec[T], cls: type[T], writer: Writer) -> None:
         super().__init__(binding)
         self._codec = codec
         self._one_key = codec.key_plan().accepts is None  # else there may be several for the same values
+        self._cls = cls
+        self._writer = writer
 
     @overload
     def get(self, *key: Any, allow_stale: bool = False) -> T | None: ...

@@ -38,6 +38,14 @@ OWNED_PROPERTIES: dict[str, str] = {
     "allow.auto.create.topics": "binding a topic must never create it",
     "error_cb": "the library listens to it",
     "on_commit": "nothing is committed",
+    "acks": "what is delivered must be on all replicas (acks=all)",
+    "request.required.acks": "what is delivered must be on all replicas (acks=all)",
+    "enable.idempotence": "a retry must never write a record twice, or out of order",
+    "partitioner": "a key must go where Kafka's own Java client puts it (murmur2_random)",
+    "transactional.id": "the library's producer is idempotent, not transactional",
+    "on_delivery": "the library listens to it",
+    "dr_cb": "the library listens to it",
+    "delivery.report.only.error": "add() returns where a record is",
 }
 """librdkafka properties that the library sets itself, each with the reason."""
 

@@ -76,7 +76,9 @@ def put(store: ChangelogStore, *pairs: tuple[bytes, bytes]) -> None:
 def table_of(store: ChangelogStore, cls: type = Tick) -> tuple[Table[Any], SimpleNamespace]:
     """Return a table, and what its mirror counts."""
     binding = Bound(store)
-    return Table(cast("Any", binding), EntityCodec(model_of(cls))), binding.mirror.counts
+    return Table(
+        cast("Any", binding), EntityCodec(model_of(cls)), cls, cast("Any", None)
+    ), binding.mirror.counts
 
 
 def test_all_ways_to_read_give_the_same_rows(store: ChangelogStore) -> None:

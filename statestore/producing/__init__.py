@@ -1,0 +1,1 @@
+"""Writing to Kafka: one idempotent producer of a manager. Nothing here touches a store."""

@@ -1,0 +1,91 @@
+"""Entities of one class as records to send."""
+
+from __future__ import annotations
+
+import reprlib
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from statestore.entity import EntityModel
+from statestore.errors import EncodeError, RefusedError
+from statestore.producing.shipment import Outgoing
+from statestore.serde.entities import EntityCodec
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+class Encoder:
+    """Makes records of the entities of one class, at most ``largest`` bytes each. Thread-safe.
+
+    Raises ``RefusedError`` naming class, key, topic and what is wrong.
+    """
+
+    def __init__(self, model: EntityModel, codec: EntityCodec[Any], largest: int) -> None:
+        self._model = model
+        self._codec = codec
+        self._largest = largest
+        self._key_names = tuple(field.name for field in model.key_fields)
+        self._event_time = None if model.event_time is None else model.event_time.name
+
+    def entity(self, entity: Any) -> Outgoing:
+        """Return the record of ``entity``."""
+        if not isinstance(entity, self._model.cls):
+            raise self._refusal(entity, f"it is no {self._model.name}: use the table of its own class")
+        try:
+            key, value = self._codec.encode(entity)
+            timestamp = 0 if self._event_time is None else _milliseconds(getattr(entity, self._event_time))
+        except EncodeError as error:
+            raise self._refusal(entity, str(error)) from error
+        return self._sized(Outgoing(self._model.topic, key, value, timestamp, entity, self.shown))
+
+    def tombstone(self, key: tuple[Any, ...], subject: Any) -> Outgoing:
+        """Return the record that deletes ``key``."""
+        if not self._key_names:
+            raise self._refusal(subject, "a stream has no key to delete")
+        try:
+            encoded = self._codec.encode_key(key)
+        except EncodeError as error:
+            raise self._refusal(subject, str(error)) from error
+        return self._sized(Outgoing(self._model.topic, encoded, None, 0, subject, self.shown))
+
+    def key_of(self, entity: Any) -> tuple[Any, ...]:
+        """Return the values of the key fields."""
+        return tuple(getattr(entity, name) for name in self._key_names)
+
+    def shown(self, subject: Any) -> str:
+        """Return class and key of an entity, or of the values of a key."""
+        if isinstance(subject, self._model.cls):
+            subject = self.key_of(subject)
+        elif not isinstance(subject, tuple):
+            return reprlib.repr(subject)
+        pairs = zip(self._key_names, subject, strict=False)
+        return f"{self._model.name}({', '.join(f'{name}={reprlib.repr(value)}' for name, value in pairs)})"
+
+    def _sized(self, record: Outgoing) -> Outgoing:
+        size = len(record.key or b"") + len(record.value or b"")
+        if size > self._largest:
+            raise self._refusal(
+                record.subject,
+                f"its key and value have {size} bytes, but message.max.bytes is {self._largest}: make it "
+                "smaller, or raise message.max.bytes under [kafka] and max.message.bytes of the topic",
+            )
+        return record
+
+    def _refusal(self, subject: Any, cause: str) -> RefusedError:
+        return RefusedError(
+            f"{self.shown(subject)} is not written to topic {self._model.topic!r}: {cause}",
+            undelivered=[subject],
+        )
+
+
+def _milliseconds(event_time: datetime | int | None) -> int:
+    """Return an event time as a record's timestamp; 0, which takes the time of sending, for ``None``."""
+    if event_time is None:
+        return 0
+    since = event_time
+    if isinstance(since, datetime):
+        since = (since - _EPOCH) // _MILLISECOND
+    if since <= 0:
+        raise EncodeError(f"the event time {event_time} is not behind 1970-01-01T00:00Z, as Kafka wants it")
+    return since

@@ -1,0 +1,189 @@
+"""The producer of a manager: librdkafka's, its thread, its counters, its end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import KafkaError as Code
+from confluent_kafka import KafkaException, Message
+from confluent_kafka import Producer as Handle
+
+from statestore import fork
+from statestore.errors import ConfigError, DeliveryError, StoreClosedError
+from statestore.producing.properties import largest_message, producer_properties
+from statestore.producing.shipment import OnReport, Outgoing
+
+log = logging.getLogger("statestore.producer")
+
+CLOSE_TIMEOUT = 10.0
+"""Seconds that closing waits for what is on its way."""
+NOTHING_SENT = {"sent": 0, "delivered": 0, "failed": 0, "in_flight": 0}
+"""The counts of a producer that is not made yet."""
+_POLL_SECONDS = 0.1
+"""How long the thread may go on without a look at whether it should end."""
+
+
+class Producer:
+    """Sends records in the order given, each written once. Thread-safe.
+
+    Delivery reports are called on the producer's thread, or that of whoever flushes. Raises ``ConfigError``
+    for properties that librdkafka refuses; touches no network before the first record.
+    """
+
+    def __init__(self, given: Mapping[str, Any], request_timeout: float) -> None:
+        self.address = str(given["bootstrap.servers"])
+        self.largest = largest_message(given)
+        """Bytes of key and value that a record may have."""
+        self.trouble = ""
+        """What librdkafka last complained of, since something was delivered."""
+        self._properties = {**producer_properties(given, request_timeout), "error_cb": self._heard}
+        self._mutex = threading.Lock()
+        self._sent = self._delivered = self._failed = 0
+        self._waiting: list[tuple[int, Future[None]]] = []
+        """Who waits for room, and until how many are in flight."""
+        self._renewal: Future[None] | None = None
+        """Done when the handle, which has failed for good, is replaced."""
+        self._closed = self._ending = self._forked_here = False
+        self._handle = self._make_handle()
+        self._thread = threading.Thread(target=self._run, name="statestore-producer", daemon=True)
+        self._thread.start()
+        fork.register(self)
+
+    def _make_handle(self) -> Handle:
+        try:
+            return Handle(self._properties, logger=log)
+        except KafkaException as error:
+            raise ConfigError(f"kafka: {error.args[0].str()}") from error
+
+    def send(self, record: Outgoing, on_report: OnReport) -> Future[None] | None:
+        """Send ``record`` and return ``None``, or where that cannot be now, what to wait for before the next
+        try. Raises ``KafkaException`` where librdkafka refuses the record."""
+
+        def reported(error: Code | None, message: Message) -> None:
+            self._count(error)
+            on_report(error, message)
+
+        with self._mutex:
+            self.check_open()
+            if self._renewal is not None:
+                return self._renewal
+            try:
+                self._handle.produce(
+                    record.topic, record.value, record.key, on_delivery=reported, timestamp=record.timestamp
+                )
+            except BufferError:
+                return self._room()
+            except KafkaException as error:
+                if error.args[0].code() != Code._FATAL:
+                    raise
+                self._renewal = Future()
+                return self._renewal
+            self._sent += 1
+            return None
+
+    def flush(self, timeout: float) -> None:
+        """Return when nothing is in flight; ``DeliveryError`` after ``timeout`` seconds."""
+        with self._mutex:
+            self.check_open()
+            handle = self._handle
+        if left := handle.flush(timeout):
+            raise DeliveryError(
+                f"{left} records are not delivered after {timeout:g} s: Kafka at {self.address}"
+                f"{': ' + self.trouble if self.trouble else ' takes them slowly'}"
+            )
+
+    def counts(self) -> dict[str, int]:
+        """Return how many records were sent, and what became of them."""
+        with self._mutex:
+            return {
+                "sent": self._sent,
+                "delivered": self._delivered,
+                "failed": self._failed,
+                "in_flight": self._in_flight,
+            }
+
+    def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
+        """Wait for what is in flight, give up what is left, end the thread. Idempotent."""
+        with self._mutex:
+            if self._forked_here:
+                raise fork.forked_error()
+            if self._closed:
+                return
+            self._closed = True
+        if left := self._handle.flush(timeout):
+            log.warning("closing: %d records were not delivered in %g s and are given up", left, timeout)
+            self._handle.purge()
+            self._handle.flush(1.0)  # whoever waits for one of them is told
+        self._ending = True
+        self._thread.join()
+        if self._renewal is not None:
+            self._renewal.set_result(None)  # the next try is told that all is closed
+
+    def check_open(self) -> None:
+        """Raise once closed, or in a forked child."""
+        if self._forked_here:
+            raise fork.forked_error()
+        if self._closed:
+            raise StoreClosedError("the manager is closed")
+
+    # Room in the queue; the caller holds the mutex
+
+    @property
+    def _in_flight(self) -> int:
+        return self._sent - self._delivered - self._failed
+
+    def _room(self) -> Future[None]:
+        """Return what is done when half of what is in flight has arrived."""
+        room: Future[None] = Future()
+        if self._in_flight:
+            self._waiting.append((self._in_flight // 2, room))
+        else:  # reported meanwhile, but librdkafka frees the place a moment later
+            room.set_result(None)
+        return room
+
+    # On the producer's thread
+
+    def _count(self, error: Code | None) -> None:
+        with self._mutex:
+            if error is None:
+                self._delivered += 1
+                self.trouble = ""
+            else:
+                self._failed += 1
+            if not self._waiting:
+                return
+            rooms = [room for most, room in self._waiting if self._in_flight <= most]
+            self._waiting = [one for one in self._waiting if self._in_flight > one[0]]
+        for room in rooms:
+            room.set_result(None)
+
+    def _heard(self, error: Code) -> None:
+        self.trouble = error.str()
+        log.info("Kafka at %s: %s", self.address, self.trouble)
+
+    def _run(self) -> None:
+        while not self._ending:
+            self._handle.poll(_POLL_SECONDS)
+            if self._renewal is not None:
+                self._renew()
+
+    def _renew(self) -> None:
+        """Replace a handle that takes no record any more; what is in flight in it has failed."""
+        log.error("Kafka at %s: the producer failed and is replaced: %s", self.address, self.trouble)
+        self._handle.purge()
+        self._handle.flush(1.0)
+        fresh = self._make_handle()
+        with self._mutex:
+            self._handle = fresh
+            renewal, self._renewal = self._renewal, None
+        if renewal is not None:
+            renewal.set_result(None)
+
+    def _forked(self) -> None:
+        self._forked_here = True
+        self._mutex = threading.Lock()  # a thread that does not exist here may have held it
+        fork.leak(self._handle)

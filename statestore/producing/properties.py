@@ -1,0 +1,83 @@
+"""librdkafka properties of what writes: the producer, and the admin client that looks at topics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+OWNED = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "partitioner": "murmur2_random",
+}
+"""What the library's promises rest on; ``settings.OWNED_PROPERTIES`` gives the reasons."""
+
+_TUNED = {
+    "reconnect.backoff.ms": 100,
+    "reconnect.backoff.max.ms": 5000,
+    "socket.keepalive.enable": True,
+}
+_TUNED_PRODUCER = {
+    # One record at a time is not kept waiting for others; many at once fill batches anyhow.
+    "linger.ms": 1,
+    # Back-pressure begins here, not at librdkafka's 1 GiB.
+    "queue.buffering.max.kbytes": 32 << 10,
+}
+_DELIVERY_TIMEOUT = ("delivery.timeout.ms", "message.timeout.ms")
+"""Two names of one property."""
+
+# One mapping serves reading and writing; librdkafka warns of each property that is for the other.
+_FOR_READING = (
+    "auto.commit.",
+    "check.crcs",
+    "client.rack",
+    "consume.callback.",
+    "coordinator.query.",
+    "fetch.",
+    "group.",
+    "heartbeat.interval.",
+    "max.poll.",
+    "queued.m",
+    "session.timeout.",
+)
+_FOR_WRITING = (
+    "batch.",
+    "compression.",
+    "delivery.timeout.",
+    "enable.gapless.",
+    "linger.",
+    "max.in.flight",
+    "message.send.",
+    "message.timeout.",
+    "queue.buffering.",
+    "queuing.strategy",
+    "request.timeout.",
+    "retries",
+    "retry.backoff.",
+    "sticky.partitioning.",
+)
+
+
+def producer_properties(given: Mapping[str, Any], request_timeout: float) -> dict[str, Any]:
+    """Return the properties of a producer; ``given`` are the user's, which win over our tuning.
+
+    A record is given up after ``request_timeout`` seconds unless the user says otherwise.
+    """
+    tuned = {**_TUNED, **_TUNED_PRODUCER}
+    if not any(name in given for name in _DELIVERY_TIMEOUT):
+        tuned[_DELIVERY_TIMEOUT[0]] = max(1000, int(request_timeout * 1000))
+    return {**tuned, **_without(given, _FOR_READING), **OWNED}
+
+
+def admin_properties(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the properties of an admin client."""
+    return {**_TUNED, **_without(given, _FOR_READING + _FOR_WRITING)}
+
+
+def largest_message(given: Mapping[str, Any]) -> int:
+    """Return how many bytes of key and value the producer takes."""
+    return int(given.get("message.max.bytes", 1_000_000))
+
+
+def _without(given: Mapping[str, Any], prefixes: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if not name.startswith(prefixes)}

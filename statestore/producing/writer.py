@@ -1,0 +1,188 @@
+"""Writes entities: encodes them, sends them, and says what became of each."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+from confluent_kafka import KafkaError as Code
+from confluent_kafka import KafkaException
+
+from statestore import fork
+from statestore.delivery import Delivery
+from statestore.entity import EntityModel, model_of
+from statestore.errors import ConfigError, RefusedError, StoreClosedError
+from statestore.producing.encoding import Encoder
+from statestore.producing.faults import not_delivered, out_of_time, refused
+from statestore.producing.producer import NOTHING_SENT, Producer
+from statestore.producing.shipment import Outgoing, Shipment
+from statestore.producing.steps import PAUSE, Steps
+from statestore.serde.entities import EntityCodec
+from statestore.topics import Topics
+
+_TURN = 200
+"""Records sent before others get their turn on an event loop."""
+
+
+class Writer:
+    """Writes entities of any declared class through one producer. Thread-safe.
+
+    What it does are :mod:`~statestore.producing.steps`: the caller blocks or awaits. Entities are encoded
+    before anything of them is sent; ``RefusedError`` for those that cannot be, ``DeliveryError`` for those
+    that Kafka does not take. ``cls`` is the entity class; with ``None`` each entity's own is taken.
+    """
+
+    def __init__(
+        self,
+        kafka: Mapping[str, Any],
+        request_timeout: float,
+        codec_of: Callable[[EntityModel], EntityCodec[Any]],
+    ) -> None:
+        self._kafka = kafka
+        self._request_timeout = request_timeout
+        self._topics = Topics(kafka, request_timeout)
+        self._codec_of = codec_of
+        self._mutex = threading.Lock()
+        self._producer: Producer | None = None
+        self._closed = self._forked_here = False
+        self._encoders: dict[type, Encoder] = {}
+        self._existing: set[str] = set()
+        """Topics that were there when they were first written to."""
+        fork.register(self)
+
+    @property
+    def producer(self) -> Producer:
+        """The one producer, made when it is first wanted. Raises ``ConfigError`` without an address."""
+        if self._forked_here:
+            raise fork.forked_error()
+        with self._mutex:
+            if self._closed:
+                raise StoreClosedError("the manager is closed")
+            if self._producer is None:
+                if "bootstrap.servers" not in self._kafka:
+                    raise ConfigError(
+                        "writing needs a broker: StoreManager(kafka='host:port'), or bootstrap.servers under "
+                        "[kafka]"
+                    )
+                self._producer = Producer(self._kafka, self._request_timeout)
+            return self._producer
+
+    def health(self) -> dict[str, int]:
+        """Return how many records were sent, and what became of them."""
+        return NOTHING_SENT if self._producer is None else self._producer.counts()
+
+    def flush(self, timeout: float) -> None:
+        """Return when nothing is on its way; ``DeliveryError`` after ``timeout`` seconds."""
+        if self._producer is not None:
+            self._producer.flush(timeout)
+
+    def close(self) -> None:
+        """Wait for what is on its way, within bounds, and end. Idempotent."""
+        with self._mutex:
+            self._closed = True
+        if self._producer is not None:
+            self._producer.close()
+
+    def add(self, entity: Any, cls: type | None = None) -> Steps[Delivery]:
+        """Write one entity."""
+        return self._one(self._encoder(cls or type(entity)).entity(entity))
+
+    def add_all(self, entities: Iterable[Any], cls: type | None = None) -> Steps[list[Delivery]]:
+        """Write entities in their order, many in flight at once.
+
+        A collection is encoded as a whole before anything is sent, an iterator is sent as it comes. After the
+        first that fails or is refused none is sent.
+        """
+        if not isinstance(entities, Collection):
+            return (yield from self._ship(self._encoded(entities, cls)))
+        encoded: list[Outgoing] = []
+        try:
+            for record in self._encoded(entities, cls):
+                encoded.append(record)
+                if len(encoded) % _TURN == 0:
+                    yield PAUSE
+        except RefusedError as error:
+            raise RefusedError(f"{error}; nothing was sent", undelivered=list(entities)) from error.__cause__
+        return (yield from self._ship(iter(encoded), whole=True))
+
+    def delete(self, key: tuple[Any, ...], cls: type) -> Steps[Delivery]:
+        """Write what deletes the entity with these values of the key fields."""
+        return self._one(self._encoder(cls).tombstone(key, key))
+
+    def delete_entity(self, entity: Any) -> Steps[Delivery]:
+        """Write what deletes ``entity``, by its key."""
+        encoder = self._encoder(type(entity))
+        return self._one(encoder.tombstone(encoder.key_of(entity), entity))
+
+    def _encoder(self, cls: type) -> Encoder:
+        encoder = self._encoders.get(cls)
+        if encoder is None:
+            model = model_of(cls)
+            encoder = Encoder(model, self._codec_of(model), self.producer.largest)
+            self._encoders[cls] = encoder
+        return encoder
+
+    def _encoded(self, entities: Iterable[Any], cls: type | None) -> Iterator[Outgoing]:
+        for index, entity in enumerate(entities):
+            try:
+                yield self._encoder(cls or type(entity)).entity(entity)
+            except RefusedError as error:
+                raise RefusedError(f"index {index}: {error}", undelivered=[entity]) from error.__cause__
+
+    # Sending
+
+    def _one(self, record: Outgoing) -> Steps[Delivery]:
+        (delivery,) = yield from self._ship(iter([record]), whole=True)
+        return delivery
+
+    def _ship(self, outgoing: Iterator[Outgoing], whole: bool = False) -> Steps[list[Delivery]]:
+        """Send all, and wait for their reports; of a ``whole`` collection, what was not sent is told too."""
+        producer = self.producer
+        producer.check_open()
+        shipment = Shipment()
+        stopped: Exception | None = None
+        try:
+            for count in itertools.count(1):
+                try:
+                    record = next(outgoing, None)
+                except Exception as error:  # noqa: BLE001 - refused, or the iterator's own: raised below
+                    stopped = error
+                    break
+                if record is None:
+                    break
+                yield from self._send(producer, record, shipment)
+                if shipment.failures:
+                    break
+                if count % _TURN == 0:
+                    yield PAUSE
+            yield shipment.finished()
+        except TimeoutError:
+            raise out_of_time(shipment, producer, list(outgoing) if whole else ()) from None
+        if isinstance(stopped, RefusedError):
+            raise refused(stopped, shipment) from stopped.__cause__
+        if shipment.failures:
+            self._existing.difference_update(record.topic for record in shipment.left())
+            raise not_delivered(shipment, producer, list(outgoing) if whole else ()) from stopped
+        if stopped is not None:
+            stopped.add_note(f"{len(shipment.deliveries())} entities were taken before, and are in Kafka")
+            raise stopped
+        return shipment.deliveries()
+
+    def _send(self, producer: Producer, record: Outgoing, shipment: Shipment) -> Steps[None]:
+        report = shipment.expect(record)
+        try:
+            if record.topic not in self._existing:
+                yield self._topics.described(record.topic)
+                self._existing.add(record.topic)
+            while (wait := producer.send(record, report)) is not None:
+                yield wait
+        except KafkaException as error:
+            shipment.not_sent(error.args[0])
+        except StoreClosedError as error:
+            shipment.not_sent(Code(Code._DESTROY, str(error)))
+
+    def _forked(self) -> None:
+        self._forked_here = True
+        self._mutex = threading.Lock()  # a thread that does not exist here may have held it

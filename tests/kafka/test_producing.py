@@ -1,0 +1,362 @@
+"""Entities are written to Kafka and found in the mirror; what is not written is told. On the real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import pytest
+
+from statestore import (
+    Delivery,
+    DeliveryError,
+    Key,
+    ReadyTimeoutError,
+    RefusedError,
+    StoreManager,
+    StoreNotReadyError,
+    StoreUnavailableError,
+    entity,
+)
+from statestore.attributes import EventTime
+from statestore.testing.kafka import Broker
+
+pytestmark = pytest.mark.kafka
+
+Managers = Callable[..., StoreManager]
+NewTopic = Callable[[str], str]
+Eventually = Callable[..., None]
+
+
+def orders_of(topic: str) -> type[Any]:
+    """Return an entity class of its own for one topic."""
+
+    @entity(topic=topic)
+    @dataclass(frozen=True, slots=True)
+    class Order:
+        number: Annotated[int, Key]
+        text: str = ""
+
+    return Order
+
+
+@pytest.fixture
+def orders(broker: Broker, topic: NewTopic) -> type[Any]:
+    """An entity class whose topic has four partitions."""
+    name = topic("orders")
+    broker.create_topic(name, 4)
+    return orders_of(name)
+
+
+def topic_of(cls: type[Any]) -> str:
+    return str(cls.__statestore_entity__.declared["topic"])
+
+
+def records(broker: Broker, topic: str) -> int:
+    """Return how many records are in ``topic``."""
+    return sum(broker.end_offsets(topic).values())
+
+
+def test_what_was_added_is_found(backend: str, broker: Broker, orders: type[Any], managers: Managers) -> None:
+    table = managers(broker, backend=backend).bind(orders)
+    table.wait_until_ready(25)
+    delivery = table.add(orders(1, "one"))
+    table.wait_for(delivery)
+    assert table.get(1) == orders(1, "one")
+    (message,) = broker.read(delivery.topic, delivery.partition)
+    assert delivery == (message.topic(), message.partition(), message.offset(), message.timestamp()[1])
+    table.add(orders(1, "uno"), wait=True)
+    table.add_all([orders(2, "two"), orders(3, "three")], wait=True)
+    assert table.to_list() == [orders(1, "uno"), orders(2, "two"), orders(3, "three")]
+    deleted = table.delete(2, wait=True)
+    assert table.get(2) is None
+    tombstone = broker.read(deleted.topic, deleted.partition)[-1]
+    assert (tombstone.offset(), tombstone.value()) == (deleted.offset, None)
+
+
+def test_the_same_awaited(broker: Broker, orders: type[Any], managers: Managers) -> None:
+    table = managers(broker).bind(orders)
+
+    async def main() -> None:
+        await table.add_async(orders(1, "one"), wait=True, timeout=25)
+        deliveries = await table.add_all_async(orders(n, str(n)) for n in range(2, 1000))
+        await table.wait_for_async(deliveries, timeout=25)
+        await table.delete_async(3, wait=True, timeout=25)
+        both = await asyncio.gather(*(table.add_async(orders(n), wait=True) for n in (2000, 2001)))
+        assert [table.get(n, allow_stale=True) for n in (2000, 2001)] == [orders(2000), orders(2001)]
+        assert len(set(both)) == 2
+
+    asyncio.run(main())
+    table.wait_until_ready(25)
+    assert table.count() == 1000
+    assert table.get(3) is None
+
+
+def test_the_manager_writes_entities_that_are_not_bound(
+    broker: Broker, topic: NewTopic, managers: Managers, fold: Callable[..., Any]
+) -> None:
+    one, other = orders_of(topic("one")), orders_of(topic("other"))
+    for cls in (one, other):
+        broker.create_topic(topic_of(cls))
+    manager = managers(broker)
+    manager.add(one(1))
+    deliveries = manager.add_all([one(2), other(1), one(3), other(2)])
+    assert [(delivery.topic, delivery.offset) for delivery in deliveries] == [
+        (topic_of(one), 1),
+        (topic_of(other), 0),
+        (topic_of(one), 2),
+        (topic_of(other), 1),
+    ]
+    manager.delete(one, 1)
+    manager.delete(other(2, "whatever else it holds"))
+    assert len(fold(broker, topic_of(one))) == 2
+    assert len(fold(broker, topic_of(other))) == 1
+    with pytest.raises(TypeError, match="delete"):
+        manager.delete(one(1), 1)
+    assert manager.health()["producer"] == {"sent": 7, "delivered": 7, "failed": 0, "in_flight": 0}
+
+
+@pytest.mark.parametrize("limit", [1, 7, 1000])
+def test_many_keep_their_order_where_the_queue_is_small(
+    limit: int, broker: Broker, orders: type[Any], managers: Managers
+) -> None:
+    kafka = {"bootstrap.servers": broker.bootstrap, "queue.buffering.max.messages": limit}
+    manager = managers(broker, kafka=kafka)
+    total = 10_000 if limit > 100 else 300
+    taken = 0
+    ahead = 0
+
+    def entities() -> Iterator[Any]:
+        nonlocal taken, ahead
+        for number in range(total):
+            taken += 1
+            ahead = max(ahead, taken - manager.health()["producer"]["delivered"])
+            yield orders(number, "x")
+
+    deliveries = manager.add_all(entities())
+    assert ahead <= limit + 1, "an iterator is not taken from faster than Kafka takes"
+    asyncio.run(manager.add_all_async(orders(number, "y") for number in range(total)))
+    assert len(deliveries) == total
+    read = {
+        (partition, message.offset()): message.key()
+        for partition in range(4)
+        for message in broker.read(topic_of(orders), partition)
+    }
+    table = manager.bind(orders)
+    table.wait_until_ready(25)
+    keys = [table._codec.encode_key((number,)) for number in range(total)]
+    assert [read[delivery.partition, delivery.offset] for delivery in deliveries] == keys
+    for partition in range(4):
+        offsets = [delivery.offset for delivery in deliveries if delivery.partition == partition]
+        assert offsets == sorted(offsets)
+    assert len(read) == 2 * total
+    assert table.to_list() == [orders(number, "y") for number in range(total)]
+
+
+def test_a_collection_with_one_that_is_refused_is_not_sent(
+    broker: Broker, orders: type[Any], managers: Managers
+) -> None:
+    manager = managers(broker)
+    given = [orders(1), orders(2), orders("three"), orders(4)]
+    for write in (manager.add_all, lambda them: asyncio.run(manager.add_all_async(them))):
+        with pytest.raises(
+            RefusedError, match=r"index 2: Order\(number='three'\).*nothing was sent"
+        ) as error:
+            write(given)
+        assert error.value.undelivered == tuple(given)
+        assert error.value.delivered == ()
+    assert records(broker, topic_of(orders)) == 0
+
+
+def test_an_iterator_is_sent_up_to_the_one_that_is_refused(
+    broker: Broker, orders: type[Any], managers: Managers
+) -> None:
+    given = iter([orders(1), orders(2), orders("three"), orders(4)])
+    with pytest.raises(RefusedError, match=r"index 2: .*2 are delivered") as error:
+        managers(broker).add_all(given)
+    assert error.value.undelivered == (orders("three"),)
+    assert len(error.value.delivered) == 2
+    assert next(given) == orders(4), "it was taken without need"
+    assert records(broker, topic_of(orders)) == 2
+
+
+def test_an_iterator_that_fails_raises_its_own_error(
+    broker: Broker, orders: type[Any], managers: Managers
+) -> None:
+    def failing() -> Iterator[Any]:
+        yield orders(1)
+        raise LookupError("of the user's own")
+
+    with pytest.raises(LookupError) as error:
+        managers(broker).add_all(failing())
+    assert error.value.__notes__ == ["1 entities were taken before, and are in Kafka"]
+    assert records(broker, topic_of(orders)) == 1
+
+
+def test_what_the_broker_refuses_is_told(broker: Broker, topic: NewTopic, managers: Managers) -> None:
+    small = orders_of(topic("small"))
+    broker.create_topic(topic_of(small), config={"cleanup.policy": "compact", "max.message.bytes": "500"})
+    manager = managers(broker)
+    given = [small(1, "x"), small(2, "x" * 1000), small(3, "x")]
+    with pytest.raises(DeliveryError, match=r"Order\(number=2\).*too large.*max\.message\.bytes") as error:
+        manager.add(given[1])
+    assert error.value.undelivered == (given[1],)
+    with pytest.raises(DeliveryError) as error:
+        manager.add_all(given)
+    assert given[1] in error.value.undelivered
+    assert len(error.value.delivered) + len(error.value.undelivered) == 3
+    manager.add(given[0])
+
+
+def test_an_unknown_topic_is_told_at_once_and_known_once_it_is_there(
+    broker: Broker, topic: NewTopic, managers: Managers
+) -> None:
+    missing = orders_of(topic("missing"))
+    manager = managers(broker)
+    with pytest.raises(DeliveryError, match=r"missing.*[Uu]nknown topic.*ensure_topics"):
+        manager.add(missing(1))
+    assert not broker.has_topic(topic_of(missing))
+    broker.create_topic(topic_of(missing))
+    assert manager.add(missing(1)).offset == 0
+
+
+def test_a_record_has_the_event_time(broker: Broker, topic: NewTopic, managers: Managers) -> None:
+    name = topic("ticks")
+    broker.create_topic(name)
+
+    @entity(topic=name)
+    @dataclass(frozen=True, slots=True)
+    class Tick:
+        symbol: Annotated[str, Key]
+        at: Annotated[datetime, EventTime]
+
+    delivery = managers(broker).add(Tick("A", datetime(2013, 1, 1, 12, 0, 0, 345_678, UTC)))
+    (message,) = broker.read(name)
+    assert delivery.timestamp == message.timestamp()[1] == 1_357_041_600_345
+
+
+def test_many_threads_share_the_producer(broker: Broker, orders: type[Any], managers: Managers) -> None:
+    table = managers(broker).bind(orders)
+    table.wait_until_ready(25)
+    wrong: list[object] = []
+
+    def write(first: int) -> None:
+        for number in range(first, first + 40):
+            table.add(orders(number, "x"), wait=True)
+            if table.get(number) != orders(number, "x"):
+                wrong.append(number)
+
+    threads = [threading.Thread(target=write, args=(first,)) for first in range(0, 240, 40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert table.count() == 240
+
+
+# Waiting for what was written
+
+
+def test_waiting_ends_when_time_is_up_or_the_table_goes_on(
+    broker: Broker, orders: type[Any], managers: Managers
+) -> None:
+    table = managers(broker).bind(orders)
+    table.wait_until_ready(25)
+    table.pause()
+    with pytest.raises(ReadyTimeoutError, match=r"not applied after 0\.2 s"):
+        table.add(orders(1), wait=True, timeout=0.2)
+    delivery = table.add(orders(1))
+    waiting = threading.Thread(target=table.wait_for, args=(delivery, 25))
+    waiting.start()
+    table.resume()
+    waiting.join()
+    assert table.get(1) == orders(1)
+    assert table._binding._awaited == {}
+
+
+@pytest.mark.parametrize(
+    ("end", "error"),
+    [
+        (lambda table: table.stop(), StoreNotReadyError),
+        (lambda table: table.close(), StoreNotReadyError),
+        (
+            lambda table: table._binding.fail(StoreUnavailableError("x", "made up", "none")),
+            StoreUnavailableError,
+        ),
+    ],
+    ids=["stopped", "closed", "failed"],
+)
+def test_waiting_ends_with_the_table(
+    end: Callable[[Any], None],
+    error: type[Exception],
+    broker: Broker,
+    orders: type[Any],
+    managers: Managers,
+    eventually: Eventually,
+) -> None:
+    table = managers(broker).bind(orders)
+    table.wait_until_ready(25)
+    raised: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            table.wait_for(Delivery(topic_of(orders), 3, 10**9, 0), timeout=None)
+        except Exception as error:  # noqa: BLE001 - looked at below
+            raised.append(error)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    eventually(lambda: table._binding._awaited)
+    end(table)
+    waiting.join()
+    assert [type(one) for one in raised] == [error]
+
+
+def test_waiting_for_another_topic(broker: Broker, orders: type[Any], managers: Managers) -> None:
+    table = managers(broker).bind(orders)
+    with pytest.raises(ValueError, match=r"mirrors .*, not 'elsewhere'"):
+        table.wait_for(Delivery("elsewhere", 0, 0, 0))
+
+
+def test_a_record_behind_which_a_transaction_ends_counts_as_applied(
+    broker: Broker, orders: type[Any], managers: Managers
+) -> None:
+    from confluent_kafka import Producer
+
+    table = managers(broker).bind(orders)
+    table.wait_until_ready(25)
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": topic_of(orders)})
+    producer.init_transactions(25)
+    for commit in (producer.commit_transaction, producer.abort_transaction):
+        producer.begin_transaction()
+        producer.produce(topic_of(orders), key=b"k", partition=0)
+        producer.flush(25)
+        commit(25)
+    # The aborted record never arrives: that its place is passed is all there is to wait for.
+    table.wait_for([Delivery(topic_of(orders), 0, offset, 0) for offset in (0, 2)], timeout=25)
+
+
+def test_a_cancelled_wait_leaves_nothing_behind(
+    broker: Broker, orders: type[Any], managers: Managers
+) -> None:
+    table = managers(broker).bind(orders)
+    table.wait_until_ready(25)
+
+    async def main() -> None:
+        waiting = asyncio.create_task(table.wait_for_async(Delivery(topic_of(orders), 0, 10**9, 0), None))
+        await asyncio.sleep(0.05)
+        assert len(table._binding._awaited) == 1
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        with pytest.raises(ReadyTimeoutError):
+            await table.wait_for_async(Delivery(topic_of(orders), 0, 10**9, 0), 0.05)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())
+    assert table._binding._awaited == {}

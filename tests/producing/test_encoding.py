@@ -1,0 +1,123 @@
+"""What is refused before anything is sent, and which time a record gets. No broker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+
+from statestore import ConfigError, DeliveryError, EncodeError, Key, RefusedError, StoreManager, entity
+from statestore.attributes import EventTime
+from statestore.entity import model_of
+from statestore.producing.encoding import Encoder
+from statestore.serde.entities import EntityCodec
+
+LARGEST = 200
+
+
+@entity(topic="orders")
+@dataclass(frozen=True, slots=True)
+class Order:
+    shop: Annotated[str, Key]
+    number: Annotated[int, Key]
+    text: str = ""
+
+
+@entity(topic="ticks")
+@dataclass(frozen=True, slots=True)
+class Tick:
+    symbol: Annotated[str, Key]
+    at: Annotated[datetime, EventTime]
+
+
+@entity(topic="counted")
+@dataclass(frozen=True, slots=True)
+class Counted:
+    symbol: Annotated[str, Key]
+    at: Annotated[int, EventTime]
+
+
+def encoder(cls: type) -> Encoder:
+    return Encoder(model_of(cls), EntityCodec(model_of(cls)), LARGEST)
+
+
+@pytest.mark.parametrize(
+    ("tick", "milliseconds"),
+    [
+        (Tick("A", datetime(1970, 1, 1, 0, 0, 1, 2_999, UTC)), 1_002),
+        (Tick("A", datetime(2024, 2, 29, 12, tzinfo=timezone(timedelta(hours=2)))), 1_709_200_800_000),
+        (Counted("A", 1), 1),
+        (Counted("A", 1_700_000_000_123), 1_700_000_000_123),
+    ],
+)
+def test_a_record_has_the_event_time(tick: Any, milliseconds: int) -> None:
+    assert encoder(type(tick)).entity(tick).timestamp == milliseconds
+
+
+def test_without_an_event_time_a_record_has_the_time_of_sending() -> None:
+    assert encoder(Order).entity(Order("a", 1)).timestamp == 0
+    assert encoder(Tick).tombstone(("A",), ("A",)).timestamp == 0
+
+
+@pytest.mark.parametrize(
+    "tick", [Tick("A", datetime(1970, 1, 1, tzinfo=UTC)), Counted("A", 0), Counted("A", -5)]
+)
+def test_an_event_time_that_kafka_would_replace_is_refused(tick: Any) -> None:
+    with pytest.raises(RefusedError, match=r"event time .* 1970"):
+        encoder(type(tick)).entity(tick)
+
+
+def test_a_refusal_names_class_key_topic_field_and_carries_the_entity() -> None:
+    bad: Any = Order("a", 7, 3)  # type: ignore[arg-type]
+    with pytest.raises(
+        RefusedError, match=r"Order\(shop='a', number=7\).*'orders'.*Order\.text.*str"
+    ) as error:
+        encoder(Order).entity(bad)
+    assert error.value.undelivered == (bad,)
+    assert error.value.delivered == ()
+    assert isinstance(error.value, EncodeError)
+    assert isinstance(error.value, DeliveryError)
+
+
+@pytest.mark.parametrize("key", [(), ("a",), ("a", 1, 2), (1, "a"), ("a", None)])
+def test_what_is_no_key_deletes_nothing(key: tuple[Any, ...]) -> None:
+    with pytest.raises(RefusedError, match="'orders'") as error:
+        encoder(Order).tombstone(key, key)
+    assert error.value.undelivered == (key,)
+
+
+def test_the_largest_record_goes_and_one_byte_more_is_refused() -> None:
+    empty = encoder(Order).entity(Order("a", 1))
+    room = LARGEST - len(empty.key or b"") - len(empty.value or b"") - 1  # one more byte for the length
+    record = encoder(Order).entity(Order("a", 1, "x" * room))
+    assert len(record.key or b"") + len(record.value or b"") == LARGEST
+    with pytest.raises(RefusedError, match=r"201 bytes.*message\.max\.bytes is 200"):
+        encoder(Order).entity(Order("a", 1, "x" * (room + 1)))
+
+
+def test_writing_without_an_address(tmp_path: Path) -> None:
+    with StoreManager(tmp_path / "state", backend="memory") as manager:
+        with pytest.raises(ConfigError, match="needs a broker"):
+            manager.add(Order("a", 1))
+        manager.flush(1)  # there is nothing
+        assert manager.health()["producer"] == {"sent": 0, "delivered": 0, "failed": 0, "in_flight": 0}
+
+
+@pytest.mark.parametrize(
+    "name", ["acks", "request.required.acks", "enable.idempotence", "partitioner", "transactional.id"]
+)
+def test_what_the_promises_rest_on_cannot_be_set(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"kafka: .*{name}: \w+"):
+        StoreManager(tmp_path / "state", kafka={"bootstrap.servers": "127.0.0.1:1", name: "1"})
+
+
+def test_a_property_that_contradicts_them_is_told_at_the_first_write(tmp_path: Path) -> None:
+    kafka = {"bootstrap.servers": "127.0.0.1:1", "max.in.flight": 100}
+    with (
+        StoreManager(tmp_path / "state", kafka=kafka, backend="memory") as manager,
+        pytest.raises(ConfigError, match=r"kafka: .*max\.in\.flight"),
+    ):
+        manager.add(Order("a", 1))
