@@ -41,7 +41,6 @@ LAYERS: list[set[str]] = [
         "statestore.serde",
     },
     {"statestore.store"},
-    {"statestore.manager", "statestore.opening", "statestore.choosing", "statestore.explaining"},
     {
         "statestore.changelog",
         "statestore.ksql",
@@ -50,6 +49,7 @@ LAYERS: list[set[str]] = [
         "statestore.topics",
         "statestore.windowing",
     },
+    {"statestore.manager", "statestore.opening", "statestore.choosing", "statestore.explaining"},
     {"statestore.cli", "statestore.testing"},
     {"statestore"},
 ]

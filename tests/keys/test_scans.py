@@ -72,7 +72,7 @@ class Filled:
         self.codec: EntityCodec[Any] = EntityCodec(model_of(cls))
         binding = Bound(store)
         self.counts: Counts = binding.mirror.counts
-        self.table: Table[Any] = Table(cast("Any", binding), self.codec)
+        self.table: Table[Any] = Table(cast("Any", binding), self.codec, cls, cast("Any", None))
 
     def put(self, key: bytes, payload: bytes | None, timestamp: int = 1) -> None:
         run = Run()
