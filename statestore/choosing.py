@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+from statestore.changelog.readiness import Limits
 from statestore.entity import EntityModel, TopicSpec, model_of
 from statestore.errors import ConfigError
 from statestore.naming import logical_name
@@ -41,6 +42,12 @@ class TableChoice:
     on_undecodable: OnUndecodable
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     """Where each of these comes from."""
+    cache_reason: str | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """What of it the binding keeps to."""
+        return Limits(self.on_missing, self.max_lag, self.max_staleness, self.cache, self.cache_reason)
 
 
 class Fact(NamedTuple):
@@ -99,7 +106,8 @@ class Chooser:
                     f"backend={chosen['backend']!r} ({origins['backend']}) has no effect: drop one of them"
                 )
             chosen["backend"], origins["backend"] = "memory", f"cache=False, {origins['cache']}"
-        return TableChoice(**chosen, origins=origins)
+        reason = None if chosen["cache"] or model is None else model.cache_reason
+        return TableChoice(**chosen, origins=origins, cache_reason=reason)
 
     def _section(self, logical: str, topic: str, model: EntityModel | None) -> tuple[str, TableSettings]:
         tables = self.settings.tables

@@ -207,7 +207,7 @@ class StoreManager(ManagerWrites):
             max_staleness=max_staleness,
         )
         chosen = self._chooser.table(logical, topic, model, given)
-        limits = Limits(chosen.on_missing, chosen.max_lag, chosen.max_staleness)
+        limits = chosen.limits
         choice = (entity_or_topic, chosen)
         with self._mutex:
             self._check_open()
@@ -253,7 +253,7 @@ class StoreManager(ManagerWrites):
         serialisation = "bytes" if model is None else model.serialisation
         schema = None if model is None else model.schema
         wanted = StoreFile(logical, engine.name, "timestamped", serialisation, topic=topic, schema=schema)
-        storage = self._opener.storage(wanted, physical, engine, limits.on_missing)
+        storage = self._opener.storage(wanted, physical, engine, limits)
         # Where the ends are is known to within two questions, and the fetch that follows the second.
         mirror = Mirror(logical, topic, storage, grace=2 * self._settings.defaults.confirm_interval + 1)
         return Binding(binder, mirror, limits, on_close=lambda: self._release(logical))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +12,14 @@ from statestore.backends import find_engine
 from statestore.backends.contract import Backend, Engine
 from statestore.budget import MemoryShares
 from statestore.changelog.mirror import Storage
+from statestore.changelog.readiness import Limits
 from statestore.core import RecordCache, uses
 from statestore.directory import DataDirectory, StoreDirectory, StoreFile
 from statestore.errors import ConfigError
-from statestore.settings import OnMissing, Settings
+from statestore.settings import Settings
 from statestore.store import KeyValueStore
+
+log = logging.getLogger("statestore.store")
 
 
 class Opener:
@@ -89,13 +93,25 @@ class Opener:
             raise
         return KeyValueStore(name, opened, engine.max_key_size, on_close, self.cache_of(engine))
 
-    def storage(self, wanted: StoreFile, physical: str, engine: Engine, on_missing: OnMissing) -> Storage:
+    def storage(self, wanted: StoreFile, physical: str, engine: Engine, limits: Limits) -> Storage:
         """Return how the mirror of a topic gets at its files."""
+        if not limits.cache:
+            log.warning(
+                "store %r is in memory only, and read anew from Kafka at each start: cache=False%s",
+                wanted.logical,
+                f" ({limits.cache_reason})" if limits.cache_reason else "",
+            )
+        elif engine.persistent:
+            log.info(
+                "store %r is kept on local disk, without a limit to its size: %s",
+                wanted.logical,
+                self.path / physical,
+            )
 
         def open_directory() -> StoreDirectory | None:
             if not engine.persistent:
                 return None
-            return self._data.store(physical, wanted, on_missing=on_missing)
+            return self._data.store(physical, wanted, on_missing=limits.on_missing)
 
         def open_backend(directory: StoreDirectory | None) -> Backend:
             return self._open_backend(engine, physical, directory, changelog=True)

@@ -46,9 +46,8 @@ class Binding(Status):
     def __init__(
         self, binder: Binder, mirror: Mirror, limits: Limits, on_close: Callable[[], None] = lambda: None
     ) -> None:
-        super().__init__(mirror, binder.changed, binder.events, binder.connection)
+        super().__init__(mirror, limits, binder.changed, binder.events, binder.connection)
         self.binder = binder
-        self.limits = limits
         self.run = 0
         self._entered = 0
         """The run in which a lane took the table in, the last time."""

@@ -34,6 +34,8 @@ def table_health(table: Status) -> Health:
             topic=table.topic,
             store=table.name,
             path=str(mirror.path),
+            cache=table.limits.cache,
+            cache_reason=table.limits.cache_reason,
             state=str(table.state),
             since=table.since,
             reason=str(table.reason),

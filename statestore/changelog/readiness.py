@@ -164,6 +164,9 @@ class Limits:
     on_missing: OnMissing = "fail"
     max_lag: int | None = None
     max_staleness: float | None = None
+    cache: bool = True
+    """Whether the store outlives the process."""
+    cache_reason: str | None = None
 
     def excess(self, lag: int | None, staleness: float | None) -> str:
         """Say which limit is exceeded; empty: none."""

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from statestore import fork
 from statestore.changelog.events import Listeners, RestoreProgress, StateChange
 from statestore.changelog.mirror import Mirror
-from statestore.changelog.readiness import Reason, State
+from statestore.changelog.readiness import Limits, Reason, State
 from statestore.changelog.worker import Worker
 from statestore.core import Readable
 from statestore.errors import (
@@ -52,9 +52,15 @@ class Status(Readable):
     readable: ChangelogStore | None
 
     def __init__(
-        self, mirror: Mirror, changed: threading.Condition, events: Worker, connection: Connection
+        self,
+        mirror: Mirror,
+        limits: Limits,
+        changed: threading.Condition,
+        events: Worker,
+        connection: Connection,
     ) -> None:
         self.mirror = mirror
+        self.limits = limits
         self.name = mirror.name
         self.topic = mirror.topic
         self.changed = changed

@@ -168,3 +168,49 @@ def test_the_environment_is_read_when_a_manager_is_made(
         ConfigError, match=r"STATESTORE_DEFAULTS__BACKENT: defaults\.backent: no such setting"
     ):
         StoreManager(tmp_path / "b")
+
+
+@entity(topic="quotes", cache=False, cache_reason="a day's quotes, read again in a second")
+@dataclass(frozen=True)
+class Quote:
+    id: Annotated[int, Key]
+
+
+def test_an_entity_that_is_not_cached_leaves_nothing_on_disk(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = tmp_path / "state"
+    with StoreManager(state, NOWHERE, connect="lazy") as manager, caplog.at_level("INFO", "statestore.store"):
+        quotes, orders = manager.bind(Quote), manager.bind(Order)
+        health = quotes.health()
+        assert (health["cache"], health["cache_reason"]) == (False, "a day's quotes, read again in a second")
+        assert (orders.health()["cache"], orders.health()["cache_reason"]) == (True, None)
+        backend = manager.explain()["tables.Quote_Store.backend"]
+        assert backend == {"value": "memory", "from": "cache=False, class Quote"}
+        assert [entry.name for entry in state.iterdir() if entry.is_dir()] == ["order_store"]
+    told = {record.levelname: record.message for record in caplog.records if "_Store" in record.message}
+    assert "cache=False (a day's quotes, read again in a second)" in told["WARNING"]
+    assert "'Order_Store' is kept on local disk, without a limit to its size" in told["INFO"]
+
+
+def test_settings_can_turn_the_cache_of_a_table_on_and_off(tmp_path: Path) -> None:
+    tables = {"Quote": {"cache": True, "backend": "lmdb"}, "Order": {"cache": False}}
+    with StoreManager(tmp_path, NOWHERE, settings={"tables": tables}, connect="lazy") as manager:
+        manager.bind(Quote)
+        manager.bind(Order)
+        assert [entry["backend"] for entry in manager.describe()] == ["memory", "lmdb"]
+
+
+def test_a_backend_for_a_table_that_is_not_cached_is_refused(tmp_path: Path) -> None:
+    with (
+        StoreManager(tmp_path, NOWHERE, backend="lmdb", connect="lazy") as manager,
+        pytest.raises(
+            ConfigError, match=r"cache=False \(class Quote\) .* backend='rocksdb' \(bind\(backend="
+        ),
+    ):
+        manager.bind(Quote, backend="rocksdb")
+
+
+def test_a_reason_belongs_to_an_entity_that_is_not_cached() -> None:
+    with pytest.raises(ConfigError, match=r"Order: cache_reason='why' has no meaning without cache=False"):
+        entity(dataclass(type("Order", (Order,), {})), topic="o", cache_reason="why")
