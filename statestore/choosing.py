@@ -7,7 +7,7 @@ settings (code, then environment, then file), the entity class, the default.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -43,6 +43,8 @@ class TableChoice:
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     """Where each of these comes from."""
     cache_reason: str | None = None
+    section: str = ""
+    """The name by which the settings call the table; empty: they have nothing of its own."""
 
     @property
     def limits(self) -> Limits:
@@ -107,7 +109,7 @@ class Chooser:
                 )
             chosen["backend"], origins["backend"] = "memory", f"cache=False, {origins['cache']}"
         reason = None if chosen["cache"] or model is None else model.cache_reason
-        return TableChoice(**chosen, origins=origins, cache_reason=reason)
+        return TableChoice(**chosen, origins=origins, cache_reason=reason, section=section)
 
     def _section(self, logical: str, topic: str, model: EntityModel | None) -> tuple[str, TableSettings]:
         tables = self.settings.tables
@@ -171,24 +173,33 @@ class Chooser:
 
     # Explaining
 
-    def facts(self, tables: Mapping[str, TableChoice], models: Iterable[EntityModel]) -> Iterator[Fact]:
+    def facts(self, tables: Mapping[str, TableChoice], models: Collection[EntityModel]) -> Iterator[Fact]:
         """Give every setting, with those of ``tables`` (by logical name) and of the ``models``' topics."""
-        settings, origin = self.settings, self._layers.origin
-        for section in type(settings).model_fields:
-            content = getattr(settings, section)
-            if isinstance(content, Section):
-                for name in type(content).model_fields:
-                    yield Fact((section, name), getattr(content, name), origin(section, name))
-        for name, value in redacted(settings.kafka).items():
-            yield Fact(("kafka", name), value, origin("kafka", name))
+        settings = self.settings
+        yield from self._below(("kafka",), redacted(settings.kafka))
         for backend, options in settings.backends.items():
-            for name, value in redacted(options).items():
-                yield Fact(("backends", backend, name), value, origin("backends", backend, name))
+            yield from self._below(("backends", backend), redacted(options))
+        for section in type(settings).model_fields:
+            if isinstance(content := getattr(settings, section), Section):
+                yield from self._below((section,), dict(content))
         for logical, choice in tables.items():
             for name, place in choice.origins.items():
                 yield Fact(("tables", logical, name), getattr(choice, name), place)
         for model in models:
             yield from self._topic_facts(model)
+        shown = {("tables", choice.section) for choice in tables.values()}
+        shown |= {("topics", model.topic) for model in models}
+        named = settings.model_dump(include={"tables", "topics"}, exclude_unset=True)
+        for path in ((kind, name) for kind, sections in named.items() for name in sections):
+            if path not in shown:
+                yield from self._below(path, named[path[0]][path[1]])
+
+    def _below(self, path: Path, content: Any) -> Iterator[Fact]:
+        if isinstance(content, Mapping):
+            for name, inner in content.items():
+                yield from self._below((*path, name), inner)
+        else:
+            yield Fact(path, content, self._layers.origin(*path))
 
     def _topic_facts(self, model: EntityModel) -> Iterator[Fact]:
         spec, origins = self._topic(model)

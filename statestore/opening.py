@@ -16,7 +16,7 @@ from statestore.changelog.readiness import Limits
 from statestore.core import RecordCache, uses
 from statestore.directory import DataDirectory, StoreDirectory, StoreFile
 from statestore.errors import ConfigError
-from statestore.settings import Settings
+from statestore.settings import Settings, make_options
 from statestore.store import KeyValueStore
 
 log = logging.getLogger("statestore.store")
@@ -50,11 +50,7 @@ class Opener:
         """Return the engine of the backend ``name``; each is made once."""
         if name not in self._engines:
             kind = find_engine(name)
-            given = self._settings.backends.get(name, {})
-            try:
-                options = kind.options_type(**given)
-            except TypeError as error:
-                raise ConfigError(f"backends.{name}: {error}") from error
+            options = make_options(name, self._settings.backends.get(name, {}))
             shares = MemoryShares.of(self._settings.defaults.memory_budget)
             self._engines[name] = kind(shares.engine, options)
         return self._engines[name]

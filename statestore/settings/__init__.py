@@ -12,6 +12,7 @@ Given in code as a mapping or a :class:`Settings`, or as the path of a TOML or J
 Every fault is reported at once, each with its key's path.
 """
 
+from statestore.settings.engines import make_options
 from statestore.settings.levels import set_levels
 from statestore.settings.sections import (
     HIDDEN,
@@ -68,6 +69,7 @@ __all__ = [
     "dotted",
     "layer_settings",
     "load_settings",
+    "make_options",
     "redacted",
     "set_levels",
     "table_settings",

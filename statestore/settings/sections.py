@@ -103,9 +103,9 @@ class Defaults(Section):
     on_missing: OnMissing = "fail"
     """What to do with a local copy that is missing or cannot be continued: fail, or rebuild it from Kafka."""
     max_lag: Count | None = None
-    """Records a ready table may fall behind before it is not ready; None: any number."""
+    """Records a ready table may fall behind before it is not ready; not set: any number."""
     max_staleness: Seconds | None = None
-    """Seconds since the broker last confirmed the end before a ready table is not ready; None: any time."""
+    """Seconds since the broker last confirmed the end before a ready table is not; not set: any time."""
     request_timeout: Seconds = 30.0
     """Longest wait for one answer of the broker, in seconds."""
     flush_interval: Seconds = 30.0
@@ -133,15 +133,15 @@ class WindowSettings(Section):
     """What holds for one window of a windowed entity; what is not set is as for its table."""
 
     backend: str | None = None
-    """Storage engine of this window's store; None: that of the table."""
+    """Storage engine of this window's store; not set: that of the table."""
     on_missing: OnMissing | None = None
-    """What to do with a local copy that is missing or cannot be continued; None: as for the table."""
+    """What to do with a local copy that is missing or cannot be continued; not set: as for the table."""
     max_lag: Count | None = None
-    """Records the window may fall behind before it is not ready; None: as for the table."""
+    """Records the window may fall behind before it is not ready; not set: as for the table."""
     max_staleness: Seconds | None = None
-    """Seconds since the broker last confirmed the end before it is not ready; None: as for the table."""
+    """Seconds since the broker last confirmed the end before it is not ready; not set: as for the table."""
     retention: Seconds | None = None
-    """Seconds of windows that are kept, by event time; None: as the class says."""
+    """Seconds of windows that are kept, by event time; not set: as the class says."""
 
 
 def _canonical_labels(windows: Mapping[str, WindowSettings]) -> Mapping[str, WindowSettings]:
@@ -155,7 +155,7 @@ def _canonical_labels(windows: Mapping[str, WindowSettings]) -> Mapping[str, Win
 
 
 class TableSettings(Section):
-    """What holds for one table, which is named by entity, topic or logical name; None takes the default."""
+    """What holds for one table, named by entity, topic or logical name; what is not set is by default."""
 
     backend: str | None = None
     """Storage engine of the table's store: rocksdb, lmdb, memory, or an installed one."""
@@ -194,15 +194,15 @@ class RegistrySettings(Section):
     """The Schema Registry, for entities in Avro."""
 
     url: Url | None = None
-    """Its address; mock://NAME keeps schemas in this process, for tests. None: there is none."""
+    """Its address; mock://NAME keeps schemas in this process, for tests. Not set: there is none."""
     username: str | None = None
-    """User name for basic authentication; None: without."""
+    """User name for basic authentication; not set: without."""
     password: SecretStr | None = None
     """Password for basic authentication."""
     auto_register: bool = True
     """Whether producing registers a schema that the registry does not have yet."""
     compatibility: Compatibility | None = None
-    """Compatibility level to set on a subject that is registered here; None: as the registry has it."""
+    """Compatibility level to set on a subject that is registered here; not set: as the registry has it."""
     timeout: Seconds = 30.0
     """Longest wait for one answer of the registry, in seconds."""
     retries: Annotated[int, Field(ge=0)] = 3
@@ -217,9 +217,9 @@ class KsqlSettings(Section):
     """The ksqlDB server that statements are deployed to; a later part of the library reads it."""
 
     url: Url | None = None
-    """Its address; None: there is none."""
+    """Its address; not set: there is none."""
     username: str | None = None
-    """User name for basic authentication; None: without."""
+    """User name for basic authentication; not set: without."""
     password: SecretStr | None = None
     """Password for basic authentication."""
 
@@ -238,7 +238,7 @@ class DlqSettings(Section):
 
 
 class LoggingSettings(Section):
-    """Levels of the library's loggers; None leaves one as it is. The root logger is never configured."""
+    """Levels of the library's loggers; without one it stays as it is. The root logger is never configured."""
 
     level: LogLevel | None = None
     """Level of statestore, which the loggers below inherit."""

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from statestore.errors import ConfigError
+from statestore.settings.engines import engine_faults
 from statestore.settings.environment import FILE_VARIABLE, read_environment
 from statestore.settings.sections import Settings, TableSettings
 from statestore.settings.shape import Path, at, dotted, is_section
@@ -96,6 +97,7 @@ def layer_settings(given: Given, environment: Mapping[str, str], arguments: Sequ
     origins: dict[Path, str] = {}
     for source in (*sources, *arguments):
         if (checked := _checked(source, Settings, faults)) is not None:
+            faults += engine_faults(checked, source.origin)
             data = checked.model_dump(exclude_unset=True)
             _merge(merged, data)
             origins.update((path, source.origin(path)) for path in _leaves(data))

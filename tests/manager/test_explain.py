@@ -92,6 +92,21 @@ def test_each_setting_has_its_value_and_origin(manager: StoreManager, file: Path
     assert {path: (found[path]["value"], found[path]["from"]) for path in expected} == expected
 
 
+def test_sections_that_nothing_is_bound_for_are_shown_as_they_are(tmp_path: Path) -> None:
+    settings = {
+        "tables": {"A": {"max_lag": 3, "windows": {"5min": {"max_lag": 4}}}},
+        "topics": {"a": {"partitions": 2}},
+    }
+    with StoreManager(tmp_path, settings=settings) as manager:
+        found = manager.explain()
+    code = "StoreManager(settings=…)"
+    assert {path: entry for path, entry in found.items() if path.startswith(("tables", "topics"))} == {
+        "tables.A.max_lag": {"value": 3, "from": code},
+        "tables.A.windows.5min.max_lag": {"value": 4, "from": code},
+        "topics.a.partitions": {"value": 2, "from": code},
+    }
+
+
 def test_it_is_json_and_a_table_without_secrets(manager: StoreManager, file: Path) -> None:
     found = manager.explain()
     assert json.loads(json.dumps(found)) == found
@@ -213,4 +228,4 @@ def test_a_backend_for_a_table_that_is_not_cached_is_refused(tmp_path: Path) -> 
 
 def test_a_reason_belongs_to_an_entity_that_is_not_cached() -> None:
     with pytest.raises(ConfigError, match=r"Order: cache_reason='why' has no meaning without cache=False"):
-        entity(dataclass(type("Order", (Order,), {})), topic="o", cache_reason="why")
+        entity(dataclass(frozen=True)(type("Order", (Order,), {})), topic="o", cache_reason="why")
