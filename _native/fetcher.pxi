@@ -27,11 +27,14 @@ cdef class Feed:
     cdef int count
     cdef bint touched  # a record of it is in this read
     cdef Run run
-    cdef Py_ssize_t null_keys, stale, size
+    cdef Py_ssize_t null_keys, stale, size, skipped
     cdef int64_t last_timestamp
+    cdef object check, last_skipped, refusal
+    cdef bint checked, stopped  # whether there is a check; whether that stopped the topic, for good
 
-    def __cinit__(self, bytes name, dict positions, dict ends):
+    def __cinit__(self, bytes name, dict positions, dict ends, check):
         self.name = name
+        self.check, self.checked = check, check is not None
         self.topic = PyBytes_AS_STRING(name)
         self.partitions = <Partition *>calloc(max(1, len(positions)), sizeof(Partition))
         if self.partitions == NULL:
@@ -51,7 +54,8 @@ cdef class Feed:
         cdef int i
         self.run = Run.__new__(Run)
         self.touched = False
-        self.null_keys = self.stale = self.size = 0
+        self.null_keys = self.stale = self.size = self.skipped = 0
+        self.last_skipped = self.refusal = None
         self.last_timestamp = -1
         for i in range(self.count):
             self.partitions[i].moved = False
@@ -70,6 +74,8 @@ cdef class Feed:
         """Take a record, unless it was applied before; tell which."""
         cdef int kind = 0
         cdef int64_t timestamp
+        if self.stopped:
+            return False
         self.touched = True
         if message.offset < partition.next:
             self.stale += 1
@@ -77,6 +83,13 @@ cdef class Feed:
         timestamp = kafka.timestamp(message, &kind)
         if kind == 0:
             timestamp = -1
+        if self.checked and message.key != NULL and message.value != NULL:
+            if not self.passes(message, timestamp):
+                if self.stopped:
+                    return False
+                partition.next = message.offset + 1
+                partition.moved = True
+                return True
         if message.key != NULL:
             self.run.put(
                 <const char *>message.key,
@@ -95,6 +108,25 @@ cdef class Feed:
         partition.moved = True
         return True
 
+    cdef bint passes(self, const Message *message, int64_t timestamp) except -1 nogil:
+        """Ask the check; take note of a record that it refuses."""
+        with gil:
+            refusal = self.check(
+                message.partition,
+                message.offset,
+                PyBytes_FromStringAndSize(<const char *>message.key, <Py_ssize_t>message.key_size),
+                PyBytes_FromStringAndSize(<const char *>message.value, <Py_ssize_t>message.value_size),
+                timestamp,
+            )
+            if refusal is None:
+                return True
+            if refusal.stops:
+                self.refusal, self.stopped = refusal, True
+            else:
+                self.last_skipped = refusal
+                self.skipped += 1
+            return False
+
     cdef object folded(self, bint sort):
         """Hand over what was read, and begin anew."""
         cdef int i
@@ -107,7 +139,15 @@ cdef class Feed:
             if self.partitions[i].moved
         }
         folded = common.folded(
-            run, positions, self.null_keys, self.stale, self.size, self.last_timestamp
+            run,
+            positions,
+            self.null_keys,
+            self.stale,
+            self.size,
+            self.last_timestamp,
+            self.skipped,
+            self.last_skipped,
+            self.refusal,
         )
         self.start()
         return folded
@@ -129,6 +169,7 @@ cdef class Fetcher:
     cdef list order  # the same feeds, for ``places``
     cdef void **places  # borrowed from ``order``
     cdef Py_ssize_t count
+    cdef bint checked  # one of them has a check
     cdef list events
     cdef volatile bint woken
     cdef bint busy
@@ -198,18 +239,19 @@ cdef class Fetcher:
 
     # What is read
 
-    def assign(self, str topic not None, dict positions not None, dict ends not None):
+    def assign(self, str topic not None, dict positions not None, dict ends not None, check=None):
         """Read ``topic`` too, from ``{partition: (offset, leader epoch)}``.
 
         ``ends`` are offsets at which a read returns at once. What the records of other partitions say is
-        dropped.
+        dropped. ``check`` is a ``Check``: what that skips moves the position only, and where it stops, nothing
+        of the topic is given or told any more.
         """
         cdef Feed feed
         self.enter()
         try:
             if topic in self.feeds:
                 raise ValueError(f"topic {topic!r} is read already")
-            feed = Feed.__new__(Feed, topic.encode(), positions, ends)
+            feed = Feed.__new__(Feed, topic.encode(), positions, ends, check)
             self.reserve(self.count + 1)
             self.change(feed, positions, kafka.assign)
             self.feeds[topic] = feed
@@ -263,7 +305,9 @@ cdef class Fetcher:
         cdef Feed feed
         self.order = list(self.feeds.values())
         self.count = 0
+        self.checked = False
         for feed in self.order:
+            self.checked = self.checked or feed.checked
             self.places[self.count] = <void *>feed
             self.count += 1
         return 0
@@ -364,7 +408,11 @@ cdef class Fetcher:
             with gil:
                 raise common.ClientError(kafka.last_error(NULL), "records cannot be taken")
         try:
-            self.take(taken)
+            if self.checked:
+                with gil:  # once, and not anew for each record: others would be waited for each time
+                    self.take(taken)
+            else:
+                self.take(taken)
         finally:
             for i in range(taken):
                 kafka.destroy_message(self.batch[i])
@@ -414,7 +462,7 @@ cdef class Fetcher:
 
     cdef int note(self, const Message *message) except -1 nogil:
         cdef void *place = NULL
-        if self.find(message, &place) == NULL:
+        if self.find(message, &place) == NULL or (<Feed>place).stopped:
             return 0
         with gil:
             self.events.append((

@@ -75,6 +75,34 @@ class CountedWrites(Writes, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """A record that the check of its topic does not let count."""
+
+    partition: int
+    offset: int
+    key: bytes
+    timestamp: int
+    """In ms since 1970, -1 for none."""
+    error: Exception
+    """Why."""
+    stops: bool
+    """Whether the topic is not read on from here; otherwise the record is skipped."""
+
+
+class Check(Protocol):
+    """Judges each record of a topic with key and value, in the order of a partition's offsets.
+
+    Must not raise: what it raises is an error of the whole read.
+    """
+
+    def __call__(
+        self, partition: int, offset: int, key: bytes, value: bytes, timestamp: int
+    ) -> Refusal | None:
+        """Return ``None`` for a record that counts; ``timestamp`` is in ms, -1 for none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Folded:
     """What a list of messages leaves of one topic: the last write of each key, and how far it brings us."""
 
@@ -98,6 +126,11 @@ class Folded:
     """Bytes of the longest key applied, the namespace byte not counted."""
     last_timestamp: int
     """Greatest timestamp of the records applied, in ms since 1970; -1 if none has one."""
+    skipped: int = 0
+    """Records that the topic's check refused and that were passed over. No other number counts them."""
+    last_skipped: Refusal | None = None
+    stopped: Refusal | None = None
+    """The record before which reading the topic stopped, for good: nothing of it comes any more."""
 
 
 def folded(
@@ -107,6 +140,9 @@ def folded(
     stale: int,
     size: int,
     last_timestamp: int,
+    skipped: int,
+    last_skipped: Refusal | None,
+    stopped: Refusal | None,
 ) -> Folded:
     """Return the ``Folded`` of ``writes`` with what was counted beside them; ``size`` is its ``bytes``."""
     return Folded(
@@ -120,6 +156,9 @@ def folded(
         bytes=size,
         longest_key=writes.longest_key,
         last_timestamp=last_timestamp,
+        skipped=skipped,
+        last_skipped=last_skipped,
+        stopped=stopped,
     )
 
 

@@ -3,7 +3,7 @@ from contextlib import AbstractContextManager
 from decimal import Context
 from typing import Any, Self, TypeAlias, TypeVar, final, overload
 
-from statestore._common import Folded, Message, Writes
+from statestore._common import Check, Folded, Message, Writes
 
 Told: TypeAlias = tuple[str, int, int, int, str]
 Notice: TypeAlias = tuple[int, int, str]
@@ -93,7 +93,7 @@ def read_pairs(
 def window_key(key: bytes, start_ms: int) -> bytes: ...
 def split_window_key(data: bytes) -> tuple[bytes, int]: ...
 def fold(
-    messages: Iterable[M], positions: Mapping[tuple[str, int], int]
+    messages: Iterable[M], positions: Mapping[tuple[str, int], int], checks: Mapping[str, Check] | None = None
 ) -> tuple[dict[str, Folded], list[M]]: ...
 
 @final
@@ -147,7 +147,13 @@ def find_kafka(path: str) -> int: ...
 @final
 class Fetcher:
     def __init__(self, properties: Iterable[tuple[str, str | None]]) -> None: ...
-    def assign(self, topic: str, positions: dict[int, tuple[int, int]], ends: dict[int, int]) -> None: ...
+    def assign(
+        self,
+        topic: str,
+        positions: dict[int, tuple[int, int]],
+        ends: dict[int, int],
+        check: Check | None = None,
+    ) -> None: ...
     def look_up(self, topic: str, timeout: float) -> bool: ...
     def unassign(self, topic: str) -> None: ...
     def read(

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, final
 from uuid import UUID
 
 from statestore import _common as common
-from statestore._common import Folded, Message
+from statestore._common import Check, Folded, Message, Refusal
 from statestore._pure_reads import BytesReads as BytesReads
 from statestore._pure_reads import PointReads as PointReads
 from statestore._pure_reads import Readable as Readable
@@ -293,11 +293,32 @@ class _Cursor:
 class _Table:
     """The last write per key of one topic, and what was counted on the way."""
 
-    def __init__(self) -> None:
+    def __init__(self, check: Check | None) -> None:
+        self.check = check
         self.positions: dict[int, tuple[int, int]] = {}
         self.writes = Run()
-        self.null_keys = self.stale = self.bytes = 0
+        self.null_keys = self.stale = self.bytes = self.skipped = 0
         self.last_timestamp = -1
+        self.last_skipped: Refusal | None = None
+        self.stopped: Refusal | None = None
+
+    def passes(self, message: Message) -> bool:
+        """Ask the check, if there is one; take note of a record that it refuses."""
+        key, value = message.key(), message.value()
+        if self.check is None or key is None or value is None:
+            return True
+        kind, timestamp = message.timestamp()
+        refusal = self.check(
+            message.partition(), message.offset(), key, value, -1 if kind == 0 else timestamp
+        )
+        if refusal is None:
+            return True
+        if refusal.stops:
+            self.stopped = refusal
+        else:
+            self.last_skipped = refusal
+            self.skipped += 1
+        return False
 
     def apply(self, message: Message) -> None:
         key: bytes | None = message.key()
@@ -316,19 +337,30 @@ class _Table:
 
     def folded(self) -> Folded:
         return common.folded(
-            self.writes, self.positions, self.null_keys, self.stale, self.bytes, self.last_timestamp
+            self.writes,
+            self.positions,
+            self.null_keys,
+            self.stale,
+            self.bytes,
+            self.last_timestamp,
+            self.skipped,
+            self.last_skipped,
+            self.stopped,
         )
 
 
 def fold(
-    messages: Iterable[M], positions: Mapping[tuple[str, int], int]
+    messages: Iterable[M],
+    positions: Mapping[tuple[str, int], int],
+    checks: Mapping[str, Check] | None = None,
 ) -> tuple[dict[str, Folded], list[M]]:
     """Fold consumed ``messages`` into the last write of each key, per topic.
 
     ``positions`` holds the next offset to apply of each ``(topic, partition)`` that is ours. A record below
     it, or below one seen earlier in ``messages``, was applied before: it is counted as stale and otherwise
     ignored. A record of any other partition is not ours and leaves no trace. Where several partitions of one
-    topic write one key, the later in the list wins.
+    topic write one key, the later in the list wins. ``checks`` has a ``Check`` by topic: what that skips
+    moves the position only, and where it stops, the topic's records are left out from there on.
 
     Returns ``Folded`` by topic, for the topics with a record of ours, and the messages that are errors or
     events (``error()`` is not ``None``) in their order. Keeps nothing: any thread may call it.
@@ -342,15 +374,18 @@ def fold(
             continue
         place = (message.topic(), message.partition())
         if place not in cursors:
-            cursors[place] = _open_cursor(place, positions, tables)
+            cursors[place] = _open_cursor(place, positions, tables, checks or {})
         cursor = cursors[place]
-        if cursor is None:
+        if cursor is None or cursor.table.stopped is not None:
             continue
         offset = message.offset()
         if offset < cursor.next:
             cursor.table.stale += 1
             continue
-        cursor.table.apply(message)
+        if cursor.table.passes(message):
+            cursor.table.apply(message)
+        elif cursor.table.stopped is not None:
+            continue
         cursor.next = offset + 1
         cursor.last = message
     for reached in cursors.values():
@@ -360,11 +395,14 @@ def fold(
 
 
 def _open_cursor(
-    place: tuple[str, int], positions: Mapping[tuple[str, int], int], tables: dict[str, _Table]
+    place: tuple[str, int],
+    positions: Mapping[tuple[str, int], int],
+    tables: dict[str, _Table],
+    checks: Mapping[str, Check],
 ) -> _Cursor | None:
     position = positions.get(place)
     if position is None:
         return None
     topic, partition = place
-    table = tables.setdefault(topic, _Table())
+    table = tables.setdefault(topic, _Table(checks.get(topic)))
     return _Cursor(table, partition, position)

@@ -11,7 +11,7 @@ replace.
 import os
 from typing import TYPE_CHECKING, Literal, get_args
 
-from statestore._common import ClientError, Folded, Writes
+from statestore._common import Check, ClientError, Folded, Refusal, Writes
 
 IMPLEMENTATION: Literal["native", "pure"]
 
@@ -72,6 +72,7 @@ else:
     from statestore._native import Gate, GuardedPairs, PairQueue, Pairs, count_pairs, mean_size, read_pairs
 
 __all__ = [
+    "Check",
     "ClientError",
     "FAST_PATHS",
     "Fetcher",
@@ -87,6 +88,7 @@ __all__ = [
     "PointReads",
     "Readable",
     "RecordCache",
+    "Refusal",
     "Run",
     "Writes",
     "count_pairs",

@@ -18,6 +18,7 @@ from statestore.changelog.binder import Binder
 from statestore.changelog.binding import Binding
 from statestore.changelog.mirror import Mirror
 from statestore.changelog.readiness import Limits, State
+from statestore.changelog.undecodable import DecodingCheck
 from statestore.choosing import Chooser
 from statestore.directory import StoreFile
 from statestore.entity import EntityModel, model_of
@@ -223,7 +224,10 @@ class StoreManager(ManagerWrites):
             if self._connect == "eager":
                 info = binder.source.topic_info(topic, self._settings.defaults.request_timeout)
             codec = None if model is None else _codec_of(model)
-            binding = self._make_binding(binder, logical, topic, model, engine, limits)
+            check = None
+            if codec is not None and chosen.on_undecodable != "raise":
+                check = DecodingCheck(codec.decode, skip=chosen.on_undecodable == "skip")
+            binding = self._make_binding(binder, logical, topic, model, engine, limits, check)
             if info is not None:
                 binding.mirror.partition_count = info.partitions
                 binder.cluster_id = info.cluster_id
@@ -246,6 +250,7 @@ class StoreManager(ManagerWrites):
         model: EntityModel | None,
         engine: Engine,
         limits: Limits,
+        check: DecodingCheck | None,
     ) -> Binding:
         declared = model is not None and logical == model.logical_name
         physical = model.physical_name if model and declared else physical_name(logical)
@@ -255,7 +260,8 @@ class StoreManager(ManagerWrites):
         wanted = StoreFile(logical, engine.name, "timestamped", serialisation, topic=topic, schema=schema)
         storage = self._opener.storage(wanted, physical, engine, limits)
         # Where the ends are is known to within two questions, and the fetch that follows the second.
-        mirror = Mirror(logical, topic, storage, grace=2 * self._settings.defaults.confirm_interval + 1)
+        grace = 2 * self._settings.defaults.confirm_interval + 1
+        mirror = Mirror(logical, topic, storage, grace, check)
         return Binding(binder, mirror, limits, on_close=lambda: self._release(logical))
 
     def store(self, name: str) -> KeyValueStore | BoundTable[Any]:

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 
 from statestore.changelog.reader import Event, Reader
 from statestore.changelog.worker import Worker
-from statestore.core import Folded
+from statestore.core import Check, Folded
 
 Given = tuple[dict[str, Folded], list[Event]]
 
@@ -28,10 +28,14 @@ class ReadAhead:
         self._ahead: Future[Given] | None = None
 
     def assign(
-        self, topic: str, positions: Mapping[int, tuple[int, int]], ends: Mapping[int, int | None]
+        self,
+        topic: str,
+        positions: Mapping[int, tuple[int, int]],
+        ends: Mapping[int, int | None],
+        check: Check | None = None,
     ) -> None:
         self._pause()
-        self._reader.assign(topic, positions, ends)
+        self._reader.assign(topic, positions, ends, check)
 
     def unassign(self, topic: str) -> None:
         self._pause()

@@ -20,7 +20,8 @@ from statestore.changelog.events import RestoreProgress
 from statestore.changelog.mirror import Mirror
 from statestore.changelog.readiness import Limits, Reason, State
 from statestore.changelog.status import LOST, RUNNING, Status
-from statestore.core import Folded
+from statestore.changelog.undecodable import REMEDY, hold_time, located
+from statestore.core import Folded, Refusal
 from statestore.errors import (
     EncodeError,
     ForkedProcessError,
@@ -28,6 +29,7 @@ from statestore.errors import (
     StoreClosedError,
     StorePositionError,
     StoreUnavailableError,
+    UnreachableRegistryError,
 )
 
 if TYPE_CHECKING:
@@ -51,10 +53,12 @@ class Binding(Status):
         self.run = 0
         self._entered = 0
         """The run in which a lane took the table in, the last time."""
+        self.check = mirror.check
         self._on_close = on_close
         self._started_at = 0.0
         self._records_at_start = 0
-        self._tries = 0
+        self._tries = self._holds = 0
+        """How often in a row a write has failed; the next record could not be judged."""
         self.contact_failures = 0
         """Answers to the first contact that were refusals, the broker not being away."""
         self._settled = False
@@ -74,7 +78,7 @@ class Binding(Status):
                 return
             with self.changed:
                 self.failure = None
-                self._tries = 0
+                self._tries = self._holds = 0
                 self._started_at = time.time()
                 self._begin(Reason.OPENING, "started")
                 try:
@@ -197,7 +201,7 @@ class Binding(Status):
     # The broker's answers, on the supervisor's thread
 
     def waits(self, cause: str) -> None:
-        """The topic itself is in the way of the first contact, which is tried again."""
+        """What is in the way now is tried again and may pass."""
         with self.changed:
             if self.state in RUNNING:
                 self._cause = cause
@@ -331,6 +335,12 @@ class Binding(Status):
             if self._awaited:
                 self._tell_applied()
         self._tries = 0
+        if folded.stopped is not None:
+            self._stopped_before(folded.stopped)
+            return
+        if self._holds:
+            self._holds = 0
+            self.waits("records are decoded again")
         self._check_complete()
 
     def at_end(self, partition: int, offset: int) -> None:
@@ -390,6 +400,20 @@ class Binding(Status):
         wait = waits[self._tries]
         self._tries += 1
         log.warning("table %r: a write failed, again in %g s: %s", self.name, wait, error)
+        self._come_back(wait)
+
+    def _stopped_before(self, record: Refusal) -> None:
+        """Fail before a record that does not decode; wait where that is not known yet."""
+        where = located(self.topic, record)
+        if isinstance(record.error, UnreachableRegistryError):
+            self._holds += 1
+            self.waits(f"in front of {where}")
+            self._come_back(hold_time(self._holds))
+        else:
+            self.fail(self.mirror.unavailable(where, REMEDY), record.error)
+
+    def _come_back(self, wait: float) -> None:
+        """Leave the lane for ``wait`` seconds, and go on from the stored position."""
         lane, run = self.binder.lane_of(self), self.run
         lane.remove(self)
         self.binder.supervisor.later(wait, lambda: self._put_into(lane, run))

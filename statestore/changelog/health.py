@@ -65,5 +65,7 @@ def table_health(table: Status) -> Health:
             decode_errors=counts.decode_errors,
             duplicate_keys=counts.duplicate_keys,
             non_canonical_keys=counts.non_canonical_keys,
+            skipped=counts.skipped,
+            last_skipped=mirror.skips.report(),
             restarts=counts.restarts,
         )

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from statestore import fork
 from statestore.changelog.answers import Trouble, trouble_of
 from statestore.changelog.reader import Event, Reader
-from statestore.core import Folded
+from statestore.core import Check, Folded
 from statestore.errors import StoreClosedError
 
 log = logging.getLogger("statestore.changelog")
@@ -31,6 +31,8 @@ class LaneMember(Protocol):
     """What a lane asks of the tables in it; all of it is called on the lane's thread."""
 
     topic: str
+    check: Check | None
+    """Judges each record before it counts."""
 
     def start_offsets(self) -> Mapping[int, tuple[int, int]]:
         """Return ``{partition: (offset, leader epoch)}`` to read from."""
@@ -89,7 +91,7 @@ class Lane:
 
     def add(self, mirror: LaneMember) -> None:
         """Start to read ``mirror``'s topic. On the lane's thread."""
-        self._reader.assign(mirror.topic, mirror.start_offsets(), mirror.captured_ends())
+        self._reader.assign(mirror.topic, mirror.start_offsets(), mirror.captured_ends(), mirror.check)
         self._mirrors[mirror.topic] = mirror
 
     def holds(self, mirror: LaneMember) -> bool:

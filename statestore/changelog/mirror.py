@@ -13,7 +13,8 @@ from pathlib import Path
 from statestore.backends.contract import Backend
 from statestore.changelog.answers import Bounds, TopicState
 from statestore.changelog.readiness import PartitionProgress, Progress
-from statestore.core import Folded, RecordCache, Run
+from statestore.changelog.undecodable import SkipLog
+from statestore.core import Check, Folded, RecordCache, Run
 from statestore.directory import StoreDirectory
 from statestore.errors import (
     StateStoreError,
@@ -45,6 +46,8 @@ class Counts:
     """How many times a read found a row under several stored keys."""
     non_canonical_keys: int = 0
     """How many times a scan met a key that is not spelt as it is written: ``get`` does not find its row."""
+    skipped: int = 0
+    """Records that do not decode and were passed over; ``records`` does not count them."""
     restarts: int = 0
 
 
@@ -65,10 +68,13 @@ class Storage:
 class Mirror:
     """See the module. ``store`` is ``None`` while closed.
 
-    ``grace`` is for how many seconds a mirror that follows may not know that it is at the end.
+    ``grace`` is for how many seconds a mirror that follows may not know that it is at the end. ``check``
+    judges each record before it counts; ``None``: all count.
     """
 
-    def __init__(self, name: str, topic: str, storage: Storage, grace: float = 0.0) -> None:
+    def __init__(
+        self, name: str, topic: str, storage: Storage, grace: float = 0.0, check: Check | None = None
+    ) -> None:
         self.name = name
         self.topic = topic
         self.store: ChangelogStore | None = None
@@ -77,6 +83,8 @@ class Mirror:
         self.counts = Counts()
         self.identity = TopicState()
         self.partition_count: int | None = None
+        self.check = check
+        self.skips = SkipLog(f"table {name!r}", topic)
         self.unflushed = 0
         """Bytes applied since the last flush."""
         self._storage = storage
@@ -179,6 +187,9 @@ class Mirror:
         counts.tombstones += folded.tombstones
         counts.null_keys += folded.null_keys
         counts.bytes += folded.bytes
+        counts.skipped += folded.skipped
+        if folded.last_skipped is not None:
+            self.skips.add(folded.skipped, folded.last_skipped)
 
     def make_durable(self) -> None:
         """Write positions that moved without records, then flush what is not."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition, cimpl
 
 from statestore import core, fork
-from statestore.core import ClientError, Folded, fold
+from statestore.core import Check, ClientError, Folded, fold
 
 log = logging.getLogger("statestore.changelog")
 
@@ -54,11 +54,16 @@ class Reader(Protocol):
     """Belongs to one thread; ``wake`` alone may be called on any."""
 
     def assign(
-        self, topic: str, positions: Mapping[int, tuple[int, int]], ends: Mapping[int, int | None]
+        self,
+        topic: str,
+        positions: Mapping[int, tuple[int, int]],
+        ends: Mapping[int, int | None],
+        check: Check | None = None,
     ) -> None:
         """Read ``topic`` too, from ``{partition: (offset, leader epoch)}``.
 
-        Reaching one of ``ends`` is worth telling at once. Raises ``KafkaException``.
+        Reaching one of ``ends`` is worth telling at once. ``check`` judges the records: what it skips moves
+        the position only; where it stops, nothing of the topic comes any more. Raises ``KafkaException``.
         """
 
     def unassign(self, topic: str) -> None:
@@ -104,12 +109,14 @@ class ConsumerReader:
         self._batch = min(portion.records, self.MOST_RECORDS)
         self._wait = portion.wait
         self._positions: dict[tuple[str, int], int] = {}
+        self._checks: dict[str, Check] = {}
 
     def assign(
         self,
         topic: str,
         positions: Mapping[int, tuple[int, int]],
         ends: Mapping[int, int | None],  # noqa: ARG002 - a read takes no longer than its wait anyway
+        check: Check | None = None,
     ) -> None:
         if not self._connected:
             with contextlib.suppress(KafkaException):
@@ -122,8 +129,11 @@ class ConsumerReader:
             ]
         )
         self._positions.update({(topic, number): offset for number, (offset, _) in positions.items()})
+        if check is not None:
+            self._checks[topic] = check
 
     def unassign(self, topic: str) -> None:
+        self._checks.pop(topic, None)
         places = [place for place in self._positions if place[0] == topic]
         for place in places:
             del self._positions[place]
@@ -131,10 +141,12 @@ class ConsumerReader:
             self._consumer.incremental_unassign([TopicPartition(*place) for place in places])
 
     def read(self) -> tuple[dict[str, Folded], list[Event]]:
-        by_topic, told = fold(self._consumer.consume(self._batch, self._wait), self._positions)
+        by_topic, told = fold(self._consumer.consume(self._batch, self._wait), self._positions, self._checks)
         for topic, folded in by_topic.items():
             for number, (offset, _) in folded.positions.items():
                 self._positions[topic, number] = offset
+            if folded.stopped is not None:
+                self.unassign(topic)
         events = []
         message: Any
         for message in told:
@@ -171,12 +183,16 @@ class NativeReader:
         self._heard = heard
 
     def assign(
-        self, topic: str, positions: Mapping[int, tuple[int, int]], ends: Mapping[int, int | None]
+        self,
+        topic: str,
+        positions: Mapping[int, tuple[int, int]],
+        ends: Mapping[int, int | None],
+        check: Check | None = None,
     ) -> None:
         self._connected = self._connected or self._fetcher.look_up(topic, FIRST_ANSWER)
         known = {number: end for number, end in ends.items() if end is not None}
         try:
-            self._fetcher.assign(topic, dict(positions), known)
+            self._fetcher.assign(topic, dict(positions), known, check)
         except ClientError as error:
             raise _kafka_exception(error) from None
 

@@ -10,6 +10,7 @@ import pytest
 
 from statestore.changelog.ahead import ReadAhead
 from statestore.changelog.reader import Event
+from statestore.core import Check
 
 
 class Scripted:
@@ -29,7 +30,11 @@ class Scripted:
         self._inside.release()
 
     def assign(
-        self, topic: str, positions: Mapping[int, tuple[int, int]], ends: Mapping[int, int | None]
+        self,
+        topic: str,
+        positions: Mapping[int, tuple[int, int]],
+        ends: Mapping[int, int | None],
+        check: Check | None = None,
     ) -> None:
         self._alone(f"assign {topic}")
 

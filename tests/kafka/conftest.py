@@ -56,7 +56,7 @@ def managers(tmp_path: Path) -> Iterator[Callable[..., StoreManager]]:
     ) -> StoreManager:
         more.setdefault("backend", "memory")
         more.setdefault("kafka", broker if isinstance(broker, str) else broker.bootstrap)
-        settings = {"defaults": {**QUICK, **(defaults or {})}}
+        settings = {"defaults": {**QUICK, **(defaults or {})}, **more.pop("settings", {})}
         made.append(StoreManager(tmp_path / directory, settings=settings, **more))
         return made[-1]
 

@@ -1,0 +1,105 @@
+"""Records that do not decode: found before they are applied, located, and reported."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from statestore.core import Refusal
+from statestore.errors import DecodeError
+
+log = logging.getLogger("statestore.changelog")
+
+REPORT_INTERVAL = 10.0
+"""Seconds between two lines of the log about records that one table skips."""
+LONGEST_HOLD = 10.0
+"""Seconds between two tries to decode a record that needs a schema registry which is away."""
+REMEDY = 'declare a class it fits, or on_undecodable="skip"; restart() begins with it again'
+LONGEST_KEY = 100
+"""Bytes of a key that a message shows."""
+
+
+class DecodingCheck:
+    """Refuses the records of a topic that ``decode`` refuses; see :class:`~statestore.core.Check`.
+
+    With ``skip``, one that raises ``DecodeError`` is passed over. Without it, and at any other error, which
+    says nothing about the record (the schema registry is away), the topic is not read on.
+    """
+
+    def __init__(self, decode: Callable[[bytes, bytes], object], *, skip: bool) -> None:
+        self._decode = decode
+        self._skip = skip
+
+    def __call__(
+        self, partition: int, offset: int, key: bytes, value: bytes, timestamp: int
+    ) -> Refusal | None:
+        try:
+            self._decode(key, value)
+        except Exception as error:  # noqa: BLE001 - told where the record would have been applied
+            skip = self._skip and isinstance(error, DecodeError)
+            return Refusal(partition, offset, key, timestamp, error, stops=not skip)
+        return None
+
+
+class SkipLog:
+    """Tells the log which records are skipped, of a crowd of them now and then. ``who`` is in each line."""
+
+    def __init__(self, who: str, topic: str) -> None:
+        self.last: Refusal | None = None
+        self._who = who
+        self._topic = topic
+        self._untold = 0
+        self._told_at = -math.inf
+
+    def add(self, count: int, last: Refusal) -> None:
+        """``count`` more were skipped, ``last`` the last of them."""
+        self.last = last
+        self._untold += count
+        now = time.monotonic()
+        if now - self._told_at >= REPORT_INTERVAL:
+            log.warning(
+                "%s: %d undecodable records skipped; the last is %s",
+                self._who,
+                self._untold,
+                located(self._topic, last),
+            )
+            self._untold, self._told_at = 0, now
+
+    def report(self) -> dict[str, Any] | None:
+        """Return the last of them, JSON-serialisable; ``None``: there was none."""
+        if self.last is None:
+            return None
+        return {
+            "partition": self.last.partition,
+            "offset": self.last.offset,
+            "timestamp": None if self.last.timestamp < 0 else self.last.timestamp,
+            "error": str(self.last.error),
+        }
+
+
+def hold_time(tries: int) -> float:
+    """Return how many seconds to wait for a record that could not be judged ``tries`` times in a row."""
+    return min(LONGEST_HOLD, 0.1 * 2.0 ** min(tries, 10))
+
+
+def located(topic: str, refusal: Refusal) -> str:
+    """Return where the record is, its key and time, and what is wrong with it."""
+    key = refusal.key
+    shown = repr(key) if len(key) <= LONGEST_KEY else f"{key[:LONGEST_KEY]!r}… ({len(key)} bytes)"
+    return (
+        f"{topic} [{refusal.partition}] @ {refusal.offset}, key {shown}, {_time(refusal.timestamp)}: "
+        f"{refusal.error}"
+    )
+
+
+def _time(timestamp: int) -> str:
+    if timestamp < 0:
+        return "no timestamp"
+    try:
+        return datetime.fromtimestamp(timestamp / 1000, UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):
+        return f"timestamp {timestamp} ms"

@@ -1,0 +1,177 @@
+"""Records that do not decode, on a real broker: a table skips them, or fails before the first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgspec
+import pytest
+
+from statestore import (
+    DecodeError,
+    Key,
+    State,
+    StoreManager,
+    StoreUnavailableError,
+    Table,
+    UnreachableRegistryError,
+    entity,
+)
+from statestore.entity import model_of
+from statestore.serde.entities import EntityCodec
+from statestore.settings import OnUndecodable
+from statestore.testing.kafka import Broker
+
+pytestmark = pytest.mark.kafka
+
+Managers = Callable[..., StoreManager]
+NewTopic = Callable[..., str]
+Eventually = Callable[..., None]
+
+BAD = msgspec.msgpack.encode({"amount": "a lot"})
+
+
+def order_entity(topic: str, on_undecodable: OnUndecodable) -> type[Any]:
+    @entity(topic=topic, on_undecodable=on_undecodable)
+    @dataclass(frozen=True, slots=True)
+    class Order:
+        order_id: Annotated[str, Key]
+        amount: int
+
+    return Order
+
+
+def records_of(cls: type[Any], *amounts: tuple[str, int | bytes | None]) -> list[tuple[bytes, bytes | None]]:
+    """Encode orders; an amount of ``None`` is a tombstone, bytes are a payload as it is."""
+    codec: EntityCodec[Any] = EntityCodec(model_of(cls))
+    records = []
+    for name, amount in amounts:
+        key, payload = codec.encode(cls(name, amount if isinstance(amount, int) else 0))
+        records.append((key, payload if isinstance(amount, int) else amount))
+    return records
+
+
+def rows(table: Table[Any], **stale: bool) -> dict[str, int]:
+    return {row.order_id: row.amount for row in table.scan(**stale)}
+
+
+def test_skipped_records_are_as_if_never_written(
+    backend: str, broker: Broker, topic: NewTopic, managers: Managers
+) -> None:
+    name = topic()
+    cls = order_entity(name, "skip")
+    broker.create_topic(name)
+    broker.produce(
+        name,
+        [
+            *records_of(cls, ("a", 1), ("b", 1), ("a", BAD), ("b", None), ("b", BAD), ("c", 1)),
+            (b"\xff\xff no key", b"\x81"),
+            *records_of(cls, ("c", 2), ("d", BAD)),
+        ],
+    )
+    with managers(broker, backend=backend) as manager:
+        table = manager.bind(cls)
+        table.wait_until_ready(25)
+        assert rows(table) == {"a": 1, "c": 2}
+        health = table.health()
+        assert (health["skipped"], health["records"], health["lag"]) == (4, 5, 0)
+        assert health["positions"] == {"0": 9}
+        last = health["last_skipped"]
+        assert (last["partition"], last["offset"]) == (0, 8)
+        assert "Order.amount" in last["error"]
+        json.dumps(health)
+    broker.produce(name, records_of(cls, ("a", BAD), ("e", 5)))
+    with managers(broker, backend=backend) as manager:
+        table = manager.bind(cls)
+        table.wait_until_ready(25)
+        assert rows(table) == {"a": 1, "c": 2, "e": 5}
+        assert table.health()["skipped"] == (5 if backend == "memory" else 1)
+
+
+def test_a_table_fails_before_the_record_and_again_after_a_restart(
+    persistent: str, broker: Broker, topic: NewTopic, managers: Managers
+) -> None:
+    name = topic()
+    cls = order_entity(name, "fail")
+    broker.create_topic(name)
+    broker.produce(name, records_of(cls, ("a", 1), ("b", 1), ("a", BAD), ("b", 2), ("c", None)))
+    with managers(broker, backend=persistent) as manager:
+        table = manager.bind(cls)
+        for _ in range(2):
+            with pytest.raises(StoreUnavailableError) as failed:
+                table.wait_until_ready(25)
+            text = str(failed.value)
+            assert f"{name} [0] @ 2" in text
+            assert "Order.amount" in text
+            assert "on_undecodable" in failed.value.remedy
+            assert isinstance(failed.value.__cause__, DecodeError)
+            assert table.state is State.FAILED
+            assert table.health()["positions"] == {"0": 2}
+            assert rows(table, allow_stale=True) == {"a": 1, "b": 1}
+            table.restart()
+    skipping = {"tables": {"Order": {"on_undecodable": "skip"}}}
+    with managers(broker, backend=persistent, settings=skipping) as manager:
+        table = manager.bind(cls)
+        table.wait_until_ready(25)
+        assert rows(table) == {"a": 1, "b": 2}, "it goes on behind what was applied"
+        assert table.health()["records"] == 2
+
+
+def test_a_table_that_follows_fails_too(
+    broker: Broker, topic: NewTopic, managers: Managers, eventually: Eventually
+) -> None:
+    name = topic()
+    failing, other = order_entity(name, "fail"), topic("other")
+    for one in (name, other):
+        broker.create_topic(one)
+        broker.produce(one, records_of(failing, ("a", 1)))
+    manager = managers(broker)
+    table, beside = manager.bind(failing), manager.bind(other)
+    manager.wait_until_ready(timeout=25)
+    broker.produce(name, records_of(failing, ("b", 2), ("a", BAD), ("c", 3)))
+    eventually(lambda: table.state is State.FAILED)
+    assert rows(table, allow_stale=True) == {"a": 1, "b": 2}
+    broker.produce(other, [(b"k", b"v")])
+    eventually(lambda: beside.get(b"k"))
+
+
+def test_a_registry_that_is_away_is_waited_for(
+    broker: Broker,
+    topic: NewTopic,
+    managers: Managers,
+    eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name = topic()
+    cls = order_entity(name, "skip")
+    broker.create_topic(name)
+    broker.produce(name, records_of(cls, ("a", 1), ("a", BAD), ("b", 2)))
+    away = True
+    decode = EntityCodec.decode
+
+    def decode_with_registry(codec: EntityCodec[Any], key: bytes, payload: bytes) -> Any:
+        if payload == BAD and away:
+            raise UnreachableRegistryError("http://127.0.0.1:1", f"{name}-value", "connection refused")
+        return decode(codec, key, payload)
+
+    monkeypatch.setattr(EntityCodec, "decode", decode_with_registry)
+    table = managers(broker).bind(cls)
+    eventually(lambda: "connection refused" in table.health()["cause"])
+    health = table.health()
+    assert (health["state"], health["positions"], health["skipped"]) == ("RESTORING", {"0": 1}, 0)
+    assert f"{name} [0] @ 1" in health["cause"]
+    away = False
+    table.wait_until_ready(25)
+    assert rows(table) == {"a": 1, "b": 2}
+    assert table.health()["skipped"] == 1
+    away = True
+    broker.produce(name, records_of(cls, ("a", BAD), ("c", 3)))
+    eventually(lambda: "connection refused" in table.health()["cause"])
+    assert table.get("c") is None
+    away = False
+    eventually(lambda: table.get("c"))
+    assert "refused" not in table.health()["cause"]
+    assert table.health()["skipped"] == 2
