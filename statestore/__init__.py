@@ -40,6 +40,7 @@ from statestore.errors import (
 from statestore.manager import StoreManager
 from statestore.query.expressions import F
 from statestore.query.table import BytesTable, Table
+from statestore.serde.normal import normalise
 from statestore.settings import Settings
 from statestore.store import KeyValueStore, StoreReader, WriteBatch
 
@@ -81,4 +82,5 @@ __all__ = [
     "UnreachableRegistryError",
     "WriteBatch",
     "entity",
+    "normalise",
 ]

@@ -56,9 +56,15 @@ class Float32:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How a ``datetime`` is written in formats that are text: a pattern as for ``datetime.strftime``."""
+    """How a ``datetime`` is written in formats that are text: a pattern as for ``datetime.strftime``, or one
+    of :data:`EPOCHS`. What the pattern does not tell is not stored; a time without a zone is UTC."""
 
     pattern: str
+
+
+EPOCHS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
+"""For :class:`Format`: a whole number of seconds, milliseconds or microseconds since 1970 UTC, rounded down.
+Each with its microseconds."""
 
 
 @dataclass(frozen=True, slots=True)

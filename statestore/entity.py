@@ -253,7 +253,7 @@ def _model(cls: type, declaration: _Declaration) -> EntityModel:
             f"{where}: the class is abstract ({names}), so none of it can be made: declare its subclasses"
         )
     if _is_dataclass(cls):
-        record = read_record(cls, faults, [])
+        record = read_record(cls, faults, [], upper_case=declared.get("ksql", False))
     else:
         faults.append(f"{where}: not a dataclass: write @dataclass(frozen=True, slots=True) under @entity(…)")
         record = Record(cls, (), positional=False)

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from statestore.attributes import (
+    EPOCHS,
     Alias,
     Attribute,
     EventTime,
@@ -181,6 +182,8 @@ _SAMPLE = datetime(2001, 2, 3, 4, 5, 6, 789_000, tzinfo=UTC)
 
 
 def _format(mark: Format) -> list[str]:
+    if mark.pattern in EPOCHS:
+        return []
     try:
         read = datetime.strptime(_SAMPLE.strftime(mark.pattern), mark.pattern)
     except (TypeError, ValueError) as error:

@@ -47,20 +47,24 @@ _UNSUPPORTED = (
 )
 
 
-def read_record(cls: type, faults: list[str], warnings: list[str], *, relaxed: bool = False) -> Record:
+def read_record(
+    cls: type, faults: list[str], warnings: list[str], *, relaxed: bool = False, upper_case: bool = False
+) -> Record:
     """Return what the dataclass ``cls`` says, appending to ``faults`` each thing that cannot be stored.
 
     Where there is a fault the record is of no use. If ``relaxed``, a field of an unsupported type that has a
-    default is not stored, as if it were ``Ignored``, and that is a warning.
+    default is not stored, as if it were ``Ignored``, and that is a warning. If ``upper_case``, so are the
+    names in records, but for those that ``Name`` gives.
     """
-    return _Reader(faults, warnings, relaxed).record(cls, ())
+    return _Reader(faults, warnings, relaxed, upper_case).record(cls, ())
 
 
 class _Reader:
-    def __init__(self, faults: list[str], warnings: list[str], relaxed: bool) -> None:
+    def __init__(self, faults: list[str], warnings: list[str], relaxed: bool, upper_case: bool) -> None:
         self._faults = faults
         self._warnings = warnings
         self._relaxed = relaxed
+        self._upper_case = upper_case
 
     def record(self, cls: type, outer: tuple[type, ...]) -> Record:
         """Return the record of ``cls``; ``outer`` are the dataclasses around it."""
@@ -79,7 +83,7 @@ class _Reader:
                 self._warnings += [f"{fault}; not stored (validation='relaxed')" for fault in unsupported]
                 continue
             self._faults += unsupported
-            field = _field(declared, type_, marks)
+            field = _field(declared, type_, marks, self._upper_case)
             fields.append(field)
             if not unsupported and not outer:
                 self._faults += _misplaced(field, where)
@@ -189,7 +193,8 @@ class _Reader:
         return _FAULTY
 
 
-def _field(declared: dataclasses.Field[Any], type_: FieldType, marks: Marks) -> Field:
+def _field(declared: dataclasses.Field[Any], type_: FieldType, marks: Marks, upper_case: bool) -> Field:
+    plain_name = declared.name.upper() if upper_case else declared.name
     name, alias = marks.find(Name), marks.find(Alias)
     window = next((kind for kind in (WindowStart, WindowEnd, WindowSize) if marks.has(kind)), None)
     return Field(
@@ -198,7 +203,7 @@ def _field(declared: dataclasses.Field[Any], type_: FieldType, marks: Marks) -> 
         marks.has(Key),
         declared.default,
         declared.default_factory,
-        declared.name if name is None else name.name,
+        plain_name if name is None else name.name,
         () if alias is None else alias.names,
         marks.has(EventTime),
         marks.has(Index),

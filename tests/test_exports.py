@@ -45,4 +45,5 @@ def test_every_public_name_and_nothing_else_is_exported() -> None:
         "UnreachableRegistryError",
         "WriteBatch",
         "entity",
+        "normalise",
     }

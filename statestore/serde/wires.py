@@ -66,29 +66,13 @@ class Wiring(NamedTuple):
                 return _record(RecordWalk(type_, self))
 
     def spellings(self, record: Record) -> list[list[str]]:
-        """Return the names of each field in records, the one that is written first; none for a window's.
-
-        Raises ``ConfigError`` for names that meet.
-        """
-        owners: dict[str, str] = {}
-        faults = []
-        for field in record.fields:
-            for name in _declared_names(field):
-                owner = owners.setdefault(name, field.name)
-                if owner != field.name:
-                    faults.append(
-                        f"{record.cls.__name__}.{field.name}: is called {name!r} in records, and so is "
-                        f"{owner}: rename one of them by Name or Alias"
-                    )
-        if faults:
-            raise ConfigError(faults)
+        """Return the names of each field in records, the one that is written first; none for a window's."""
+        taken = {name: field.name for field in record.fields for name in _declared_names(field)}
         spelt: list[list[str]] = []
         for field in record.fields:
-            names: list[str] = []
-            for name in _declared_names(field):
-                names += [name, *self.variants(name)]
+            names = [one for name in _declared_names(field) for one in (name, *self.variants(name))]
             spelt.append(
-                [name for name in dict.fromkeys(names) if owners.setdefault(name, field.name) == field.name]
+                [one for one in dict.fromkeys(names) if taken.setdefault(one, field.name) == field.name]
             )
         return spelt
 
@@ -99,7 +83,7 @@ class RecordWalk:
     Fields named in ``outside`` are not written; they are read as ``msgspec.Raw`` where they are there. Fields
     that a window fills are in no map. Both may be ``ABSENT`` among the values of the fields.
 
-    Raises ``ConfigError`` for names that meet, and for a default that its field's type does not allow.
+    Raises ``ConfigError`` for a default that its field's type does not allow.
     """
 
     def __init__(self, record: Record, wiring: Wiring, outside: Collection[str] = ()) -> None:

@@ -1,0 +1,50 @@
+"""Values that are bytes as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from statestore.entity import EntityModel
+from statestore.errors import ConfigError
+from statestore.fields import Scalar, type_name
+from statestore.serde.formats import ABSENT, FormatContext
+from statestore.serde.misfit import MisfitError, expected
+from statestore.serde.scalars import normal
+
+
+class RawCodec:
+    """A ``ValueCodec`` whose payload is the entity's one ``bytes`` field beside the key."""
+
+    def __init__(self, model: EntityModel, _context: FormatContext) -> None:
+        """Raise ``ConfigError`` for a class that has anything else in its value."""
+        fields = model.value_fields
+        types = [field.type for field in fields]
+        if len(types) != 1 or not isinstance(types[0], Scalar) or types[0].type is not bytes:
+            described = ", ".join(f"{field.name}: {type_name(field.type)}" for field in fields)
+            raise ConfigError(
+                f'{model.name}: value_format="raw" takes one field of bytes beside the key, this class has '
+                f'({described}): declare that, or use value_format="msgpack"'
+            )
+        self._name = fields[0].name
+        self._names = [field.name for field in model.record.fields]
+        self._cls = model.cls
+        self._kept = normal(types[0])
+
+    def encode(self, entity: Any) -> bytes:
+        """Return the payload of ``entity``. Raises ``MisfitError``."""
+        if type(entity) is not self._cls:
+            raise expected(self._cls.__name__, entity)
+        try:
+            payload: bytes = self._kept(getattr(entity, self._name))
+        except MisfitError as misfit:
+            raise misfit.within(f".{self._name}") from None
+        return payload
+
+    def normal(self, entity: Any) -> list[Any]:
+        """Return the values of all fields. Raises ``MisfitError``."""
+        payload = self.encode(entity)
+        return [payload if name == self._name else getattr(entity, name) for name in self._names]
+
+    def decode(self, payload: bytes) -> list[Any]:
+        """Return ``payload`` as the value of its field, ``ABSENT`` for the others."""
+        return [payload if name == self._name else ABSENT for name in self._names]
