@@ -43,6 +43,7 @@ from statestore.query.table import BytesTable, Table
 from statestore.serde.normal import normalise
 from statestore.settings import Settings
 from statestore.store import KeyValueStore, StoreReader, WriteBatch
+from statestore.topics import TopicDifference, TopicsReport
 
 __all__ = [
     "BytesTable",
@@ -79,6 +80,8 @@ __all__ = [
     "StoreReader",
     "StoreUnavailableError",
     "Table",
+    "TopicDifference",
+    "TopicsReport",
     "UnreachableRegistryError",
     "WriteBatch",
     "entity",

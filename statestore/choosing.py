@@ -28,6 +28,7 @@ from statestore.settings import (
     TopicSettings,
     redacted,
 )
+from statestore.topics import WantedTopic
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,12 @@ class Chooser:
     def topic(self, model: EntityModel) -> TopicSpec:
         """Return how the topic of an entity is to be created."""
         return self._topic(model)[0]
+
+    def wanted(self, model: EntityModel) -> WantedTopic:
+        """Return the topic of an entity as it is declared, and which of that somebody has stated."""
+        spec, origins = self._topic(model)
+        stated = frozenset(name for name, origin in origins.items() if origin != DEFAULT)
+        return WantedTopic(model.topic, model.kind == "table", spec, stated)
 
     def _topic(self, model: EntityModel) -> tuple[TopicSpec, dict[str, str]]:
         own = self.settings.topics.get(model.topic, TopicSettings())

@@ -32,6 +32,7 @@ from statestore.query.table import BoundTable, BytesTable, Table
 from statestore.serde.entities import EntityCodec
 from statestore.settings import Connect, Given, OnMissing, Source, layer_settings, set_levels, table_settings
 from statestore.store import KeyValueStore
+from statestore.topics import Mode, TopicsReport
 
 T = TypeVar("T")
 
@@ -263,6 +264,17 @@ class StoreManager(ManagerWrites):
         grace = 2 * self._settings.defaults.confirm_interval + 1
         mirror = Mirror(logical, topic, storage, grace, check)
         return Binding(binder, mirror, limits, on_close=lambda: self._release(logical))
+
+    def ensure_topics(self, *entities: type[Any], mode: Mode = "warn") -> TopicsReport:
+        """Create the topics of ``entities`` that are missing, as their classes and the settings say.
+
+        An existing topic is never altered. In what it is not as was stated (what nobody stated is not
+        compared; a table's topic must be compacted) is told all at once: as a warning and in the report, or
+        with ``mode="error"`` as a ``ConfigError``, and then nothing is created. Raises ``KafkaError`` where
+        the broker is away or refuses.
+        """
+        self._check_open()
+        return self._writer.topics.ensure([self._chooser.wanted(model_of(one)) for one in entities], mode)
 
     def store(self, name: str) -> KeyValueStore | BoundTable[Any]:
         """Return the open store, or the bound table, with this logical name; ``ConfigError`` lists them."""

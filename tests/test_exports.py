@@ -42,6 +42,8 @@ def test_every_public_name_and_nothing_else_is_exported() -> None:
         "StoreReader",
         "StoreUnavailableError",
         "Table",
+        "TopicDifference",
+        "TopicsReport",
         "UnreachableRegistryError",
         "WriteBatch",
         "entity",

@@ -42,7 +42,7 @@ class Writer:
     ) -> None:
         self._kafka = kafka
         self._request_timeout = request_timeout
-        self._topics = Topics(kafka, request_timeout)
+        self.topics = Topics(kafka, request_timeout)
         self._codec_of = codec_of
         self._mutex = threading.Lock()
         self._producer: Producer | None = None
@@ -174,7 +174,7 @@ class Writer:
         report = shipment.expect(record)
         try:
             if record.topic not in self._existing:
-                yield self._topics.described(record.topic)
+                yield self.topics.described(record.topic)
                 self._existing.add(record.topic)
             while (wait := producer.send(record, report)) is not None:
                 yield wait
