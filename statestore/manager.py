@@ -30,6 +30,7 @@ from statestore.producing.writer import Writer
 from statestore.producing.writes import ManagerWrites
 from statestore.query.table import BoundTable, BytesTable, Table
 from statestore.serde.entities import EntityCodec
+from statestore.serde.formats import FormatContext
 from statestore.settings import Connect, Given, OnMissing, Source, layer_settings, set_levels, table_settings
 from statestore.store import KeyValueStore
 from statestore.topics import Mode, TopicsReport
@@ -97,7 +98,8 @@ class StoreManager(ManagerWrites):
         self._closed = False
         self._forked_here = False
         self._opener = Opener(directory, self._settings)
-        self._writer = Writer(self._settings.kafka, self._settings.defaults.request_timeout, _codec_of)
+        self._formats = FormatContext(self._settings.schema_registry)
+        self._writer = Writer(self._settings.kafka, self._settings.defaults.request_timeout, self._codec_of)
         fork.register(self)
         _open_managers.add(self)
         try:
@@ -224,7 +226,7 @@ class StoreManager(ManagerWrites):
             info = None
             if self._connect == "eager":
                 info = binder.source.topic_info(topic, self._settings.defaults.request_timeout)
-            codec = None if model is None else _codec_of(model)
+            codec = None if model is None else self._codec_of(model)
             check = None
             if codec is not None and chosen.on_undecodable != "raise":
                 check = DecodingCheck(codec.decode, skip=chosen.on_undecodable == "skip")
@@ -446,13 +448,12 @@ class StoreManager(ManagerWrites):
                 f"{logical!r} is open already with {self._choices[logical]}, asked for with {choice}"
             )
 
+    def _codec_of(self, model: EntityModel) -> EntityCodec[Any]:
+        return EntityCodec(model, self._formats)
+
     def _forked(self) -> None:
         self._forked_here = True
         self._mutex = threading.RLock()  # a thread that does not exist here may have held it
-
-
-def _codec_of(model: EntityModel) -> EntityCodec[Any]:
-    return EntityCodec(model)
 
 
 def _check_is_table(model: EntityModel) -> None:

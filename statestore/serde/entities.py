@@ -114,7 +114,10 @@ class EntityCodec(Generic[T]):
         try:
             payload = self._values.encode(entity)
             for name in self._narrowed:
-                self._key_normals[name](getattr(entity, name))
+                try:
+                    self._key_normals[name](getattr(entity, name))
+                except MisfitError as misfit:
+                    raise misfit.within(f".{name}") from None
         except MisfitError as misfit:
             raise EncodeError(f"{self._name}{misfit.path}: {misfit}") from None
         return self.encode_key(tuple([getattr(entity, name) for name in self._key_names])), payload

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol, cast
 
 from statestore.entity import EntityModel
 from statestore.errors import ConfigError
+from statestore.settings import RegistrySettings
 
 KEYS: Final = "statestore.key_formats"
 VALUES: Final = "statestore.value_formats"
@@ -95,6 +96,9 @@ class ValueCodec(Protocol):
 @dataclass(frozen=True, slots=True)
 class FormatContext:
     """What a format gets beside the model: settings of the manager that it may need."""
+
+    registry: RegistrySettings | None = None
+    """Where the schema registry is; ``None`` where there are no settings, and no data either."""
 
 
 class Format(Protocol):

@@ -108,7 +108,7 @@ class StandInRegistry:
 
     def register(self, subject: str, schema: Any) -> int:
         """Register ``schema`` as another client would, but unchecked; return its id."""
-        return self._content.add(subject, _canonical(json.dumps(schema)))
+        return self._content.add(subject, _spelt(schema))
 
     def versions(self, subject: str) -> list[Any]:
         """Return the schemas of ``subject``, oldest first."""
@@ -328,10 +328,13 @@ def _canonical(schema: str) -> str:
         avro.schema.parse(schema)
     except avro.errors.AvroException as error:
         raise _Refusal(422, 42201, f"Invalid schema {schema}, details: {error}") from None
-    parsed = json.loads(schema)
-    if isinstance(parsed, dict) and set(parsed) == {"type"}:
-        parsed = parsed["type"]
-    return json.dumps(parsed, separators=(",", ":"), sort_keys=True)
+    return _spelt(json.loads(schema))
+
+
+def _spelt(schema: Any) -> str:
+    if isinstance(schema, dict) and set(schema) == {"type"}:
+        schema = schema["type"]
+    return json.dumps(schema, separators=(",", ":"), sort_keys=True)
 
 
 def _unreadable(reader: str, writer: str) -> Iterator[str]:

@@ -1,0 +1,174 @@
+"""A subject of the registry: data written under our schema, and read under that of whoever wrote it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import threading
+import time
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import fastavro
+
+from statestore.errors import ConfigError, RegistryError, UnreachableRegistryError
+from statestore.serde.formats import FormatContext
+from statestore.serde.misfit import MisfitError, show
+from statestore.serde.registry import Registry, registry_of
+
+__all__ = ["Subject", "Version", "decoded", "encoded"]
+
+log = logging.getLogger("statestore.serde")
+
+_MAGIC = b"\x00"
+_HEADER = 5
+# More than any number has: fastavro rounds a decimal to the precision of its writer's schema without a word.
+_ANY_PRECISION = 10**9
+_CURRENT = 30.0  # seconds
+
+
+class Version(NamedTuple):
+    """A schema that a subject has."""
+
+    id: int
+    schema: Any
+    """As ``fastavro`` has parsed it."""
+    is_ours: bool
+
+
+class Subject:
+    """One subject, with ``schema`` as ours. Any number of threads may use one.
+
+    Nothing is asked of the registry before something is written or read. Raises ``ConfigError`` if the
+    settings name no registry.
+    """
+
+    def __init__(self, name: str, schema: Any, context: FormatContext) -> None:
+        self.name = name
+        self.text = json.dumps(schema, separators=(",", ":"))
+        """Our schema, as it is registered."""
+        self._schema = schema
+        self._parsed = fastavro.parse_schema(schema)
+        self._registry = None if context.registry is None else registry_of(context.registry)
+        self._id: int | None = None
+        self._is_new = False
+        size = 0 if context.registry is None else context.registry.cache_size
+        self._writers_schema = lru_cache(maxsize=size)(self._load)
+        self._mutex = threading.Lock()
+        self._versions: list[Version] | None = None
+        self._asked = 0.0
+
+    def encode(self, value: Any) -> bytes:
+        """Return ``value``, which is of our schema, as bytes. The first time the schema gets its id.
+
+        Raises ``RegistryError``.
+        """
+        if self._id is None:
+            self._id = self._known_registry().id_for_writing(self.name, self.text)
+            self._is_new = True
+        return encoded(self._id, self._parsed, value)
+
+    def decode(self, data: bytes) -> Any:
+        """Return what ``data`` holds, as ``fastavro`` gives it.
+
+        Raises ``MisfitError`` for what is no data of a known schema, ``UnreachableRegistryError`` where its
+        schema is not known yet and the registry is away.
+        """
+        if len(data) < _HEADER or not data.startswith(_MAGIC):
+            raise MisfitError(f"not Avro with a schema id of a registry in front: {show(data)}")
+        schema_id = int.from_bytes(data[1:_HEADER], "big")
+        return decoded(schema_id, self._writers_schema(schema_id), data)
+
+    def versions(self) -> list[Version]:
+        """Return the schemas of the subject, ours first, then the oldest, as of the last half minute or so.
+
+        Only the first question, and the first behind a schema of ours that was new, waits for the registry.
+        Raises ``UnreachableRegistryError``.
+        """
+        if self._versions is None or self._is_new:
+            self._ask_for_versions()
+        elif time.monotonic() - self._asked > _CURRENT:
+            with self._mutex:
+                if time.monotonic() - self._asked > _CURRENT:
+                    self._asked = time.monotonic()
+                    threading.Thread(target=self._ask_again, name="statestore-schemas", daemon=True).start()
+        return self._versions or []
+
+    def _ask_for_versions(self) -> None:
+        self._is_new = False
+        found = []
+        for schema_id, text in self._known_registry().versions(self.name):
+            with contextlib.suppress(MisfitError):  # one of another kind, or that fastavro does not know
+                found.append(Version(schema_id, _parsed(schema_id, text), json.loads(text) == self._schema))
+        found.sort(key=lambda version: not version.is_ours)
+        self._versions, self._asked = found, time.monotonic()
+
+    def _ask_again(self) -> None:
+        try:
+            self._ask_for_versions()
+        except RegistryError as error:
+            log.warning("%s; going on with the schemas known before", error)
+
+    def _load(self, schema_id: int) -> Any:
+        try:
+            text = self._known_registry().schema(schema_id, self.name)
+        except UnreachableRegistryError:
+            raise
+        except RegistryError as error:  # it says that this is no data of ours
+            raise MisfitError(str(error)) from None
+        if text is None:
+            raise MisfitError(f"the schema registry has no schema {schema_id}")
+        return _parsed(schema_id, text)
+
+    def _known_registry(self) -> Registry:
+        if self._registry is None:
+            raise ConfigError(f"subject {self.name}: no settings say where the schema registry is")
+        return self._registry
+
+
+def encoded(schema_id: int, schema: Any, value: Any) -> bytes:
+    """Return ``value`` as bytes with the id of its schema in front; raises whatever ``fastavro`` does."""
+    stream = io.BytesIO()
+    stream.write(_MAGIC + schema_id.to_bytes(4, "big"))
+    fastavro.schemaless_writer(stream, schema, value)
+    return stream.getvalue()
+
+
+def decoded(schema_id: int, schema: Any, data: bytes) -> Any:
+    """Return the value behind the id in ``data``. Raises ``MisfitError``."""
+    stream = io.BytesIO(data)
+    stream.seek(_HEADER)
+    try:
+        value = fastavro.schemaless_reader(stream, schema, None)
+    except Exception as error:  # noqa: BLE001 - whatever it meets in bytes that are something else
+        raise MisfitError(f"not data of schema {schema_id}: {type(error).__name__}: {error}") from None
+    if stream.tell() != len(data):
+        raise MisfitError(f"not data of schema {schema_id}: {len(data) - stream.tell()} bytes too many")
+    return value
+
+
+def _parsed(schema_id: int, text: str) -> Any:
+    try:
+        return _exact(fastavro.parse_schema(json.loads(text)))
+    except Exception as error:  # noqa: BLE001 - it has no common class for what is wrong with a schema
+        raise MisfitError(f"schema {schema_id} is of no use: {type(error).__name__}: {error}") from None
+
+
+def _exact(schema: Any) -> Any:
+    """Let the decimals of a parsed schema have any precision, and return it."""
+    if isinstance(schema, list):
+        for branch in schema:
+            _exact(branch)
+    elif isinstance(schema, dict):
+        if schema.get("logicalType") == "decimal":
+            schema["precision"] = _ANY_PRECISION
+        for name in _INNER & schema.keys():
+            _exact(schema[name])
+        for named in schema.get("__named_schemas", {}).values():
+            _exact(named)
+    return schema
+
+
+_INNER = frozenset({"type", "items", "values", "fields"})

@@ -1,0 +1,95 @@
+"""How Avro holds values: what is given to ``fastavro``, and what is made of what it gives back.
+
+Times, dates and decimals are given to it as the numbers and bytes of their logical types: of its own it cuts
+microseconds off, and pads and rounds without a word. What it gives back are the values themselves, since a
+writer's schema may have another logical type, or another scale.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from statestore.attributes import Precision
+from statestore.entity import EntityModel
+from statestore.fields import Scalar
+from statestore.serde.misfit import MisfitError, show
+from statestore.serde.plain import plain
+from statestore.serde.scalars import days, microseconds
+from statestore.serde.wires import Convert, Wire, Wiring
+
+__all__ = ["convert", "wiring_of"]
+
+# Taken as they are, so that text is none of them. A UUID is text in Avro.
+_BUILTIN = (bytes, datetime, date, Decimal)
+
+
+def wiring_of(model: EntityModel) -> Wiring:
+    """Return how the values of a class are held."""
+    if model.ksql:
+        return Wiring(_ksql_scalar, _key, lambda name: (name.upper(), name.lower()))
+    return Wiring(_scalar, _key)
+
+
+def convert(value: Any, type_: Any) -> Any:
+    """Return what ``fastavro`` read as a ``type_``. Raises ``msgspec.ValidationError``."""
+    return msgspec.convert(value, type_, builtin_types=_BUILTIN)
+
+
+def _scalar(scalar: Scalar) -> Wire:
+    held = plain(scalar)
+    if scalar.precision is not None:
+        return _written(held, _unscaled(scalar.precision))
+    to = _TO.get(scalar.type)
+    return held if to is None else _written(held, to)
+
+
+def _ksql_scalar(scalar: Scalar) -> Wire:
+    """ksqlDB knows times to the millisecond: the rest of one is not kept."""
+    if scalar.type is not datetime:
+        return _scalar(scalar)
+    held = plain(scalar)
+
+    def normal(value: Any) -> datetime:
+        kept: datetime = held.normal(value)
+        return kept.replace(microsecond=kept.microsecond // 1000 * 1000)
+
+    return _written(held._replace(normal=normal), lambda value: microseconds(value) // 1000)
+
+
+def _key(scalar: Scalar) -> Wire:
+    """Return how keys of a dict are held, which are text in Avro."""
+    held = plain(scalar)
+    if scalar.type is str:
+        return held
+
+    def read(text: str) -> Any:
+        try:
+            value = msgspec.convert(text, held.type, strict=False)
+        except msgspec.ValidationError as error:
+            raise MisfitError(f"a key of the map: {error}: {show(text)}") from None
+        return held.read(value) if held.read else value
+
+    return _written(held, lambda value: str(msgspec.to_builtins(value)))._replace(type=str, read=read)
+
+
+def _written(held: Wire, to: Convert) -> Wire:
+    """Return ``held`` with ``to`` as what turns its normal value into what is written."""
+    normal = held.normal
+    return held._replace(write=lambda value: to(normal(value)))
+
+
+def _unscaled(precision: Precision) -> Convert:
+    def to(value: Decimal) -> bytes:
+        number = int(value.scaleb(precision.scale, _EXACT))
+        return number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True)
+
+    return to
+
+
+_EXACT = Context(prec=MAX_PREC, Emin=MIN_EMIN, Emax=MAX_EMAX)
+_TO: dict[type, Convert] = {datetime: microseconds, date: days, UUID: str}
