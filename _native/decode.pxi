@@ -27,6 +27,13 @@ cdef extern from *:
     Py_ssize_t slot_offset(object descriptor, object cls)
     void fill_slot(object thing, Py_ssize_t offset, PyObject *value)
 
+cdef extern from "<float.h>":
+    const double FLT_MAX
+
+cdef extern from "<math.h>":
+    const double INFINITY
+    double fabs(double number) noexcept nogil
+
 cdef extern from "Python.h":
     PyObject *PyObject_Vectorcall(object call, PyObject **arguments, size_t count, PyObject *names)
     PyObject *new_int "PyLong_FromLongLong" (long long number) except NULL
@@ -40,8 +47,12 @@ cdef enum ValueKind:  # besides those of keys
     BOOL = 16
     FLOAT
     DECIMAL
+    INT32
+    FLOAT32
 
-cdef dict VALUE_CODES = {**CODES, "bool": BOOL, "float": FLOAT, "decimal": DECIMAL}
+cdef dict VALUE_CODES = {
+    **CODES, "bool": BOOL, "float": FLOAT, "decimal": DECIMAL, "int32": INT32, "float32": FLOAT32
+}
 cdef object DECIMAL_TYPE = Decimal
 cdef object DECODE_ERROR = DecodeError
 
@@ -51,6 +62,8 @@ cdef struct Member:
     const char *written
     Py_ssize_t written_size
     Py_ssize_t slot
+    Py_ssize_t most  # characters of a str, bytes of a bytes, digits of a decimal; 0: any number
+    Py_ssize_t scale  # of a decimal of which most is known
     unsigned char kind
     bint nullable
     bint is_key
@@ -60,9 +73,10 @@ cdef struct Member:
 cdef class Decoder:
     """Makes the entities of one class of key and payload, as far as the payload is laid out as we write it.
 
-    ``fields`` are those of the class, each ``(name, its msgpack bytes, kind, nullable, descriptor)``, ``kind``
-    being ``None`` for a key field. If ``plain``, an object is filled without calling the class. ``context`` is
-    that of decimals. Any number of threads may share one.
+    ``fields`` are those of the class, each ``(name, msgpack bytes of its name in records, kind, nullable, most,
+    scale, descriptor)``, ``kind`` being ``None`` for a key field, and ``most`` 0 where there is no limit. If
+    ``plain``, an object is filled without calling the class. ``context`` is that of decimals. Any number of
+    threads may share one.
     """
 
     cdef readonly bint plain
@@ -84,7 +98,7 @@ cdef class Decoder:
         if self.count > MOST_FIELDS:
             raise ValueError(f"a class of {self.count} fields: {MOST_FIELDS} at most")
         for i in range(self.count):
-            name, written, kind, nullable, descriptor = self.fields[i]
+            name, written, kind, nullable, most, scale, descriptor = self.fields[i]
             member = &self.members[i]
             member.name = <PyObject *>name
             member.written = PyBytes_AS_STRING(written)
@@ -93,6 +107,7 @@ cdef class Decoder:
             member.is_key = kind is None
             member.kind = 0 if member.is_key else VALUE_CODES[kind]
             member.nullable = nullable
+            member.most, member.scale = most, scale
             self.written += not member.is_key
         if self.count - self.written != keys.count:
             raise ValueError(f"{self.count - self.written} key fields for a key of {keys.count}")
@@ -206,12 +221,12 @@ cdef inline PyObject *read_value(
     if kind == BOOL:
         place[0] = at + 1
         return kept(code == 0xC3) if code == 0xC2 or code == 0xC3 else NULL
-    if kind == FLOAT:
+    if kind == FLOAT or kind == FLOAT32:
         if code != 0xCB or end - at < 9:
             return NULL
         place[0] = at + 9
-        return new_float(double_of(load64(<const char *>at + 1)))
-    if kind == INT or kind == DATETIME or kind == DATE:
+        return of_double(kind, double_of(load64(<const char *>at + 1)))
+    if kind == INT or kind == INT32 or kind == DATETIME or kind == DATE:
         place[0] = read_int(at, end, &number)
         return NULL if place[0] == NULL else of_number(kind, number)
     at = read_size(at, end, kind == STR or kind == DECIMAL, &size)
@@ -219,10 +234,34 @@ cdef inline PyObject *read_value(
         return NULL
     place[0] = at + size
     if kind == BYTES:
-        return new_bytes(<const char *>at, size)
+        return NULL if member.most and size > member.most else new_bytes(<const char *>at, size)
     if kind == UUID_:
         return kept(uuid_of(<const char *>at)) if size == 16 else NULL
+    if kind == DECIMAL and member.most and not is_padded(<const char *>at, size, member.most, member.scale):
+        return NULL
+    if kind == STR and member.most and size > member.most:  # it may yet be few characters
+        return NULL
     return of_text(kind, <const char *>at, size, context)
+
+
+cdef inline bint is_padded(const char *text, Py_ssize_t size, Py_ssize_t digits, Py_ssize_t scale) noexcept nogil:
+    """Whether a decimal is written as ``12.50``: with all the digits of its scale, and of ``digits`` at most."""
+    cdef Py_ssize_t first = 1 if size and text[0] == c"-" else 0
+    cdef Py_ssize_t point = size - scale - 1 if scale else size
+    cdef Py_ssize_t i
+    if point <= first or (text[first] == c"0" and point > first + 1):
+        return False
+    for i in range(first, size):
+        if not (text[i] == c"." if i == point else c"0" <= text[i] <= c"9"):
+            return False
+    return scale + (0 if text[first] == c"0" else point - first) <= digits
+
+
+cdef inline PyObject *of_double(unsigned char kind, double number) except? NULL:
+    if kind == FLOAT32 and fabs(number) < INFINITY:
+        if fabs(number) > FLT_MAX or <double><float>number != number:
+            return NULL
+    return new_float(number)
 
 
 cdef inline PyObject *kept(object value):
@@ -234,6 +273,8 @@ cdef inline PyObject *of_number(unsigned char kind, int64_t number) except? NULL
     cdef int year, month, day
     if kind == INT:
         return new_int(number)
+    if kind == INT32:
+        return new_int(number) if number == <int32_t>number else NULL
     if kind == DATETIME:
         return kept(datetime_of(number)) if MIN_MICROSECONDS <= number <= MAX_MICROSECONDS else NULL
     if not 1 - EPOCH_ORDINAL <= number <= MAX_ORDINAL - EPOCH_ORDINAL:

@@ -26,7 +26,7 @@ class Decoder:
         self,
         cls: type,
         keys: KeyCodec,
-        fields: Sequence[tuple[str, bytes, str | None, bool, Any]],
+        fields: Sequence[tuple[str, bytes, str | None, bool, int, int, Any]],
         plain: bool,
         context: Context,
     ) -> None: ...

@@ -37,18 +37,20 @@ def native_decoder(model: EntityModel, keys: Any) -> Decoder | None:
     return Decoder(model.cls, keys, described, plain, DECIMAL_CONTEXT)
 
 
-def _described(cls: type, field: Field) -> tuple[str, bytes, str | None, bool, Any] | None:
+def _described(cls: type, field: Field) -> tuple[str, bytes, str | None, bool, int, int, Any] | None:
     nullable = isinstance(field.type, Nullable)
     type_ = field.type.item if isinstance(field.type, Nullable) else field.type
-    if not isinstance(type_, Scalar) or type_ != Scalar(type_.type):
+    if not isinstance(type_, Scalar) or field.window:
         return None
-    if field.window:
+    if field.is_key and type_.max_length is not None:  # longer ones are counted
         return None
     return (
         field.name,
         msgspec.msgpack.encode(field.wire_name),
-        None if field.is_key else type_.type.__name__.lower(),
+        None if field.is_key else type_.type.__name__.lower() + ("32" if type_.is_32_bits else ""),
         nullable,
+        type_.precision.digits if type_.precision else type_.max_length or 0,
+        type_.precision.scale if type_.precision else 0,
         inspect.getattr_static(cls, field.name, None),
     )
 

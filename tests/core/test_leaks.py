@@ -246,7 +246,8 @@ def scan(native: ModuleType) -> tuple[list[Call], list[object]]:
 def rows(native: ModuleType) -> tuple[list[Call], list[object]]:
     """Of a class with slots, of one without, and of one that raises when it is called."""
     kinds = {"id": None, "count": "int", "text": "str", "price": "decimal", "at": "datetime", "day": "date"}
-    kinds |= {"raw": "bytes", "share": "float", "flag": "bool", "other": "uuid"}
+    kinds |= {"raw": "bytes", "share": "float", "flag": "bool", "other": "uuid", "half": "float32"}
+    limits = {"price": (5, 1), "raw": (5_000, 0)}
     slotted: Any = make_dataclass("Slotted", kinds, slots=True)
     plain: Any = make_dataclass("Plain", kinds)
 
@@ -261,6 +262,8 @@ def rows(native: ModuleType) -> tuple[list[Call], list[object]]:
                 msgspec.msgpack.encode(name),
                 kind,
                 name == "text",
+                limits.get(name, (0, 0))[0],
+                limits.get(name, (0, 0))[1],
                 inspect.getattr_static(cls, name, None),
             )
             for name, kind in kinds.items()
@@ -269,11 +272,19 @@ def rows(native: ModuleType) -> tuple[list[Call], list[object]]:
 
     key, text, raw = b"a key" * 1_000, "\u00e4" * 5_000, b"r" * 5_000
     written = {"count": 2**60, "text": text, "price": "12.5", "at": 2**50, "day": 20_000}
-    written |= {"raw": raw, "share": 0.5, "flag": True, "other": bytes(16)}
+    written |= {"raw": raw, "share": 0.5, "flag": True, "other": bytes(16), "half": 0.25}
     pack = msgspec.msgpack.encode
     payload = pack(written)
     fits = [payload, pack(written | {"text": None})]
-    others = {"count": 2**64 - 1, "price": "much", "at": 2**62, "day": 2**40, "flag": None, "other": b"short"}
+    others = {
+        "count": 2**64 - 1,
+        "price": "much",
+        "at": 2**62,
+        "day": 2**40,
+        "flag": None,
+        "other": b"short",
+        "half": 0.1,
+    }
     misfits = [pack(written | {name: value}) for name, value in others.items()]
     misfits += [
         payload[:-1],

@@ -21,8 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statestore import Key, StoreManager, core, entity
+from statestore.attributes import Float32, Int32, MaxLength, Precision
 from statestore.entity import model_of
 from statestore.errors import DecodeError
+from statestore.fields import Scalar
 from statestore.serde.decoder import is_plain
 from statestore.serde.entities import EntityCodec
 
@@ -45,6 +47,22 @@ VALUES: dict[Any, st.SearchStrategy[Any]] = {
     date: st.dates(),
     UUID: st.uuids(),
 }
+NARROWED: dict[Any, tuple[Scalar, st.SearchStrategy[Any]]] = {
+    Annotated[int, Int32]: (Scalar(int, is_32_bits=True), st.integers(-(2**31), 2**31 - 1)),
+    Annotated[float, Float32]: (Scalar(float, is_32_bits=True), st.floats(width=32)),
+    Annotated[Decimal, Precision(9, 3)]: (
+        Scalar(Decimal, precision=Precision(9, 3)),
+        st.decimals(-999_999, 999_999, places=3).map(Decimal.normalize),
+    ),
+    Annotated[Decimal, Precision(2, 0)]: (
+        Scalar(Decimal, precision=Precision(2, 0)),
+        st.integers(-99, 99).map(Decimal),
+    ),
+    Annotated[str, MaxLength(3)]: (Scalar(str, max_length=3), st.text("abc", max_size=3)),
+    Annotated[bytes, MaxLength(3)]: (Scalar(bytes, max_length=3), st.binary(max_size=3)),
+}
+TYPES = [*VALUES, *NARROWED]
+STRATEGIES = {Scalar(type_): values for type_, values in VALUES.items()} | dict(NARROWED.values())
 KEYS = [int, str, bytes, datetime, date, UUID]
 SHAPES: list[dict[str, Any]] = [
     {"frozen": True, "slots": True},
@@ -54,7 +72,7 @@ SHAPES: list[dict[str, Any]] = [
     {"kw_only": True, "slots": True},
     {"frozen": True, "eq": False, "repr": False, "order": False},
 ]
-DEFAULTED = st.lists(st.sampled_from(list(VALUES)), max_size=2)
+DEFAULTED = st.lists(st.sampled_from(TYPES), max_size=2)
 MARK = "__post_init__"
 
 
@@ -72,13 +90,13 @@ def outcome(codec: EntityCodec[Any], key: bytes, payload: bytes) -> tuple[object
     except DecodeError as error:
         return "error", re.sub(r" at 0x\w+", "", str(error)), codec.key_mismatches
     values = [getattr(found, field.name) for field in dataclasses.fields(found)]
-    return type(found), [(type(value), repr(value)) for value in values], codec.key_mismatches
+    return type(found), [(type(value), repr(value)) for value in values], codec.key_mismatches, codec.overlong
 
 
 @st.composite
 def classes(draw: st.DrawFn) -> type:
     keys = draw(st.lists(st.sampled_from(KEYS), min_size=1, max_size=3))
-    types = draw(st.lists(st.tuples(st.sampled_from(list(VALUES)), st.booleans()), max_size=18))
+    types = draw(st.lists(st.tuples(st.sampled_from(TYPES), st.booleans()), max_size=18))
     fields: list[Any] = [(f"k{i}", Annotated[type_, Key]) for i, type_ in enumerate(keys)]
     fields += [(f"v{i}", type_ | None if nullable else type_) for i, (type_, nullable) in enumerate(types)]
     fields = draw(st.permutations(fields))
@@ -97,7 +115,7 @@ def entities(draw: st.DrawFn) -> Any:
     values = {}
     for field in model_of(cls).record.fields:
         nullable = hasattr(field.type, "item")
-        value = VALUES[field.type.item.type if nullable else field.type.type]  # type: ignore[union-attr]
+        value = STRATEGIES[field.type.item if nullable else field.type]  # type: ignore[union-attr,index]
         values[field.name] = draw(st.none() | value if nullable else value)
     return cls(**values)
 
@@ -126,7 +144,10 @@ FOREIGN = st.recursive(
     | st.integers(2**63, 2**64 - 1)
     | st.floats()
     | st.text(max_size=5)
-    | st.sampled_from(["1.5", "NaN", "1e5", " 1", "ten", "00000000-0000-0000-0000-000000000001"])
+    | st.sampled_from(
+        ["1.5", "-1.500", "1.5000", "01.500", "1234567.000", "0.001", "-0.000", "7", "123", ".500"]
+    )
+    | st.sampled_from(["NaN", "1e5", " 1", "ten", "é", "-", "", "00000000-0000-0000-0000-000000000001"])
     | st.binary(max_size=20)
     | st.just(msgspec.msgpack.Ext(1, b"abc"))
     | st.just(datetime(2020, 1, 1, tzinfo=UTC)),
