@@ -8,7 +8,22 @@
         orders.get(42)
 """
 
-from statestore.attributes import Key
+from statestore.attributes import (
+    Alias,
+    EventTime,
+    Float32,
+    Format,
+    Ignored,
+    Index,
+    Int32,
+    Key,
+    MaxLength,
+    Name,
+    Precision,
+    WindowEnd,
+    WindowSize,
+    WindowStart,
+)
 from statestore.changelog.events import RestoreProgress, StateChange
 from statestore.changelog.readiness import Reason, State
 from statestore.delivery import Delivery
@@ -38,14 +53,17 @@ from statestore.errors import (
     UnreachableRegistryError,
 )
 from statestore.manager import StoreManager
+from statestore.query.aggregates import agg
 from statestore.query.expressions import F
 from statestore.query.table import BytesTable, Table
 from statestore.serde.normal import normalise
 from statestore.settings import Settings
 from statestore.store import KeyValueStore, StoreReader, WriteBatch
 from statestore.topics import TopicDifference, TopicsReport
+from statestore.validation import check_entities
 
 __all__ = [
+    "Alias",
     "BytesTable",
     "ConfigError",
     "DecodeError",
@@ -53,11 +71,20 @@ __all__ = [
     "DeliveryError",
     "DirectoryLockedError",
     "EncodeError",
+    "EventTime",
     "F",
+    "Float32",
     "ForkedProcessError",
+    "Format",
+    "Ignored",
+    "Index",
+    "Int32",
     "KafkaError",
     "Key",
     "KeyValueStore",
+    "MaxLength",
+    "Name",
+    "Precision",
     "ReadyTimeoutError",
     "Reason",
     "RefusedError",
@@ -83,7 +110,12 @@ __all__ = [
     "TopicDifference",
     "TopicsReport",
     "UnreachableRegistryError",
+    "WindowEnd",
+    "WindowSize",
+    "WindowStart",
     "WriteBatch",
+    "agg",
+    "check_entities",
     "entity",
     "normalise",
 ]

@@ -14,139 +14,39 @@ The class is not changed: :func:`model_of` gives what its declaration says. Docs
 
 from __future__ import annotations
 
-import inspect
+import logging
 import sys
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any, Literal, TypeVar, Unpack, cast, overload
+from typing import TypeVar, Unpack, overload
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-from typing_extensions import TypedDict  # pydantic needs it of Python before 3.12
-
-from statestore import naming
 from statestore.attributes import Key
+from statestore.declared import Declared, TopicSpec, Validation
 from statestore.errors import ConfigError
-from statestore.fields import Field, Record, type_name
-from statestore.records import read_record
-from statestore.schema import schema
-from statestore.settings import OnUndecodable
+from statestore.fields import Field
+from statestore.models import EntityModel, build_model, is_dataclass
 
-__all__ = ["Declared", "EntityModel", "Field", "Key", "TopicSpec", "entity", "model_of"]
+__all__ = [
+    "Declared",
+    "EntityModel",
+    "Field",
+    "Key",
+    "TopicSpec",
+    "collecting",
+    "declared_classes",
+    "entity",
+    "location_of",
+    "model_of",
+]
 
 T = TypeVar("T")
 _ATTRIBUTE = "__statestore_entity__"
+_MOST_NAMES = 20
 
-Kind = Literal["table", "stream"]
-Compaction = Literal["compact", "delete", "compact,delete"]
-
-
-class Declared(TypedDict, total=False):
-    """What :func:`entity` takes. Each has a default, but for the topic."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)  # type: ignore[misc]
-
-    topic: str
-    """The Kafka topic that holds the entities."""
-    store_name: str
-    """Replaces the logical name of the store, ``{Class}_Store``."""
-    physical_name: str
-    """Replaces the name of the store's directory (``[a-z0-9_]``)."""
-    kind: Kind
-    """A table has a key and keeps the latest row of each; a stream is read as it was written. Inferred: a
-    class with a key is a table."""
-    key_format: str
-    """``"ordered"`` (default), ``"kafka"``, ``"json"``, ``"avro"``, ``"raw"`` or one of a third party."""
-    value_format: str
-    """``"msgpack"`` (default), ``"json"``, ``"avro"``, ``"raw"`` or one of a third party."""
-    ksql: bool
-    """Whether ksqlDB reads or writes the topic: names are upper case, JSON is its dialect. False."""
-    partitions: int
-    """Of the topic, where we create it: 1."""
-    replication: int
-    """Copies of each partition, where we create the topic: 1."""
-    compaction: Compaction
-    """``cleanup.policy`` of the topic, where we create it: ``"compact"`` for a table, else ``"delete"``."""
-    retention: timedelta | int | float
-    """``retention.ms`` of the topic, where we create it, in seconds or as a ``timedelta``; the broker's
-    default."""
-    config: Mapping[str, str | int | float | bool]
-    """Any other property of the topic, where we create it."""
-    cache: bool
-    """Whether the store is kept on disk. False: in memory only, and read anew from Kafka at each start."""
-    cache_reason: str
-    """Why ``cache=False``: shown in the warning about it and in ``health``."""
-    on_undecodable: OnUndecodable
-    """What to do with a record that does not decode: ``"raise"`` when it is read (default), ``"fail"`` the
-    table, or ``"skip"`` it, counted; the last two decode each record before it is applied."""
-
-
-_DECLARED: TypeAdapter[Declared] = TypeAdapter(Declared)
-
-
-@dataclass(frozen=True, slots=True)
-class TopicSpec:
-    """How a topic is to be created."""
-
-    partitions: int = 1
-    replication: int = 1
-    cleanup_policy: Compaction = "compact"
-    retention: timedelta | None = None
-    """``None``: the broker's default."""
-    config: Mapping[str, str] = field(default_factory=dict)
-    """Any other property, as Kafka writes it."""
-
-
-@dataclass(frozen=True, slots=True)
-class EntityModel:
-    """What an entity class says. Immutable."""
-
-    record: Record
-    """The class and its stored fields."""
-    kind: Kind
-    topic: str
-    topic_spec: TopicSpec
-    logical_name: str
-    """Name of its store, for people: ``Order_Store``."""
-    physical_name: str
-    """Name of its store's directory: ``order_store``."""
-    key_fields: tuple[Field, ...]
-    """The fields of the key, in the class's order; empty for a class that can only be a stream."""
-    value_fields: tuple[Field, ...]
-    """The other stored fields, in the class's order."""
-    event_time: Field | None
-    """The field that says when it happened; ``None``: the record's timestamp does."""
-    key_format: str
-    value_format: str
-    ksql: bool
-    on_undecodable: OnUndecodable
-    cache: bool
-    cache_reason: str | None
-    stated: frozenset[str]
-    """The arguments of :func:`entity` that the declaration gives; the rest is by default."""
-    location: str
-    """Where the class is defined: ``file:line``."""
-
-    @property
-    def cls(self) -> type:
-        """The entity class."""
-        return self.record.cls
-
-    @property
-    def name(self) -> str:
-        """The entity class's name, as messages show it."""
-        return self.record.cls.__name__
-
-    @property
-    def schema(self) -> dict[str, Any]:
-        """Its fields, as a store keeps them to know a later class: :mod:`statestore.schema`."""
-        return schema(self.key_format, self.key_fields, self.value_fields)
-
-    @property
-    def serialisation(self) -> str:
-        """How its stores are written: two models with different ones cannot read each other's stores."""
-        types = ", ".join(type_name(field.type) for field in self.key_fields)
-        return f"{self.key_format}({types}) {self.value_format}"
+_logger = logging.getLogger(__name__)
 
 
 @overload
@@ -168,18 +68,30 @@ def entity(
     Returns the class itself. Raises ``ConfigError`` listing every fault of the declaration and the class;
     under ``@dataclass`` there are no fields to look at yet, so faults of theirs come with the first use.
     A subclass is not an entity unless declared itself. Declaring a class again in another way is an error.
+    What is not wrong but was perhaps not meant is logged, as warnings of ``statestore.entity``.
     """
 
     def declare(cls: type[T]) -> type[T]:
-        declaration = _Declaration(declared, _location())
-        earlier: _Declaration | None = cls.__dict__.get(_ATTRIBUTE)
-        if earlier is not None and earlier.declared != declared:
-            raise ConfigError(
-                f"{cls.__name__} is declared already, as {earlier}, now as {declaration}: declare it once"
-            )
-        if _is_dataclass(cls):
-            declaration.model = _model(cls, declaration)
+        declaration = _Declaration(declared, _location(), weakref.ref(cls), cls.__module__, cls.__qualname__)
+        earlier = _declaration(cls)
+        if earlier is not None:
+            if earlier.declared != declared:
+                fault = (
+                    f"{cls.__name__} is declared already, as {earlier}, now as {declaration}: declare it once"
+                )
+                if _collected.get() is None:
+                    raise ConfigError(fault)
+                earlier.conflicts.append(fault)
+                earlier.model = None
+            return cls
+        if is_dataclass(cls):
+            try:
+                declaration.build(cls)
+            except ConfigError:
+                if _collected.get() is None:
+                    raise
         setattr(cls, _ATTRIBUTE, declaration)
+        _declarations.add(declaration)
         return cls
 
     return declare if cls is None else declare(cls)
@@ -190,27 +102,107 @@ def model_of(cls: type) -> EntityModel:
 
     Raises ``ConfigError`` if ``cls`` was not declared with :func:`entity`, or is declared with faults.
     """
-    declaration: _Declaration | None = getattr(cls, "__dict__", {}).get(_ATTRIBUTE)
+    declaration = _declaration(cls)
     if declaration is None:
         shown = getattr(cls, "__name__", repr(cls))
+        known = sorted({one.qualname.rpartition(".")[2] for one in _declarations})
+        more = f" and {len(known) - _MOST_NAMES} more" if len(known) > _MOST_NAMES else ""
         raise ConfigError(
             f"{shown} is not declared as an entity: decorate the class with @entity(topic=…), or call "
-            "entity(cls, topic=…); a subclass does not inherit its base's declaration"
+            "entity(cls, topic=…); a subclass does not inherit its base's declaration; declared are: "
+            f"{', '.join(known[:_MOST_NAMES]) or 'none'}{more}"
         )
     # @dataclass(slots=True) over @entity replaces the class by a copy, which has the original's declaration.
     if declaration.model is None or declaration.model.cls is not cls:
-        declaration.model = _model(cls, declaration)
+        return declaration.build(cls)
     return declaration.model
 
 
-@dataclass(slots=True)
+def location_of(cls: type) -> str:
+    """Return where ``cls`` is declared, as ``file:line``; ``""`` if it is not."""
+    declaration = _declaration(cls)
+    return "" if declaration is None else declaration.location
+
+
+def declared_classes() -> list[type]:
+    """Return the entity classes there are, in the order of file and line.
+
+    A class that was declared under ``@dataclass(slots=True)`` inside a function is known after its first use.
+    """
+    found = {declaration.cls() for declaration in list(_declarations)}
+    return sorted((cls for cls in found if cls is not None), key=lambda cls: _place(location_of(cls)))
+
+
+@contextmanager
+def collecting(validation: Validation | None = None) -> Iterator[None]:
+    """Have no declaration raise: its faults come with the first use, as those under ``@dataclass`` do.
+
+    With ``validation`` all classes are judged so, whatever they say; nothing is logged.
+    """
+    token = _collected.set(_Collected(validation))
+    try:
+        yield
+    finally:
+        _collected.reset(token)
+
+
+@dataclass(frozen=True, slots=True)
+class _Collected:
+    validation: Validation | None
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class _Declaration:
     declared: Declared
     location: str
+    original: weakref.ref[type]
+    module: str
+    qualname: str
     model: EntityModel | None = None
+    conflicts: list[str] = field(default_factory=list)
+    """What was said of the class at other places, and differs."""
 
     def __str__(self) -> str:
-        return ", ".join(f"{name}={value!r}" for name, value in self.declared.items())
+        return ", ".join(f"{name}={value!r}" for name, value in self.declared.items()) or "nothing"
+
+    def build(self, cls: type) -> EntityModel:
+        collected = _collected.get()
+        validation = self.declared.get("validation", "strict")
+        if collected is not None and collected.validation is not None:
+            validation = collected.validation
+        self.model = None
+        try:
+            model = build_model(cls, self.declared, self.location, model_of, relaxed=validation == "relaxed")
+        except ConfigError as error:
+            raise ConfigError([*self.conflicts, *error.faults]) from None
+        if self.conflicts:
+            raise ConfigError(self.conflicts)
+        if collected is None:
+            for warning in model.warnings:
+                _logger.warning("%s: %s", self.location, warning)
+        self.model = model
+        return model
+
+    def cls(self) -> type | None:
+        """Return the class, which need not be the one that was decorated; ``None`` if it cannot be found."""
+        if self.model is not None:
+            return self.model.cls
+        found: object = sys.modules.get(self.module)
+        for name in self.qualname.split("."):
+            found = getattr(found, name, None)
+        if isinstance(found, type) and _declaration(found) is self:
+            return found
+        original = self.original()
+        return original if original is not None and is_dataclass(original) else None
+
+
+_declarations: weakref.WeakSet[_Declaration] = weakref.WeakSet()
+_collected: ContextVar[_Collected | None] = ContextVar("statestore_collected", default=None)
+
+
+def _declaration(cls: type) -> _Declaration | None:
+    found: _Declaration | None = getattr(cls, "__dict__", {}).get(_ATTRIBUTE)
+    return found
 
 
 def _location() -> str:
@@ -221,98 +213,6 @@ def _location() -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
-def _is_dataclass(cls: type) -> bool:
-    return "__dataclass_fields__" in cls.__dict__  # is_dataclass() would be true of a plain subclass, too
-
-
-def _model(cls: type, declaration: _Declaration) -> EntityModel:
-    faults: list[str] = []
-    where = cls.__name__
-    declared = _checked(declaration.declared, where, faults)
-
-    def named(check: Callable[[object], str], name: object) -> str:
-        try:
-            return check(name)
-        except ConfigError as error:
-            faults.extend(f"{where}: {fault}" for fault in error.faults)
-            return ""
-
-    topic = ""
-    if "topic" in declared:
-        topic = named(naming.check_topic_name, declared["topic"])
-    elif "topic" not in declaration.declared:
-        faults.append(f"{where}: no topic: write @entity(topic=…)")
-    logical = named(naming.check_logical_name, declared.get("store_name", naming.logical_name(where)))
-    if "physical_name" in declared:
-        physical = named(naming.check_physical_name, declared["physical_name"])
-    else:
-        physical = named(naming.physical_name, logical) if logical else ""
-    if inspect.isabstract(cls):
-        names = ", ".join(sorted(vars(cls)["__abstractmethods__"]))
-        faults.append(
-            f"{where}: the class is abstract ({names}), so none of it can be made: declare its subclasses"
-        )
-    if _is_dataclass(cls):
-        record = read_record(cls, faults, [], upper_case=declared.get("ksql", False))
-    else:
-        faults.append(f"{where}: not a dataclass: write @dataclass(frozen=True, slots=True) under @entity(…)")
-        record = Record(cls, (), positional=False)
-    has_key = any(field.is_key for field in record.fields)
-    kind = declared.get("kind", "table" if has_key else "stream")
-    if kind == "table" and not has_key and not faults:
-        faults.append(f"{where}: a table needs a key field: mark one with Annotated[…, Key]")
-    if faults:
-        raise ConfigError(faults)
-    return EntityModel(
-        record,
-        kind,
-        topic,
-        _topic_spec(declared, kind),
-        logical,
-        physical,
-        tuple(field for field in record.fields if field.is_key),
-        tuple(field for field in record.fields if not field.is_key and field.window is None),
-        next((field for field in record.fields if field.is_event_time), None),
-        declared.get("key_format", "ordered"),
-        declared.get("value_format", "msgpack"),
-        declared.get("ksql", False),
-        declared.get("on_undecodable", "raise"),
-        declared.get("cache", True),
-        declared.get("cache_reason"),
-        frozenset(declared),
-        declaration.location,
-    )
-
-
-def _checked(declared: Declared, where: str, faults: list[str]) -> Declared:
-    """Return what of ``declared`` is of the right types, and note the faults of the rest."""
-    if "cache_reason" in declared and declared.get("cache", True):
-        faults.append(
-            f"{where}: cache_reason={declared['cache_reason']!r} has no meaning without cache=False"
-        )
-    try:
-        return _DECLARED.validate_python(declared)
-    except ValidationError as error:
-        found = error.errors(include_url=False)
-    faults += [
-        f"{where}: {'.'.join(map(str, fault['loc']))}={fault['input']!r}: {fault['msg']}" for fault in found
-    ]
-    wrong = {fault["loc"][0] for fault in found}
-    return cast("Declared", {name: value for name, value in declared.items() if name not in wrong})
-
-
-def _topic_spec(declared: Declared, kind: Kind) -> TopicSpec:
-    retention: Any = declared.get("retention")
-    if isinstance(retention, int | float):
-        retention = timedelta(seconds=retention)
-    config = {
-        name: str(value).lower() if isinstance(value, bool) else str(value)
-        for name, value in declared.get("config", {}).items()
-    }
-    return TopicSpec(
-        declared.get("partitions", 1),
-        declared.get("replication", 1),
-        declared.get("compaction", "compact" if kind == "table" else "delete"),
-        retention,
-        config,
-    )
+def _place(location: str) -> tuple[str, int]:
+    file, _, line = location.rpartition(":")
+    return file, int(line or 0)

@@ -34,6 +34,7 @@ from statestore.serde.formats import FormatContext
 from statestore.settings import Connect, Given, OnMissing, Source, layer_settings, set_levels, table_settings
 from statestore.store import KeyValueStore
 from statestore.topics import Mode, TopicsReport
+from statestore.validation import check_entities
 
 T = TypeVar("T")
 
@@ -86,6 +87,7 @@ class StoreManager(ManagerWrites):
         self._chooser = Chooser(layer_settings(settings, os.environ, arguments))
         self._settings = self._chooser.settings
         entities = list(entities)
+        check_entities(one for one in entities if not isinstance(one, str)).raise_errors()
         if entities and (faults := self._chooser.strangers(entities)):
             raise ConfigError(faults)
         set_levels(self._settings.logging)
@@ -457,6 +459,8 @@ class StoreManager(ManagerWrites):
 
 
 def _check_is_table(model: EntityModel) -> None:
+    if model.windowing is not None:
+        raise ConfigError(f"{model.name} has windows: they can be declared and checked, and not bound yet")
     if not model.key_fields:
         raise ConfigError(
             f"{model.name} has no key field, so it is a stream: mark one with Annotated[…, Key] to bind it"

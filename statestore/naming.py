@@ -7,8 +7,10 @@ whoever opens stores must refuse the second, never let them share data. Every fa
 
 from __future__ import annotations
 
+import difflib
 import re
 import reprlib
+from collections.abc import Iterable
 
 from statestore.errors import ConfigError
 
@@ -19,6 +21,23 @@ MAX_FILE_NAME = 255
 RESERVED_NAMES = frozenset({"lock"})
 """Physical names that would meet the data directory's own file ``LOCK`` where case is ignored (macOS)."""
 
+KSQL_RESERVED = frozenset(
+    re.findall(
+        "[A-Z]+",
+        """
+        SELECT FROM AS ALL DISTINCT WHERE WITHIN WINDOW GROUP BY HAVING LIMIT AT OR AND IN NOT EXISTS
+        BETWEEN LIKE IS NULL TRUE FALSE MILLISECOND YEARS MONTHS DAYS HOURS MINUTES SECONDS MILLISECONDS
+        TUMBLING HOPPING SIZE ADVANCE RETENTION CASE WHEN THEN ELSE END JOIN FULL OUTER INNER LEFT RIGHT
+        ON WITH VALUES CREATE TABLE TOPIC STREAM STREAMS INSERT DELETE INTO DESCRIBE EXTENDED PRINT CAST
+        LIST TOPICS QUERY QUERIES TERMINATE LOAD DROP TO RENAME SAMPLE EXPORT CATALOG PROPERTIES BEGINNING
+        UNSET RUN SCRIPT DECIMAL CONNECTOR CONNECTORS NAMESPACE MATERIALIZED VIEW
+        """,
+    )
+)
+"""Words that are names in KSQL only between backticks."""
+KSQL_SYSTEM_COLUMNS = frozenset({"ROWTIME", "ROWPARTITION", "ROWOFFSET", "WINDOWSTART", "WINDOWEND"})
+"""Columns that every source has in ksqlDB, so that none can be declared under these names."""
+
 _NOT_PHYSICAL = re.compile(r"[^a-z0-9_]")
 _NOT_IN_TOPIC = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -26,6 +45,15 @@ _NOT_IN_TOPIC = re.compile(r"[^A-Za-z0-9._-]")
 def logical_name(name: str) -> str:
     """Return the logical name of the store of an entity class or, for a table of bytes, of a topic."""
     return f"{name}_Store"
+
+
+def window_names(logical: str, physical: str, label: str) -> tuple[str, str]:
+    """Return the names of the store of one window: ``Candle_5min_Store`` beside ``Candle_Store``."""
+
+    def of(name: str, ending: str) -> str:
+        return f"{name.removesuffix(ending)}_{label}{ending if name.endswith(ending) else ''}"
+
+    return of(logical, "_Store"), of(physical, "_store")
 
 
 def check_logical_name(name: object) -> str:
@@ -76,3 +104,9 @@ def check_topic_name(name: object) -> str:
             "letters, digits, '.', '_' and '-'"
         )
     return name
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``" (did you mean 'amount'?)"`` if one of ``known`` is like ``name``, nothing otherwise."""
+    like = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {like[0]!r}?)" if like else ""

@@ -34,11 +34,16 @@ LAYERS: list[set[str]] = [
     {"statestore.backends.contract"},
     {"statestore.backends", "statestore.budget", "statestore.settings", "statestore.directory"},
     {
+        "statestore.declared",
         "statestore.entity",
+        "statestore.models",
+        "statestore.query.aggregates",
         "statestore.query.checking",
         "statestore.query.evaluation",
         "statestore.query.expressions",
         "statestore.serde",
+        "statestore.windowed",
+        "statestore.windows",
     },
     {"statestore.store"},
     {
@@ -49,7 +54,13 @@ LAYERS: list[set[str]] = [
         "statestore.topics",
         "statestore.windowing",
     },
-    {"statestore.manager", "statestore.opening", "statestore.choosing", "statestore.explaining"},
+    {
+        "statestore.manager",
+        "statestore.opening",
+        "statestore.validation",
+        "statestore.choosing",
+        "statestore.explaining",
+    },
     {"statestore.cli", "statestore.testing"},
     {"statestore"},
 ]

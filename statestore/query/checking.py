@@ -6,13 +6,13 @@ it at once: field names, and that operands go together by their declared types.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
 
 from statestore.fields import DictOf, FieldType, ListOf, Nullable, Record, Scalar, type_name
+from statestore.naming import nearest
 from statestore.query.expressions import (
     COMPARISONS,
     Between,
@@ -43,12 +43,6 @@ def type_of(expr: Expr, record: Record) -> FieldType | None:
     checker = _Checker(record)
     type_ = checker.type_of(expr.node)
     return None if checker.faults else type_
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ``" (did you mean 'amount'?)"`` if one of ``known`` is like ``name``, nothing otherwise."""
-    like = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean {like[0]!r}?)" if like else ""
 
 
 class _Checker:

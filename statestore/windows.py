@@ -1,0 +1,91 @@
+"""Sizes of windows, and the one label that each has in names of stores, topics and heartbeats."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from statestore.errors import ConfigError
+
+WindowSpec = int | str | timedelta
+"""A number of minutes, a text as ``"30s"``, ``"5min"``, ``"1h"``, ``"1d"``, ``"1w"``, or a ``timedelta``."""
+
+_UNITS = {
+    "s": timedelta(seconds=1),
+    "min": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+}
+_TEXT = re.compile(r"([0-9]+) ?([A-Za-z]*)")
+_FORMS = "write a number of minutes, '30s', '5min', '1h', '1d', '1w' or a timedelta"
+_DAY, _WEEK = timedelta(days=1), timedelta(weeks=1)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Window:
+    """A tumbling window. Windows sort by size."""
+
+    size: timedelta
+    label: str
+    """``"5min"`` for whole minutes, ``"30s"`` for other sizes, and the calendar's ``"1d"`` and ``"1w"``."""
+
+
+def window(spec: WindowSpec) -> Window:
+    """Return the window of this size. Raises ``ConfigError`` for what is none."""
+    size = _size(spec)
+    if size <= timedelta(0):
+        raise ConfigError(f"window {spec!r}: a window lasts longer than nothing; {_FORMS}")
+    if size % timedelta(seconds=1):
+        raise ConfigError(f"window {spec!r}: windows last whole seconds")
+    return Window(size, _label(size))
+
+
+def read_windows(specs: object, faults: list[str]) -> tuple[Window, ...]:
+    """Return the windows of a declaration's ``windows=``, by size, noting what is wrong with it."""
+    if not isinstance(specs, Iterable) or isinstance(specs, str | bytes):
+        faults.append(f"windows={specs!r}: give a list of sizes, as in windows=[1, 5, '1h']")
+        return ()
+    spellings: dict[Window, list[WindowSpec]] = {}
+    listed: Sequence[WindowSpec] = list(specs)
+    for spec in listed:
+        try:
+            spellings.setdefault(window(spec), []).append(spec)
+        except ConfigError as error:
+            faults += error.faults
+    faults += [
+        f"windows: {', '.join(map(repr, spelled))} are one size, {one.label!r}: give it once"
+        for one, spelled in spellings.items()
+        if len(spelled) > 1
+    ]
+    if not listed:
+        faults.append("windows=[]: give at least one size, or leave windows= out")
+    return tuple(sorted(spellings))
+
+
+def _label(size: timedelta) -> str:
+    if size in (_DAY, _WEEK):
+        return "1d" if size == _DAY else "1w"
+    seconds = size // timedelta(seconds=1)
+    return f"{seconds}s" if seconds % 60 else f"{seconds // 60}min"
+
+
+def _size(spec: object) -> timedelta:
+    if isinstance(spec, timedelta):
+        return spec
+    try:
+        if isinstance(spec, int) and not isinstance(spec, bool):
+            return timedelta(minutes=spec)
+        if isinstance(spec, str) and (matched := _TEXT.fullmatch(spec)) and matched[2] in _UNITS:
+            return int(matched[1]) * _UNITS[matched[2]]
+    except OverflowError:
+        raise ConfigError(f"window {spec!r}: longer than a timedelta can be") from None
+    hint = ""
+    if isinstance(spec, str) and (matched := _TEXT.fullmatch(spec)):
+        if matched[2] == "m":
+            hint = " ('m' could be minutes or months: minutes are 'min')"
+        elif matched[2].lower() in ("mo", "mon", "month", "months"):
+            hint = " (months differ in length: there are no windows of them yet)"
+    raise ConfigError(f"window {spec!r}: not a size{hint}; {_FORMS}")
