@@ -39,15 +39,17 @@ class Encoder:
             raise self._refusal(entity, str(error)) from error
         return self._sized(Outgoing(self._model.topic, key, value, timestamp, entity, self.shown))
 
-    def tombstone(self, key: tuple[Any, ...], subject: Any) -> Outgoing:
-        """Return the record that deletes ``key``."""
+    def tombstones(self, key: tuple[Any, ...], subject: Any) -> list[Outgoing]:
+        """Return the records that delete ``key``, in each spelling under which it may be stored."""
         if not self._key_names:
             raise self._refusal(subject, "a stream has no key to delete")
         try:
-            encoded = self._codec.encode_key(key)
+            spellings = dict.fromkeys([self._codec.encode_key(key), *self._codec.key_spellings(key)])
         except EncodeError as error:
             raise self._refusal(subject, str(error)) from error
-        return self._sized(Outgoing(self._model.topic, encoded, None, 0, subject, self.shown))
+        return [
+            self._sized(Outgoing(self._model.topic, one, None, 0, subject, self.shown)) for one in spellings
+        ]
 
     def key_of(self, entity: Any) -> tuple[Any, ...]:
         """Return the values of the key fields."""

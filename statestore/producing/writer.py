@@ -107,14 +107,17 @@ class Writer:
             raise RefusedError(f"{error}; nothing was sent", undelivered=list(entities)) from error.__cause__
         return (yield from self._ship(iter(encoded), whole=True))
 
-    def delete(self, key: tuple[Any, ...], cls: type) -> Steps[Delivery]:
-        """Write what deletes the entity with these values of the key fields."""
-        return self._one(self._encoder(cls).tombstone(key, key))
+    def delete(self, key: tuple[Any, ...], cls: type) -> Steps[list[Delivery]]:
+        """Write what deletes the entity with these values of the key fields.
 
-    def delete_entity(self, entity: Any) -> Steps[Delivery]:
+        That is a record for each key under which it may be stored, the one that ``add`` writes first.
+        """
+        return self._ship(iter(self._encoder(cls).tombstones(key, key)), whole=True)
+
+    def delete_entity(self, entity: Any) -> Steps[list[Delivery]]:
         """Write what deletes ``entity``, by its key."""
         encoder = self._encoder(type(entity))
-        return self._one(encoder.tombstone(encoder.key_of(entity), entity))
+        return self._ship(iter(encoder.tombstones(encoder.key_of(entity), entity)), whole=True)
 
     def _encoder(self, cls: type) -> Encoder:
         encoder = self._encoders.get(cls)

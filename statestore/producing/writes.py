@@ -55,11 +55,11 @@ class ManagerWrites:
 
     def delete(self, entity_or_class: Any, *key: Any, timeout: float | None = None) -> Delivery:
         """Delete an entity: ``delete(order)``, or by the values of its key fields ``delete(Order, 42)``."""
-        return run(self._deletion(entity_or_class, key), timeout)
+        return run(self._deletion(entity_or_class, key), timeout)[0]
 
     async def delete_async(self, entity_or_class: Any, *key: Any, timeout: float | None = None) -> Delivery:
         """Await what :meth:`delete` blocks for."""
-        return await run_async(self._deletion(entity_or_class, key), timeout)
+        return (await run_async(self._deletion(entity_or_class, key), timeout))[0]
 
     def flush(self, timeout: float = 30.0) -> None:
         """Return when nothing that any thread has written is on its way any more.
@@ -69,7 +69,7 @@ class ManagerWrites:
         self._check_open()
         self._writer.flush(timeout)
 
-    def _deletion(self, entity_or_class: Any, key: tuple[Any, ...]) -> Steps[Delivery]:
+    def _deletion(self, entity_or_class: Any, key: tuple[Any, ...]) -> Steps[list[Delivery]]:
         if isinstance(entity_or_class, type):
             return self._writer.delete(key, entity_or_class)
         if key:
@@ -178,7 +178,7 @@ class TableWrites(AwaitsDeliveries, Generic[T]):
 
     def _deleted(self, key: tuple[Any, ...], wait: bool, timeout: float | None) -> Steps[Delivery]:
         self._binding.check_open()
-        delivery = yield from self._writer.delete(key, self._cls)
+        deliveries = yield from self._writer.delete(key, self._cls)
         if wait:
-            yield from self._applied(delivery, timeout)
-        return delivery
+            yield from self._applied(deliveries, timeout)
+        return deliveries[0]

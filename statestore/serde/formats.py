@@ -58,6 +58,10 @@ class KeyCodec(Protocol):
         """Return the values of a key. Raises ``DecodeError``."""
         ...
 
+    def normal(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return what ``decode`` gives of what ``encode`` gives. Raises ``EncodeError``."""
+        ...
+
     def spellings(self, values: tuple[Any, ...]) -> Sequence[bytes]:
         """Return every key under which a store may have the row of ``values``; most formats have one."""
         ...

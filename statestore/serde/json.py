@@ -26,8 +26,12 @@ def codec(model: EntityModel, _context: FormatContext) -> StructCodec:
     """Return the codec of a class. Raises ``ConfigError``."""
     # ksqlDB has DECIMAL as a number, which other readers take for a float, and lose digits.
     encoder = msgspec.json.Encoder(decimal_format="number" if model.ksql else "string")
-    wiring = Wiring(_ksql, _iso, _cases) if model.ksql else Wiring(_iso, _iso)
-    return StructCodec(model, wiring, encoder.encode, msgspec.json.decode, msgspec.json.Decoder)
+    return StructCodec(model, wiring_of(model), encoder.encode, msgspec.json.decode, msgspec.json.Decoder)
+
+
+def wiring_of(model: EntityModel) -> Wiring:
+    """Return how the entities of a class are held, in values and in keys."""
+    return Wiring(_ksql, _iso, _cases) if model.ksql else Wiring(_iso, _iso)
 
 
 def _iso(scalar: Scalar) -> Wire:

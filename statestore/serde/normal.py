@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 from statestore.entity import model_of
 from statestore.errors import EncodeError
 from statestore.fields import Scalar
-from statestore.serde.formats import FormatContext, value_codec
+from statestore.serde.formats import FormatContext, key_codec, value_codec
 from statestore.serde.misfit import MisfitError
 from statestore.serde.scalars import normal
 from statestore.serde.wires import builder
@@ -40,14 +40,20 @@ def _normaliser(cls: type) -> Callable[[Any], Any]:
         for i, field in enumerate(fields)
         if field.is_key and isinstance(field.type, Scalar)
     ]
+    normal_key = key_codec(model, FormatContext()).normal if keys else tuple
 
     def convert(entity: Any) -> Any:
         try:
             values = values_of(entity)
             for index, kept in keys:
                 values[index] = kept(getattr(entity, fields[index].name))
+            key = normal_key(tuple([values[index] for index, _ in keys]))
+            for (index, _), value in zip(keys, key, strict=True):
+                values[index] = value
         except MisfitError as misfit:
             raise EncodeError(f"{model.name}{misfit.path}: {misfit}") from None
+        except EncodeError as error:
+            raise EncodeError(f"{model.name}: {error}") from None
         return build(values)
 
     return convert

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from statestore import EncodeError, Key, StoreClosedError, entity
-from statestore.attributes import Int32
+from statestore.attributes import Alias, Int32
 from statestore.backends import find_engine
 from statestore.changelog.mirror import Counts
 from statestore.core import Readable, Run
@@ -43,6 +43,8 @@ KEYS: list[tuple[str, tuple[Any, ...]]] = [
     *[("ordered", kinds) for kinds in MIXED],
     *[("kafka", (kind,)) for kind in (int, Int32, str, bytes, UUID)],
     ("raw", (bytes,)),
+    *[("json", (kind,)) for kind in POOLS],
+    *[("json", kinds) for kinds in MIXED],
 ]
 
 
@@ -239,6 +241,7 @@ def test_a_key_that_is_no_key_of_the_class_does_not_end_the_scan(longs: Filled) 
         ("kafka", (int,), (None, 0), "kafka keys: one seek, in key order"),
         ("kafka", (int,), (None, None, 5), "kafka keys: one seek, in key order"),
         ("kafka", (int,), (3, 3), "kafka keys: no seek: nothing can be there"),
+        ("json", (int, str), (), "json keys: full scan, filtered and sorted into key order"),
         ("raw", (bytes,), (b"a",), "raw keys: one seek, in key order"),
     ],
 )
@@ -262,6 +265,8 @@ def test_explain_says_how_a_range_is_found(
         ("kafka", (str,), (b"1",), r"Row\.k0: expected str, got bytes"),
         ("raw", (bytes,), ("1",), r"Row\.k0: expected bytes, got str '1'"),
         ("ordered", (int, str), (1, 2), r"Row\.k1: expected str, got int 2"),
+        ("json", (int, str), (1, 2), r"Row\.k1: expected str, got int 2"),
+        ("json", (int, str), (1, "a", 2), r"Row \(k0, k1\): the key is \(k0, k1\), got 3 values"),
     ],
 )
 def test_what_is_no_key_is_refused_naming_the_field(
@@ -278,3 +283,84 @@ def test_what_is_no_key_is_refused_naming_the_field(
         for read in reads:
             with pytest.raises(EncodeError, match=message):
                 read()
+
+
+@entity(topic="renamed", key_format="json")
+@dataclasses.dataclass(frozen=True, slots=True)
+class Renamed:
+    symbol: Annotated[str, Key, Alias("name")]
+    day: Annotated[int, Key]
+    text: str
+
+
+TEXT = b"\x81\xa4text\xa1"
+
+
+@pytest.fixture(params=BACKENDS)
+def renamed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Filled]:
+    with filled(Renamed, request.param, tmp_path) as rows:
+        yield rows
+
+
+def test_a_row_under_two_spellings_is_the_newest_and_counted(renamed: Filled) -> None:
+    old, new = b'{"name":"a","day":1}', b'{"symbol":"a","day":1}'
+    renamed.put(old, TEXT + b"o", timestamp=5)
+    assert renamed.table.get("a", 1) == Renamed("a", 1, "o")
+    renamed.put(new, TEXT + b"n", timestamp=4)
+    assert renamed.counts.duplicate_keys == 0
+    assert renamed.table.get("a", 1) == Renamed("a", 1, "o")
+    assert renamed.counts.duplicate_keys == 1
+    renamed.put(new, TEXT + b"m", timestamp=6)
+    assert renamed.table.get("a", 1) == renamed.table.to_list()[0] == Renamed("a", 1, "m")
+    assert renamed.table.count() == len(renamed.table.to_list()) == 1
+    assert renamed.counts.duplicate_keys == 5
+    assert ("a", 1) in renamed.table
+    renamed.put(new, None)
+    assert renamed.table.get("a", 1) == Renamed("a", 1, "o")
+    renamed.put(old, None)
+    assert ("a", 1) not in renamed.table
+    assert renamed.table.get("a", 1) is None
+    assert renamed.counts.non_canonical_keys == 0
+
+
+def test_a_key_that_is_spelt_otherwise_is_found_by_scans_and_counted(renamed: Filled) -> None:
+    renamed.put(b'{"day": 1, "symbol": "a"}', TEXT + b"x")
+    renamed.put(b'{"symbol":"a","day":-1}', TEXT + b"y")
+    assert renamed.table.get("a", 1) is None
+    assert renamed.table.get("a", -1) == Renamed("a", -1, "y")
+    assert renamed.table.to_list() == [Renamed("a", -1, "y"), Renamed("a", 1, "x")]
+    assert renamed.counts.non_canonical_keys == 1
+
+
+def test_rows_in_no_order_of_bytes_are_sorted_as_of_one_instant(renamed: Filled) -> None:
+    for day in (10, 9, -1):
+        renamed.add(("b", day))
+    rows = renamed.table.scan(limit=2)
+    renamed.delete(("b", -1))
+    renamed.add(("a", 0))
+    assert [(row.symbol, row.day) for row in rows] == [("b", -1), ("b", 9)]
+    assert [row.day for row in renamed.table.scan(("a",), ("b", 10))] == [0, 9]
+    with pytest.raises(ValueError, match="limit must be None or >= 0"):
+        renamed.table.scan(limit=-1)
+
+
+def test_each_step_of_sorted_rows_after_the_end_of_the_store_says_so(renamed: Filled) -> None:
+    for day in range(3):
+        renamed.add(("b", day))
+    rows = renamed.table.scan()
+    next(rows)
+    renamed.store.close()
+    for _ in range(2):
+        with pytest.raises(StoreClosedError):
+            next(rows)
+
+
+def test_keys_that_are_none_come_first_where_rows_are_sorted_and_do_not_end_the_scan(renamed: Filled) -> None:
+    renamed.add(("b", 1))
+    renamed.put(b"{}", TEXT + b"x", timestamp=9)
+    rows = renamed.table.scan()
+    with pytest.raises(DecodeError, match=r"timestamp 9 ms: Renamed: not a key of .*symbol is missing"):
+        next(rows)
+    assert [row.day for row in rows] == [1]
+    assert renamed.counts.decode_errors == 1
+    assert renamed.table.count() == 2

@@ -59,7 +59,7 @@ def test_a_record_has_the_event_time(tick: Any, milliseconds: int) -> None:
 
 def test_without_an_event_time_a_record_has_the_time_of_sending() -> None:
     assert encoder(Order).entity(Order("a", 1)).timestamp == 0
-    assert encoder(Tick).tombstone(("A",), ("A",)).timestamp == 0
+    assert [one.timestamp for one in encoder(Tick).tombstones(("A",), ("A",))] == [0]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_refusal_names_class_key_topic_field_and_carries_the_entity() -> None:
 @pytest.mark.parametrize("key", [(), ("a",), ("a", 1, 2), (1, "a"), ("a", None)])
 def test_what_is_no_key_deletes_nothing(key: tuple[Any, ...]) -> None:
     with pytest.raises(RefusedError, match="'orders'") as error:
-        encoder(Order).tombstone(key, key)
+        encoder(Order).tombstones(key, key)
     assert error.value.undelivered == (key,)
 
 

@@ -66,10 +66,10 @@ class IntegerKeys:
 
     def encode(self, values: tuple[Any, ...]) -> bytes:
         if len(values) != 1:
-            raise EncodeError(f"the key is (int), got {len(values)} values: {values!r}")
+            raise EncodeError(f"the key is (int), got {len(values)} values: {show(values)}")
         (value,) = values
         if isinstance(value, bool) or not isinstance(value, int):
-            raise EncodeError(f"the key must be int, not {type(value).__name__}: {value!r}")
+            raise EncodeError(f"the key must be int, not {type(value).__name__}: {show(value)}")
         try:
             return self._bytes.pack(value)
         except struct.error:
@@ -80,8 +80,11 @@ class IntegerKeys:
             return self._bytes.unpack(data)
         except struct.error:
             raise DecodeError(
-                f"{self._name} writes {self._bytes.size} bytes, the stored key has {len(data)}: {data!r}"
+                f"{self._name} writes {self._bytes.size} bytes, the stored key has {len(data)}: {show(data)}"
             ) from None
+
+    def normal(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return self.decode(self.encode(values))
 
     def spellings(self, values: tuple[Any, ...]) -> Sequence[bytes]:
         return (self.encode(values),)
@@ -117,8 +120,13 @@ class UuidTextKeys:
         except ValueError:
             text, value = "", None
         if value is None or str(value) != text:  # another spelling would be a key that `get` does not find
-            raise DecodeError(f"not a UUID as UUIDSerializer writes it (36 characters, lower case): {data!r}")
+            raise DecodeError(
+                f"not a UUID as UUIDSerializer writes it (36 characters, lower case): {show(data)}"
+            )
         return (value,)
+
+    def normal(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return self.decode(self.encode(values))
 
     def spellings(self, values: tuple[Any, ...]) -> Sequence[bytes]:
         return (self.encode(values),)

@@ -20,6 +20,9 @@ class OrderedKeys:
         self.encode = self.native.encode
         self.decode = self.native.decode
 
+    def normal(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return self.decode(self.encode(values))
+
     def spellings(self, values: tuple[Any, ...]) -> Sequence[bytes]:
         return (self.encode(values),)
 
