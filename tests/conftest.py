@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from functools import cache
 
+import hypothesis
 import pytest
 
 from statestore.settings.environment import FILE_VARIABLE, OTHERS, PREFIX
@@ -26,6 +27,10 @@ from statestore.testing.maven import find_java, kafka_jars
 for variable in [name for name in os.environ if name.startswith(PREFIX) and name not in OTHERS]:
     del os.environ[variable]
 os.environ.pop(FILE_VARIABLE, None)
+
+# A busy machine is slow: how long an example takes says nothing of the code.
+hypothesis.settings.register_profile("unhurried", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 SKIPPED = pytest.StashKey[list[str]]()
 
