@@ -122,7 +122,7 @@ class Chooser:
         if not names:
             return "", TableSettings()
         own = tables[names[0]]
-        if own.windows:
+        if own.windows and not (model and model.windows):
             where = self._layers.origin("tables", names[0], "windows")
             raise ConfigError(f"{where}: tables.{names[0]}.windows: {logical!r} is declared without windows")
         return names[0], own
@@ -168,7 +168,19 @@ class Chooser:
         return [
             *self._strangers("tables", tables, [*(model.name for model in models), *topics]),
             *self._strangers("topics", set(all_topics), all_topics),
+            *(fault for model in models if model.windows for fault in self._strange_windows(model)),
         ]
+
+    def _strange_windows(self, model: EntityModel) -> Iterator[str]:
+        labels = [window.label for window in model.windows]
+        name, own = self._section(model.logical_name, model.topic, model)
+        for label in own.windows:
+            if label not in labels:
+                where = self._layers.origin("tables", name, "windows", label)
+                yield (
+                    f"{where}: tables.{name}.windows.{label}: {model.name} has no such window; declared: "
+                    f"{', '.join(labels)}"
+                )
 
     def _strangers(self, section: str, known: set[str], declared: list[str]) -> list[str]:
         return [

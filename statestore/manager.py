@@ -86,8 +86,10 @@ class StoreManager(ManagerWrites):
             arguments.append(Source("StoreManager(backend=…)", {"defaults": {"backend": backend}}))
         self._chooser = Chooser(layer_settings(settings, os.environ, arguments))
         self._settings = self._chooser.settings
+        self._formats = FormatContext(self._settings.schema_registry)
         entities = list(entities)
-        check_entities(one for one in entities if not isinstance(one, str)).raise_errors()
+        classes = [one for one in entities if not isinstance(one, str)]
+        check_entities(classes, self._formats).raise_errors()
         if entities and (faults := self._chooser.strangers(entities)):
             raise ConfigError(faults)
         set_levels(self._settings.logging)
@@ -100,7 +102,6 @@ class StoreManager(ManagerWrites):
         self._closed = False
         self._forked_here = False
         self._opener = Opener(directory, self._settings)
-        self._formats = FormatContext(self._settings.schema_registry)
         self._writer = Writer(self._settings.kafka, self._settings.defaults.request_timeout, self._codec_of)
         fork.register(self)
         _open_managers.add(self)

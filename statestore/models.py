@@ -122,8 +122,10 @@ class _Builder:
         topic = self._topic(source)
         logical, physical = self._store_names()
         self._check_is_concrete()
+        before = len(self._faults)
         record = self._record()
-        windowing = self._windowing(record, topic, logical, physical, source)
+        is_readable = len(self._faults) == before
+        windowing = self._windowing(record, topic, logical, physical, source if is_readable else None)
         kind = self._kind(record, windowing)
         if declared.get("ksql", False):
             self._check_ksql(record, topic)
@@ -230,7 +232,7 @@ class _Builder:
     def _windowing(
         self, record: Record, topic: str, logical: str, physical: str, source: EntityModel | None
     ) -> Windowing | None:
-        declared, before = self._declared, len(self._faults)
+        declared = self._declared
         windowing = read_windowing(
             record, declared.get("windows"), declared.get("source"), declared.get("grace"), self._faults
         )
@@ -242,7 +244,7 @@ class _Builder:
             self._named(naming.check_topic_name, derived)
         for window in windowing.windows if logical and physical else ():
             self._named(naming.check_physical_name, naming.window_names(logical, physical, window.label)[1])
-        if source is not None and len(self._faults) == before:
+        if source is not None and record.fields:
             check_bars(record, windowing, source.record, self._faults)
             self._warnings += bar_warnings(record, windowing, source.record)
         return windowing

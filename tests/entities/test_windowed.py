@@ -154,7 +154,6 @@ SYMBOL = ("symbol", Annotated[str, Key])
             Annotated[int, agg.count(), agg.sum(F.quantity)],
             "one aggregate makes it, not agg.count(), ",
         ),
-        (Annotated[str, Key, agg.last(F.venue)], "a Key is not aggregated: leave out agg.last(F.venue)"),
         (Annotated[int, WindowEnd, agg.count()], "a WindowEnd is not aggregated: leave out agg.count()"),
         (Annotated[str, Key], "Trade has no field 'x' to group by; its fields: symbol, venue"),
     ],
@@ -165,6 +164,16 @@ def test_fields_that_cannot_be_made(annotation: Any, fault: str, faults: Faults)
     found = faults(entity, bars, source=Trade, windows=[1])
     assert found[0].replace("Bars: x: ", "Bars.x: ").startswith(f"Bars.x: {fault}")
     assert len(found) == 1
+
+
+def test_faults_of_a_bar_class_come_together(faults: Faults) -> None:
+    fields = [SYMBOL, ("venue", Annotated[str, Key, agg.last(F.venue)]), ("n", int)]
+    found = faults(entity, make_dataclass("Bars", fields), source=Trade, windows=[1, "60s"])
+    assert [fault.partition(", as in")[0] for fault in found] == [
+        "Bars: venue: a Key is not aggregated: leave out agg.last(F.venue)",
+        "Bars: windows: 1, '60s' are one size, '1min': give it once",
+        "Bars.n: how is it made? Say so",
+    ]
 
 
 def test_keys_of_another_type(faults: Faults) -> None:
