@@ -55,6 +55,7 @@ from statestore.errors import (
 from statestore.manager import StoreManager
 from statestore.query.aggregates import agg
 from statestore.query.expressions import F
+from statestore.query.stream import Stream
 from statestore.query.table import BytesTable, Table
 from statestore.serde.normal import normalise
 from statestore.settings import Settings
@@ -106,6 +107,7 @@ __all__ = [
     "StorePositionError",
     "StoreReader",
     "StoreUnavailableError",
+    "Stream",
     "Table",
     "TopicDifference",
     "TopicsReport",

@@ -80,7 +80,7 @@ class Refusal:
 
     partition: int
     offset: int
-    key: bytes
+    key: bytes | None
     timestamp: int
     """In ms since 1970, -1 for none."""
     error: Exception

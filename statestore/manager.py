@@ -17,21 +17,32 @@ from statestore.backends.contract import Engine
 from statestore.changelog.binder import Binder
 from statestore.changelog.binding import Binding
 from statestore.changelog.mirror import Mirror
-from statestore.changelog.readiness import Limits, State
+from statestore.changelog.readiness import Limits
 from statestore.changelog.undecodable import DecodingCheck
 from statestore.choosing import Chooser
 from statestore.directory import StoreFile
 from statestore.entity import EntityModel, model_of
-from statestore.errors import ConfigError, ReadyTimeoutError, StartupError, StateStoreError, StoreClosedError
+from statestore.errors import ConfigError, StartupError, StateStoreError, StoreClosedError
 from statestore.explaining import Explanation
 from statestore.naming import check_topic_name, logical_name, physical_name
 from statestore.opening import Opener
 from statestore.producing.writer import Writer
 from statestore.producing.writes import ManagerWrites
+from statestore.query.readiness import ManagerReadiness
+from statestore.query.stream import Stream
 from statestore.query.table import BoundTable, BytesTable, Table
 from statestore.serde.entities import EntityCodec
 from statestore.serde.formats import FormatContext
-from statestore.settings import Connect, Given, OnMissing, Source, layer_settings, set_levels, table_settings
+from statestore.settings import (
+    Connect,
+    Given,
+    OnMissing,
+    Source,
+    TableSettings,
+    layer_settings,
+    set_levels,
+    table_settings,
+)
 from statestore.store import KeyValueStore
 from statestore.topics import Mode, TopicsReport
 from statestore.validation import check_entities
@@ -40,19 +51,8 @@ T = TypeVar("T")
 
 _open_managers: weakref.WeakSet[StoreManager] = weakref.WeakSet()
 
-_WORST_FIRST = (
-    State.FAILED,
-    State.STOPPED,
-    State.CREATED,
-    State.RESTORING,
-    State.REBALANCING,
-    State.LAGGING,
-    State.PAUSED,
-    State.READY,
-)
 
-
-class StoreManager(ManagerWrites):
+class StoreManager(ManagerWrites, ManagerReadiness):
     """Owns a data directory and everything opened in it. Thread-safe; a context manager.
 
     ``kafka`` is the address, or a mapping of librdkafka properties; ``bind`` and what writes need it.
@@ -97,6 +97,7 @@ class StoreManager(ManagerWrites):
         self._mutex = threading.RLock()
         self._stores: dict[str, KeyValueStore] = {}
         self._tables: dict[str, BoundTable[Any]] = {}
+        self._streams: dict[str, Stream[Any]] = {}
         self._choices: dict[str, tuple[Any, ...]] = {}
         self._binder: Binder | None = None
         self._closed = False
@@ -114,9 +115,10 @@ class StoreManager(ManagerWrites):
     def _bind_group(self, entities: list[type | str], together: bool, wait: float | None) -> None:
         if not entities:
             return
-        tables = [cast("BoundTable[Any]", self.bind(one)) for one in entities]
+        bound: list[Any] = [self.bind(one) for one in entities]
+        tables = [one for one in bound if isinstance(one, BoundTable)]
         bindings = tuple(table._binding for table in tables)  # noqa: SLF001 - the manager makes both
-        if together:
+        if together and bindings:
             with bindings[0].binder.changed:
                 for binding in bindings:
                     binding.group = bindings
@@ -198,13 +200,15 @@ class StoreManager(ManagerWrites):
 
         Binding again in the same way gives the same table; in another way it is a ``ConfigError``. Raises
         ``KafkaError`` where the broker is away or does not know the topic (unless ``connect="lazy"``).
+
+        An entity that is a stream has no store: what comes back is its :meth:`stream`.
         """
         model = None if isinstance(entity_or_topic, str) else model_of(entity_or_topic)
         topic = cast("str", entity_or_topic) if model is None else model.topic
         if model is None:
             check_topic_name(topic)
         else:
-            _check_is_table(model)
+            _check_windows(model)
         logical = name or (logical_name(topic) if model is None else model.logical_name)
         given = table_settings(
             f"bind({logical!r})",
@@ -213,6 +217,11 @@ class StoreManager(ManagerWrites):
             max_lag=max_lag,
             max_staleness=max_staleness,
         )
+        if model is not None and model.kind == "stream":
+            if given != TableSettings():
+                raise ConfigError(f"{model.name} is a stream and has no store: bind it with its name alone")
+            stream: Any = self.stream(model.cls, name=name)
+            return cast("Table[Any]", stream)
         chosen = self._chooser.table(logical, topic, model, given)
         limits = chosen.limits
         choice = (entity_or_topic, chosen)
@@ -281,6 +290,30 @@ class StoreManager(ManagerWrites):
         self._check_open()
         return self._writer.topics.ensure([self._chooser.wanted(model_of(one)) for one in entities], mode)
 
+    def stream(self, entity: type[T], *, name: str | None = None) -> Stream[T]:
+        """Return the stream of an entity without key fields, or of one declared with ``kind="stream"``.
+
+        ``bind`` returns the same, which type checkers cannot know. Raises what ``bind`` raises.
+        """
+        model = model_of(entity)
+        if model.kind != "stream":
+            raise ConfigError(f"{model.name} is a table: bind it, or declare it with kind='stream'")
+        logical = name or model.logical_name
+        with self._mutex:
+            self._check_open()
+            if logical in self._choices:
+                self._same_choice(logical, (entity,))
+                return cast("Stream[T]", self._streams[logical])
+            source = self._connected().source
+            if self._connect == "eager":
+                source.topic_info(model.topic, source.request_timeout)
+            chosen = self._chooser.table(logical, model.topic, model, TableSettings())
+            skip = chosen.on_undecodable == "skip"
+            stream = Stream[T](logical, model, self._codec_of(model), source, self._check_open, skip=skip)
+            self._streams[logical] = stream
+            self._choices[logical] = (entity,)
+            return stream
+
     def store(self, name: str) -> KeyValueStore | BoundTable[Any]:
         """Return the open store, or the bound table, with this logical name; ``ConfigError`` lists them."""
         with self._mutex:
@@ -291,48 +324,10 @@ class StoreManager(ManagerWrites):
                 raise ConfigError(f"no store is named {name!r}; open: {known}")
             return found
 
-    # Readiness of all
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether every bound table is ready; True when there is none."""
-        return all(table.is_ready for table in self._all_tables())
-
-    @property
-    def state(self) -> State:
-        """The worst state of all bound tables; ``CREATED`` when there is none."""
-        states = {table.state for table in self._all_tables()}
-        return next((state for state in _WORST_FIRST if state in states), State.CREATED)
-
-    def wait_until_ready(self, *tables: BoundTable[Any], timeout: float | None = 15) -> None:
-        """Return when all tables, or those given, are ready.
-
-        Raises ``ReadyTimeoutError`` naming each that is behind and by how much, and at once the failure of
-        one that has failed. ``timeout=None`` waits for ever.
-        """
-        self._check_open()
-        waited = [table._binding for table in tables or self._all_tables()]  # noqa: SLF001 - made here
-        if self._binder is None or not waited:
-            return
-
-        def done() -> bool:
-            for binding in waited:
-                if not binding.ready:
-                    binding.raise_if_over()
-            return all(binding.ready for binding in waited)
-
-        if not self._binder.wait(done, timeout):
-            behind = [binding for binding in waited if not binding.ready]
-            lags = [binding.lag for binding in behind]
-            known = [lag for lag in lags if lag is not None]
-            raise ReadyTimeoutError(
-                f"not ready after {timeout:g} s: " + "; ".join(binding.describe() for binding in behind),
-                lag=sum(known) if len(known) == len(lags) else None,
-                reason=behind[0].reason if behind else None,
-            )
+    # Reports
 
     def health(self) -> dict[str, Any]:
-        """Return a JSON-serialisable report of all tables, and of what was written."""
+        """Return a JSON-serialisable report of all tables and streams, and of what was written."""
         self._check_open()
         return {
             "directory": str(self._opener.path),
@@ -341,6 +336,7 @@ class StoreManager(ManagerWrites):
             "fetcher": None if self._binder is None else self._binder.source.fetcher,
             "producer": self._writer.health(),
             "tables": {table.name: table.health() for table in self._all_tables()},
+            "streams": {stream.name: stream.health() for stream in list(self._streams.values())},
         }
 
     def describe(self) -> list[dict[str, Any]]:
@@ -459,13 +455,9 @@ class StoreManager(ManagerWrites):
         self._mutex = threading.RLock()  # a thread that does not exist here may have held it
 
 
-def _check_is_table(model: EntityModel) -> None:
+def _check_windows(model: EntityModel) -> None:
     if model.windowing is not None:
         raise ConfigError(f"{model.name} has windows: they can be declared and checked, and not bound yet")
-    if not model.key_fields:
-        raise ConfigError(
-            f"{model.name} has no key field, so it is a stream: mark one with Annotated[…, Key] to bind it"
-        )
 
 
 @atexit.register

@@ -51,6 +51,7 @@ def test_every_public_name_and_nothing_else_is_exported() -> None:
         "StorePositionError",
         "StoreReader",
         "StoreUnavailableError",
+        "Stream",
         "Table",
         "TopicDifference",
         "TopicsReport",

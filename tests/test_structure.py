@@ -73,6 +73,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
         "statestore.changelog.answers",
         "statestore.changelog.source",
         "statestore.changelog.reader",
+        "statestore.changelog.records",
         "statestore.serde.registry",
         "statestore.producing",
         "statestore.testing",

@@ -88,11 +88,15 @@ class KafkaSource:
 
     def reader(self, portion: Portion, queue_bytes: int) -> Reader:
         """Make a reader that queues about ``queue_bytes``; the caller polls and closes it."""
-        properties = {**queue_limits(queue_bytes, self._properties), **self._properties}
+        properties = self.consumer_properties(queue_bytes)
         if self.fetcher != "native":
             return ConsumerReader(properties, portion, self._heard)
         reader = NativeReader(properties, portion, self._heard)
         return ReadAhead(reader, "statestore-fetch") if portion.ahead else reader
+
+    def consumer_properties(self, queue_bytes: int) -> dict[str, Any]:
+        """Return the properties of a consumer that queues about ``queue_bytes``."""
+        return {**queue_limits(queue_bytes, self._properties), **self._properties}
 
     def _heard(self, error: Code) -> None:
         self._errors.pop(error.code(), None)

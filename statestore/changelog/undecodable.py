@@ -88,12 +88,14 @@ def hold_time(tries: int) -> float:
 
 def located(topic: str, refusal: Refusal) -> str:
     """Return where the record is, its key and time, and what is wrong with it."""
-    key = refusal.key
-    shown = repr(key) if len(key) <= LONGEST_KEY else f"{key[:LONGEST_KEY]!r}… ({len(key)} bytes)"
-    return (
-        f"{topic} [{refusal.partition}] @ {refusal.offset}, key {shown}, {_time(refusal.timestamp)}: "
-        f"{refusal.error}"
-    )
+    place = f"{topic} [{refusal.partition}] @ {refusal.offset}"
+    return f"{place}, {_key(refusal.key)}, {_time(refusal.timestamp)}: {refusal.error}"
+
+
+def _key(key: bytes | None) -> str:
+    if key is None:
+        return "no key"
+    return f"key {key!r}" if len(key) <= LONGEST_KEY else f"key {key[:LONGEST_KEY]!r}… ({len(key)} bytes)"
 
 
 def _time(timestamp: int) -> str:

@@ -37,7 +37,11 @@ class Encoder:
             timestamp = 0 if self._event_time is None else _milliseconds(getattr(entity, self._event_time))
         except EncodeError as error:
             raise self._refusal(entity, str(error)) from error
-        return self._sized(Outgoing(self._model.topic, key, value, timestamp, entity, self.shown))
+        return self._sized(
+            Outgoing(
+                self._model.topic, key if self._key_names else None, value, timestamp, entity, self.shown
+            )
+        )
 
     def tombstones(self, key: tuple[Any, ...], subject: Any) -> list[Outgoing]:
         """Return the records that delete ``key``, in each spelling under which it may be stored."""

@@ -9,10 +9,11 @@ from dataclasses import MISSING
 from typing import Any, Generic, TypeVar
 
 from statestore.entity import EntityModel
-from statestore.errors import ConfigError, DecodeError, EncodeError, StateStoreError
+from statestore.errors import DecodeError, EncodeError, StateStoreError
 from statestore.fields import Field, Scalar, type_name
 from statestore.serde.decoder import native_decoder
 from statestore.serde.formats import ABSENT, FormatContext, KeyPlan, key_codec, value_codec
+from statestore.serde.keys.none import NoKeys
 from statestore.serde.keys.ordered import OrderedKeys
 from statestore.serde.lengths import is_bounded, overlong
 from statestore.serde.misfit import MisfitError, show
@@ -29,8 +30,8 @@ class EntityCodec(Generic[T]):
 
     An entity is rebuilt from key *and* value: key fields are not written into the value, and where the value
     of a foreign producer has them, the key wins (see :attr:`key_mismatches`). Raises ``ConfigError`` for a
-    class without key fields, with a default that its field's type does not allow, or that its formats cannot
-    hold.
+    class with a default that its field's type does not allow, or that its formats cannot hold. A class
+    without key fields is a stream's: keys are passed over.
     """
 
     def __init__(self, model: EntityModel, context: FormatContext | None = None) -> None:
@@ -38,12 +39,8 @@ class EntityCodec(Generic[T]):
         self._fields = {field.name: field for field in model.record.fields}
         self._build = builder(model.record)
         self._key_names = tuple(field.name for field in model.key_fields)
-        if not self._key_names:
-            raise ConfigError(
-                f"{model.name} has no key field, so it is a stream: mark one with Annotated[…, Key]"
-            )
         context = context or FormatContext()
-        self._keys = key_codec(model, context)
+        self._keys = key_codec(model, context) if self._key_names else NoKeys()
         self.key_format = model.key_format
         self._values = value_codec(model, context)
         self._key_indexes = [model.record.fields.index(field) for field in model.key_fields]

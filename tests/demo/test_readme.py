@@ -20,13 +20,20 @@ from statestore.serde.entities import EntityCodec
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 SAMPLES = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-TITLES = ["first", "entities", "readiness", "without Kafka"]
+TITLES = ["first", "entities", "readiness", "streams", "without Kafka"]
 
 
 @entity(topic="orders")
 @dataclass(frozen=True, slots=True)
 class Order:
     order_id: Annotated[int, Key]
+    customer: str
+    amount: Decimal
+
+
+@entity(topic="payments")
+@dataclass(frozen=True, slots=True)
+class Payment:
     customer: str
     amount: Decimal
 
@@ -39,6 +46,8 @@ def broker() -> Iterator[str]:
     for number, customer, amount in ((42, "ada", "19.90"), (41, "alan", "20.00"), (43, "grace", "25.00")):
         key, value = codec.encode(Order(number, customer, Decimal(amount)))
         producer.produce("orders", value, key)
+        payment = Payment(customer, Decimal(amount))
+        producer.produce("payments", EntityCodec[Payment](model_of(Payment)).encode(payment)[1], partition=0)
     for name, city in (("alan", "Manchester"), ("ada", "London"), ("grace", "New York")):
         producer.produce("customers", f'{{"city": "{city}"}}', name)
     assert producer.flush(10) == 0

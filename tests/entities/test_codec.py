@@ -309,18 +309,24 @@ def test_a_bad_decimal_is_an_error_whatever_the_threads_decimal_context_says() -
         )
 
 
-def test_a_class_that_cannot_be_a_table() -> None:
+def test_the_keys_of_a_stream_without_any_are_passed_over() -> None:
     @dataclass
     class Keyless:
         text: str
 
+    codec: EntityCodec[Keyless] = EntityCodec(model_of(entity(Keyless, topic="t")))
+    key, payload = codec.encode(Keyless("a"))
+    assert key == b""
+    for found in (b"", b"\x00whatever it is"):
+        assert codec.decode(found, payload) == Keyless("a")
+
+
+def test_a_class_that_cannot_be_a_table() -> None:
     @dataclass
     class Wrong:
         id: Annotated[int, Key]
         text: str = None  # type: ignore[assignment]
 
-    with pytest.raises(ConfigError, match="Keyless has no key field"):
-        EntityCodec(model_of(entity(Keyless, topic="t")))
     with pytest.raises(ConfigError, match=r"Wrong\.text: its default: expected str, got NoneType"):
         EntityCodec(model_of(entity(Wrong, topic="t")))
 
