@@ -126,7 +126,7 @@ class _Builder:
         record = self._record()
         is_readable = len(self._faults) == before
         windowing = self._windowing(record, topic, logical, physical, source if is_readable else None)
-        kind = self._kind(record, windowing)
+        kind = self._kind(record, windowing, is_readable)
         if declared.get("ksql", False):
             self._check_ksql(record, topic)
         if self._faults:
@@ -249,12 +249,12 @@ class _Builder:
             self._warnings += bar_warnings(record, windowing, source.record)
         return windowing
 
-    def _kind(self, record: Record, windowing: Windowing | None) -> Kind:
+    def _kind(self, record: Record, windowing: Windowing | None, is_readable: bool) -> Kind:
         has_key = any(field.is_key for field in record.fields)
         kind = self._declared.get("kind", "table" if has_key else "stream")
         if windowing is not None and "kind" in self._declared and kind == "stream":
             self._fault("kind='stream' with windows: rows of windows are a table")
-        elif kind == "table" and not has_key and not self._faults:
+        elif kind == "table" and not has_key and is_readable:
             self._fault("a table needs a key field: mark one with Annotated[…, Key]")
         elif not has_key and "kind" not in self._declared:
             self._warn(
