@@ -133,6 +133,8 @@ class Chooser:
 
     def wanted(self, model: EntityModel) -> WantedTopic:
         """Return the topic of an entity as it is declared, and which of that somebody has stated."""
+        if model.windowing is not None:
+            raise ConfigError(f"{model.name} has windows: the topics of its rows cannot be created yet")
         spec, origins = self._topic(model)
         stated = frozenset(name for name, origin in origins.items() if origin != DEFAULT)
         return WantedTopic(model.topic, model.kind == "table", spec, stated)

@@ -123,6 +123,10 @@ class Writer:
         encoder = self._encoders.get(cls)
         if encoder is None:
             model = model_of(cls)
+            if model.windowing is not None:
+                raise ConfigError(
+                    f"{model.name} has windows: its rows are made of other records, not written"
+                )
             encoder = Encoder(model, self._codec_of(model), self.producer.largest)
             self._encoders[cls] = encoder
         return encoder

@@ -245,10 +245,18 @@ def test_faults_of_the_source_are_told(faults: Faults) -> None:
     assert fault.startswith("Bars: source=Late: Late.id: float cannot be a key")
 
 
-def test_binding_is_refused_for_now(tmp_path: Any) -> None:
-    refused = pytest.raises(ConfigError, match=r"Candle has windows.*not bound yet")
+@pytest.mark.parametrize(
+    ("act", "refusal"),
+    [
+        (lambda stores: stores.bind(Candle), "be declared and checked, and not bound yet"),
+        (lambda stores: stores.ensure_topics(Trade, Candle), "the topics of its rows cannot be created yet"),
+        (lambda stores: stores.delete(Candle, "AAPL"), "its rows are made of other records, not written"),
+    ],
+)
+def test_what_bars_cannot_do_yet(act: Callable[[StoreManager], Any], refusal: str, tmp_path: Any) -> None:
+    refused = pytest.raises(ConfigError, match=f"^Candle has windows: .*{refusal}")
     with StoreManager(tmp_path, kafka="localhost:1") as stores, refused:
-        stores.bind(Candle)
+        act(stores)
 
 
 def test_an_aggregate_is_a_value() -> None:
