@@ -246,6 +246,7 @@ class StoreManager(ManagerWrites, ManagerReadiness):
             if info is not None:
                 binding.mirror.partition_count = info.partitions
                 binder.cluster_id = info.cluster_id
+                self._writer.found(topic)
             table: Table[Any] | BytesTable
             if model is None or codec is None:
                 table = BytesTable(binding)

@@ -26,6 +26,8 @@ log = logging.getLogger("statestore.producer")
 
 Mode = Literal["warn", "error"]
 
+_SOON = 2.0
+"""Seconds in which a broker that is there answers."""
 _LOOK_AGAIN = 0.05
 """Seconds between two looks for a topic that is being created."""
 
@@ -134,8 +136,11 @@ class Topics:
         fork.register(self)
 
     def described(self, topic: str) -> Future[Any]:
-        """Ask for the description of ``topic``; the question creates none, as one for metadata might."""
-        return self._described([topic])[topic]
+        """Ask for the description of ``topic``; the question creates none, as one for metadata might.
+
+        The answer comes soon or is a timeout: a cluster that names no controller gives none.
+        """
+        return self._described([topic], min(_SOON, self._request_timeout))[topic]
 
     def ensure(self, wanted: Iterable[WantedTopic], mode: Mode) -> TopicsReport:
         """Create what is missing, and tell in what the others differ.
@@ -237,9 +242,9 @@ class Topics:
                 raise KafkaError(self._address, f"created, but not there yet: {', '.join(names)}")
             time.sleep(_LOOK_AGAIN)
 
-    def _described(self, names: list[str]) -> dict[str, Future[Any]]:
+    def _described(self, names: list[str], timeout: float | None = None) -> dict[str, Future[Any]]:
         answers: dict[str, Future[Any]] = self._connected().describe_topics(
-            TopicCollection(names), request_timeout=self._request_timeout
+            TopicCollection(names), request_timeout=timeout or self._request_timeout
         )
         return answers
 

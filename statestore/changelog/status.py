@@ -171,6 +171,7 @@ class Status(Readable):
 
         It fails where waiting is in vain. Give it to ``forget_applied`` when it is not waited for any more.
         """
+        self.check_open()
         future: Future[None] = Future()
         with self.changed:
             self._awaited[future] = offsets

@@ -34,7 +34,8 @@ _REMEDIES = {
     Code._TRANSPORT: "write it again when the broker is back",
     Code._ALL_BROKERS_DOWN: "write it again when the broker is back",
 }
-_AWAY = (Code._MSG_TIMED_OUT, Code._TIMED_OUT, Code._TRANSPORT, Code._ALL_BROKERS_DOWN)
+UNANSWERED = (Code._MSG_TIMED_OUT, Code._TIMED_OUT, Code._TRANSPORT, Code._ALL_BROKERS_DOWN)
+"""Codes that say that the broker did not answer."""
 _GIVEN_UP = (Code._PURGE_QUEUE, Code._PURGE_INFLIGHT, Code._DESTROY)
 
 
@@ -72,7 +73,7 @@ def _cause(error: Code, producer: Producer) -> str:
     if code in _GIVEN_UP:
         return _CLOSED
     text = f"Kafka at {producer.address}: {error.str()}"
-    if code in _AWAY and producer.trouble:
+    if code in UNANSWERED and producer.trouble:
         text += f" ({producer.trouble})"
     return f"{text}; {_REMEDIES[code]}" if code in _REMEDIES else text
 

@@ -106,7 +106,7 @@ class Producer:
                 "in_flight": self._in_flight,
             }
 
-    def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
+    def close(self) -> None:
         """Wait for what is in flight, give up what is left, end the thread. Idempotent."""
         with self._mutex:
             if self._forked_here:
@@ -114,8 +114,10 @@ class Producer:
             if self._closed:
                 return
             self._closed = True
-        if left := self._handle.flush(timeout):
-            log.warning("closing: %d records were not delivered in %g s and are given up", left, timeout)
+        if left := self._handle.flush(CLOSE_TIMEOUT):
+            log.warning(
+                "closing: %d records were not delivered in %g s and are given up", left, CLOSE_TIMEOUT
+            )
             self._handle.purge()
             self._handle.flush(1.0)  # whoever waits for one of them is told
         self._ending = True

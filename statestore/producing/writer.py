@@ -15,7 +15,7 @@ from statestore.delivery import Delivery
 from statestore.entity import EntityModel, model_of
 from statestore.errors import ConfigError, RefusedError, StoreClosedError
 from statestore.producing.encoding import Encoder
-from statestore.producing.faults import not_delivered, out_of_time, refused
+from statestore.producing.faults import UNANSWERED, not_delivered, out_of_time, refused
 from statestore.producing.producer import NOTHING_SENT, Producer
 from statestore.producing.shipment import Outgoing, Shipment
 from statestore.producing.steps import PAUSE, Steps
@@ -48,8 +48,9 @@ class Writer:
         self._producer: Producer | None = None
         self._closed = self._forked_here = False
         self._encoders: dict[type, Encoder] = {}
-        self._existing: set[str] = set()
-        """Topics that were there when they were first written to."""
+        self._looked_for: set[str] = set()
+        """Topics that may be written to; whether others are there is asked first, since a broker may create
+        what is written to."""
         fork.register(self)
 
     @property
@@ -84,6 +85,10 @@ class Writer:
             self._closed = True
         if self._producer is not None:
             self._producer.close()
+
+    def found(self, topic: str) -> None:
+        """Take it that ``topic`` is there."""
+        self._looked_for.add(topic)
 
     def add(self, entity: Any, cls: type | None = None) -> Steps[Delivery]:
         """Write one entity."""
@@ -170,7 +175,7 @@ class Writer:
         if isinstance(stopped, RefusedError):
             raise refused(stopped, shipment) from stopped.__cause__
         if shipment.failures:
-            self._existing.difference_update(record.topic for record in shipment.left())
+            self._looked_for.difference_update(record.topic for record in shipment.left())
             raise not_delivered(shipment, producer, list(outgoing) if whole else ()) from stopped
         if stopped is not None:
             stopped.add_note(f"{len(shipment.deliveries())} entities were taken before, and are in Kafka")
@@ -180,15 +185,23 @@ class Writer:
     def _send(self, producer: Producer, record: Outgoing, shipment: Shipment) -> Steps[None]:
         report = shipment.expect(record)
         try:
-            if record.topic not in self._existing:
-                yield self.topics.described(record.topic)
-                self._existing.add(record.topic)
+            if record.topic not in self._looked_for:
+                yield from self._look_for(record.topic)
             while (wait := producer.send(record, report)) is not None:
                 yield wait
         except KafkaException as error:
             shipment.not_sent(error.args[0])
         except StoreClosedError as error:
             shipment.not_sent(Code(Code._DESTROY, str(error)))
+
+    def _look_for(self, topic: str) -> Steps[None]:
+        """Raise ``KafkaException`` for a topic that is not there, or not for us."""
+        try:
+            yield self.topics.described(topic)
+        except KafkaException as error:
+            if error.args[0].code() not in UNANSWERED:
+                raise  # else the producer tries, for as long as it may
+        self._looked_for.add(topic)
 
     def _forked(self) -> None:
         self._forked_here = True

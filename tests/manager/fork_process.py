@@ -12,9 +12,18 @@ import os
 import signal
 import sys
 import threading
+from dataclasses import dataclass
+from typing import Annotated
 
-from statestore import StoreManager
+from statestore import Delivery, Key, StoreManager, entity, topics
 from statestore.testing.forking import outcomes
+
+
+@entity(topic="payments")
+@dataclass(frozen=True, slots=True)
+class Payment:
+    number: Annotated[int, Key]
+
 
 PATIENCE = 20  # seconds after which a child that hangs is ended by SIGALRM
 
@@ -26,6 +35,8 @@ def main(directory: str, address: str, backend: str, forks: str, ending: str) ->
     kv.put(b"b", b"2")
     table = manager.bind("orders")
     table.wait_until_ready(15)
+    topics._SOON = 0.1  # the mock broker names no controller, which answers
+    manager.add(Payment(1), timeout=15)
     snapshot, scan, rows = kv.snapshot(), kv.scan(), iter(table)
     next(scan)
     next(rows)
@@ -47,6 +58,11 @@ def main(directory: str, address: str, backend: str, forks: str, ending: str) ->
         "manager.wait_until_ready": lambda: manager.wait_until_ready(timeout=1),
         "manager.health": manager.health,
         "manager.describe": manager.describe,
+        "manager.add": lambda: manager.add(Payment(2)),
+        "manager.add_all": lambda: manager.add_all([Payment(2)]),
+        "manager.delete": lambda: manager.delete(Payment, 2),
+        "manager.flush": manager.flush,
+        "manager.ensure_topics": lambda: manager.ensure_topics(Payment),
         "manager.close": manager.close,
         "store.get": lambda: kv.get(b"a"),
         "store.put": lambda: kv.put(b"a", b"child"),
@@ -63,6 +79,7 @@ def main(directory: str, address: str, backend: str, forks: str, ending: str) ->
         "table.get stale": lambda: table.get(b"k1", allow_stale=True),
         "table.to_list": table.to_list,
         "table.iterator": lambda: next(rows),
+        "table.wait_for": lambda: table.wait_for(Delivery("orders", 0, 0, 0)),
         "table.wait_until_ready": lambda: table.wait_until_ready(1),
         "table.health": table.health,
         "table.on_ready": lambda: table.on_ready(print),
@@ -98,6 +115,7 @@ def main(directory: str, address: str, backend: str, forks: str, ending: str) ->
         rest = [len(list(scan)), len(list(rows))]
         kv.put(b"c", b"3")
         table.flush()
+        manager.add(Payment(3), timeout=15)
         print(json.dumps({"rest": rest, "a": repr(kv.get(b"a")), "rows": table.count()}), flush=True)
         manager.close()
 

@@ -29,6 +29,7 @@ def address() -> Iterator[str]:
     (broker,) = producer.list_topics(timeout=5).brokers.values()
     for number in range(3):
         producer.produce("orders", key=b"k%d" % number, value=b"v")
+    producer.produce("payments", key=b"k", value=b"v")
     producer.flush(5)
     yield f"{broker.host}:{broker.port}"
     del producer  # the broker lives as long as this
