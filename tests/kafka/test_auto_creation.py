@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import pytest
 
-from statestore import State, StoreManager
-from statestore.errors import KafkaError
+from statestore import DeliveryError, KafkaError, Key, State, StoreManager, entity
 from statestore.testing.kafka import KafkaBroker
 
 pytestmark = pytest.mark.kafka
@@ -28,6 +28,20 @@ def test_binding_creates_no_topic(creating: KafkaBroker, managers: Managers) -> 
         managers(creating).bind("missing")
     creating.create_topic("later")  # the broker has done by now what it was asked before
     assert not creating.has_topic("missing")
+
+
+def test_writing_creates_no_topic(creating: KafkaBroker, managers: Managers) -> None:
+    @entity(topic="never")
+    @dataclass
+    class Row:
+        number: Annotated[int, Key]
+
+    manager = managers(creating)
+    with pytest.raises(DeliveryError, match=r"never.*ensure_topics"):
+        manager.add(Row(1))
+    assert not creating.has_topic("never")
+    assert manager.ensure_topics(Row).created == ("never",)
+    assert manager.add(Row(1)).offset == 0
 
 
 def test_a_deleted_topic_does_not_come_back(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated
 
 import pytest
 from confluent_kafka.admin import (
@@ -14,7 +16,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from statestore import StoreManager
+from statestore import DeliveryError, Key, StoreManager, entity
 from statestore.changelog.answers import TopicInfo
 from statestore.changelog.source import KafkaSource
 from statestore.errors import KafkaError
@@ -30,20 +32,21 @@ ACLS = {
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[KafkaBroker]:
-    """A broker with a topic ``hidden`` that nobody may see."""
+    """A broker with a topic ``hidden`` that nobody may see, and ``finished`` that nobody may write to."""
     with KafkaBroker(ACLS) as broker:
-        broker.create_topic("hidden")
-        nobody = AclBinding(
-            ResourceType.TOPIC,
-            "hidden",
-            ResourcePatternType.LITERAL,
-            "User:*",
-            "*",
-            AclOperation.ALL,
-            AclPermissionType.DENY,
-        )
         admin = AdminClient({"bootstrap.servers": broker.bootstrap})
-        admin.create_acls([nobody])[nobody].result(25)
+        everyone = ("User:*", "*")
+        for topic, rights in (
+            ("hidden", [(AclOperation.ALL, AclPermissionType.DENY)]),
+            (
+                "finished",
+                [(AclOperation.ALL, AclPermissionType.ALLOW), (AclOperation.WRITE, AclPermissionType.DENY)],
+            ),
+        ):
+            broker.create_topic(topic)
+            for right in rights:
+                one = AclBinding(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, *everyone, *right)
+                admin.create_acls([one])[one].result(25)
         yield broker
 
 
@@ -62,3 +65,18 @@ def test_binding_a_topic_that_may_not_be_seen(
         managers(guarded).bind("hidden")
     with pytest.raises(KafkaError, match=r"(?i)unknown topic"):
         managers(guarded, directory="other").bind("missing")
+
+
+def test_writing_without_the_right_to(guarded: KafkaBroker, managers: Callable[..., StoreManager]) -> None:
+    manager = managers(guarded)
+    for topic in ("finished", "hidden"):
+
+        @entity(topic=topic)
+        @dataclass
+        class Row:
+            number: Annotated[int, Key]
+
+        pattern = rf"(?i)Row\(number=1\).*'{topic}'.*authorization failed.*grant the client writing"
+        with pytest.raises(DeliveryError, match=pattern) as error:
+            manager.add(Row(1))
+        assert error.value.undelivered == (Row(1),)
