@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from statestore import naming
+from statestore.columns import column_type
 from statestore.declared import Declared, Kind, TopicSpec, checked, topic_spec
 from statestore.errors import ConfigError
 from statestore.fields import Field, Record, type_name
@@ -129,6 +130,9 @@ class _Builder:
         kind = self._kind(record, windowing, is_readable)
         if declared.get("ksql", False):
             self._check_ksql(record, topic)
+            if is_readable:
+                is_json = declared.get("value_format") == "json"
+                column_type(record, self._where, self._faults, is_json=is_json)
         if self._faults:
             raise ConfigError(self._faults)
         return EntityModel(

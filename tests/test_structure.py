@@ -24,6 +24,7 @@ LAYERS: list[set[str]] = [
         "statestore._pure_reads",
         "statestore._scan",
         "statestore.attributes",
+        "statestore.columns",
         "statestore.core",
         "statestore.fields",
         "statestore.marks",

@@ -20,14 +20,18 @@ from statestore import Key, entity, normalise
 from statestore.attributes import Alias, Float32, Format, Int32, MaxLength, Name, Precision
 from statestore.entity import model_of
 from statestore.serde.entities import EntityCodec
+from statestore.serde.formats import FormatContext
+from statestore.settings import RegistrySettings
 
 FORMATS: dict[str, dict[str, Any]] = {
     "msgpack": {"value_format": "msgpack"},
     "json": {"value_format": "json"},
-    "ksql": {"value_format": "json", "ksql": True},
+    "avro": {"value_format": "avro"},
+    "json for ksqlDB": {"value_format": "json", "ksql": True},
+    "avro for ksqlDB": {"value_format": "avro", "ksql": True},
 }
 """What ``entity`` is called with."""
-TEXT = ("json", "ksql")
+CONTEXT = FormatContext(RegistrySettings(url="mock://round-trip"))
 
 
 class Kind(NamedTuple):
@@ -48,7 +52,7 @@ def in_utc(value: datetime, _: str) -> datetime:
 
 def of_field(value: datetime, form: str) -> datetime:
     """A ``datetime`` without a pattern: ksqlDB has milliseconds."""
-    return of_unit(timedelta(milliseconds=1), value) if form == "ksql" else in_utc(value, form)
+    return of_unit(timedelta(milliseconds=1), value) if form.endswith("ksqlDB") else in_utc(value, form)
 
 
 def of_unit(unit: timedelta, value: datetime) -> datetime:
@@ -57,7 +61,7 @@ def of_unit(unit: timedelta, value: datetime) -> datetime:
 
 
 def of_text(unit: timedelta, value: datetime, form: str) -> datetime:
-    return of_unit(unit, value) if form in TEXT else of_field(value, form)
+    return of_unit(unit, value) if form.startswith("json") else of_field(value, form)
 
 
 def rounded(value: float, _: str) -> float:
@@ -140,11 +144,19 @@ def composed(inner: st.SearchStrategy[Kind]) -> st.SearchStrategy[Kind]:
         inner.map(optional),
         inner.map(listed),
         st.builds(mapped, st.sampled_from(KEYS), inner),
-        st.lists(inner, max_size=3).map(nested),
+        st.lists(inner, min_size=1, max_size=3).map(nested),
     )
 
 
-KINDS = st.recursive(st.sampled_from([*SCALARS, FREE_DECIMAL]), composed, max_leaves=4)
+# Avro and ksqlDB have decimals of a declared precision only.
+KINDS = {
+    form: st.recursive(
+        st.sampled_from([*SCALARS, FREE_DECIMAL] if form in ("msgpack", "json") else SCALARS),
+        composed,
+        max_leaves=4,
+    )
+    for form in FORMATS
+}
 
 
 class Drawn(NamedTuple):
@@ -161,14 +173,16 @@ def entities(draw: st.DrawFn, form: str) -> Drawn:
         f"k{i}": kind for i, kind in enumerate(draw(st.lists(st.sampled_from(KEYS), min_size=1, max_size=2)))
     }
     keys = set(kinds)
-    kinds |= {f"v{i}": kind for i, kind in enumerate(draw(st.lists(KINDS, max_size=4)))}
+    kinds |= {f"v{i}": kind for i, kind in enumerate(draw(st.lists(KINDS[form], max_size=4)))}
     renamed = draw(st.sets(st.sampled_from(sorted(kinds))))
     annotations = []
     for name, kind in kinds.items():
         marks = [*([Key] if name in keys else []), *([Name(f"Wire_{name}")] if name in renamed else [])]
         annotations.append((name, Annotated[(kind.annotation, *marks)] if marks else kind.annotation))
     cls: Any = entity(
-        make_dataclass("Drawn", draw(st.permutations(annotations))), topic="drawn", **FORMATS[form]
+        make_dataclass("Drawn", draw(st.permutations(annotations))),
+        topic=f"drawn{next(NUMBERS)}",
+        **FORMATS[form],
     )
     values = {name: draw(kind.values) for name, kind in kinds.items()}
     kept = {name: kind.kept(values[name], form) for name, kind in kinds.items()}
@@ -176,11 +190,11 @@ def entities(draw: st.DrawFn, form: str) -> Drawn:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@settings(suppress_health_check=[HealthCheck.too_slow])  # classes are made while drawing
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # classes are made while drawing
 @given(st.data())
 def test_what_comes_back_is_the_normal_entity(form: str, data: st.DataObject) -> None:
     drawn = data.draw(entities(form))
-    codec: EntityCodec[Any] = EntityCodec(model_of(type(drawn.made)))
+    codec: EntityCodec[Any] = EntityCodec(model_of(type(drawn.made)), CONTEXT)
     key, payload = codec.encode(drawn.made)
     normal = normalise(drawn.made)
     assert repr(normal) == repr(drawn.kept)
@@ -192,7 +206,7 @@ def test_what_comes_back_is_the_normal_entity(form: str, data: st.DataObject) ->
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.data())
 def test_bytes_of_the_class_as_it_was(form: str, data: st.DataObject) -> None:
     """One field is gone, another has a new name, a third is new."""
@@ -206,8 +220,8 @@ def test_bytes_of_the_class_as_it_was(form: str, data: st.DataObject) -> None:
     declared.append(("fresh_name", Annotated[drawn.kinds[renamed].annotation, old_names, Name("Fresh")]))
     declared.append(("added", list[int] | None, field(default_factory=lambda: [1])))
     now: Any = entity(make_dataclass("Drawn", declared, kw_only=True), topic="drawn", **FORMATS[form])
-    codec: EntityCodec[Any] = EntityCodec(model_of(now))
-    found = codec.decode(*EntityCodec(model_of(old)).encode(drawn.made))
+    codec: EntityCodec[Any] = EntityCodec(model_of(now), CONTEXT)
+    found = codec.decode(*EntityCodec(model_of(old), CONTEXT).encode(drawn.made))
     kept = {name: getattr(drawn.kept, name) for name in hints if name not in (gone, renamed)}
     assert repr(found) == repr(now(**kept, fresh_name=getattr(drawn.kept, renamed), added=[1]))
     assert repr(codec.decode(*codec.encode(found))) == repr(found)
