@@ -137,7 +137,7 @@ class Chooser:
             raise ConfigError(f"{model.name} has windows: the topics of its rows cannot be created yet")
         spec, origins = self._topic(model)
         stated = frozenset(name for name, origin in origins.items() if origin != DEFAULT)
-        return WantedTopic(model.topic, model.kind == "table", spec, stated)
+        return WantedTopic(model.topic, model.kind == "table", spec, stated, model.ksql)
 
     def _topic(self, model: EntityModel) -> tuple[TopicSpec, dict[str, str]]:
         own = self.settings.topics.get(model.topic, TopicSettings())

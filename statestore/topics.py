@@ -41,6 +41,8 @@ class WantedTopic:
     spec: TopicSpec
     stated: Collection[str]
     """Which of ``spec`` somebody has said, and not a default: only that is compared."""
+    is_ksql: bool = False
+    """Whether it is ksqlDB's, whose names are upper case: ours are not."""
 
     @property
     def config(self) -> dict[str, str]:
@@ -145,13 +147,23 @@ class Topics:
     def ensure(self, wanted: Iterable[WantedTopic], mode: Mode) -> TopicsReport:
         """Create what is missing, and tell in what the others differ.
 
-        With ``mode="error"`` a difference is a ``ConfigError`` that lists all, and nothing is created. Raises
-        ``KafkaError`` where the broker is away or refuses.
+        With ``mode="error"`` a difference is a ``ConfigError`` that lists all, and nothing is created; so it
+        is where a missing topic of ours has upper case letters. Raises ``KafkaError`` where the broker is
+        away or refuses.
         """
         topics = _by_name(wanted, mode)
         found = self._found(topics)
         unlike = self._compared(topics, found, mode)
-        created = self._create([one for name, one in topics.items() if name not in found])
+        missing = [one for name, one in topics.items() if name not in found]
+        if capital := [one.name for one in missing if one.name != one.name.lower() and not one.is_ksql]:
+            raise ConfigError(
+                [
+                    f"topic {name!r}: it is missing, and topics of ours are lower case: declare "
+                    f"{name.lower()!r}, or ksql=True if it is ksqlDB's"
+                    for name in capital
+                ]
+            )
+        created = self._create(missing)
         raced = [name for name in topics if name not in found and name not in created]
         if raced:  # another process was faster, and may have declared them in another way
             also = self._found(raced)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from statestore.entity import EntityModel, location_of, model_of
 from statestore.errors import ConfigError
+from statestore.serde.defaults import default_faults
 from statestore.serde.entities import EntityCodec
 from statestore.serde.formats import FormatContext, value_codec
 from statestore.windowed import bar_warnings, check_bars
@@ -59,14 +60,15 @@ def check_entities(classes: Iterable[type], context: FormatContext | None = None
 
 
 def _format_faults(model: EntityModel, context: FormatContext) -> list[Finding]:
+    faults = default_faults(model.record)
     try:
-        if model.kind == "table" or model.key_fields:
+        if model.key_fields:
             EntityCodec(model, context)
         else:
             value_codec(model, context)
     except ConfigError as error:
-        return [Finding(model.location, fault) for fault in error.faults]
-    return []
+        faults += error.faults
+    return [Finding(model.location, fault) for fault in dict.fromkeys(faults)]
 
 
 def _bars_of_a_topic(

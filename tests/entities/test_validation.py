@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, field, make_dataclass
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 import pytest
 
 from statestore import F, Key, Name, StoreManager, agg, entity
-from statestore.attributes import Alias
+from statestore.attributes import Alias, Int32, MaxLength, Precision
 from statestore.entity import collecting, declared_classes, location_of, model_of
 from statestore.errors import ConfigError
 from statestore.validation import check_entities
@@ -183,6 +184,30 @@ def test_formats_have_their_say() -> None:
     assert "value_format='clay' is not known; installed: " in found[0]
     assert "value_format='wax' is not known" in found[1]
     assert found[2].startswith("Default.x: ")
+
+
+@dataclass
+class Part:
+    code: Annotated[str, MaxLength(3)] = "abcd"
+    flag: bool = False
+
+
+def test_every_default_that_does_not_fit() -> None:
+    cls = made(
+        "Defaults",
+        KEY,
+        ("money", Annotated[Decimal, Precision(5, 2)], Decimal("1.234")),
+        ("small", Annotated[int, Int32], 2**40),
+        ("at", datetime, datetime(2026, 1, 1)),
+        ("never", int, None),
+        ("fine", float | None, 3),
+        ("parts", list[Part], field(default_factory=list)),
+        topic="defaults",
+    )
+    found = texts(cls)
+    assert [text.partition(": its default: ")[0] for text in found] == [
+        "Part.code", "Defaults.money", "Defaults.small", "Defaults.at", "Defaults.never"
+    ]  # fmt: skip
 
 
 def test_one_topic_is_of_one_schema() -> None:

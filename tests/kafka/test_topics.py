@@ -155,3 +155,14 @@ def test_without_a_broker(managers: Managers) -> None:
     manager = managers("127.0.0.1:1", defaults={"request_timeout": 0.5})
     with pytest.raises(KafkaError, match=r"127\.0\.0\.1:1.*(refused|Timed out)"):
         manager.ensure_topics(table_of("orders"))
+
+
+def test_topics_of_ours_are_created_in_lower_case(
+    broker: Broker, topic: NewTopic, managers: Managers
+) -> None:
+    ours, theirs = topic("OURS"), topic("THEIRS")
+    stores = managers(broker)
+    with pytest.raises(ConfigError, match=rf"{ours}.*declare '{ours.lower()}', or ksql=True"):
+        stores.ensure_topics(table_of(theirs, ksql=True), table_of(ours))
+    assert stores.ensure_topics(table_of(theirs, ksql=True)).created == (theirs,)
+    assert stores.ensure_topics(table_of(theirs)).existing == (theirs,)
