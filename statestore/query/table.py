@@ -242,12 +242,19 @@ class Table(TableWrites[T], BoundTable[T]):
         return default if found is None else self._decode(store, *found)
 
     def health(self) -> Health:
-        """As of every table, and with ``decoder`` what makes the rows: ``"native"`` or ``"msgspec"``.
+        """As of every table, and how its rows are made.
 
-        The native one leaves payloads that are not laid out as we write them to msgspec.
+        ``decoder`` is what makes them: ``"native"``, which leaves payloads that are not laid out as we write
+        them to msgspec, or ``"msgspec"``. ``key_mismatches`` counts values with a key field that differed
+        from the key, which wins; ``overlong`` those longer than their field's ``MaxLength``.
         """
-        decoder = "msgspec" if self._codec.decoder is None else "native"
-        return Health(super().health(), decoder=decoder)
+        codec = self._codec
+        return Health(
+            super().health(),
+            decoder="msgspec" if codec.decoder is None else "native",
+            key_mismatches=codec.key_mismatches,
+            overlong=codec.overlong,
+        )
 
     def for_each(self, fn: Callable[[T], object], *, allow_stale: bool = False) -> None:
         """Call ``fn(entity)`` for every row of one snapshot, in key order."""

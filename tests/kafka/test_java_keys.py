@@ -103,6 +103,29 @@ def test_rows_without_the_key_columns_are_read_natively(
     assert table.health()["non_canonical_keys"] == 0
 
 
+def test_a_key_wins_over_a_value_that_differs_and_that_is_counted(
+    broker: Broker, topic: Callable[[str], str], managers: Managers
+) -> None:
+    @entity(topic=topic("differs"), key_format="kafka", value_format="json", ksql=True)
+    @dataclasses.dataclass
+    class Row:
+        symbol: Annotated[str, Key]
+        text: str
+
+    name = model_of(Row).topic
+    broker.create_topic(name)
+    rows = [
+        (b"a", b'{"SYMBOL":"a","TEXT":"1"}'),
+        (b"b", b'{"TEXT":"2","SYMBOL":"c"}'),
+        (b"d", b'{"TEXT":"3"}'),
+    ]
+    broker.produce(name, rows)
+    table = managers(broker).bind(Row)
+    table.wait_until_ready(25)
+    assert table.to_list() == [Row("a", "1"), Row("b", "2"), Row("d", "3")]
+    assert table.health()["key_mismatches"] == 1
+
+
 def test_another_key_format_is_another_store(prefix: str, broker: Broker, managers: Managers) -> None:
     manager = managers(broker, backend="lmdb")
     manager.bind(entity_of("int", prefix + "int")).close()

@@ -7,37 +7,34 @@ schemas that can hold it. A store may have a row under each.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from statestore.entity import EntityModel
-from statestore.errors import DecodeError, EncodeError
-from statestore.fields import FieldType, Scalar
+from statestore.errors import DecodeError
 from statestore.serde.avro.schema import key_schema
 from statestore.serde.avro.subject import Subject, Version, decoded, encoded
 from statestore.serde.avro.wiring import convert, wiring_of
-from statestore.serde.formats import FormatContext, KeyPlan
+from statestore.serde.formats import FormatContext
+from statestore.serde.keys.fieldwise import FieldwiseKeys
 from statestore.serde.misfit import MisfitError, show
-from statestore.serde.wires import Convert
 
 __all__ = ["AvroKeys"]
 
 
-class AvroKeys:
+class AvroKeys(FieldwiseKeys):
     """A ``KeyCodec``, under the subject ``<topic>-key``. Any number of threads may share one."""
 
     def __init__(self, model: EntityModel, context: FormatContext) -> None:
         wiring = wiring_of(model)
-        self._fields = model.key_fields
-        self._names = [field.name for field in model.key_fields]
-        self._wires = [wiring.wire(_without_length(field.type)) for field in model.key_fields]
+        super().__init__(model, wiring)
+        self._wire_names = [field.wire_name for field in model.key_fields]
         spelt = dict(
             zip([field.name for field in model.record.fields], wiring.spellings(model.record), strict=True)
         )
-        self._spellings = [spelt[name] for name in self._names]
+        self._spellings = [spelt[name] for name in self.names]
         self.subject = Subject(f"{model.topic}-key", key_schema(model, wiring), context)
 
     def encode(self, values: tuple[Any, ...]) -> bytes:
@@ -58,72 +55,40 @@ class AvroKeys:
 
         Raises ``EncodeError``; ``UnreachableRegistryError`` if the subject's schemas are not known yet.
         """
-        normal, ours = self._normal(values), self._ours(values)
+        normal, ours = self.normal(values), self._ours(values)
         spellings = [
             encoded(version.id, version.schema, ours) if version.is_ours else self._spelt(version, normal)
             for version in self.subject.versions()
         ]
         return [spelling for spelling in spellings if spelling is not None]
 
-    def plan(
-        self, start: tuple[Any, ...] | None, stop: tuple[Any, ...] | None, prefix: tuple[Any, ...] | None
-    ) -> KeyPlan:
-        """Return a scan of all keys, which are filtered and sorted. Raises ``EncodeError``."""
-        low, high, head = (None if given is None else self._normal(given) for given in (start, stop, prefix))
-
-        def accepts(values: tuple[Any, ...]) -> bool:
-            return (
-                (low is None or values[: len(low)] >= low)
-                and (high is None or values[: len(high)] < high)
-                and (not head or _begins(values, head))
-            )
-
-        note = "full scan, filtered and sorted into key order"
-        return KeyPlan([(None, None, None)], accepts, note)
-
-    def _normal(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Return the values of the leading key fields as they come back. Raises ``EncodeError``."""
-        if len(values) > len(self._wires):
-            raise EncodeError(f"expected at most {len(self._wires)} key values, got {len(values)}")
-        return tuple(
-            [self._step(wire.normal, index, values) for index, wire in enumerate(self._wires[: len(values)])]
-        )
-
     def _ours(self, values: tuple[Any, ...]) -> Any:
         """Return the key as ``fastavro`` takes it for our schema. Raises ``EncodeError``."""
-        if len(values) != len(self._wires):
-            raise EncodeError(f"expected {len(self._wires)} key values, got {len(values)}")
-        written = [self._step(wire.write, index, values) for index, wire in enumerate(self._wires)]
+        written = self.written(values)
         if len(written) == 1:
             return written[0]
-        return {field.wire_name: value for field, value in zip(self._fields, written, strict=True)}
-
-    def _step(self, step: Convert, index: int, values: tuple[Any, ...]) -> Any:
-        try:
-            return step(values[index])
-        except MisfitError as misfit:
-            raise EncodeError(f"{self._names[index]}: {misfit}") from None
+        return dict(zip(self._wire_names, written, strict=True))
 
     def _values(self, value: Any) -> tuple[Any, ...]:
         """Return the key's values of what was read under any schema. Raises ``MisfitError``."""
         if not isinstance(value, dict):
-            if len(self._wires) > 1:
-                raise MisfitError(f"expected a record of {', '.join(self._names)}, got {show(value)}")
+            if len(self.wires) > 1:
+                raise MisfitError(f"expected a record of {', '.join(self.names)}, got {show(value)}")
             return (self._value(0, value),)
-        return tuple([self._value(index, self._member(index, value)) for index in range(len(self._wires))])
+        return tuple([self._value(index, self._member(index, value)) for index in range(len(self.wires))])
 
     def _member(self, index: int, value: dict[str, Any]) -> Any:
         for spelling in self._spellings[index]:
             if spelling in value:
                 return value[spelling]
-        raise MisfitError("missing in the key", f".{self._names[index]}")
+        raise MisfitError("missing in the key", f".{self.names[index]}")
 
     def _value(self, index: int, stored: Any) -> Any:
-        wire = self._wires[index]
+        wire = self.wires[index]
         try:
             value = convert(stored, wire.type)
         except msgspec.ValidationError as error:
-            raise MisfitError(f"{error}: {show(stored)}", f".{self._names[index]}") from None
+            raise MisfitError(f"{error}: {show(stored)}", f".{self.names[index]}") from None
         return wire.read(value) if wire.read else value
 
     def _spelt(self, version: Version, normal: tuple[Any, ...]) -> bytes | None:
@@ -147,15 +112,3 @@ class AvroKeys:
             for spelling in spellings
         }
         return {field["name"]: named[field["name"]] for field in schema["fields"] if field["name"] in named}
-
-
-def _begins(values: tuple[Any, ...], head: tuple[Any, ...]) -> bool:
-    # As with ordered keys: text may go on behind a prefix.
-    if len(head) == len(values) and isinstance(head[-1], str | bytes):
-        return bool(values[:-1] == head[:-1] and values[-1].startswith(head[-1]))
-    return values[: len(head)] == head
-
-
-def _without_length(type_: FieldType) -> FieldType:
-    """Return a key's type as it is read: what is too long is refused where it is written."""
-    return replace(type_, max_length=None) if isinstance(type_, Scalar) else type_

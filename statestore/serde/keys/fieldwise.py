@@ -1,0 +1,80 @@
+"""What key formats share whose bytes say nothing of the order of the values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from statestore.entity import EntityModel
+from statestore.errors import EncodeError
+from statestore.fields import FieldType, Scalar
+from statestore.serde.formats import KeyPlan
+from statestore.serde.misfit import MisfitError, show
+from statestore.serde.wires import Convert, Wiring
+
+Values = tuple[Any, ...]
+
+
+class FieldwiseKeys:
+    """The part of a ``KeyCodec`` that checks and compares values: each key field is held by a wire."""
+
+    def __init__(self, model: EntityModel, wiring: Wiring) -> None:
+        self.names = [field.name for field in model.key_fields]
+        self.wires = [wiring.wire(_without_length(field.type)) for field in model.key_fields]
+        self._normals = [wire.normal for wire in self.wires]
+        self._writers = [wire.write for wire in self.wires]
+
+    def normal(self, values: Values) -> Values:
+        """Return the values of a key as they come back. Raises ``EncodeError``."""
+        return self._whole(self._normals, values)
+
+    def written(self, values: Values) -> Values:
+        """Return the values of a key as the wires write them. Raises ``EncodeError``."""
+        return self._whole(self._writers, values)
+
+    def plan(self, start: Values | None, stop: Values | None, prefix: Values | None) -> KeyPlan:
+        """Return how to find a range: look at all keys. Raises ``EncodeError``."""
+        first, end, begin = (
+            None if one is None else self._leading(self._normals, one) for one in (start, stop, prefix)
+        )
+
+        def accepts(key: Values) -> bool:
+            return (
+                (first is None or key[: len(first)] >= first)
+                and (end is None or key[: len(end)] < end)
+                and (not begin or _begins(key, begin))
+            )
+
+        return KeyPlan([(None, None, None)], accepts, "full scan, filtered and sorted into key order")
+
+    def _whole(self, converts: Sequence[Convert], values: Values) -> Values:
+        if len(values) < len(converts):
+            raise self._wrong_count(values)
+        return self._leading(converts, values)
+
+    def _leading(self, converts: Sequence[Convert], values: Values) -> Values:
+        if len(values) > len(converts):
+            raise self._wrong_count(values)
+        converted = []
+        for name, convert, value in zip(self.names, converts, values, strict=False):
+            try:
+                converted.append(convert(value))
+            except MisfitError as misfit:
+                raise EncodeError(f"{name}: {misfit}") from None
+        return tuple(converted)
+
+    def _wrong_count(self, values: Values) -> EncodeError:
+        return EncodeError(f"the key is ({', '.join(self.names)}), got {len(values)} values: {show(values)}")
+
+
+def _begins(key: Values, prefix: Values) -> bool:
+    # As with ordered keys: text may go on behind a prefix.
+    if len(prefix) == len(key) and isinstance(prefix[-1], str | bytes):
+        return bool(key[:-1] == prefix[:-1] and key[-1].startswith(prefix[-1]))
+    return key[: len(prefix)] == prefix
+
+
+def _without_length(type_: FieldType) -> FieldType:
+    """Return the type of a key that is looked for: it may be longer than what is written."""
+    return replace(type_, max_length=None) if isinstance(type_, Scalar) else type_
