@@ -40,6 +40,8 @@ class TableChoice:
     max_lag: int | None
     max_staleness: float | None
     cache: bool
+    ttl: float | None
+    max_bytes: int | None
     on_undecodable: OnUndecodable
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     """Where each of these comes from."""
@@ -50,7 +52,15 @@ class TableChoice:
     @property
     def limits(self) -> Limits:
         """What of it the binding keeps to."""
-        return Limits(self.on_missing, self.max_lag, self.max_staleness, self.cache, self.cache_reason)
+        return Limits(
+            self.on_missing,
+            self.max_lag,
+            self.max_staleness,
+            self.cache,
+            self.cache_reason,
+            self.ttl,
+            self.max_bytes,
+        )
 
 
 class Fact(NamedTuple):

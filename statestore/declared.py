@@ -55,6 +55,11 @@ class Declared(TypedDict, total=False):
     """Whether the store is kept on disk. False: in memory only, and read anew from Kafka at each start."""
     cache_reason: str
     """Why ``cache=False``: shown in the warning about it and in ``health``."""
+    ttl: Annotated[timedelta, Limits(gt=timedelta(0))] | Annotated[float, Limits(gt=0, allow_inf_nan=False)]
+    """How long after its record's timestamp a row ends, in seconds or as a ``timedelta``: it is hidden from
+    reads at once, and gone from disk soon after. Kafka is told nothing. Default: never."""
+    max_bytes: Annotated[int, Limits(gt=0)]
+    """Bytes the store may take; beyond them the table fails, with nothing dropped. Default: any number."""
     validation: Validation
     """``"strict"`` (default), or ``"relaxed"``: no topic, and fields that cannot be stored, are warnings."""
     windows: Annotated[Sequence[WindowSpec], SkipValidation]
@@ -107,6 +112,10 @@ def checked(declared: Declared, where: str, faults: list[str]) -> Declared:
         for name, problems in wrong.items()
     ]
     return cast("Declared", {name: value for name, value in given.items() if name not in wrong})
+
+
+def seconds(value: timedelta | float | None) -> float | None:
+    return value.total_seconds() if isinstance(value, timedelta) else value
 
 
 def topic_spec(declared: Declared, kind: Kind) -> TopicSpec:

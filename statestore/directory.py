@@ -76,6 +76,8 @@ class StoreFile:
     partitions: int | None = None
     schema: Schema | None = None
     """The fields it was written with; ``None`` for stores of bytes."""
+    ttl: float | None = None
+    """Seconds after which rows ended, the least that there was so far: older ones may be gone."""
     generation: int = 1
     format: int = FORMAT
 
@@ -225,9 +227,15 @@ class DataDirectory:
                     f"holds {field} {old!r}, opened for {field} {new!r}",
                     "give this store another name, or delete its directory to start it anew",
                 )
+        if found.ttl is not None and (wanted.ttl is None or wanted.ttl > found.ttl):
+            raise StoreIdentityError(
+                path,
+                f"has no rows older than ttl={found.ttl:g} s any more, opened for ttl={wanted.ttl}",
+                'delete the directory and bind with on_missing="rebuild", to have them from Kafka again',
+            )
         directory = StoreDirectory(path, found)
-        if continued != found.schema:
-            directory.update(schema=continued)
+        if (continued, wanted.ttl) != (found.schema, found.ttl):
+            directory.update(schema=continued, ttl=wanted.ttl)
         if path.name in self._manifest["stores"] and not _has_files(directory.generation_path):
             raise StoreMissingError(
                 directory.generation_path, f"the files of store {wanted.logical!r} are gone", _REBUILD

@@ -9,7 +9,7 @@ from typing import Any
 
 from statestore import naming
 from statestore.columns import column_type
-from statestore.declared import Declared, Kind, TopicSpec, checked, topic_spec
+from statestore.declared import Declared, Kind, TopicSpec, checked, seconds, topic_spec
 from statestore.errors import ConfigError
 from statestore.fields import Field, Record, type_name
 from statestore.records import read_record
@@ -44,6 +44,10 @@ class EntityModel:
     on_undecodable: OnUndecodable
     cache: bool
     cache_reason: str | None
+    ttl: float | None
+    """Seconds after its record's timestamp at which a row ends."""
+    max_bytes: int | None
+    """What its store may take."""
     windowing: Windowing | None
     """Its windows and how their rows are made; ``None``: it has none."""
     warnings: tuple[str, ...]
@@ -151,6 +155,8 @@ class _Builder:
             on_undecodable=declared.get("on_undecodable", "raise"),
             cache=declared.get("cache", True),
             cache_reason=declared.get("cache_reason"),
+            ttl=seconds(declared.get("ttl")),
+            max_bytes=declared.get("max_bytes"),
             windowing=windowing,
             warnings=tuple(self._warnings),
             stated=frozenset(declared),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from statestore import fork
@@ -16,6 +17,7 @@ from statestore.changelog.readiness import Limits
 from statestore.core import RecordCache, uses
 from statestore.directory import DataDirectory, StoreDirectory, StoreFile
 from statestore.errors import ConfigError
+from statestore.expiry import expiring
 from statestore.settings import Settings, make_options
 from statestore.store import KeyValueStore
 
@@ -99,10 +101,12 @@ class Opener:
             )
         elif engine.persistent:
             log.info(
-                "store %r is kept on local disk, without a limit to its size: %s",
+                "store %r is kept on local disk, %s: %s",
                 wanted.logical,
+                "without a limit to its size" if limits.max_bytes is None else f"to {limits.max_bytes} bytes",
                 self.path / physical,
             )
+        wanted = replace(wanted, ttl=limits.ttl)
 
         def open_directory() -> StoreDirectory | None:
             if not engine.persistent:
@@ -110,14 +114,16 @@ class Opener:
             return self._data.store(physical, wanted, on_missing=limits.on_missing)
 
         def open_backend(directory: StoreDirectory | None) -> Backend:
-            return self._open_backend(engine, physical, directory, changelog=True)
+            backend = self._open_backend(engine, physical, directory, changelog=True)
+            return backend if limits.ttl is None else expiring(backend, limits.ttl)
 
         return Storage(
             open_directory,
             open_backend,
             lambda: self._data.remember(physical),
             engine.max_key_size,
-            self.cache_of(engine),
+            limits.max_bytes,
+            self.cache_of(engine) if limits.ttl is None else None,  # what is cached would not end
         )
 
     def _open_backend(

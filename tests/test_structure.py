@@ -46,7 +46,7 @@ LAYERS: list[set[str]] = [
         "statestore.windowed",
         "statestore.windows",
     },
-    {"statestore.store"},
+    {"statestore.store", "statestore.expiry"},
     {
         "statestore.changelog",
         "statestore.ksql",

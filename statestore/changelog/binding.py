@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from statestore import fork
 from statestore.changelog.answers import Bounds, TopicState, Trouble
-from statestore.changelog.events import RestoreProgress
 from statestore.changelog.mirror import Mirror
 from statestore.changelog.readiness import Limits, Reason, State
 from statestore.changelog.status import LOST, RUNNING, Status
@@ -55,8 +54,6 @@ class Binding(Status):
         """The run in which a lane took the table in, the last time."""
         self.check = mirror.check
         self._on_close = on_close
-        self._started_at = 0.0
-        self._records_at_start = 0
         self._tries = self._holds = 0
         """How often in a row a write has failed; the next record could not be judged."""
         self.contact_failures = 0
@@ -257,8 +254,8 @@ class Binding(Status):
     def evaluate(self) -> None:
         """Compare lag and staleness with their limits, and the files with the ones opened."""
         with self.changed:
-            if self.state in RUNNING and (missing := self.mirror.vanished()) is not None:
-                self.fail(missing)
+            if self.state in RUNNING and (fault := self.mirror.vanished() or self.mirror.overfull()):
+                self.fail(fault)
                 return
             excess = self._excess()
             if self.state is State.READY and excess:
@@ -268,14 +265,6 @@ class Binding(Status):
             elif self.state is State.PAUSED and self._ready_before_pause and excess:
                 self._ready_before_pause = False
                 self._enter(State.PAUSED, excess)
-
-    def report_progress(self) -> None:
-        """Tell the listeners how far the restore is."""
-        if self.state is State.RESTORING:
-            records = self.mirror.counts.records - self._records_at_start
-            rate = records / max(1e-3, time.time() - self._started_at)
-            eta = self.lag / rate if self.lag is not None and rate > 0 else None
-            self.listeners.progressed(RestoreProgress(self.name, self.lag, records, rate, eta))
 
     def lost(self, cause: str) -> None:
         """The topic no longer continues at the stored position: fail, or rebuild."""
@@ -335,6 +324,9 @@ class Binding(Status):
             if self._awaited:
                 self._tell_applied()
         self._tries = 0
+        if (full := self.mirror.overfull(at_once=False)) is not None:
+            self.fail(full)
+            return
         if folded.stopped is not None:
             self._stopped_before(folded.stopped)
             return
@@ -373,11 +365,14 @@ class Binding(Status):
         defaults = self.binder.defaults
         full = self.mirror.unflushed >= defaults.flush_bytes
         due = full or now - self._flushed_at >= defaults.flush_interval
-        if not due or not self._applying:
+        if not self._applying:
             return
-        self._flushed_at = now
         try:
-            self.mirror.make_durable()
+            if self.state is not State.RESTORING:
+                self.mirror.sweep()
+            if due:
+                self._flushed_at = now
+                self.mirror.make_durable()
         except (StoreClosedError, ForkedProcessError):
             return
         except StateStoreError as error:

@@ -36,6 +36,8 @@ def table_health(table: Status) -> Health:
             path=str(mirror.path),
             cache=table.limits.cache,
             cache_reason=table.limits.cache_reason,
+            ttl=table.limits.ttl,
+            max_bytes=table.limits.max_bytes,
             state=str(table.state),
             since=table.since,
             reason=str(table.reason),
@@ -67,5 +69,6 @@ def table_health(table: Status) -> Health:
             non_canonical_keys=counts.non_canonical_keys,
             skipped=counts.skipped,
             last_skipped=mirror.skips.report(),
+            expired=counts.expired,
             restarts=counts.restarts,
         )

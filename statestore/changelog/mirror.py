@@ -17,12 +17,15 @@ from statestore.changelog.undecodable import SkipLog
 from statestore.core import Check, Folded, RecordCache, Run
 from statestore.directory import StoreDirectory
 from statestore.errors import (
+    ForkedProcessError,
     StateStoreError,
     StoreClosedError,
+    StoreFullError,
     StoreMissingError,
     StorePositionError,
     StoreUnavailableError,
 )
+from statestore.expiry import ExpiringBackend, Sweep
 from statestore.store import ChangelogStore, Position, key_too_long
 
 log = logging.getLogger("statestore.changelog")
@@ -48,6 +51,8 @@ class Counts:
     """How many times a scan met a key that is not spelt as it is written: ``get`` does not find its row."""
     skipped: int = 0
     """Records that do not decode and were passed over; ``records`` does not count them."""
+    expired: int = 0
+    """Rows removed because of their age."""
     restarts: int = 0
 
 
@@ -61,6 +66,8 @@ class Storage:
     remember: Callable[[], None]
     """Note that the store is complete, and that its absence is an error from now on."""
     max_key_size: int
+    max_bytes: int | None = None
+    """What the store may take."""
     cache: RecordCache | None = None
     """Where reads keep what they read; ``None`` for an engine that is memory itself."""
 
@@ -87,6 +94,9 @@ class Mirror:
         self.skips = SkipLog(f"table {name!r}", topic)
         self.unflushed = 0
         """Bytes applied since the last flush."""
+        self._unmeasured = 0
+        """Bytes applied since the size was compared with its limit."""
+        self._sweep: Sweep | None = None
         self._storage = storage
         self._grace = grace
         self._durable = True
@@ -110,6 +120,8 @@ class Mirror:
             self.directory = self._storage.open_directory()
             self._open_store()
         self._load_positions()
+        if (full := self.overfull()) is not None:
+            raise full
 
     def start_anew(self) -> None:
         """Give up what is there for an empty store in its place."""
@@ -139,6 +151,7 @@ class Mirror:
 
     def _open_store(self) -> None:
         backend = self._storage.open_backend(self.directory)
+        self._sweep = Sweep(backend, backend.ttl) if isinstance(backend, ExpiringBackend) else None
         storage = self._storage
         self.store = ChangelogStore(self.name, backend, storage.max_key_size, storage.cache)
         self.identity = TopicState()
@@ -187,6 +200,7 @@ class Mirror:
         counts.tombstones += folded.tombstones
         counts.null_keys += folded.null_keys
         counts.bytes += folded.bytes
+        self._unmeasured += folded.bytes
         counts.skipped += folded.skipped
         if folded.last_skipped is not None:
             self.skips.add(folded.skipped, folded.last_skipped)
@@ -197,6 +211,12 @@ class Mirror:
             self._write_moved(self.store)
             if not self._durable:
                 self._flush(self.store)
+
+    def sweep(self) -> None:
+        """Remove some of the rows that have ended. Raises what the backend raises."""
+        if self.store is not None and self._sweep is not None and (removed := self._sweep.step()):
+            self.counts.expired += removed
+            self._durable = False
 
     def _write_moved(self, store: ChangelogStore) -> None:
         """Write positions that moved without records."""
@@ -313,6 +333,25 @@ class Mirror:
             self.path,
             "the store's files were deleted or replaced while in use",
             'restore them from a backup, or bind with on_missing="rebuild"',
+        )
+
+    def overfull(self, *, at_once: bool = True) -> StoreFullError | None:
+        """Return an error when the store takes more than it may; measured now, or now and then."""
+        store, most = self.store, self._storage.max_bytes
+        if store is None or most is None or not (at_once or self._unmeasured > most // 64):
+            return None
+        self._unmeasured = 0
+        try:
+            size = store.backend.size()
+        except (StoreClosedError, ForkedProcessError):
+            return None
+        if size <= most:
+            return None
+        return StoreFullError(
+            self.path,
+            f"the store of table {self.name!r} takes {size} bytes, more than max_bytes={most}; "
+            "nothing was dropped",
+            "close() the table and bind it with a greater max_bytes, or delete keys in the topic and rebuild",
         )
 
     def position_lost(self, cause: str) -> StorePositionError:

@@ -167,6 +167,10 @@ class Limits:
     cache: bool = True
     """Whether the store outlives the process."""
     cache_reason: str | None = None
+    ttl: float | None = None
+    """Seconds after which a row ends."""
+    max_bytes: int | None = None
+    """What the store may take."""
 
     def excess(self, lag: int | None, staleness: float | None) -> str:
         """Say which limit is exceeded; empty: none."""

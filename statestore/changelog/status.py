@@ -78,6 +78,8 @@ class Status(Readable):
         self._ready_before_pause = False
         self._closed = False
         self._forked_here = False
+        self._started_at = 0.0
+        self._records_at_start = 0
         self._awaited: dict[Future[None], Mapping[int, int]] = {}
         """Who waits until which offsets are applied, by partition."""
         fork.register(self)
@@ -114,6 +116,14 @@ class Status(Readable):
     @property
     def lag(self) -> int | None:
         return self.mirror.progress.lag
+
+    def report_progress(self) -> None:
+        """Tell the listeners how far the restore is."""
+        if self.state is State.RESTORING:
+            records = self.mirror.counts.records - self._records_at_start
+            rate = records / max(1e-3, time.time() - self._started_at)
+            eta = self.lag / rate if self.lag is not None and rate > 0 else None
+            self.listeners.progressed(RestoreProgress(self.name, self.lag, records, rate, eta))
 
     def describe(self) -> str:
         """Return one sentence: state, lag, reason."""

@@ -167,6 +167,10 @@ class TableSettings(Section):
     """Seconds since the broker last confirmed the end before the table, once ready, is not ready."""
     cache: bool | None = None
     """Whether the store is kept on disk; false: in memory only, and read anew from Kafka at each start."""
+    ttl: Seconds | None = None
+    """Seconds after a record's timestamp at which its row ends: hidden at once, gone from disk soon after."""
+    max_bytes: Count | None = None
+    """Bytes the store may take; beyond them the table fails, with nothing dropped."""
     on_undecodable: OnUndecodable | None = None
     """What to do with a record that does not decode: raise when it is read, fail the table, or skip it."""
     windows: Annotated[Mapping[str, WindowSettings], AfterValidator(_canonical_labels)] = Field(

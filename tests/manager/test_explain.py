@@ -4,8 +4,9 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 
@@ -224,6 +225,28 @@ def test_a_backend_for_a_table_that_is_not_cached_is_refused(tmp_path: Path) -> 
         ),
     ):
         manager.bind(Quote, backend="rocksdb")
+
+
+@entity(topic="limited", ttl=timedelta(hours=2), max_bytes=1000)
+@dataclass(frozen=True)
+class Limited:
+    id: Annotated[int, Key]
+
+
+def test_limits_come_from_the_class_or_the_settings(tmp_path: Path) -> None:
+    settings = {"tables": {"Limited": {"ttl": 60}}}
+    with StoreManager(tmp_path, NOWHERE, settings=settings, connect="lazy") as manager:
+        health = manager.bind(Limited).health()
+        assert (health["ttl"], health["max_bytes"]) == (60, 1000)
+        found = manager.explain()
+        assert found["tables.Limited_Store.ttl"] == {"value": 60, "from": "StoreManager(settings=…)"}
+        assert found["tables.Limited_Store.max_bytes"] == {"value": 1000, "from": "class Limited"}
+
+
+@pytest.mark.parametrize("given", [{"ttl": 0}, {"ttl": timedelta(0)}, {"ttl": -1.5}, {"max_bytes": 0}])
+def test_a_limit_is_greater_than_nothing(given: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"Order: .*should be greater than 0"):
+        entity(dataclass(frozen=True)(type("Order", (Order,), {})), topic="o", **given)
 
 
 def test_a_reason_belongs_to_an_entity_that_is_not_cached() -> None:
