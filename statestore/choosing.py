@@ -6,14 +6,15 @@ settings (code, then environment, then file), the entity class, the default.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NamedTuple
 
 from statestore.changelog.readiness import Limits
-from statestore.entity import EntityModel, TopicSpec, model_of
+from statestore.entity import EntityModel, TopicSpec, declared_classes, model_of
 from statestore.errors import ConfigError
 from statestore.naming import logical_name
 from statestore.settings import (
@@ -132,14 +133,21 @@ class Chooser:
         if not names:
             return "", TableSettings()
         own = tables[names[0]]
-        if own.windows and not (model and model.windows):
-            where = self._layers.origin("tables", names[0], "windows")
-            raise ConfigError(f"{where}: tables.{names[0]}.windows: {logical!r} is declared without windows")
+        subject = repr(logical) if model is None else model.name
+        declared = [] if model is None else [one.label for one in model.windows]
+        faults = [
+            f"{self._layers.origin('tables', names[0], 'windows', label)}: "
+            f"tables.{names[0]}.windows.{label}: {subject} has no such window; "
+            f"declared: {', '.join(declared) or 'none'}"
+            for label in own.windows
+            if label not in declared
+        ]
+        if declared and own.cache is False:
+            where = self._layers.origin("tables", names[0], "cache")
+            faults.append(f"{where}: tables.{names[0]}.cache: false with windows: they are always stored")
+        if faults:
+            raise ConfigError(faults)
         return names[0], own
-
-    def topic(self, model: EntityModel) -> TopicSpec:
-        """Return how the topic of an entity is to be created."""
-        return self._topic(model)[0]
 
     def wanted(self, model: EntityModel) -> WantedTopic:
         """Return the topic of an entity as it is declared, and which of that somebody has stated."""
@@ -171,36 +179,34 @@ class Chooser:
         return dataclasses.replace(model.topic_spec, **changes), origins
 
     def strangers(self, subjects: Collection[type | str]) -> list[str]:
-        """Return a fault for each section of a table or topic that is none of these entities and topics."""
+        """Return a fault for each section of a table or topic that nothing is called by.
+
+        What is called so may be one of the ``subjects``, which are bound, or any other class that is declared
+        and may be bound later.
+        """
         topics = [one for one in subjects if isinstance(one, str)]
         models = [model_of(one) for one in subjects if not isinstance(one, str)]
-        tables = {name for model in models for name in _names(model.logical_name, model.topic, model)}
-        tables |= {name for topic in topics for name in _names(logical_name(topic), topic, None)}
-        all_topics = [*(model.topic for model in models), *topics]
-        return [
-            *self._strangers("tables", tables, [*(model.name for model in models), *topics]),
-            *self._strangers("topics", set(all_topics), all_topics),
-            *(fault for model in models if model.windows for fault in self._strange_windows(model)),
-        ]
-
-    def _strange_windows(self, model: EntityModel) -> Iterator[str]:
-        labels = [window.label for window in model.windows]
-        name, own = self._section(model.logical_name, model.topic, model)
-        for label in own.windows:
-            if label not in labels:
-                where = self._layers.origin("tables", name, "windows", label)
-                yield (
-                    f"{where}: tables.{name}.windows.{label}: {model.name} has no such window; declared: "
-                    f"{', '.join(labels)}"
-                )
-
-    def _strangers(self, section: str, known: set[str], declared: list[str]) -> list[str]:
-        return [
+        known = {"tables": [*(model.name for model in models), *topics], "topics": [*topics]}
+        known["topics"] += [model.topic for model in models]
+        names = {"tables": set[str](), "topics": {*topics}}
+        names["tables"].update(*(_names(logical_name(topic), topic, None) for topic in topics))
+        for model in (*models, *_sound_models(declared_classes())):
+            names["tables"].update(_names(model.logical_name, model.topic, model))
+            names["topics"].add(model.topic)
+            names["topics"].update([] if model.windowing is None else model.windowing.topics(model.topic))
+        faults = [
             f"{self._layers.origin(section, name)}: {section}.{name}: nothing that is declared is called so; "
-            f"declared: {', '.join(sorted(set(declared)))}"
+            f"declared: {', '.join(sorted(set(known[section])))}"
+            for section in known
             for name in getattr(self.settings, section)
-            if name not in known
+            if name not in names[section]
         ]
+        for model in models:
+            try:
+                self._section(model.logical_name, model.topic, model)
+            except ConfigError as error:
+                faults += error.faults
+        return faults
 
     # Explaining
 
@@ -237,6 +243,13 @@ class Chooser:
         for name, place in origins.items():
             value = spec.config[name.removeprefix("config.")] if "." in name else getattr(spec, name)
             yield Fact(("topics", model.topic, name), value, place)
+
+
+def _sound_models(classes: Iterable[type]) -> Iterator[EntityModel]:
+    """Give the models of the classes that have no faults; those of others are told when they are used."""
+    for cls in classes:
+        with contextlib.suppress(ConfigError):
+            yield model_of(cls)
 
 
 def _names(logical: str, topic: str, model: EntityModel | None) -> Iterator[str]:

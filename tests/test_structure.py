@@ -31,6 +31,7 @@ LAYERS: list[set[str]] = [
         "statestore.naming",
         "statestore.records",
         "statestore.schema",
+        "statestore.windows",
     },
     {"statestore.backends.contract"},
     {"statestore.backends", "statestore.budget", "statestore.settings", "statestore.directory"},
@@ -44,7 +45,6 @@ LAYERS: list[set[str]] = [
         "statestore.query.expressions",
         "statestore.serde",
         "statestore.windowed",
-        "statestore.windows",
     },
     {"statestore.store", "statestore.expiry"},
     {

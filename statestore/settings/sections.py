@@ -5,11 +5,13 @@ The docstring under each setting is its only description: ``statestore config te
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from statestore.errors import ConfigError
+from statestore.windows import window
 
 OnMissing = Literal["fail", "rebuild"]
 Connect = Literal["eager", "lazy"]
@@ -61,8 +63,6 @@ SECRET_WORDS = (
     "oauthbearer.config",
 )
 HIDDEN = "***"
-
-_WINDOW_LABEL = re.compile(r"[1-9][0-9]*(min|s)|1d|1w")
 
 
 class Section(BaseModel):
@@ -145,12 +145,15 @@ class WindowSettings(Section):
 
 
 def _canonical_labels(windows: Mapping[str, WindowSettings]) -> Mapping[str, WindowSettings]:
-    odd = [label for label in windows if not _WINDOW_LABEL.fullmatch(label)]
-    if odd:
-        raise ValueError(
-            f"{', '.join(map(repr, odd))}: a window is named by its label: whole minutes as '5min', "
-            "else seconds as '30s', or '1d', '1w'"
-        )
+    faults = []
+    for label in windows:
+        try:
+            if (canonical := window(label).label) != label:
+                faults.append(f"{label!r} is written {canonical!r} here")
+        except ConfigError as error:
+            faults += error.faults
+    if faults:
+        raise ValueError("; ".join(faults))
     return windows
 
 

@@ -96,9 +96,8 @@ def test_a_store_that_outgrows_its_limit_fails_the_table_and_drops_nothing(
     broker.create_topic(name)
     noise = [bytes((number * factor) % 251 for factor in range(1, 2001)) for number in range(1, 251)]
     tables = {name: {"max_bytes": 1_000_000}}
-    manager = managers(
-        broker, backend=backend, defaults={"flush_bytes": 100_000}, settings={"tables": tables}
-    )
+    defaults = {"flush_bytes": 100_000}
+    manager = managers(broker, backend=backend, defaults=defaults, settings={"tables": tables})
     table = manager.bind(name)
     broker.produce(name, [(b"%d" % number, noise[number]) for number in range(20)])
     table.wait_until_ready(25)

@@ -15,6 +15,13 @@ from statestore import ConfigError, Key, StoreManager, entity
 NOWHERE = "127.0.0.1:1"
 
 
+@entity(topic="bars", windows=[5])
+@dataclass(frozen=True)
+class Bars:
+    id: Annotated[int, Key]
+    high: float
+
+
 @entity(topic="orders", partitions=3, config={"segment.bytes": 1000000}, on_undecodable="fail")
 @dataclass(frozen=True)
 class Order:
@@ -144,7 +151,7 @@ def test_sections_of_nothing_declared_are_faults_that_list_what_is(tmp_path: Pat
         ({"Order": {}, "orders": {}}, "tables.orders and tables.Order are settings of one table"),
         (
             {"Order": {"windows": {"5min": {}}}},
-            "tables.Order.windows: 'Order_Store' is declared without windows",
+            "tables.Order.windows.5min: Order has no such window; declared: none",
         ),
     ],
 )
@@ -156,6 +163,17 @@ def test_settings_that_a_table_cannot_have_are_refused(
         pytest.raises(ConfigError, match=says),
     ):
         manager.bind(Order)
+
+
+def test_sections_may_name_what_is_declared_and_bound_later(tmp_path: Path) -> None:
+    """Bars has windows: its own topic and those derived from it have sections, and so has each window."""
+    settings = {
+        "kafka": NOWHERE,
+        "tables": {"Bars": {"windows": {"5min": {"max_lag": 3}}}, "Trade": {}},
+        "topics": {"bars": {}, "bars_5min_final": {}},
+    }
+    with StoreManager(tmp_path, settings=settings, entities=[Order], connect="lazy") as manager:
+        assert [entry["entity"] for entry in manager.describe()] == ["Order"]
 
 
 def test_levels_are_those_of_our_loggers_only(tmp_path: Path) -> None:

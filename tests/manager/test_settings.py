@@ -121,6 +121,7 @@ def test_the_registry_has_defaults_for_all_but_its_address() -> None:
         ({"topics": {"t": {"cleanup_policy": "compacted"}}}, "topics.t.cleanup_policy: "),
         ({"topics": {"t": {"config": {"segment.bytes": 1}}}}, r"topics.t.config.segment\.bytes: "),
         ({"tables": {"T": {"windows": {"5m": {}}}}}, "tables.T.windows: .*'5m'.*'5min'"),
+        ({"tables": {"T": {"windows": {"1h": {}}}}}, "tables.T.windows: '1h' is written '60min' here"),
         ({"tables": {"T": {"windows": {"5min": {"cache": False}}}}}, "tables.T.windows.5min.cache: "),
     ],
 )
