@@ -20,7 +20,7 @@ from statestore.serde.entities import EntityCodec
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 SAMPLES = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-TITLES = ["first", "entities", "foreign", "readiness", "streams", "without Kafka"]
+TITLES = ["first", "entities", "foreign", "writing", "readiness", "streams", "without Kafka"]
 
 
 @entity(topic="orders")

@@ -1,0 +1,42 @@
+"""The samples of docs/producing.md run, and print what they say they print."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from statestore.testing.kafka import Broker
+
+pytestmark = pytest.mark.kafka
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "producing.md").read_text(encoding="utf-8")
+SAMPLES = re.findall(r"^```python\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def address(broker: Broker) -> Iterator[str]:
+    yield broker.bootstrap
+    for name in ("shop.orders", "shop.customers", "shop.notes"):
+        if broker.has_topic(name):
+            broker.delete_topic(name)
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=["table", "awaiting", "errors"])
+def test_sample_prints_what_it_says(sample: str, address: str, tmp_path: Path) -> None:
+    script = tmp_path / "sample.py"
+    script.write_text(sample.replace("localhost:9092", address), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-P", str(script)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == re.findall(r"^ *#> (.*)$", sample, re.MULTILINE)
