@@ -26,7 +26,7 @@ from statestore.settings import RegistrySettings
 FORMATS: dict[str, dict[str, Any]] = {
     "msgpack": {"value_format": "msgpack"},
     "json": {"value_format": "json"},
-    "avro": {"value_format": "avro"},
+    "avro": {"value_format": "avro", "key_format": "avro"},
     "json for ksqlDB": {"value_format": "json", "ksql": True},
     "avro for ksqlDB": {"value_format": "avro", "ksql": True},
 }
