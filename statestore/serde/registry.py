@@ -6,10 +6,12 @@ registry that is away harms nobody who has no Avro data to read or write.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
+import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
@@ -22,6 +24,11 @@ from statestore.settings.sections import HIDDEN
 __all__ = ["Registered", "Registry", "registry_of"]
 
 T = TypeVar("T")
+
+log = logging.getLogger("statestore.serde")
+
+_CURRENT = 5.0  # seconds that the schemas of a subject are taken as they were
+_PATIENCE = 1.0  # seconds that a read waits to know them anew
 
 _NOT_FOUND = 404
 # The registry's own troubles, and those of who may ask: they say nothing about a record or a schema.
@@ -47,20 +54,53 @@ class Registry:
         self._settings = settings
         self._mutex = threading.Lock()
         self._made: SchemaRegistryClient | None = None
+        self._versions: dict[str, Sequence[Registered]] = {}
+        self._asked: dict[str, float] = {}
+        self._registrations = 0
 
     def schema(self, schema_id: int, subject: str) -> str | None:
         """Return the schema of an id met in data of ``subject``; ``None`` if the registry has none."""
         with self._asking(subject) as client:
             return self._unless_missing(lambda: client.get_schema(schema_id).schema_str)
 
-    def versions(self, subject: str) -> list[Registered]:
-        """Return every schema of ``subject``, oldest first; none if the subject is not known."""
+    def versions(self, subject: str) -> Sequence[Registered]:
+        """Return every schema of ``subject``, oldest first; none if the subject is not known.
+
+        They are those of the last five seconds, and what was registered here meanwhile. While the registry
+        is away, or is slow to answer, what was known holds; only the first question about a subject needs it.
+        """
+        known = self._versions.get(subject)
+        if known is None:
+            return self._ask_for_versions(subject)
+        if time.monotonic() - self._asked[subject] <= _CURRENT:
+            return known
+        with self._mutex:
+            is_due = time.monotonic() - self._asked[subject] > _CURRENT
+            self._asked[subject] = time.monotonic()
+        if is_due:
+            asking = threading.Thread(
+                target=self._ask_again, args=(subject,), name="statestore-schemas", daemon=True
+            )
+            asking.start()
+            asking.join(_PATIENCE)
+        return self._versions.get(subject, known)
+
+    def _ask_for_versions(self, subject: str) -> Sequence[Registered]:
+        self._asked[subject] = time.monotonic()
+        before = self._registrations
         with self._asking(subject) as client:
             numbers = self._unless_missing(lambda: client.get_versions(subject)) or []
-            found = [client.get_version(subject, number) for number in sorted(numbers)]
-            return [
-                Registered(_known(version.schema_id), _known(version.schema.schema_str)) for version in found
-            ]
+            versions = [client.get_version(subject, number) for number in sorted(numbers)]
+            found = [Registered(_known(one.schema_id), _known(one.schema.schema_str)) for one in versions]
+        if before == self._registrations:  # or the answer may be of before the latest
+            self._versions[subject] = found
+        return found
+
+    def _ask_again(self, subject: str) -> None:
+        try:
+            self._ask_for_versions(subject)
+        except RegistryError as error:
+            log.warning("%s; going on with the schemas known before", error)
 
     def registered(self, subject: str, schema: str) -> int | None:
         """Return the id of ``schema`` under ``subject``, ``None`` if it is not registered there."""
@@ -80,7 +120,10 @@ class Registry:
             return known
         with self._asking(subject) as client:
             self._hold_to_level(client, subject)
-            return int(client.register_schema(subject, _schema(schema)))
+            schema_id = int(client.register_schema(subject, _schema(schema)))
+        self._registrations += 1
+        self._versions.pop(subject, None)
+        return schema_id
 
     def id_for_writing(self, subject: str, schema: str) -> int:
         """Return the id to write ``schema`` under: registered now if ``auto_register`` says so."""

@@ -126,7 +126,7 @@ class Inner:
     a: int
 
 
-@entity(topic="my-orders.2.x", value_format="avro", key_format="avro")
+@entity(topic="my-orders.2.x", value_format="avro", key_format="avro", windows=[5])
 @dataclass
 class Order:
     zone: Annotated[str, Key, Name("ZONE")]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import logging
-import threading
-import time
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -16,17 +14,14 @@ import fastavro
 from statestore.errors import ConfigError, RegistryError, UnreachableRegistryError
 from statestore.serde.formats import FormatContext
 from statestore.serde.misfit import MisfitError, show
-from statestore.serde.registry import Registry, registry_of
+from statestore.serde.registry import Registered, Registry, registry_of
 
 __all__ = ["Subject", "Version", "decoded", "encoded"]
-
-log = logging.getLogger("statestore.serde")
 
 _MAGIC = b"\x00"
 _HEADER = 5
 # More than any number has: fastavro rounds a decimal to the precision of its writer's schema without a word.
 _ANY_PRECISION = 10**9
-_CURRENT = 30.0  # seconds
 
 
 class Version(NamedTuple):
@@ -53,12 +48,9 @@ class Subject:
         self._parsed = fastavro.parse_schema(schema)
         self._registry = None if context.registry is None else registry_of(context.registry)
         self._id: int | None = None
-        self._is_new = False
         size = 0 if context.registry is None else context.registry.cache_size
         self._writers_schema = lru_cache(maxsize=size)(self._load)
-        self._mutex = threading.Lock()
-        self._versions: list[Version] | None = None
-        self._asked = 0.0
+        self._versions: tuple[Sequence[Registered], list[Version]] = ((), [])
 
     def encode(self, value: Any) -> bytes:
         """Return ``value``, which is of our schema, as bytes. The first time the schema gets its id.
@@ -67,7 +59,6 @@ class Subject:
         """
         if self._id is None:
             self._id = self._known_registry().id_for_writing(self.name, self.text)
-            self._is_new = True
         return encoded(self._id, self._parsed, value)
 
     def decode(self, data: bytes) -> Any:
@@ -82,34 +73,22 @@ class Subject:
         return decoded(schema_id, self._writers_schema(schema_id), data)
 
     def versions(self) -> list[Version]:
-        """Return the schemas of the subject, ours first, then the oldest, as of the last half minute or so.
+        """Return the schemas of the subject that can be used, ours first, then the oldest.
 
-        Only the first question, and the first behind a schema of ours that was new, waits for the registry.
-        Raises ``UnreachableRegistryError``.
+        They are those of the last seconds; see :meth:`Registry.versions`.
         """
-        if self._versions is None or self._is_new:
-            self._ask_for_versions()
-        elif time.monotonic() - self._asked > _CURRENT:
-            with self._mutex:
-                if time.monotonic() - self._asked > _CURRENT:
-                    self._asked = time.monotonic()
-                    threading.Thread(target=self._ask_again, name="statestore-schemas", daemon=True).start()
-        return self._versions or []
+        registered = self._known_registry().versions(self.name)
+        seen, known = self._versions
+        if seen is not registered:
+            known = list(self._usable(registered))
+            known.sort(key=lambda version: not version.is_ours)
+            self._versions = registered, known
+        return known
 
-    def _ask_for_versions(self) -> None:
-        self._is_new = False
-        found = []
-        for schema_id, text in self._known_registry().versions(self.name):
+    def _usable(self, registered: Sequence[Registered]) -> Iterator[Version]:
+        for schema_id, text in registered:
             with contextlib.suppress(MisfitError):  # one of another kind, or that fastavro does not know
-                found.append(Version(schema_id, _parsed(schema_id, text), json.loads(text) == self._schema))
-        found.sort(key=lambda version: not version.is_ours)
-        self._versions, self._asked = found, time.monotonic()
-
-    def _ask_again(self) -> None:
-        try:
-            self._ask_for_versions()
-        except RegistryError as error:
-            log.warning("%s; going on with the schemas known before", error)
+                yield Version(schema_id, _parsed(schema_id, text), json.loads(text) == self._schema)
 
     def _load(self, schema_id: int) -> Any:
         try:
