@@ -25,6 +25,8 @@ from statestore.entity import model_of
 from statestore.errors import DecodeError
 from statestore.query.table import Table
 from statestore.serde.entities import EntityCodec
+from statestore.serde.formats import FormatContext
+from statestore.settings import RegistrySettings
 from statestore.store import ChangelogStore, Position
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -45,7 +47,10 @@ KEYS: list[tuple[str, tuple[Any, ...]]] = [
     ("raw", (bytes,)),
     *[("json", (kind,)) for kind in POOLS],
     *[("json", kinds) for kinds in MIXED],
+    *[("avro", (kind,)) for kind in POOLS],
+    *[("avro", kinds) for kinds in MIXED],
 ]
+CONTEXT = FormatContext(RegistrySettings(url="mock://scans"))
 
 
 @cache
@@ -71,7 +76,7 @@ class Filled:
 
     def __init__(self, store: ChangelogStore, cls: type[Any]) -> None:
         self.store, self.cls = store, cls
-        self.codec: EntityCodec[Any] = EntityCodec(model_of(cls))
+        self.codec: EntityCodec[Any] = EntityCodec(model_of(cls), CONTEXT)
         binding = Bound(store)
         self.counts: Counts = binding.mirror.counts
         self.table: Table[Any] = Table(cast("Any", binding), self.codec, cls, cast("Any", None))
@@ -159,7 +164,7 @@ def test_a_key_has_bytes_of_its_own_and_comes_back(
         date: st.dates(),
     }
     one, other = data.draw(st.tuples(*[st.tuples(*[kept[kind] for kind in kinds])] * 2))
-    codec: EntityCodec[Any] = EntityCodec(model_of(entity_of(key_format, kinds)))
+    codec: EntityCodec[Any] = EntityCodec(model_of(entity_of(key_format, kinds)), CONTEXT)
     assert (codec.encode_key(one) == codec.encode_key(other)) == (one == other)
     for key in (one, other):
         assert codec.decode_key(codec.encode_key(key)) == key
