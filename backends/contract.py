@@ -216,6 +216,21 @@ class Engine(ABC):
         """Release what is shared, after the backends were closed. Idempotent."""
 
 
+@runtime_checkable
+class CompressesStores(Protocol):
+    """What an engine may be able to do beside the rest: compress one store in another way than its others."""
+
+    compressions: ClassVar[tuple[str, ...]]
+    """The ways there are, ``"none"`` among them."""
+
+    def open_compressed(self, directory: Path, *, changelog: bool, compression: str) -> Backend:
+        """As ``Engine.open``, with ``compression`` in place of what the options say.
+
+        It may differ from that of an earlier time: it holds for what is written from now on.
+        """
+        ...
+
+
 def range_bounds(
     start: bytes | None, stop: bytes | None, prefix: bytes | None
 ) -> tuple[bytes | None, bytes | None]:

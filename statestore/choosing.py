@@ -41,6 +41,7 @@ class TableChoice:
     max_lag: int | None
     max_staleness: float | None
     cache: bool
+    compression: str | None
     ttl: float | None
     max_bytes: int | None
     on_undecodable: OnUndecodable
@@ -59,6 +60,7 @@ class TableChoice:
             self.max_staleness,
             self.cache,
             self.cache_reason,
+            self.compression,
             self.ttl,
             self.max_bytes,
         )

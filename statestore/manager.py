@@ -270,11 +270,11 @@ class StoreManager(ManagerWrites, ManagerReadiness):
     ) -> Binding:
         declared = model is not None and logical == model.logical_name
         physical = model.physical_name if model and declared else physical_name(logical)
-        self._opener.claim(logical, physical)
         serialisation = "bytes" if model is None else model.serialisation
         schema = None if model is None else model.schema
         wanted = StoreFile(logical, engine.name, "timestamped", serialisation, topic=topic, schema=schema)
         storage = self._opener.storage(wanted, physical, engine, limits)
+        self._opener.claim(logical, physical)
         # Where the ends are is known to within two questions, and the fetch that follows the second.
         grace = 2 * self._settings.defaults.confirm_interval + 1
         mirror = Mirror(logical, topic, storage, grace, check)

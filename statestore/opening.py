@@ -10,7 +10,7 @@ from pathlib import Path
 
 from statestore import fork
 from statestore.backends import find_engine
-from statestore.backends.contract import Backend, Engine
+from statestore.backends.contract import Backend, CompressesStores, Engine
 from statestore.budget import MemoryShares
 from statestore.changelog.mirror import Storage
 from statestore.changelog.readiness import Limits
@@ -82,7 +82,7 @@ class Opener:
         """Open the store of bytes ``name``, which is not bound to a topic."""
         wanted = StoreFile(name, engine.name, values="raw", serialisation="bytes")
         directory = self._data.store(physical, wanted) if engine.persistent else None
-        opened = self._open_backend(engine, physical, directory, changelog=False)
+        opened = self._open_backend(engine, physical, directory, None, changelog=False)
         try:
             if directory is not None:
                 self._data.remember(physical)
@@ -92,7 +92,16 @@ class Opener:
         return KeyValueStore(name, opened, engine.max_key_size, on_close, self.cache_of(engine))
 
     def storage(self, wanted: StoreFile, physical: str, engine: Engine, limits: Limits) -> Storage:
-        """Return how the mirror of a topic gets at its files."""
+        """Return how the mirror of a topic gets at its files.
+
+        Raises ``ConfigError`` for a compression that the engine has not.
+        """
+        offered = engine.compressions if isinstance(engine, CompressesStores) else ()
+        if limits.compression is not None and limits.compression not in offered:
+            raise ConfigError(
+                f"{wanted.logical!r}: compression={limits.compression!r}: backend {engine.name!r} offers "
+                f"{', '.join(offered) or 'no choice of it'}"
+            )
         if not limits.cache:
             log.warning(
                 "store %r is in memory only, and read anew from Kafka at each start: cache=False%s",
@@ -114,7 +123,7 @@ class Opener:
             return self._data.store(physical, wanted, on_missing=limits.on_missing)
 
         def open_backend(directory: StoreDirectory | None) -> Backend:
-            backend = self._open_backend(engine, physical, directory, changelog=True)
+            backend = self._open_backend(engine, physical, directory, limits.compression, changelog=True)
             return backend if limits.ttl is None else expiring(backend, limits.ttl)
 
         return Storage(
@@ -127,9 +136,17 @@ class Opener:
         )
 
     def _open_backend(
-        self, engine: Engine, physical: str, directory: StoreDirectory | None, *, changelog: bool
+        self,
+        engine: Engine,
+        physical: str,
+        directory: StoreDirectory | None,
+        compression: str | None,
+        *,
+        changelog: bool,
     ) -> Backend:
         path = self.path / physical if directory is None else directory.generation_path
+        if compression is not None and isinstance(engine, CompressesStores):
+            return engine.open_compressed(path, changelog=changelog, compression=compression)
         return engine.open(path, changelog=changelog)
 
     def close(self) -> None:

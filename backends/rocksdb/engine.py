@@ -42,6 +42,7 @@ class RocksDBEngine(Engine):
     max_key_size: ClassVar[int] = 65536
     persistent: ClassVar[bool] = True
     options_type: ClassVar[type[Any]] = RocksDBOptions
+    compressions: ClassVar[tuple[str, ...]] = tuple(_COMPRESSION)
 
     def __init__(self, memory_budget: int, options: RocksDBOptions | None = None) -> None:
         self._options = options if options is not None else RocksDBOptions()
@@ -56,12 +57,15 @@ class RocksDBEngine(Engine):
         self._write_buffer = max(65536, min(self._options.max_write_buffer, write_buffers // 4))
 
     def open(self, directory: Path, *, changelog: bool) -> Backend:
+        return self.open_compressed(directory, changelog=changelog, compression=self._options.compression)
+
+    def open_compressed(self, directory: Path, *, changelog: bool, compression: str) -> Backend:
         try:
             directory.mkdir(mode=0o700, exist_ok=True)
             _check_files(directory)
         except OSError as error:
             raise errors.from_os(directory, "opening", error) from error
-        options = self._rocksdb_options()
+        options = self._rocksdb_options(compression)
         try:
             # Without column_families, rocksdict takes the options of an existing database from its files, and
             # with them a block cache of its own.
@@ -77,7 +81,7 @@ class RocksDBEngine(Engine):
         return RocksDBBackend(
             database,
             directory,
-            self._file_options(),
+            self._file_options(compression),
             write_options,
             sync=self._options.sync and not changelog,
             stall_timeout=self._options.stall_timeout,
@@ -86,10 +90,10 @@ class RocksDBEngine(Engine):
     def close(self) -> None:
         """Nothing to do: cache and write buffers go with the last store that uses them."""
 
-    def _rocksdb_options(self) -> Options:
+    def _rocksdb_options(self, compression: str) -> Options:
         options = Options(raw_mode=True)
         options.create_if_missing(True)
-        options.set_compression_type(_COMPRESSION[self._options.compression]())
+        options.set_compression_type(_COMPRESSION[compression]())
         options.set_write_buffer_manager(self._write_buffers)
         options.set_write_buffer_size(self._write_buffer)
         options.set_max_write_buffer_number(6)
@@ -106,10 +110,10 @@ class RocksDBEngine(Engine):
         options.set_block_based_table_factory(self._table_options())
         return options
 
-    def _file_options(self) -> Options:
+    def _file_options(self, compression: str) -> Options:
         """Return the options of files that are loaded in bulk, and soon merged into others."""
-        options = self._rocksdb_options()
-        if self._options.compression == "lz4":
+        options = self._rocksdb_options(compression)
+        if compression == "lz4":
             # A negative level is lz4's acceleration: 4 takes a third of the time and 6 % more space.
             options.set_compression_options(-14, -4, 0, 0)
         return options

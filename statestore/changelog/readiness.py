@@ -167,6 +167,8 @@ class Limits:
     cache: bool = True
     """Whether the store outlives the process."""
     cache_reason: str | None = None
+    compression: str | None = None
+    """How the store is compressed; ``None``: as its engine does it."""
     ttl: float | None = None
     """Seconds after which a row ends."""
     max_bytes: int | None = None

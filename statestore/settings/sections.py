@@ -170,6 +170,8 @@ class TableSettings(Section):
     """Seconds since the broker last confirmed the end before the table, once ready, is not ready."""
     cache: bool | None = None
     """Whether the store is kept on disk; false: in memory only, and read anew from Kafka at each start."""
+    compression: str | None = None
+    """How the store is compressed, by rocksdb: none, lz4, zstd or snappy; not set: as its engine does it."""
     ttl: Seconds | None = None
     """Seconds after a record's timestamp at which its row ends: hidden at once, gone from disk soon after."""
     max_bytes: Count | None = None

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -259,6 +260,31 @@ def test_limits_come_from_the_class_or_the_settings(tmp_path: Path) -> None:
         found = manager.explain()
         assert found["tables.Limited_Store.ttl"] == {"value": 60, "from": "StoreManager(settings=…)"}
         assert found["tables.Limited_Store.max_bytes"] == {"value": 1000, "from": "class Limited"}
+
+
+def test_a_table_can_be_compressed_in_another_way(tmp_path: Path) -> None:
+    tables = {"Order": {"compression": "zstd"}}
+    with StoreManager(tmp_path, NOWHERE, settings={"tables": tables}, connect="lazy") as manager:
+        manager.bind(Order)
+        manager.bind(Trade)
+    chosen = {
+        store: re.findall(r"^\s*compression=(\w+)", max(files).read_text(), re.MULTILINE)
+        for store in ("order", "trade")
+        if (files := list((tmp_path / f"{store}_store").rglob("OPTIONS-*")))
+    }
+    assert chosen == {"order": ["kZSTD"], "trade": ["kLZ4Compression"]}
+
+
+@pytest.mark.parametrize(
+    ("backend", "says"),
+    [("lmdb", "'lmdb' offers no choice of it"), ("rocksdb", "offers none, lz4, zstd, snappy")],
+)
+def test_a_compression_that_an_engine_has_not_is_refused(tmp_path: Path, backend: str, says: str) -> None:
+    settings = {"kafka": NOWHERE, "tables": {"Order": {"compression": "lz5"}}}
+    with StoreManager(tmp_path, backend=backend, settings=settings, connect="lazy") as manager:
+        for _ in range(2):  # nothing is left of the first try
+            with pytest.raises(ConfigError, match=f"'Order_Store': compression='lz5': .*{says}"):
+                manager.bind(Order)
 
 
 @pytest.mark.parametrize("given", [{"ttl": 0}, {"ttl": timedelta(0)}, {"ttl": -1.5}, {"max_bytes": 0}])

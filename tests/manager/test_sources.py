@@ -2,12 +2,14 @@
 
 import json
 import logging
+import re
 from pathlib import Path
 
 import pytest
 
 from statestore.errors import ConfigError
 from statestore.settings import Settings, Source, layer_settings
+from statestore.settings.environment import FILE_VARIABLE, OTHERS
 
 
 def settings_from(**environment: str) -> Settings:
@@ -70,6 +72,24 @@ def test_a_variable_of_another_purpose_is_no_setting(caplog: pytest.LogCaptureFi
     with caplog.at_level(logging.WARNING, "statestore"):
         assert settings_from(STATESTORE_PORT="tcp://10.0.0.1:80") == Settings()
     assert "STATESTORE_PORT" in caplog.text
+
+
+def test_every_variable_that_the_project_reads_is_known() -> None:
+    root = Path(__file__).parents[2]
+    reading = [
+        *root.glob("statestore/**/*.py"),
+        *root.glob("tests/**/*.py"),
+        root / "setup.py",
+        root / "Makefile",
+    ]
+    used = {
+        name
+        for path in reading
+        if path != Path(__file__)
+        for name in re.findall(r"(?:environ(?:\.get)?[\[(]|= )\"(STATESTORE_[A-Z_]+)\"", path.read_text())
+    }
+    assert {"STATESTORE_SOAK", "STATESTORE_BUILD", "STATESTORE_PURE_PYTHON", FILE_VARIABLE} <= used
+    assert used <= OTHERS
 
 
 def test_faults_of_file_environment_and_code_come_together(tmp_path: Path) -> None:
