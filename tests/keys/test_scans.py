@@ -27,7 +27,7 @@ from statestore.query.table import Table
 from statestore.serde.entities import EntityCodec
 from statestore.serde.formats import FormatContext
 from statestore.settings import RegistrySettings
-from statestore.store import ChangelogStore, Position
+from statestore.store import ChangelogStore, Position, StoreReader
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 POOLS: dict[Any, list[Any]] = {
@@ -201,6 +201,27 @@ def test_a_scan_of_several_ranges_sees_one_instant(longs: Filled) -> None:
     longs.delete((3,))
     assert [row.k0 for row in rows] == LONGS[1:]
     assert [row.k0 for row in longs.table.scan(0)] == [0, 4, 2**40]
+
+
+@pytest.mark.parametrize("key_format", ["kafka", "json"])
+def test_a_scan_that_has_ended_holds_no_snapshot(
+    key_format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with filled(entity_of(key_format, (int,)), "lmdb", tmp_path) as rows:
+        rows.add((1,))
+        taken: list[StoreReader] = []
+        snapshot = rows.store.snapshot
+
+        def noted() -> StoreReader:
+            taken.append(snapshot())
+            return taken[-1]
+
+        monkeypatch.setattr(rows.store, "snapshot", noted)
+        scan = rows.table.scan()
+        assert [row.k0 for row in scan] == [1]
+        with pytest.raises(StoreClosedError):
+            taken[0].get(b"1")
+        assert next(scan, None) is None
 
 
 @pytest.mark.parametrize("steps", [0, 1, 4])

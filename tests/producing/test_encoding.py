@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import pytest
 
 from statestore import ConfigError, DeliveryError, EncodeError, Key, RefusedError, StoreManager, entity
-from statestore.attributes import EventTime
+from statestore.attributes import Alias, EventTime
 from statestore.entity import model_of
 from statestore.producing.encoding import Encoder
 from statestore.serde.entities import EntityCodec
@@ -55,6 +55,17 @@ def encoder(cls: type) -> Encoder:
 )
 def test_a_record_has_the_event_time(tick: Any, milliseconds: int) -> None:
     assert encoder(type(tick)).entity(tick).timestamp == milliseconds
+
+
+def test_a_key_is_deleted_under_each_of_its_spellings() -> None:
+    @entity(topic="renamed", key_format="json")
+    @dataclass
+    class Renamed:
+        shop: Annotated[str, Key, Alias("store")]
+        number: Annotated[int, Key]
+
+    keys = [one.key for one in encoder(Renamed).tombstones(("eu", 1), ("eu", 1))]
+    assert keys == [b'{"shop":"eu","number":1}', b'{"store":"eu","number":1}']
 
 
 def test_without_an_event_time_a_record_has_the_time_of_sending() -> None:

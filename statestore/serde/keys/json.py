@@ -76,8 +76,7 @@ class JsonKeys(FieldwiseKeys):
     def _value(self, place: int, part: Any) -> Any:
         wire = self.wires[place]
         value = self._readers[place](part)
-        # Only what is written again is a value: of a time, what the format keeps of it.
-        return wire.normal(wire.read(value) if wire.read else value)
+        return wire.read(value) if wire.read else value
 
 
 def _written_names(field: Field, model: EntityModel) -> list[str]:
