@@ -19,7 +19,7 @@ from statestore.changelog.answers import Bounds, TopicState, Trouble
 from statestore.changelog.mirror import Mirror
 from statestore.changelog.readiness import Limits, Reason, State
 from statestore.changelog.status import LOST, RUNNING, Status
-from statestore.changelog.undecodable import REMEDY, hold_time, located
+from statestore.changelog.undecodable import REMEDY, Hold, located, place_of
 from statestore.core import Folded, Refusal
 from statestore.errors import (
     EncodeError,
@@ -54,8 +54,7 @@ class Binding(Status):
         """The run in which a lane took the table in, the last time."""
         self.check = mirror.check
         self._on_close = on_close
-        self._tries = self._holds = 0
-        """How often in a row a write has failed; the next record could not be judged."""
+        self._tries = 0
         self.contact_failures = 0
         """Answers to the first contact that were refusals, the broker not being away."""
         self._settled = False
@@ -75,7 +74,7 @@ class Binding(Status):
                 return
             with self.changed:
                 self.failure = None
-                self._tries = self._holds = 0
+                self._tries = 0
                 self._started_at = time.time()
                 self._begin(Reason.OPENING, "started")
                 try:
@@ -330,9 +329,6 @@ class Binding(Status):
         if folded.stopped is not None:
             self._stopped_before(folded.stopped)
             return
-        if self._holds:
-            self._holds = 0
-            self.waits("records are decoded again")
         self._check_complete()
 
     def at_end(self, partition: int, offset: int) -> None:
@@ -395,23 +391,27 @@ class Binding(Status):
         wait = waits[self._tries]
         self._tries += 1
         log.warning("table %r: a write failed, again in %g s: %s", self.name, wait, error)
-        self._come_back(wait)
-
-    def _stopped_before(self, record: Refusal) -> None:
-        """Fail before a record that does not decode; wait where that is not known yet."""
-        where = located(self.topic, record)
-        if isinstance(record.error, UnreachableRegistryError):
-            self._holds += 1
-            self.waits(f"in front of {where}")
-            self._come_back(hold_time(self._holds))
-        else:
-            self.fail(self.mirror.unavailable(where, REMEDY), record.error)
-
-    def _come_back(self, wait: float) -> None:
-        """Leave the lane for ``wait`` seconds, and go on from the stored position."""
         lane, run = self.binder.lane_of(self), self.run
         lane.remove(self)
         self.binder.supervisor.later(wait, lambda: self._put_into(lane, run))
+
+    def _stopped_before(self, record: Refusal) -> None:
+        """Fail before a record that does not decode; wait where that is not known yet."""
+        if not isinstance(record.error, UnreachableRegistryError):
+            self.fail(self.mirror.unavailable(located(self.topic, record), REMEDY), record.error)
+            return
+        lane, run, check = self.binder.lane_of(self), self.run, self.check
+        lane.remove(self)
+        assert check is not None
+        where = place_of(self.topic, record)
+        check.ask(
+            Hold(
+                wanted=lambda: self.run == run and self.state in RUNNING,
+                says=lambda text: self.waits(f"{text} (in front of {where})"),
+                told=lambda: self._put_into(lane, run),
+                later=self.binder.supervisor.later,
+            )
+        )
 
     def _put_into(self, lane: Lane, run: int) -> None:
         """Have ``lane`` take the table in, unless another start came in between."""

@@ -31,8 +31,11 @@ class LaneMember(Protocol):
     """What a lane asks of the tables in it; all of it is called on the lane's thread."""
 
     topic: str
-    check: Check | None
-    """Judges each record before it counts."""
+
+    @property
+    def check(self) -> Check | None:
+        """Judges each record before it counts."""
+        ...
 
     def start_offsets(self) -> Mapping[int, tuple[int, int]]:
         """Return ``{partition: (offset, leader epoch)}`` to read from."""

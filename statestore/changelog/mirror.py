@@ -13,8 +13,8 @@ from pathlib import Path
 from statestore.backends.contract import Backend
 from statestore.changelog.answers import Bounds, TopicState
 from statestore.changelog.readiness import PartitionProgress, Progress
-from statestore.changelog.undecodable import SkipLog
-from statestore.core import Check, Folded, RecordCache, Run
+from statestore.changelog.undecodable import DecodingCheck, SkipLog
+from statestore.core import Folded, RecordCache, Run
 from statestore.directory import StoreDirectory
 from statestore.errors import (
     ForkedProcessError,
@@ -80,7 +80,7 @@ class Mirror:
     """
 
     def __init__(
-        self, name: str, topic: str, storage: Storage, grace: float = 0.0, check: Check | None = None
+        self, name: str, topic: str, storage: Storage, grace: float = 0.0, check: DecodingCheck | None = None
     ) -> None:
         self.name = name
         self.topic = topic

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from statestore.core import Refusal
-from statestore.errors import DecodeError
+from statestore.errors import DecodeError, UnreachableRegistryError
+from statestore.serde.formats import ASKING
 
 log = logging.getLogger("statestore.changelog")
 
@@ -23,26 +26,73 @@ LONGEST_KEY = 100
 """Bytes of a key that a message shows."""
 
 
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What a table that waits for a schema registry does meanwhile. Called on any thread."""
+
+    wanted: Callable[[], bool]
+    """Whether it still waits."""
+    says: Callable[[str], None]
+    """Report what it waits for."""
+    told: Callable[[], None]
+    """The registry has answered: read the record again."""
+    later: Callable[[float, Callable[[], None]], None]
+    """Run something in so many seconds."""
+
+
 class DecodingCheck:
     """Refuses the records of a topic that ``decode`` refuses; see :class:`~statestore.core.Check`.
 
     With ``skip``, one that raises ``DecodeError`` is passed over. Without it, and at any other error, which
     says nothing about the record (the schema registry is away), the topic is not read on.
+
+    A schema registry is not asked where records are read, since other topics would wait, too: a record that
+    needs it stops the topic, until ``ask`` has told.
     """
 
     def __init__(self, decode: Callable[[bytes, bytes], object], *, skip: bool) -> None:
         self._decode = decode
         self._skip = skip
+        self._waiting = (b"", b"")
+        """Key and value of the last record that needs a schema registry."""
 
     def __call__(
         self, partition: int, offset: int, key: bytes, value: bytes, timestamp: int
     ) -> Refusal | None:
+        ASKING.allowed = False
         try:
             self._decode(key, value)
         except Exception as error:  # noqa: BLE001 - told where the record would have been applied
+            if isinstance(error, UnreachableRegistryError):
+                self._waiting = (key, value)
             skip = self._skip and isinstance(error, DecodeError)
             return Refusal(partition, offset, key, timestamp, error, stops=not skip)
+        finally:
+            ASKING.allowed = True
         return None
+
+    def ask(self, hold: Hold, tries: int = 0) -> None:
+        """Ask the schema registry what the record needs that stopped the topic, until it answers.
+
+        Each try has a thread of its own, since it may take long.
+        """
+
+        def ask() -> None:
+            try:
+                self._decode(*self._waiting)
+            except UnreachableRegistryError as error:
+                if hold.wanted():
+                    hold.says(str(error))
+                    hold.later(hold_time(tries), lambda: self.ask(hold, tries + 1))
+                return
+            except Exception as error:  # noqa: BLE001 - it is met again when the record is read again
+                log.debug("the schema registry has answered: %s", error)
+            if tries and hold.wanted():
+                hold.says("the schema registry has answered")
+            hold.told()
+
+        if hold.wanted():
+            threading.Thread(target=ask, name="statestore-registry", daemon=True).start()
 
 
 class SkipLog:
@@ -82,14 +132,19 @@ class SkipLog:
 
 
 def hold_time(tries: int) -> float:
-    """Return how many seconds to wait for a record that could not be judged ``tries`` times in a row."""
-    return min(LONGEST_HOLD, 0.1 * 2.0 ** min(tries, 10))
+    """Return the seconds before the next try, after ``tries`` that failed before the last one."""
+    return min(LONGEST_HOLD, 0.2 * 2.0 ** min(tries, 10))
 
 
 def located(topic: str, refusal: Refusal) -> str:
     """Return where the record is, its key and time, and what is wrong with it."""
+    return f"{place_of(topic, refusal)}: {refusal.error}"
+
+
+def place_of(topic: str, refusal: Refusal) -> str:
+    """Return where the record is, its key and time."""
     place = f"{topic} [{refusal.partition}] @ {refusal.offset}"
-    return f"{place}, {_key(refusal.key)}, {_time(refusal.timestamp)}: {refusal.error}"
+    return f"{place}, {_key(refusal.key)}, {_time(refusal.timestamp)}"
 
 
 def _key(key: bytes | None) -> str:

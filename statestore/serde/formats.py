@@ -6,6 +6,7 @@ point of the group ``statestore.key_formats`` or ``statestore.value_formats``. O
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -29,6 +30,16 @@ class Absent:
 
 ABSENT: Final = Absent()
 """Stands for a field that a value does not carry."""
+
+
+class Asking(threading.local):
+    """What a codec may do on this thread."""
+
+    allowed = True
+    """Whether it may ask a schema registry, and wait; otherwise ``UnreachableRegistryError`` at once."""
+
+
+ASKING: Final = Asking()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -22,8 +23,10 @@ from statestore import (
 )
 from statestore.entity import model_of
 from statestore.serde.entities import EntityCodec
-from statestore.settings import OnUndecodable
+from statestore.serde.formats import FormatContext
+from statestore.settings import OnUndecodable, RegistrySettings
 from statestore.testing.kafka import Broker
+from statestore.testing.registry import StandInRegistry
 
 pytestmark = pytest.mark.kafka
 
@@ -34,8 +37,8 @@ Eventually = Callable[..., None]
 BAD = msgspec.msgpack.encode({"amount": "a lot"})
 
 
-def order_entity(topic: str, on_undecodable: OnUndecodable) -> type[Any]:
-    @entity(topic=topic, on_undecodable=on_undecodable)
+def order_entity(topic: str, on_undecodable: OnUndecodable, **declared: Any) -> type[Any]:
+    @entity(topic=topic, on_undecodable=on_undecodable, **declared)
     @dataclass(frozen=True, slots=True)
     class Order:
         order_id: Annotated[str, Key]
@@ -173,5 +176,65 @@ def test_a_registry_that_is_away_is_waited_for(
     assert table.get("c") is None
     away = False
     eventually(lambda: table.get("c"))
-    assert "refused" not in table.health()["cause"]
+    assert table.health()["cause"].startswith("the schema registry has answered")
     assert table.health()["skipped"] == 2
+
+
+def test_what_only_a_registry_knows(
+    broker: Broker, topic: NewTopic, managers: Managers, eventually: Eventually
+) -> None:
+    """A table waits in front of data whose schema is not known yet, and skips what is of no schema."""
+    name = topic()
+    cls = order_entity(name, "skip", value_format="avro")
+    broker.create_topic(name)
+    with StandInRegistry() as registry:
+        settings = {"schema_registry": {"url": registry.url, "retries": 0, "timeout": 5.0}}
+        context = FormatContext(RegistrySettings.model_validate(settings["schema_registry"]))
+        codec: EntityCodec[Any] = EntityCodec(model_of(cls), context)
+        foreign = (b"x", b"\x00\x00\x00\x99\x99something of nobody's")
+        other = (b"y", b"\x00\x00\x00\x88\x88also")
+        broker.produce(name, [codec.encode(cls("a", 1)), foreign, codec.encode(cls("b", 2))])
+        registry.stop()
+        table = managers(broker, settings=settings).bind(cls)
+        eventually(lambda: "schema registry at" in table.health()["cause"])
+        health = table.health()
+        assert (health["state"], health["positions"], health["skipped"]) == ("RESTORING", {"0": 0}, 0)
+        assert f"{name} [0] @ 0" in health["cause"]
+        registry.start()
+        table.wait_until_ready(25)
+        assert rows(table) == {"a": 1, "b": 2}
+        assert table.health()["skipped"] == 1
+        registry.stop()
+        broker.produce(name, [foreign, codec.encode(cls("a", 3)), other, codec.encode(cls("c", 4))])
+        eventually(lambda: rows(table) == {"a": 3, "b": 2})
+        eventually(lambda: "schema registry at" in table.health()["cause"])
+        assert table.health()["skipped"] == 2, "that there is no such schema is still known"
+        registry.start()
+        eventually(lambda: table.get("c"))
+        assert table.health()["cause"].startswith("the schema registry has answered")
+        assert table.health()["skipped"] == 3
+
+
+def test_a_registry_that_does_not_answer_holds_its_table_alone(
+    broker: Broker, topic: NewTopic, managers: Managers, eventually: Eventually
+) -> None:
+    name, beside = topic(), topic("beside")
+    for one in (name, beside):
+        broker.create_topic(one)
+    broker.produce(name, [(b"x", b"\x00\x00\x00\x99\x99")])
+    broker.produce(beside, [(b"k", b"before")])
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and says nothing
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        settings = {"schema_registry": {"url": url, "retries": 0, "timeout": 300.0}}
+        manager = managers(broker, settings=settings)
+        held = manager.bind(order_entity(name, "fail", value_format="avro"))
+        connection, _ = silent.accept()
+        other = manager.bind(beside)
+        other.wait_until_ready(25)
+        for number in range(3):
+            broker.produce(beside, [(b"k", b"%d" % number)])
+            eventually(lambda expected=b"%d" % number: other.get(b"k") == expected)
+        assert held.state is State.RESTORING
+        assert held.lag == 1
+        manager.close()
+        connection.close()

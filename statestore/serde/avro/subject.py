@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
+import time
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -22,6 +24,7 @@ _MAGIC = b"\x00"
 _HEADER = 5
 # More than any number has: fastavro rounds a decimal to the precision of its writer's schema without a word.
 _ANY_PRECISION = 10**9
+_REMEMBERED = 30.0  # seconds that the registry is not asked again for a schema it does not have
 
 
 class Version(NamedTuple):
@@ -51,6 +54,8 @@ class Subject:
         size = 0 if context.registry is None else context.registry.cache_size
         self._writers_schema = lru_cache(maxsize=size)(self._load)
         self._versions: tuple[Sequence[Registered], list[Version]] = ((), [])
+        self._missing: dict[int, float] = {}
+        """When the registry said that it has no such schema."""
 
     def encode(self, value: Any) -> bytes:
         """Return ``value``, which is of our schema, as bytes. The first time the schema gets its id.
@@ -91,6 +96,9 @@ class Subject:
                 yield Version(schema_id, _parsed(schema_id, text), json.loads(text) == self._schema)
 
     def _load(self, schema_id: int) -> Any:
+        missing = f"the schema registry has no schema {schema_id}"
+        if time.monotonic() - self._missing.get(schema_id, -math.inf) < _REMEMBERED:
+            raise MisfitError(missing)
         try:
             text = self._known_registry().schema(schema_id, self.name)
         except UnreachableRegistryError:
@@ -98,7 +106,8 @@ class Subject:
         except RegistryError as error:  # it says that this is no data of ours
             raise MisfitError(str(error)) from None
         if text is None:
-            raise MisfitError(f"the schema registry has no schema {schema_id}")
+            self._missing[schema_id] = time.monotonic()
+            raise MisfitError(missing)
         return _parsed(schema_id, text)
 
     def _known_registry(self) -> Registry:
