@@ -20,6 +20,11 @@ Compaction = Literal["compact", "delete", "compact,delete"]
 Validation = Literal["strict", "relaxed"]
 
 
+_MOST_SECONDS = 10**12  # 31,000 years: what a timedelta can be
+_SECONDS, _GRACE = Limits(gt=0, le=_MOST_SECONDS), Limits(ge=0, le=_MOST_SECONDS)
+_POSITIVE, _NOT_NEGATIVE = Limits(gt=timedelta(0)), Limits(ge=timedelta(0))
+
+
 class Declared(TypedDict, total=False):
     """What :func:`entity` takes. Each has a default, but for the topic."""
 
@@ -46,7 +51,7 @@ class Declared(TypedDict, total=False):
     """Copies of each partition, where we create the topic: 1."""
     compaction: Compaction
     """``cleanup.policy`` of the topic, where we create it: ``"compact"`` for a table, else ``"delete"``."""
-    retention: timedelta | int | Annotated[float, Limits(allow_inf_nan=False)]
+    retention: Annotated[timedelta, _POSITIVE] | Annotated[int, _SECONDS] | Annotated[float, _SECONDS]
     """``retention.ms`` of the topic, where we create it, in seconds or as a ``timedelta``; the broker's
     default."""
     config: Mapping[str, str | int | float | bool]
@@ -55,7 +60,7 @@ class Declared(TypedDict, total=False):
     """Whether the store is kept on disk. False: in memory only, and read anew from Kafka at each start."""
     cache_reason: str
     """Why ``cache=False``: shown in the warning about it and in ``health``."""
-    ttl: Annotated[timedelta, Limits(gt=timedelta(0))] | Annotated[float, Limits(gt=0, allow_inf_nan=False)]
+    ttl: Annotated[timedelta, _POSITIVE] | Annotated[int, _SECONDS] | Annotated[float, _SECONDS]
     """How long after its record's timestamp a row ends, in seconds or as a ``timedelta``: it is hidden from
     reads at once, and gone from disk soon after. Kafka is told nothing. Default: never."""
     max_bytes: Annotated[int, Limits(gt=0)]
@@ -66,7 +71,7 @@ class Declared(TypedDict, total=False):
     """Sizes of its windows: minutes, ``"30s"``, ``"1h"``, ``"1d"``, ``"1w"`` or a ``timedelta``."""
     source: type | str
     """The entity class, or the topic, whose records its bars are made from; without it others make them."""
-    grace: timedelta | int | Annotated[float, Limits(allow_inf_nan=False)]
+    grace: Annotated[timedelta, _NOT_NEGATIVE] | Annotated[int, _GRACE] | Annotated[float, _GRACE]
     """How long after its end a window takes records, in seconds or as a ``timedelta``: 3 s."""
     on_undecodable: OnUndecodable
     """What to do with a record that does not decode: ``"raise"`` when it is read (default), ``"fail"`` the
@@ -111,10 +116,11 @@ def checked(declared: Declared, where: str, faults: list[str]) -> Declared:
         f"{where}: {name}={given[name]!r}: {' or '.join(dict.fromkeys(problems))}"
         for name, problems in wrong.items()
     ]
-    return cast("Declared", {name: value for name, value in given.items() if name not in wrong})
+    return _DECLARED.validate_python({name: value for name, value in given.items() if name not in wrong})
 
 
 def seconds(value: timedelta | float | None) -> float | None:
+    """Return a duration in seconds."""
     return value.total_seconds() if isinstance(value, timedelta) else value
 
 

@@ -110,8 +110,9 @@ def split(annotation: Any, where: str, faults: list[str]) -> tuple[Any, Marks]:
             elif isinstance(mark, type) and mark in _EXAMPLES:
                 faults.append(f"{where}: {mark.__name__} needs its arguments, as in {_EXAMPLES[mark]}")
             elif isinstance(mark, Attribute):
-                ours.append(mark)
-                faults += [f"{where}: {fault}" for fault in _CHECKS.get(type(mark), _nothing)(mark)]
+                wrong = _CHECKS.get(type(mark), _nothing)(mark)
+                faults += [f"{where}: {fault}" for fault in wrong]
+                ours += [] if wrong else [mark]
             else:
                 others.append(mark)
     faults += [
@@ -168,8 +169,7 @@ def _name(mark: Name) -> list[str]:
 
 
 def _alias(mark: Alias) -> list[str]:
-    once = len(set(mark.names)) == len(mark.names) > 0
-    if once and all(map(_is_name, mark.names)):
+    if mark.names and all(map(_is_name, mark.names)) and len(set(mark.names)) == len(mark.names):
         return []
     return [f"{mark}: give one or more old names, each a str, and each once"]
 

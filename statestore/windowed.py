@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
 
 from statestore.errors import ConfigError
 from statestore.fields import Field, FieldType, Nullable, Record, Scalar, type_name
@@ -79,12 +78,14 @@ def read_windowing(
         return None
     wrong: list[str] = []
     read = read_windows(windows, wrong)
-    lasting = DEFAULT_GRACE if grace is None else _grace(grace, wrong)
     if isinstance(source, str):
         wrong += _topic_faults(source)
     if not any(one.is_key for one in record.fields):
         wrong.append("an entity with windows needs a key field: mark one with Annotated[…, Key]")
     faults += [f"{where}: {fault}" for fault in wrong]
+    lasting = DEFAULT_GRACE if grace is None else grace
+    if not isinstance(lasting, timedelta):
+        lasting = timedelta(seconds=lasting)
     return Windowing(read, source, lasting, {} if source is None else aggregates)
 
 
@@ -135,16 +136,6 @@ def _aggregates(record: Record, faults: list[str]) -> dict[str, Aggregate]:
         elif aggregates:
             found[one.name] = aggregates[0]
     return found
-
-
-def _grace(grace: Any, faults: list[str]) -> timedelta:
-    try:
-        lasting = grace if isinstance(grace, timedelta) else timedelta(seconds=grace)
-    except OverflowError:
-        lasting = timedelta(-1)
-    if lasting < timedelta(0):
-        faults.append(f"grace={grace!r}: give seconds, or a timedelta, of 0 or more")
-    return lasting
 
 
 def _topic_faults(topic: str) -> Sequence[str]:
