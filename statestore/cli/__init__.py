@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from statestore.cli import check, config, ls
+from statestore.cli import check, config, ls, schema
 from statestore.errors import StateStoreError
 
 
@@ -14,7 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status (0 done, 1 an error told on stderr, 2 wrong usage)."""
     parser = argparse.ArgumentParser(prog="statestore", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    for command in (ls, config, check):
+    for command in (ls, config, check, schema):
         command.add_to(commands)
     chosen = parser.parse_args(arguments)
     try:
