@@ -27,6 +27,7 @@ from statestore.settings import (
     Settings,
     TableSettings,
     TopicSettings,
+    make_options,
     redacted,
 )
 from statestore.topics import WantedTopic
@@ -212,12 +213,16 @@ class Chooser:
 
     # Explaining
 
-    def facts(self, tables: Mapping[str, TableChoice], models: Collection[EntityModel]) -> Iterator[Fact]:
-        """Give every setting, with those of ``tables`` (by logical name) and of the ``models``' topics."""
+    def facts(
+        self, tables: Mapping[str, TableChoice], models: Collection[EntityModel], engines: Collection[str]
+    ) -> Iterator[Fact]:
+        """Give every setting, with those of ``tables`` (by logical name), of the ``models``' topics, and the
+        options of ``engines``."""
         settings = self.settings
         yield from self._below(("kafka",), redacted(settings.kafka))
-        for backend, options in settings.backends.items():
-            yield from self._below(("backends", backend), redacted(options))
+        for backend in {*settings.backends, *engines}:
+            options = make_options(backend, settings.backends.get(backend, {}))
+            yield from self._below(("backends", backend), redacted(dataclasses.asdict(options)))
         for section in type(settings).model_fields:
             if isinstance(content := getattr(settings, section), Section):
                 yield from self._below((section,), dict(content))

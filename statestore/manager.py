@@ -57,7 +57,8 @@ class StoreManager(ManagerWrites, ManagerReadiness):
 
     ``kafka`` is the address, or a mapping of librdkafka properties; ``bind`` and what writes need it.
     ``settings`` is a mapping, a :class:`~statestore.settings.Settings` or the path of a TOML or JSON file;
-    arguments given here win over it. ``entities`` are bound at once as one group: with ``require_all_ready``
+    environment variables (``STATESTORE_…``) win over a file, and arguments given here over both; ``explain``
+    tells what holds. ``entities`` are bound at once as one group: with ``require_all_ready``
     a read of one raises while another is not ready. With ``wait`` seconds the constructor returns when all
     are ready, or raises ``StartupError`` with everything closed again. ``connect="lazy"`` makes ``bind``
     never block and retry a broker that is away.
@@ -363,10 +364,10 @@ class StoreManager(ManagerWrites, ManagerReadiness):
         with self._mutex:
             self._check_open()
             bound = {name: self._choices[name] for name in self._tables}
+            engines = self._opener.engines
         models = [model_of(subject) for subject, _ in bound.values() if not isinstance(subject, str)]
-        return Explanation.of(
-            self._chooser.facts({name: chosen for name, (_, chosen) in bound.items()}, models)
-        )
+        tables = {name: chosen for name, (_, chosen) in bound.items()}
+        return Explanation.of(self._chooser.facts(tables, models, engines))
 
     def _described(self, logical: str, topic: str | None, backend: str, size: int | None) -> dict[str, Any]:
         physical, path = self._opener.place(logical, self._opener.engine(backend))

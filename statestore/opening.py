@@ -48,6 +48,11 @@ class Opener:
     def directory_id(self) -> str:
         return self._data.directory_id
 
+    @property
+    def engines(self) -> list[str]:
+        """The names of the engines in use."""
+        return list(self._engines)
+
     def engine(self, name: str) -> Engine:
         """Return the engine of the backend ``name``; each is made once."""
         if name not in self._engines:

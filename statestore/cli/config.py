@@ -33,5 +33,5 @@ def print_template(_chosen: argparse.Namespace) -> int:
 def check(chosen: argparse.Namespace) -> int:
     """Print the settings of a file that differ from the defaults, or raise with all of its faults."""
     chooser = Chooser(layer_settings(chosen.file, os.environ))
-    print(Explanation.of(fact for fact in chooser.facts({}, ()) if fact.origin != "default"))
+    print(Explanation.of(fact for fact in chooser.facts({}, (), ()) if fact.origin != "default"))
     return 0

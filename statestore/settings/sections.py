@@ -68,7 +68,13 @@ HIDDEN = "***"
 class Section(BaseModel):
     """Base of all sections."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,  # it may be a secret
+    )
 
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -130,7 +136,10 @@ class Defaults(Section):
 
 
 class WindowSettings(Section):
-    """What holds for one window of a windowed entity; what is not set is as for its table."""
+    """What holds for one window of a windowed entity; what is not set is as for its table.
+
+    A later part of the library reads it.
+    """
 
     backend: str | None = None
     """Storage engine of this window's store; not set: that of the table."""
@@ -140,6 +149,8 @@ class WindowSettings(Section):
     """Records the window may fall behind before it is not ready; not set: as for the table."""
     max_staleness: Seconds | None = None
     """Seconds since the broker last confirmed the end before it is not ready; not set: as for the table."""
+    compression: str | None = None
+    """How its store is compressed; not set: as for the table."""
     retention: Seconds | None = None
     """Seconds of windows that are kept, by event time; not set: as the class says."""
 
@@ -303,10 +314,10 @@ class Settings(Section):
         return dict(value)
 
     def __str__(self) -> str:
-        others = ", ".join(
-            f"{name}={getattr(self, name)!r}" for name in type(self).model_fields if name != "kafka"
-        )
-        return f"Settings(kafka={redacted(self.kafka)}, {others})"
+        shown = {name: getattr(self, name) for name in type(self).model_fields}
+        shown["kafka"] = redacted(self.kafka)
+        shown["backends"] = {name: redacted(options) for name, options in self.backends.items()}
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     __repr__ = __str__
 

@@ -80,6 +80,8 @@ def test_each_setting_has_its_value_and_origin(manager: StoreManager, file: Path
         "schema_registry.password": ("***", f"file {file}"),
         "schema_registry.retries": (3, "default"),
         "backends.rocksdb.compression": ("zstd", f"file {file}"),
+        "backends.rocksdb.block_size": (4096, "default"),
+        "backends.lmdb.max_readers": (1024, "default"),
         "defaults.backend": ("lmdb", "StoreManager(backend=…)"),
         "defaults.retry_waits": ([1.0, 2.0, 4.0, 8.0], "default"),
         "tables.Order_Store.backend": ("memory", f"file {file}"),

@@ -50,6 +50,13 @@ def test_secrets_appear_nowhere(key: str) -> None:
     assert "hunter2" not in str(caught.value)
 
 
+def test_a_section_made_in_code_shows_no_secret_when_it_is_wrong() -> None:
+    with pytest.raises(ValueError, match=r"group\.id") as caught:
+        Settings(kafka={"sasl.password": "hunter2", "group.id": "g"})
+    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in repr(Settings(backends={"mine": {"secret": "hunter2"}}))
+
+
 def test_toml_and_json_mean_the_same(tmp_path: Path) -> None:
     content = {"defaults": {"flush_interval": 5.0, "retry_waits": [1, 2]}, "tables": {"T": {"max_lag": 9}}}
     as_json, as_toml = tmp_path / "s.json", tmp_path / "s.toml"
