@@ -11,5 +11,6 @@ class Delivery(NamedTuple):
     topic: str
     partition: int
     offset: int
+    """Where it is in the partition. Where the broker cannot tell after an outage, it is there or before."""
     timestamp: int
     """The record's time, in ms since 1970 UTC: the entity's event time, else when it was written."""

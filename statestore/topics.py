@@ -13,9 +13,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka import KafkaError as Code
-from confluent_kafka import KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
 
 from statestore import fork
 from statestore.entity import TopicSpec
@@ -143,6 +143,18 @@ class Topics:
         The answer comes soon or is a timeout: a cluster that names no controller gives none.
         """
         return self._described([topic], min(_SOON, self._request_timeout))[topic]
+
+    def end(self, topic: str, partition: int) -> Future[Any]:
+        """Ask for the offset behind the last record of a partition: a future with an ``offset``."""
+        place = TopicPartition(topic, partition)
+        latest: Any = OffsetSpec.latest()  # typed to return None
+        answers = self._connected().list_offsets(
+            {place: latest},
+            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+            request_timeout=self._request_timeout,
+        )
+        found: Future[Any] = answers[place]
+        return found
 
     def ensure(self, wanted: Iterable[WantedTopic], mode: Mode) -> TopicsReport:
         """Create what is missing, and tell in what the others differ.

@@ -13,7 +13,8 @@ from statestore.producing.shipment import Outgoing, Shipment
 _GRANT = "grant the client writing to the topic"
 _CREATE = "create it, as with manager.ensure_topics(…)"
 _SMALLER = "make it smaller, or raise max.message.bytes of the topic"
-_CLOSED = "the manager was closed before Kafka had taken it"
+_CLOSED = "the manager was closed before Kafka had confirmed it"
+_REPLACED = "the producer failed for good before Kafka had confirmed it, and was replaced; write it again"
 
 _REMEDIES = {
     Code.UNKNOWN_TOPIC_OR_PART: _CREATE,
@@ -71,7 +72,7 @@ def refused(refusal: RefusedError, shipment: Shipment) -> RefusedError:
 def _cause(error: Code, producer: Producer) -> str:
     code = error.code()
     if code in _GIVEN_UP:
-        return _CLOSED
+        return _CLOSED if producer.closed else _REPLACED
     text = f"Kafka at {producer.address}: {error.str()}"
     if code in UNANSWERED and producer.trouble:
         text += f" ({producer.trouble})"

@@ -125,6 +125,10 @@ class Producer:
         if self._renewal is not None:
             self._renewal.set_result(None)  # the next try is told that all is closed
 
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
     def check_open(self) -> None:
         """Raise once closed, or in a forked child."""
         if self._forked_here:
@@ -169,9 +173,12 @@ class Producer:
 
     def _run(self) -> None:
         while not self._ending:
-            self._handle.poll(_POLL_SECONDS)
-            if self._renewal is not None:
-                self._renew()
+            try:
+                self._handle.poll(_POLL_SECONDS)
+                if self._renewal is not None:
+                    self._renew()
+            except Exception:  # without this thread nobody is told of any delivery
+                log.exception("an unexpected error on %s", self._thread.name)
 
     def _renew(self) -> None:
         """Replace a handle that takes no record any more; what is in flight in it has failed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, NamedTuple
@@ -38,6 +38,8 @@ class Shipment:
         self._left: dict[int, Outgoing] = {}
         self.failures: dict[int, Code] = {}
         """What went wrong, by index."""
+        self.unplaced: set[tuple[str, int]] = set()
+        """Topics and partitions of delivered records whose offsets the broker could not tell."""
         self._deliveries: list[Delivery | None] = []
         self._pending = 0
         self._mutex = threading.Lock()
@@ -71,6 +73,14 @@ class Shipment:
         with self._mutex:
             return [delivery for delivery in self._deliveries if delivery is not None]
 
+    def place(self, last: Mapping[tuple[str, int], int]) -> None:
+        """Take the last offset of each partition for the offsets that nobody can tell."""
+        with self._mutex:
+            self._deliveries = [
+                one._replace(offset=last[one.topic, one.partition]) if one and one.offset < 0 else one
+                for one in self._deliveries
+            ]
+
     def left(self) -> list[Outgoing]:
         """Return what is not known to be delivered, in the order in which it was sent."""
         with self._mutex:
@@ -86,7 +96,10 @@ class Shipment:
         with self._mutex:
             if error is None:
                 topic = self._left.pop(index).topic
-                partition, offset = message.partition() or 0, message.offset() or 0  # both are known now
+                partition, offset = message.partition() or 0, message.offset()
+                if offset is None:  # the broker took a retry for a duplicate that it remembers no more of
+                    offset = -1
+                    self.unplaced.add((topic, partition))
                 self._deliveries[index] = Delivery(topic, partition, offset, message.timestamp()[1])
             else:
                 self.failures[index] = error

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaException
 from statestore import fork
 from statestore.delivery import Delivery
 from statestore.entity import EntityModel, model_of
-from statestore.errors import ConfigError, RefusedError, StoreClosedError
+from statestore.errors import ConfigError, DeliveryError, RefusedError, StoreClosedError
 from statestore.producing.encoding import Encoder
 from statestore.producing.faults import UNANSWERED, not_delivered, out_of_time, refused
 from statestore.producing.producer import NOTHING_SENT, Producer
@@ -170,6 +170,7 @@ class Writer:
                 if count % _TURN == 0:
                     yield PAUSE
             yield shipment.finished()
+            yield from self._place(shipment)
         except TimeoutError:
             raise out_of_time(shipment, producer, list(outgoing) if whole else ()) from None
         if isinstance(stopped, RefusedError):
@@ -193,6 +194,21 @@ class Writer:
             shipment.not_sent(error.args[0])
         except StoreClosedError as error:
             shipment.not_sent(Code(Code._DESTROY, str(error)))
+
+    def _place(self, shipment: Shipment) -> Steps[None]:
+        """Give deliveries without an offset that of the last record now, which is theirs or a later one."""
+        last: dict[tuple[str, int], int] = {}
+        for topic, partition in shipment.unplaced:
+            try:
+                end = yield self.topics.end(topic, partition)
+            except KafkaException as error:
+                raise DeliveryError(
+                    f"delivered to topic {topic!r}, but Kafka does not tell where: {error.args[0].str()}",
+                    delivered=shipment.deliveries(),
+                ) from error
+            last[topic, partition] = end.offset - 1
+        if last:
+            shipment.place(last)
 
     def _look_for(self, topic: str) -> Steps[None]:
         """Raise ``KafkaException`` for a topic that is not there, or not for us."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import pytest
+from confluent_kafka import Message
+from confluent_kafka import Producer as Client
 
 from statestore import (
     Delivery,
@@ -23,6 +25,7 @@ from statestore import (
     entity,
 )
 from statestore.attributes import EventTime
+from statestore.producing.producer import Producer
 from statestore.testing.kafka import Broker
 
 pytestmark = pytest.mark.kafka
@@ -118,6 +121,55 @@ def test_the_manager_writes_entities_that_are_not_bound(
     with pytest.raises(TypeError, match="delete"):
         manager.delete(one(1), 1)
     assert manager.health()["producer"] == {"sent": 7, "delivered": 7, "failed": 0, "in_flight": 0}
+
+
+def test_records_of_a_stream_without_a_key(broker: Broker, topic: NewTopic, managers: Managers) -> None:
+    name = topic("lines")
+    broker.create_topic(name, 2, {"cleanup.policy": "delete"})
+
+    @entity(topic=name)
+    @dataclass(frozen=True, slots=True)
+    class Line:
+        text: str
+
+    manager = managers(broker)
+    given = [Line(str(number)) for number in range(50)]
+    deliveries = manager.add_all(given)
+    assert len(set(deliveries)) == 50
+    written = [message for partition in (0, 1) for message in broker.read(name, partition)]
+    assert {message.key() for message in written} == {None}
+    assert sorted(manager.stream(Line).to_list(), key=lambda line: int(line.text)) == given
+    with pytest.raises(RefusedError, match="a stream has no key to delete"):
+        manager.delete(given[0])
+
+
+@pytest.mark.parametrize(
+    ("key_format", "value_format", "keys"),
+    [
+        ("kafka", "json", [-3, 0, 7]),
+        ("json", "avro", ["", "a", "é"]),
+        ("avro", "msgpack", [-3, 0, 7]),
+        ("raw", "raw", [b"", b"a", b"b"]),
+    ],
+)
+def test_every_format_is_written_and_found(
+    key_format: str, value_format: str, keys: list[Any], broker: Broker, topic: NewTopic, managers: Managers
+) -> None:
+    name = topic("rows")
+    broker.create_topic(name, 3)
+    fields = [("key", Annotated[type(keys[0]), Key]), ("value", bytes)]
+    row: Any = entity(
+        make_dataclass("Row", fields, frozen=True),
+        topic=name,
+        key_format=key_format,
+        value_format=value_format,
+    )
+    table = managers(broker, settings={"schema_registry": {"url": f"mock://{name}"}}).bind(row)
+    table.wait_until_ready(25)
+    table.add_all([row(key, b"value") for key in reversed(keys)], wait=True, timeout=25)
+    assert table.to_list() == [row(key, b"value") for key in keys]
+    table.delete(keys[1], wait=True, timeout=25)
+    assert [one.key for one in table.to_list()] == [keys[0], keys[2]]
 
 
 @pytest.mark.parametrize("limit", [1, 7, 1000])
@@ -327,11 +379,9 @@ def test_waiting_for_another_topic(broker: Broker, orders: type[Any], managers: 
 def test_a_record_behind_which_a_transaction_ends_counts_as_applied(
     broker: Broker, orders: type[Any], managers: Managers
 ) -> None:
-    from confluent_kafka import Producer
-
     table = managers(broker).bind(orders)
     table.wait_until_ready(25)
-    producer = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": topic_of(orders)})
+    producer = Client({"bootstrap.servers": broker.bootstrap, "transactional.id": topic_of(orders)})
     producer.init_transactions(25)
     for commit in (producer.commit_transaction, producer.abort_transaction):
         producer.begin_transaction()
@@ -361,3 +411,29 @@ def test_a_cancelled_wait_leaves_nothing_behind(
 
     asyncio.run(main())
     assert table._binding._awaited == {}
+
+
+def test_a_record_of_which_the_broker_cannot_tell_where_it_is(
+    broker: Broker, orders: type[Any], managers: Managers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unplaced:
+        """The report of a retry that the broker takes for a duplicate, and no more is known."""
+
+        def __init__(self, message: Message) -> None:
+            self.partition, self.timestamp = message.partition, message.timestamp
+
+        def offset(self) -> None:
+            return None
+
+    table = managers(broker).bind(orders)
+    table.wait_until_ready(25)
+    known = [table.add(orders(1)) for _ in range(3)]
+    send = Producer.send
+
+    def unplaced(producer: Producer, record: Any, on_report: Any) -> Any:
+        return send(producer, record, lambda error, message: on_report(error, Unplaced(message)))
+
+    monkeypatch.setattr(Producer, "send", unplaced)
+    delivery = table.add(orders(1, "last"), wait=True, timeout=25)
+    assert table.get(1) == orders(1, "last")
+    assert (delivery.partition, delivery.offset) == (known[2].partition, known[2].offset + 1)
