@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from statestore.entity import EntityModel, location_of, model_of
+from statestore.entity import EntityModel, declared_classes, location_of, model_of
 from statestore.errors import ConfigError
 from statestore.serde.defaults import default_faults
 from statestore.serde.entities import EntityCodec
@@ -78,7 +79,7 @@ def _bars_of_a_topic(
     if bars.windowing is None or not isinstance(bars.windowing.source, str):
         return []
     topic = bars.windowing.source
-    sources = [model for model in models if model.topic == topic and model.windowing is None]
+    sources = [model for model in (*models, *_others(models)) if model.topic == topic and not model.windows]
     if not sources:
         problem = f"{bars.name}: no entity class is declared for its source, topic {topic!r}"
         return [Finding(bars.location, f"{problem}: declare one, so that its records can be read")]
@@ -89,6 +90,15 @@ def _bars_of_a_topic(
         for warning in bar_warnings(bars.record, bars.windowing, sources[0].record)
     ]
     return [Finding(bars.location, fault) for fault in faults]
+
+
+def _others(models: Sequence[EntityModel]) -> Iterator[EntityModel]:
+    """Give the models of classes that are declared and not checked here: a source need not be bound."""
+    known = {model.cls for model in models}
+    for cls in declared_classes():
+        if cls not in known:
+            with suppress(ConfigError):
+                yield model_of(cls)
 
 
 def _shared_topics(models: Sequence[EntityModel]) -> Iterator[Finding]:

@@ -247,12 +247,13 @@ def test_derived_topics_meet_no_other() -> None:
     assert texts(trade, bars, made("Apart", *BAR, source=trade, topic="apart", windows=[5])) == []
 
 
-def test_a_source_by_its_topic_is_a_class_that_is_checked_too() -> None:
-    trade = made("Trade", KEY, ("price", Decimal), topic="trades")
+def test_a_source_by_its_topic_is_a_class_that_is_declared() -> None:
+    trade = made("Trade", KEY, ("price", Decimal), topic="named.trades")
     high = ("high", Annotated[Decimal, agg.max(F.price)])
     low = ("low", Annotated[Decimal, agg.min(F.cost)])
-    bars = made("Bars", BAR[0], high, source="trades", windows=[1])
-    assert texts(trade, bars) == []
-    assert texts(bars)[0].startswith("Bars: no entity class is declared for its source, topic 'trades'")
-    (found,) = texts(made("Lows", BAR[0], high, low, source="trades", windows=[1]), trade)
-    assert found.startswith("Lows.low: F.cost: Trade has no field 'cost'")
+    for classes in ([trade], []):  # it need not be one of those that are checked
+        assert texts(made("Bars", BAR[0], high, source="named.trades", windows=[1]), *classes) == []
+        (found,) = texts(made("Lows", BAR[0], high, low, source="named.trades", windows=[1]), *classes)
+        assert found.startswith("Lows.low: F.cost: Trade has no field 'cost'")
+    (found,) = texts(made("Bars", BAR[0], high, source="unnamed", windows=[1]))
+    assert found.startswith("Bars: no entity class is declared for its source, topic 'unnamed'")
