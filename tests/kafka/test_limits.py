@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -114,3 +115,20 @@ def test_a_store_that_outgrows_its_limit_fails_the_table_and_drops_nothing(
     wider = managers(broker, backend=backend, directory="other").bind(name)
     wider.wait_until_ready(25)
     assert wider.count() == 20 + 20 * 250
+
+
+def test_a_table_that_is_not_cached_is_read_anew_and_leaves_no_file(
+    broker: Broker, topic: NewTopic, managers: Managers, tmp_path: Path
+) -> None:
+    name = topic()
+    broker.create_topic(name)
+    broker.produce(name, [(b"a", b"1"), (b"b", b"2")])
+    for expected in (2, 3):
+        settings = {"tables": {name: {"cache": False}}}
+        with managers(broker, backend="rocksdb", settings=settings) as manager:
+            table = manager.bind(name)
+            table.wait_until_ready(25)
+            assert table.count() == expected
+            assert table.health()["records"] == expected
+        broker.produce(name, [(b"c", b"3")])
+        assert {entry.name for entry in (tmp_path / "state").iterdir()} == {"LOCK", "manifest.json"}
