@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from statestore import DecodeError, EncodeError, Key, RegistryError, UnreachableRegistryError, entity
 from statestore.attributes import Alias, Float32, Int32, Name, Precision
 from statestore.entity import model_of
+from statestore.serde.avro import subject
 from statestore.serde.entities import EntityCodec
 from statestore.serde.formats import FormatContext
 from statestore.settings import RegistrySettings
@@ -380,6 +381,22 @@ def test_a_decimal_beyond_its_writers_precision_is_not_rounded(
     unscaled = int("9" * digits).to_bytes(16, "big")
     payload = b"\x00" + number.to_bytes(4, "big") + b"\x20" + unscaled
     assert codec.decode(codec.encode_key((1,)), payload).v == Decimal("9" * (digits - 2) + ".99")
+
+
+def test_the_registry_is_asked_once_for_a_schema_it_does_not_have(
+    ask: Ask, stand_in: StandInRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codec = codec_of(Small, ask())
+    monkeypatch.setattr(subject, "_MOST_REMEMBERED", 3)
+
+    def asked(schema_id: int) -> int:
+        stand_in.requests.clear()
+        with pytest.raises(DecodeError, match=f"no schema {schema_id}"):
+            codec.decode(codec.encode_key((1,)), b"\x00" + schema_id.to_bytes(4, "big"))
+        return len(stand_in.requests)
+
+    assert [asked(schema_id) for schema_id in (91, 92, 93, 91, 92)] == [1, 1, 1, 0, 0]
+    assert [asked(schema_id) for schema_id in (94, 91, 94)] == [1, 1, 0]
 
 
 def test_a_registry_that_is_away_is_no_fault_of_the_record(

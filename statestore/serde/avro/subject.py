@@ -24,6 +24,7 @@ _MAGIC = b"\x00"
 _HEADER = 5
 # More than any number has: fastavro rounds a decimal to the precision of its writer's schema without a word.
 _ANY_PRECISION = 10**9
+_MOST_REMEMBERED = 10_000
 _REMEMBERED = 30.0  # seconds that the registry is not asked again for a schema it does not have
 
 
@@ -106,6 +107,8 @@ class Subject:
         except RegistryError as error:  # it says that this is no data of ours
             raise MisfitError(str(error)) from None
         if text is None:
+            if len(self._missing) >= _MOST_REMEMBERED:  # bytes that are no Avro have an id of their own each
+                self._missing.clear()
             self._missing[schema_id] = time.monotonic()
             raise MisfitError(missing)
         return _parsed(schema_id, text)

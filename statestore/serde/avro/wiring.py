@@ -44,6 +44,8 @@ def _scalar(scalar: Scalar) -> Wire:
     held = plain(scalar)
     if scalar.precision is not None:
         return _written(held, _unscaled(scalar.precision))
+    if scalar.type is datetime:
+        held = held._replace(read=None)  # fastavro's are in UTC
     to = _TO.get(scalar.type)
     return held if to is None else _written(held, to)
 
