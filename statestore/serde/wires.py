@@ -99,19 +99,30 @@ class RecordWalk:
             if spelt and field.name not in outside
         ]
         self._readers: list[tuple[int, Convert]] = []
+        self._fillers: list[tuple[int, Callable[[], Any]]] = []
+        self._windowed = [index for index, spelt in enumerate(self.spellings) if not spelt]
         members: list[tuple[str, Any, Any]] = []
+        others: list[
+            tuple[str, Any, Any]
+        ] = []  # by the names that are only read, the newest of a field first
+        self._others: list[int] = []
         for index, (field, wire, spelt) in enumerate(
             zip(record.fields, self.wires, self.spellings, strict=True)
         ):
-            type_, default, read = wire.type, ABSENT, None
-            if field.name in outside:
-                type_ = msgspec.Raw
-            elif spelt:
-                default, read = _with_default(record, field, wire, spelt)
-            members += [(spelling, type_, default) for spelling in spelt]
-            if read:
-                self._readers.append((index, read))
-        self._places = self._gathered()
+            if not spelt:
+                continue
+            type_, default, fill = msgspec.Raw, ABSENT, None
+            if field.name not in outside:
+                type_ = wire.type
+                default, fill = _default(record, field, wire, is_alone=len(spelt) == 1)
+                self._readers += [] if wire.read is None else [(index, wire.read)]
+                self._fillers += [] if fill is None else [(index, fill)]
+            members.append((spelt[0], type_, default))
+            others += [(spelling, type_, ABSENT) for spelling in spelt[1:]]
+            self._others += [index] * len(spelt[1:])
+        self._count = len(members)
+        self._no_others = (ABSENT,) * len(others)
+        members += others
         self.struct = msgspec.defstruct(
             record.cls.__name__,
             [(f"member{place}", type_, default) for place, (_, type_, default) in enumerate(members)],
@@ -145,32 +156,29 @@ class RecordWalk:
 
     def values(self, struct: msgspec.Struct) -> list[Any]:
         """Return the values of all fields, in their order. Raises ``MisfitError``."""
-        values = list(astuple(struct))
-        if self._places is not None:
-            values = [
-                next((values[place] for place in places if values[place] is not ABSENT), ABSENT)
-                for places in self._places
-            ]
-        for index, read in self._readers:
-            try:
-                values[index] = read(values[index])
-            except MisfitError as misfit:
-                raise misfit.within(f".{self._names[index]}") from None
+        found = astuple(struct)
+        values = list(found[: self._count])
+        for index in self._windowed:
+            values.insert(index, ABSENT)
+        if found[self._count :] != self._no_others:
+            for index, value in zip(self._others, found[self._count :], strict=True):
+                if values[index] is ABSENT:
+                    values[index] = value
+        index = 0
+        try:
+            for index, read in self._readers:
+                if values[index] is not ABSENT:
+                    values[index] = read(values[index])
+            for index, fill in self._fillers:
+                if values[index] is ABSENT:
+                    values[index] = fill()
+        except MisfitError as misfit:
+            raise misfit.within(f".{self._names[index]}") from None
         return values
 
     def _check(self, value: Any) -> None:
         if type(value) is not self.record.cls:  # a subclass would not come back as what it was
             raise expected(self.record.cls.__name__, value)
-
-    def _gathered(self) -> list[range] | None:
-        """Return the members of each field, ``None`` if each has one."""
-        if all(len(spelt) == 1 for spelt in self.spellings):
-            return None
-        places, end = [], 0
-        for spelt in self.spellings:
-            places.append(range(end, end + len(spelt)))
-            end += len(spelt)
-        return places
 
 
 def builder(record: Record) -> Callable[[list[Any]], Any]:
@@ -186,32 +194,28 @@ def _declared_names(field: Field) -> tuple[str, ...]:
     return () if field.window else (field.wire_name, *field.aliases)
 
 
-def _with_default(record: Record, field: Field, wire: Wire, spelt: list[str]) -> tuple[Any, Convert | None]:
-    """Return the default of a struct's member, and what makes the field's value of the member's."""
+def _default(
+    record: Record, field: Field, wire: Wire, *, is_alone: bool
+) -> tuple[Any, Callable[[], Any] | None]:
+    """Return the default of the struct's member that is ``field``, and what fills it where it is ``ABSENT``.
+
+    If the member ``is_alone``, there are no others for the same field.
+    """
     if field.default_factory is not MISSING:
-        make = field.default_factory
-    elif field.default is not MISSING:
-        try:
-            wire.normal(field.default)
-        except MisfitError as misfit:
-            raise ConfigError(
-                f"{record.cls.__name__}.{field.name}{misfit.path}: its default: {misfit}"
-            ) from None
-        if wire.read is None and len(spelt) == 1:
-            return field.default, None
+        return ABSENT, field.default_factory
+    if field.default is MISSING:
+        return (msgspec.NODEFAULT, None) if is_alone else (ABSENT, _refuse)
+    try:
+        wire.normal(field.default)
+    except MisfitError as misfit:
+        raise ConfigError(f"{record.cls.__name__}.{field.name}{misfit.path}: its default: {misfit}") from None
+    if wire.read is None and is_alone:
+        return field.default, None
+    return ABSENT, lambda: field.default
 
-        def make() -> Any:
-            return field.default
 
-    elif len(spelt) == 1:
-        return msgspec.NODEFAULT, wire.read
-    else:
-
-        def make() -> Any:
-            raise MisfitError(ABSENT_WITHOUT_DEFAULT)
-
-    read = wire.read or _same
-    return ABSENT, lambda value: make() if value is ABSENT else read(value)
+def _refuse() -> Any:
+    raise MisfitError(ABSENT_WITHOUT_DEFAULT)
 
 
 def _nullable(item: Wire) -> Wire:
