@@ -1,17 +1,25 @@
-"""The codecs of keys, native, against the pure-Python twins that they must agree with."""
+"""The codecs of keys, native, against the pure-Python twins that they must agree with; those of entities
+against ``msgspec`` with a struct of the same fields, which checks and converts no more than it has to.
+"""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import make_dataclass
 from datetime import UTC, date, datetime
-from typing import Any
+from decimal import Decimal
+from typing import Annotated, Any
 
+import msgspec
 import pytest
 from conftest import Bench
 from harness import Work
+from msgspec.structs import astuple, fields
 
-from statestore import _pure, core
+from statestore import Key, Precision, _pure, core, entity
+from statestore.entity import model_of
+from statestore.serde.entities import EntityCodec
 
 CALLS = 20_000
 WANTED = 10.0
@@ -48,6 +56,47 @@ def measure_key(bench: Bench, values: tuple[Any, ...], direction: str) -> None:
         getattr(pure, direction),
         argument,
     )
+
+
+class Quote(msgspec.Struct):
+    """The value of the entity that is measured."""
+
+    price: Decimal
+    quantity: int
+    venue: str
+    at: datetime
+    open: bool
+
+
+QUOTE = Quote(Decimal("12.3400"), 100, "XETR", datetime(2024, 2, 29, 12, 30, tzinfo=UTC), True)
+FORMATS: dict[str, dict[str, Any]] = {
+    "msgpack": {"value_format": "msgpack"},
+    "json": {"value_format": "json"},
+    "json of ksqlDB": {"value_format": "json", "ksql": True},
+}
+
+
+@pytest.mark.parametrize("direction", ["encode", "decode"])
+@pytest.mark.parametrize("form", FORMATS)
+def measure_entity(bench: Bench, form: str, direction: str) -> None:
+    declared = [
+        ("symbol", Annotated[str, Key]),
+        ("price", Annotated[Decimal, Precision(18, 4)]),
+        *((one.name, one.type) for one in fields(Quote)[1:]),
+    ]
+    cls: Any = make_dataclass("Quoted", declared, frozen=True, slots=True)
+    codec: EntityCodec[Any] = EntityCodec(model_of(entity(cls, topic="quotes", **FORMATS[form])))
+    one = cls("SYM-000042", *astuple(QUOTE))
+    record = codec.encode(one)
+    assert codec.decode(*record) == one
+    bare: Any = msgspec.msgpack if form == "msgpack" else msgspec.json
+    theirs = calls(bare.Encoder().encode, times := min(CALLS, bench.sizes.rows), QUOTE)
+    ours = calls(codec.encode, times, one)
+    if direction == "decode":
+        theirs = calls(bare.Decoder(Quote).decode, times, bare.encode(QUOTE))
+        ours = calls(codec.decode, times, *record)
+    work = f"{direction} an entity of 6 fields, {form}"
+    bench.speed(work, "msgspec with a struct", ours, theirs, items=times, of="entities")
 
 
 def measure_window_key(bench: Bench) -> None:
