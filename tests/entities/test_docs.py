@@ -12,7 +12,7 @@ import pytest
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("name", ["entities.md", "expressions.md", "naming.md"])
+@pytest.mark.parametrize("name", ["entities.md", "expressions.md", "naming.md", "types.md"])
 def test_samples_print_what_they_say(name: str, tmp_path: Path) -> None:
     text = (DOCS / name).read_text(encoding="utf-8")
     program = "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
