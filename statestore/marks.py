@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -165,17 +166,22 @@ def _max_length(mark: MaxLength) -> list[str]:
 
 
 def _name(mark: Name) -> list[str]:
-    return [] if _is_name(mark.name) else [f"{mark}: give the name as a str, not empty"]
+    return [] if _is_name(mark.name) else [f"{mark}: give the name as a str, not empty, {_NAMES}"]
 
 
 def _alias(mark: Alias) -> list[str]:
     if mark.names and all(map(_is_name, mark.names)) and len(set(mark.names)) == len(mark.names):
         return []
-    return [f"{mark}: give one or more old names, each a str, and each once"]
+    return [f"{mark}: give one or more old names, each a str, not empty, and each once, {_NAMES}"]
+
+
+_NAMES = 'without quotes ("), backslashes, control characters and lone surrogates'
+_NO_NAME = re.compile(r'["\\\x00-\x1f\ud800-\udfff]')
 
 
 def _is_name(name: object) -> bool:
-    return isinstance(name, str) and bool(name)
+    # msgspec takes no field of another name, and UTF-8 has no bytes for a lone surrogate.
+    return isinstance(name, str) and bool(name) and not _NO_NAME.search(name)
 
 
 _SAMPLE = datetime(2001, 2, 3, 4, 5, 6, 789_000, tzinfo=UTC)

@@ -33,7 +33,7 @@ def planned_rows(
         return _rows(_pairs(store, plan, reverse, limit), codec, decode)
     snapshot = store.snapshot()
     strange, keys = _keys(snapshot, codec, counts, plan)
-    chosen = strange + [keys[values][1] for values in sorted(keys, reverse=reverse)[:limit]]
+    chosen = (strange + [keys[values][1] for values in sorted(keys, reverse=reverse)])[:limit]
 
     def row(key: bytes) -> T:
         return decode(key, snapshot.get(key, b""))

@@ -125,7 +125,7 @@ def test_a_scan_is_a_filter_over_the_sorted_rows(
 ) -> None:
     key_format, kinds = declared
     whole = st.tuples(*[st.sampled_from(POOLS[kind]) for kind in kinds])
-    bound = st.none() | whole.flatmap(lambda key: st.integers(1, len(key)).map(lambda count: key[:count]))
+    bound = st.none() | whole.flatmap(lambda key: st.integers(0, len(key)).map(lambda count: key[:count]))
     with filled(entity_of(key_format, kinds)) as rows:
         added, deleted = data.draw(st.sets(whole)), data.draw(st.sets(whole, max_size=3))
         for key in added:
@@ -253,6 +253,18 @@ def test_a_key_that_is_no_key_of_the_class_does_not_end_the_scan(longs: Filled) 
     )
     assert [one for one in found if one != message] == LONGS
     assert longs.counts.decode_errors == 1
+
+
+def test_a_limit_counts_keys_that_are_none_of_the_class() -> None:
+    with filled(entity_of("json", (int,))) as rows:
+        rows.put(b"{", b"\x81\xa4text\xa1x")
+        rows.add((1,))
+        rows.add((2,))
+        assert list(rows.table.scan(limit=0)) == []
+        scan = rows.table.scan(limit=2)
+        with pytest.raises(DecodeError, match="not a key"):
+            next(scan)
+        assert [row.k0 for row in scan] == [1]
 
 
 @pytest.mark.parametrize(

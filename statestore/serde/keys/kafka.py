@@ -92,6 +92,8 @@ class IntegerKeys:
     def plan(
         self, start: tuple[Any, ...] | None, stop: tuple[Any, ...] | None, prefix: tuple[Any, ...] | None
     ) -> KeyPlan:
+        if stop == ():  # what all keys begin with
+            return KeyPlan([], None, _FOUND[0])
         first, end, begin = (self.encode(one) if one else None for one in (start, stop, prefix))
         negative, zero = self._negative, bytes(self._bytes.size)
         ranges: list[Range] = []
@@ -134,6 +136,8 @@ class UuidTextKeys:
     def plan(
         self, start: tuple[Any, ...] | None, stop: tuple[Any, ...] | None, prefix: tuple[Any, ...] | None
     ) -> KeyPlan:
+        if stop == ():
+            return KeyPlan([], None, _FOUND[0])
         first, end, begin = (self.encode(one) if one else None for one in (start, stop, prefix))
         return KeyPlan([(first, end, begin)], None, "one seek, in key order")
 
