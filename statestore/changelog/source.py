@@ -17,6 +17,7 @@ from statestore import fork
 from statestore.changelog.ahead import ReadAhead
 from statestore.changelog.answers import ContactError, TopicInfo, Trouble, failure_of, trouble
 from statestore.changelog.reader import ConsumerReader, NativeReader, Portion, Reader, unfit
+from statestore.producing.properties import reading_properties
 
 log = logging.getLogger("statestore.changelog")
 
@@ -70,7 +71,12 @@ class KafkaSource:
     ) -> None:
         self.address = str(properties["bootstrap.servers"])
         self.request_timeout = request_timeout
-        self._properties = {**TUNED, **properties, **OWNED, "group.id": f"statestore-{name}"}
+        self._properties = {
+            **TUNED,
+            **reading_properties(properties),
+            **OWNED,
+            "group.id": f"statestore-{name}",
+        }
         self._on_trouble = on_trouble
         self._errors: dict[int, tuple[float, Code]] = {}
         """What the readers heard since the broker last answered, and when: by code, the newest last."""

@@ -1,4 +1,4 @@
-"""librdkafka properties of what writes: the producer, and the admin client that looks at topics."""
+"""Which of the user's librdkafka properties are for which client: one mapping serves reading and writing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TUNED_PRODUCER = {
 _DELIVERY_TIMEOUT = ("delivery.timeout.ms", "message.timeout.ms")
 """Two names of one property."""
 
-# One mapping serves reading and writing; librdkafka warns of each property that is for the other.
+# librdkafka warns of each property that is for the other kind of client.
 _FOR_READING = (
     "auto.commit.",
     "check.crcs",
@@ -72,6 +72,11 @@ def producer_properties(given: Mapping[str, Any], request_timeout: float) -> dic
 def admin_properties(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the properties of an admin client."""
     return {**_TUNED, **_without(given, _FOR_READING + _FOR_WRITING)}
+
+
+def reading_properties(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of ``given`` is for consumers."""
+    return _without(given, _FOR_WRITING)
 
 
 def largest_message(given: Mapping[str, Any]) -> int:

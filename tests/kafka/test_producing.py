@@ -437,3 +437,12 @@ def test_a_record_of_which_the_broker_cannot_tell_where_it_is(
     delivery = table.add(orders(1, "last"), wait=True, timeout=25)
     assert table.get(1) == orders(1, "last")
     assert (delivery.partition, delivery.offset) == (known[2].partition, known[2].offset + 1)
+
+
+def test_one_mapping_serves_reading_and_writing(
+    broker: Broker, orders: type[Any], managers: Managers, caplog: pytest.LogCaptureFixture
+) -> None:
+    kafka = {"bootstrap.servers": broker.bootstrap, "compression.type": "gzip", "session.timeout.ms": 9_000}
+    table = managers(broker, kafka=kafka).bind(orders)
+    table.add(orders(1, "x"), wait=True, timeout=25)
+    assert "CONFWARN" not in caplog.text
