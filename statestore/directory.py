@@ -251,7 +251,7 @@ class DataDirectory:
             raise StoreIdentityError(
                 path,
                 "the class has changed so that it cannot read the store: " + "; ".join(faults),
-                "give a field of another type another name, or change it back; where every record of the "
+                "change it back (a field of another type needs another name); where every record of the "
                 'topic is of the new class, delete the directory and bind with on_missing="rebuild"',
             )
         if lacking := schema.unreadable(old, new):
