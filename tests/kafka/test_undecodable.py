@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -238,3 +242,71 @@ def test_a_registry_that_does_not_answer_holds_its_table_alone(
         assert held.lag == 1
         manager.close()
         connection.close()
+
+
+MIRROR = """
+import sys
+from dataclasses import dataclass, replace
+from typing import Annotated
+from statestore import Key, StoreManager, entity
+from statestore.changelog import binder
+
+@entity(topic=sys.argv[3], on_undecodable="skip")
+@dataclass(frozen=True, slots=True)
+class Order:
+    order_id: Annotated[str, Key]
+    amount: int
+
+restored_at_once = binder.restored_at_once
+binder.restored_at_once = lambda memory: replace(restored_at_once(memory), records=500)
+settings = {"defaults": {"flush_interval": 0.02}}
+kafka = {"bootstrap.servers": sys.argv[2], "queued.min.messages": 1000, "fetch.message.max.bytes": 10_000}
+with StoreManager(sys.argv[1], kafka=kafka, backend=sys.argv[4], settings=settings) as manager:
+    table = manager.bind(Order)
+    while True:
+        print(table.health()["records"], flush=True)
+"""
+
+
+def test_killed_while_skipping(
+    persistent: str, broker: Broker, topic: NewTopic, managers: Managers, tmp_path: Path
+) -> None:
+    name = topic()
+    cls = order_entity(name, "skip")
+    broker.create_topic(name)
+    noise = random.Random(1)
+    amounts: list[tuple[str, int | bytes | None]] = [
+        (f"{noise.randrange(300)}", noise.choice([number, number, BAD, None])) for number in range(20_000)
+    ]
+    broker.produce(name, records_of(cls, *amounts))
+    expected: dict[str, int] = {}
+    for key, amount in amounts:
+        if isinstance(amount, int):
+            expected[key] = amount
+        elif amount is None:
+            expected.pop(key, None)
+    command = [
+        sys.executable,
+        "-P",
+        "-c",
+        MIRROR,
+        str(tmp_path / "state"),
+        broker.bootstrap,
+        name,
+        persistent,
+    ]
+    for target in (1, 1000, 4000):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            try:
+                for line in process.stdout:
+                    if int(line) >= target:
+                        break
+            finally:
+                process.kill()
+    table = managers(broker, backend=persistent).bind(cls)
+    table.wait_until_ready(25)
+    assert rows(table) == expected
+    assert table.health()["positions"] == {"0": len(amounts)}
+    bad = [amount for _, amount in amounts if amount == BAD]
+    assert table.health()["skipped"] < len(bad), "it went on where the last one was killed"
