@@ -184,7 +184,7 @@ def _is_name(name: object) -> bool:
     return isinstance(name, str) and bool(name) and not _NO_NAME.search(name)
 
 
-_SAMPLE = datetime(2001, 2, 3, 4, 5, 6, 789_000, tzinfo=UTC)
+_SAMPLE = datetime(2001, 2, 3, 16, 5, 6, 789_000, tzinfo=UTC)
 
 
 def _format(mark: Format) -> list[str]:
@@ -194,9 +194,11 @@ def _format(mark: Format) -> list[str]:
         read = datetime.strptime(_SAMPLE.strftime(mark.pattern), mark.pattern)
     except (TypeError, ValueError) as error:
         return [f"{mark}: what it writes cannot be read again with it: {error}"]
-    if read.date() == _SAMPLE.date():
-        return []
-    return [f"{mark}: it must tell year, month and day, or the times read are others than those written"]
+    if read.date() != _SAMPLE.date():
+        return [f"{mark}: it must tell year, month and day, or the times read are others than those written"]
+    if read.hour not in (_SAMPLE.hour, 0):
+        return [f"{mark}: 16:00 is read as 04:00: write %H, or %p beside %I"]
+    return []
 
 
 _CHECKS: dict[type[Attribute], Callable[[Any], list[str]]] = {

@@ -21,14 +21,16 @@ from statestore.fields import DictOf, Field, FieldType, ListOf, Nullable, Record
 Schema = Mapping[str, Any]
 
 _NAMELESS_KEYS = ("ordered", "kafka", "raw")
-"""Key formats that do not write the names of the fields, so that one may be renamed."""
+"""Key formats that never write the names of the fields, so that one may be renamed."""
 _WIDER = {"Int32": ("int", "float"), "Float32": ("float",), "int": ("float",)}
 """What records of a type can be read as, besides itself."""
 
 
-def schema(key_format: str, key: Sequence[Field], value: Sequence[Field]) -> dict[str, Any]:
-    """Return the schema of a class with these fields."""
-    return _sealed(key_format, [*map(_field, key)], [*map(_field, value)])
+def schema(
+    key_format: str, key: Sequence[Field], value: Sequence[Field], *, any_case: bool = False
+) -> dict[str, Any]:
+    """Return the schema of a class with these fields, read in upper and lower case if ``any_case``."""
+    return _sealed(key_format, _fields(key, any_case), _fields(value, any_case))
 
 
 def _sealed(key_format: str, key: list[Any], value: list[Any]) -> dict[str, Any]:
@@ -37,25 +39,33 @@ def _sealed(key_format: str, key: list[Any], value: list[Any]) -> dict[str, Any]
     return {**content, "fingerprint": hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 
-def _field(field: Field) -> dict[str, Any]:
+def _fields(fields: Sequence[Field], any_case: bool) -> list[dict[str, Any]]:
+    taken = {name for field in fields for name in (field.wire_name, *field.aliases)}
+    return [_field(field, any_case, taken) for field in fields]
+
+
+def _field(field: Field, any_case: bool, taken: set[str]) -> dict[str, Any]:
+    names = [field.wire_name, *field.aliases]
+    cases = [case for name in names for case in (name.upper(), name.lower())] if any_case else []
+    aliases = [*field.aliases, *(case for case in dict.fromkeys(cases) if case not in taken)]
     return {
         "name": field.wire_name,
-        "type": _type(field.type),
-        "aliases": list(field.aliases),
+        "type": _type(field.type, any_case),
+        "aliases": aliases,
         "optional": field.default is not MISSING or field.default_factory is not MISSING,
     }
 
 
-def _type(type_: FieldType) -> dict[str, Any]:
+def _type(type_: FieldType, any_case: bool) -> dict[str, Any]:
     match type_:
         case Nullable(item):
-            return {"type": "optional", "item": _type(item)}
+            return {"type": "optional", "item": _type(item, any_case)}
         case ListOf(item):
-            return {"type": "list", "item": _type(item)}
+            return {"type": "list", "item": _type(item, any_case)}
         case DictOf(key, item):
-            return {"type": "dict", "key": _type(key), "item": _type(item)}
+            return {"type": "dict", "key": _type(key, any_case), "item": _type(item, any_case)}
         case Record(cls, fields):
-            return {"type": "record", "name": cls.__name__, "fields": [*map(_field, fields)]}
+            return {"type": "record", "name": cls.__name__, "fields": _fields(fields, any_case)}
         case Scalar():
             name = type_.type.__name__
             described: dict[str, Any] = {"type": f"{name.capitalize()}32" if type_.is_32_bits else name}
@@ -97,11 +107,12 @@ def _key_conflicts(old: Schema, new: Schema) -> list[str]:
     before, after = old["key"], new["key"]
     if len(before) != len(after):
         return [f"its key is ({_listed(before)}), that of the class is ({_listed(after)})"]
-    named = new["key_format"] not in _NAMELESS_KEYS
+    # A single key field is written bare, without its name, by all formats.
+    named = new["key_format"] not in _NAMELESS_KEYS and len(after) > 1
     return [
         f"key field {_shown_field(one)}, in the class {_shown_field(other)}"
         for one, other in zip(before, after, strict=True)
-        if one["type"] != other["type"] or (named and one["name"] != other["name"])
+        if one["type"] != other["type"] or (named and one["name"] not in (other["name"], *other["aliases"]))
     ]
 
 

@@ -130,6 +130,7 @@ def test_an_ignored_field_is_not_stored() -> None:
         (Annotated[str, Name("a\\b")], "Name(name='a\\\\b'): give the name as a str, not empty, without"),
         (Annotated[str, Name("\ud800")], "Name(name='\\ud800'): give the name as a str, not empty, without"),
         (Annotated[str, Alias("old", "a\nb")], "Alias(names=('old', 'a\\nb')): give one or more old names"),
+        (Annotated[datetime, Format("%Y-%m-%d %I:%M")], "Format(pattern='%Y-%m-%d %I:%M'): 16:00 is read as"),
         (Annotated[str, Alias()], "Alias(names=()): give one or more old names"),
         (Annotated[str, Alias("a", "a")], "Alias(names=('a', 'a')): give one or more old names"),
         (Annotated[datetime, Format("%H:%M")], "Format(pattern='%H:%M'): it must tell year, month and day"),

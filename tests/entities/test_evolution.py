@@ -108,10 +108,22 @@ def test_another_key_is_told(old: EntityModel, new: EntityModel, told: list[str]
     )
 
 
-@pytest.mark.parametrize(("key_format", "refused"), [("ordered", False), ("kafka", False), ("json", True)])
-def test_a_key_field_is_renamed_where_its_name_is_not_written(key_format: str, refused: bool) -> None:
+@pytest.mark.parametrize("key_format", ["ordered", "kafka", "json", "avro"])
+def test_a_single_key_field_is_renamed_since_its_name_is_not_written(key_format: str) -> None:
     old = model(key=Annotated[int, Name("number")], key_format=key_format)
-    assert bool(conflicts(old.schema, model(key_format=key_format).schema)) is refused
+    assert conflicts(old.schema, model(key_format=key_format).schema) == []
+
+
+@pytest.mark.parametrize(("key_format", "refused"), [("ordered", False), ("json", True), ("avro", True)])
+def test_one_of_several_key_fields_is_renamed_by_its_alias_where_names_are_written(
+    key_format: str, refused: bool
+) -> None:
+    def of(second: Any) -> EntityModel:
+        return model(("second", Annotated[second, Key]), key_format=key_format)
+
+    old = of(Annotated[int, Name("number")])
+    assert bool(conflicts(old.schema, of(int).schema)) is refused
+    assert conflicts(old.schema, of(Annotated[int, Alias("number")]).schema) == []
 
 
 def test_a_field_is_renamed_by_its_alias() -> None:
@@ -119,6 +131,17 @@ def test_a_field_is_renamed_by_its_alias() -> None:
     assert conflicts(old.schema, new.schema) == unreadable(old.schema, new.schema) == []
     wrong = model(("amount", Annotated[str, Alias("qty")]))
     assert conflicts(old.schema, wrong.schema) == ["field qty is int, in the class str"]
+
+
+def test_names_of_ksqldb_are_the_same_in_upper_and_lower_case() -> None:
+    ksql: dict[str, Any] = {"ksql": True, "value_format": "json"}
+    old = model(("qty", int), ("at", date), **ksql)
+    new = model(("amount", Annotated[int, Alias("qty")]), ("at", date), **ksql)
+    assert conflicts(old.schema, new.schema) == unreadable(old.schema, new.schema) == []
+    wrong = model(("day", Annotated[datetime, Alias("at")]), **ksql)  # days would be read as milliseconds
+    assert conflicts(old.schema, wrong.schema) == ["field AT is date, in the class datetime"]
+    lower = model(("qty", str), value_format="json")
+    assert conflicts(lower.schema, old.schema) == ["field qty is str, in the class int"]
 
 
 def test_a_removed_field_that_comes_back_is_what_it_was() -> None:
