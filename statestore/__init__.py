@@ -8,7 +8,9 @@
         orders.get(42)
 """
 
-from statestore.attributes import (
+from statestore.changelog.events import RestoreProgress, StateChange
+from statestore.changelog.readiness import Reason, State
+from statestore.declaration.attributes import (
     Alias,
     EventTime,
     Float32,
@@ -24,8 +26,7 @@ from statestore.attributes import (
     WindowSize,
     WindowStart,
 )
-from statestore.changelog.events import RestoreProgress, StateChange
-from statestore.changelog.readiness import Reason, State
+from statestore.declaration.validation import check_entities
 from statestore.delivery import Delivery
 from statestore.entity import entity
 from statestore.errors import (
@@ -61,7 +62,6 @@ from statestore.serde.normal import normalise
 from statestore.settings import Settings
 from statestore.store import KeyValueStore, StoreReader, WriteBatch
 from statestore.topics import TopicDifference, TopicsReport
-from statestore.validation import check_entities
 
 __all__ = [
     "Alias",

@@ -28,8 +28,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from statestore import fork, schema
+from statestore import fork
 from statestore.backends.contract import directory_size, sync
+from statestore.declaration import schema
+from statestore.declaration.schema import Schema
 from statestore.errors import (
     DirectoryLockedError,
     StoreCorruptError,
@@ -39,7 +41,6 @@ from statestore.errors import (
     StoreMissingError,
     StoreUnavailableError,
 )
-from statestore.schema import Schema
 
 FORMAT = 1
 NETWORK_FILE_SYSTEMS = {

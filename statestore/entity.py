@@ -23,11 +23,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TypeVar, Unpack, overload
 
-from statestore.attributes import Key
-from statestore.declared import Declared, TopicSpec, Validation
+from statestore.declaration.attributes import Key
+from statestore.declaration.declared import Declared, TopicSpec, Validation
+from statestore.declaration.fields import Field
+from statestore.declaration.models import EntityModel, build_model, is_dataclass
 from statestore.errors import ConfigError
-from statestore.fields import Field
-from statestore.models import EntityModel, build_model, is_dataclass
 
 __all__ = [
     "Declared",

@@ -20,6 +20,7 @@ from statestore.changelog.mirror import Mirror
 from statestore.changelog.readiness import Limits
 from statestore.changelog.undecodable import DecodingCheck
 from statestore.choosing import Chooser
+from statestore.declaration.validation import check_entities
 from statestore.directory import StoreFile
 from statestore.entity import EntityModel, model_of
 from statestore.errors import ConfigError, StartupError, StateStoreError, StoreClosedError
@@ -45,7 +46,6 @@ from statestore.settings import (
 )
 from statestore.store import KeyValueStore
 from statestore.topics import Mode, TopicsReport
-from statestore.validation import check_entities
 
 T = TypeVar("T")
 

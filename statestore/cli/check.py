@@ -12,11 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from statestore.choosing import Chooser
+from statestore.declaration.validation import Finding, check_entities
 from statestore.entity import collecting, declared_classes
 from statestore.errors import ConfigError
 from statestore.serde.formats import FormatContext
 from statestore.settings import Layers, layer_settings
-from statestore.validation import Finding, check_entities
 
 DESCRIPTION = """\
 Imports the modules, and checks every entity that is declared by then: each class, its formats, what classes

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Literal
 
-from statestore.fields import FieldType, Nullable, Record, Scalar, type_name
+from statestore.declaration.fields import FieldType, Nullable, Record, Scalar, type_name
 from statestore.query.checking import NUMBERS, ORDERED, check, type_of
 from statestore.query.expressions import Expr, Node, show
 

@@ -11,7 +11,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
 
-from statestore.fields import DictOf, FieldType, ListOf, Nullable, Record, Scalar, type_name
+from statestore.declaration.fields import DictOf, FieldType, ListOf, Nullable, Record, Scalar, type_name
 from statestore.naming import nearest
 from statestore.query.expressions import (
     COMPARISONS,

@@ -20,7 +20,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NoReturn, overload
 from uuid import UUID
 
-from statestore.fields import SCALAR_TYPES
+from statestore.declaration.fields import SCALAR_TYPES
 
 Operand = bool | int | float | Decimal | str | bytes | datetime | date | UUID
 """What may stand beside a field: a constant of a type that a field can have, and never ``None``."""

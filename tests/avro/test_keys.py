@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statestore import DecodeError, EncodeError, Key, UnreachableRegistryError, entity
-from statestore.attributes import Alias, MaxLength, Name
+from statestore.declaration.attributes import Alias, MaxLength, Name
 from statestore.entity import model_of
 from statestore.serde import registry
 from statestore.serde.entities import EntityCodec

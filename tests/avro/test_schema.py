@@ -16,7 +16,7 @@ import avro.schema
 import pytest
 
 from statestore import ConfigError, Key, entity
-from statestore.attributes import Alias, Float32, Int32, Name, Precision, WindowStart
+from statestore.declaration.attributes import Alias, Float32, Int32, Name, Precision, WindowStart
 from statestore.entity import model_of
 from statestore.serde.avro import key_codec, value_codec
 from statestore.serde.formats import FormatContext

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statestore import DecodeError, EncodeError, Key, RegistryError, UnreachableRegistryError, entity
-from statestore.attributes import Alias, Float32, Int32, Name, Precision
+from statestore.declaration.attributes import Alias, Float32, Int32, Name, Precision
 from statestore.entity import model_of
 from statestore.serde.avro import subject
 from statestore.serde.entities import EntityCodec

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statestore import F, agg, entity
-from statestore.attributes import (
+from statestore.declaration.attributes import (
     Alias,
     EventTime,
     Format,
@@ -25,10 +25,10 @@ from statestore.attributes import (
     WindowEnd,
     WindowStart,
 )
-from statestore.declared import Declared
+from statestore.declaration.declared import Declared
+from statestore.declaration.validation import check_entities
 from statestore.entity import model_of
 from statestore.errors import ConfigError
-from statestore.validation import check_entities
 
 ANNOTATIONS: list[Any] = [
     int, str, Decimal, datetime, "int", "nowhere", None, Any, float | None, list, list[int],

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import pytest
 
-from statestore.attributes import (
+from statestore.declaration.attributes import (
     Alias,
     EventTime,
     Float32,
@@ -24,8 +24,8 @@ from statestore.attributes import (
     WindowSize,
     WindowStart,
 )
-from statestore.fields import DictOf, Field, ListOf, Nullable, Scalar
-from statestore.records import read_record
+from statestore.declaration.fields import DictOf, Field, ListOf, Nullable, Scalar
+from statestore.declaration.records import read_record
 
 Money = Annotated[Decimal, Precision(18, 4)]
 DAY = Format("%Y-%m-%d")

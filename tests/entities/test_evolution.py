@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statestore import Key, entity
-from statestore.attributes import Alias, Float32, Format, Int32, Name, Precision
+from statestore.declaration.attributes import Alias, Float32, Format, Int32, Name, Precision
+from statestore.declaration.fields import SCALAR_TYPES
+from statestore.declaration.schema import conflicts, merged, unreadable
 from statestore.directory import DataDirectory, StoreFile
 from statestore.entity import EntityModel, model_of
 from statestore.errors import StoreIdentityError
-from statestore.fields import SCALAR_TYPES
-from statestore.schema import conflicts, merged, unreadable
 from statestore.serde.entities import EntityCodec
 
 Street = make_dataclass("Street", [("name", str), ("number", int)])

@@ -16,7 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statestore import Key, entity, normalise
-from statestore.attributes import Alias, Float32, Format, Ignored, Int32, MaxLength, Name, Precision
+from statestore.declaration.attributes import (
+    Alias,
+    Float32,
+    Format,
+    Ignored,
+    Int32,
+    MaxLength,
+    Name,
+    Precision,
+)
 from statestore.entity import model_of
 from statestore.errors import ConfigError, DecodeError, EncodeError
 from statestore.serde.entities import EntityCodec

@@ -22,9 +22,9 @@ from statestore import (
     agg,
     entity,
 )
+from statestore.declaration.fields import type_name
 from statestore.entity import model_of
 from statestore.errors import ConfigError
-from statestore.fields import type_name
 from statestore.query.aggregates import aggregate_type
 
 Faults = Callable[..., tuple[str, ...]]

@@ -16,7 +16,7 @@ from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from statestore import Key, RegistryError, StoreManager, UnreachableRegistryError, entity
-from statestore.attributes import Precision
+from statestore.declaration.attributes import Precision
 from statestore.query.table import Table
 from statestore.testing.kafka import Broker
 from statestore.testing.registry import StandInRegistry

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from statestore import Key, StoreIdentityError, StoreManager, entity
-from statestore.attributes import Int32, Precision
+from statestore.declaration.attributes import Int32, Precision
 from statestore.entity import model_of
 from statestore.serde.entities import EntityCodec
 from statestore.testing.kafka import Broker

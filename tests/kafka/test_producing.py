@@ -24,7 +24,7 @@ from statestore import (
     StoreUnavailableError,
     entity,
 )
-from statestore.attributes import EventTime
+from statestore.declaration.attributes import EventTime
 from statestore.producing.producer import Producer
 from statestore.testing.kafka import Broker
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from statestore import ConfigError, Key, entity, normalise
-from statestore.attributes import Alias, Int32, MaxLength, Name
+from statestore.declaration.attributes import Alias, Int32, MaxLength, Name
 from statestore.entity import model_of
 from statestore.errors import DecodeError, EncodeError
 from statestore.serde.entities import EntityCodec

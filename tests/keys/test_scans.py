@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from statestore import EncodeError, Key, StoreClosedError, entity
-from statestore.attributes import Alias, Int32
 from statestore.backends import find_engine
 from statestore.changelog.mirror import Counts
 from statestore.core import Readable, Run
+from statestore.declaration.attributes import Alias, Int32
 from statestore.entity import model_of
 from statestore.errors import DecodeError
 from statestore.query.table import Table

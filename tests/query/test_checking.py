@@ -10,10 +10,10 @@ from uuid import UUID
 import pytest
 
 from statestore import F
-from statestore.fields import type_name
+from statestore.declaration.fields import type_name
+from statestore.declaration.records import read_record
 from statestore.query.checking import check, type_of
 from statestore.query.expressions import Expr
-from statestore.records import read_record
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statestore import F
-from statestore.fields import Nullable, Scalar, type_name
+from statestore.declaration.fields import Nullable, Scalar, type_name
+from statestore.declaration.records import read_record
 from statestore.query.checking import check, type_of
 from statestore.query.evaluation import compiled, evaluate
 from statestore.query.expressions import Condition, Expr, Value
-from statestore.records import read_record
 
 
 @dataclass(frozen=True)

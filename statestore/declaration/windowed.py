@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from statestore.declaration.fields import Field, FieldType, Nullable, Record, Scalar, type_name
+from statestore.declaration.windows import Window, WindowSpec, read_windows
 from statestore.errors import ConfigError
-from statestore.fields import Field, FieldType, Nullable, Record, Scalar, type_name
 from statestore.naming import check_topic_name, nearest
 from statestore.query.aggregates import Aggregate, aggregate_type
-from statestore.windows import Window, WindowSpec, read_windows
 
 DEFAULT_GRACE = timedelta(seconds=3)
 

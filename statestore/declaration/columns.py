@@ -6,8 +6,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
 
-from statestore.attributes import EPOCHS
-from statestore.fields import DictOf, FieldType, ListOf, Nullable, Record, Scalar
+from statestore.declaration.attributes import EPOCHS
+from statestore.declaration.fields import DictOf, FieldType, ListOf, Nullable, Record, Scalar
 
 _MOST_DIGITS = 38
 _TYPES: dict[type, str] = {

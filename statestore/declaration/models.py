@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from statestore import naming
-from statestore.columns import column_type
-from statestore.declared import Declared, Kind, TopicSpec, checked, seconds, topic_spec
+from statestore.declaration.columns import column_type
+from statestore.declaration.declared import Declared, Kind, TopicSpec, checked, seconds, topic_spec
+from statestore.declaration.fields import Field, Record, type_name
+from statestore.declaration.records import read_record
+from statestore.declaration.schema import schema
+from statestore.declaration.windowed import Windowing, bar_warnings, check_bars, read_windowing
+from statestore.declaration.windows import Window
 from statestore.errors import ConfigError
-from statestore.fields import Field, Record, type_name
-from statestore.records import read_record
-from statestore.schema import schema
 from statestore.settings import OnUndecodable
-from statestore.windowed import Windowing, bar_warnings, check_bars, read_windowing
-from statestore.windows import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class EntityModel:
 
     @property
     def schema(self) -> dict[str, Any]:
-        """Its fields, as a store keeps them to know a later class: :mod:`statestore.schema`."""
+        """Its fields, as a store keeps them to know a later class: :mod:`statestore.declaration.schema`."""
         return schema(self.key_format, self.key_fields, self.value_fields, any_case=self.ksql)
 
     @property

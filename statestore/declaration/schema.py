@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING
 from typing import Any
 
-from statestore.fields import DictOf, Field, FieldType, ListOf, Nullable, Record, Scalar
+from statestore.declaration.fields import DictOf, Field, FieldType, ListOf, Nullable, Record, Scalar
 
 Schema = Mapping[str, Any]
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from statestore.declaration.windowed import bar_warnings, check_bars
 from statestore.entity import EntityModel, declared_classes, location_of, model_of
 from statestore.errors import ConfigError
 from statestore.serde.defaults import default_faults
 from statestore.serde.entities import EntityCodec
 from statestore.serde.formats import FormatContext, value_codec
-from statestore.windowed import bar_warnings, check_bars
 
 
 @dataclass(frozen=True, slots=True)

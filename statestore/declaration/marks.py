@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-from statestore.attributes import (
+from statestore.declaration.attributes import (
     EPOCHS,
     Alias,
     Attribute,
@@ -28,7 +28,7 @@ from statestore.attributes import (
     WindowSize,
     WindowStart,
 )
-from statestore.fields import Scalar
+from statestore.declaration.fields import Scalar
 
 A = TypeVar("A", bound=Attribute)
 

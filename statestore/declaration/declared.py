@@ -11,9 +11,9 @@ from pydantic import ConfigDict, SkipValidation, TypeAdapter, ValidationError
 from pydantic import Field as Limits
 from typing_extensions import TypedDict  # pydantic needs it of Python before 3.12
 
+from statestore.declaration.windows import WindowSpec
 from statestore.naming import nearest
 from statestore.settings import OnUndecodable
-from statestore.windows import WindowSpec
 
 Kind = Literal["table", "stream"]
 Compaction = Literal["compact", "delete", "compact,delete"]

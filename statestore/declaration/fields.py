@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from statestore.attributes import Precision, WindowEnd, WindowSize, WindowStart
+from statestore.declaration.attributes import Precision, WindowEnd, WindowSize, WindowStart
 
 WindowPart = type[WindowStart] | type[WindowEnd] | type[WindowSize]
 

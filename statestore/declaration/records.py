@@ -1,6 +1,6 @@
 """Reading a dataclass: which fields it stores, of which types, and what is wrong with them.
 
-:func:`read_record` gives the :class:`~statestore.fields.Record` that every format is derived from.
+:func:`read_record` gives the :class:`~statestore.declaration.fields.Record` of which every format is derived.
 ``marks.py`` judges the attributes of a field.
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Union, get_args, get_origin
 
-from statestore.attributes import (
+from statestore.declaration.attributes import (
     Alias,
     EventTime,
     Ignored,
@@ -26,7 +26,7 @@ from statestore.attributes import (
     WindowSize,
     WindowStart,
 )
-from statestore.fields import (
+from statestore.declaration.fields import (
     KEY_TYPES,
     SCALAR_TYPES,
     DictOf,
@@ -37,7 +37,7 @@ from statestore.fields import (
     Record,
     Scalar,
 )
-from statestore.marks import Marks, scalar, split
+from statestore.declaration.marks import Marks, scalar, split
 
 _FAULTY = Scalar(object)
 _UNSUPPORTED = (
