@@ -62,7 +62,8 @@ def find(
     if len(found) < 2:
         return found[0] if found else None
     counts.duplicate_keys += 1
-    return max(found, key=lambda pair: store.get_with_timestamp(pair[0]) or (-1, b""))
+    # Of the same age it is the one that a scan takes.
+    return max(found, key=lambda pair: ((store.get_with_timestamp(pair[0]) or (-1, b""))[0], pair[0]))
 
 
 def _rows(pairs: BackendIterator, codec: EntityCodec[T], decode: Callable[[bytes, bytes], T]) -> Iterator[T]:

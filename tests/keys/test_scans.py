@@ -361,6 +361,15 @@ def test_a_row_under_two_spellings_is_the_newest_and_counted(renamed: Filled) ->
     assert renamed.counts.non_canonical_keys == 0
 
 
+@pytest.mark.parametrize("texts", [(b"x", b"y"), (b"y", b"x")])
+def test_of_two_rows_of_the_same_age_get_and_scan_take_the_same(
+    renamed: Filled, texts: tuple[bytes, bytes]
+) -> None:
+    for name, text in zip((b"name", b"symbol"), texts, strict=True):
+        renamed.put(b'{"%b":"a","day":1}' % name, TEXT + text, timestamp=5)
+    assert [renamed.table.get("a", 1)] == renamed.table.to_list()
+
+
 def test_a_key_that_is_spelt_otherwise_is_found_by_scans_and_counted(renamed: Filled) -> None:
     renamed.put(b'{"day": 1, "symbol": "a"}', TEXT + b"x")
     renamed.put(b'{"symbol":"a","day":-1}', TEXT + b"y")
