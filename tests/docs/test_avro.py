@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,22 +16,11 @@ SAMPLES = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=["table", "stand-in"])
-def test_sample_prints_what_it_says(sample: str, tmp_path: Path) -> None:
+def test_sample_prints_what_it_says(sample: str, run_sample: Callable[..., None]) -> None:
     mock = Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": 1, "log_level": 0})
     mock.produce("orders", b"", None)  # so that the topic is there
     assert mock.flush(10) == 0
     broker = next(iter(mock.list_topics(timeout=10).brokers.values()))
-    script = tmp_path / "sample.py"
     with StandInRegistry() as registry:
-        addressed = sample.replace("localhost:9092", f"{broker.host}:{broker.port}")
-        script.write_text(addressed.replace("http://localhost:8081", registry.url), encoding="utf-8")
-        done = subprocess.run(
-            [sys.executable, "-P", str(script)],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == re.findall(r"^ *#> (.*)$", sample, re.MULTILINE)
+        own = {"localhost:9092": f"{broker.host}:{broker.port}", "http://localhost:8081": registry.url}
+        run_sample(sample, own)

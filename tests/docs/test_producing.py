@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,16 +25,5 @@ def address(broker: Broker) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=["table", "awaiting", "errors"])
-def test_sample_prints_what_it_says(sample: str, address: str, tmp_path: Path) -> None:
-    script = tmp_path / "sample.py"
-    script.write_text(sample.replace("localhost:9092", address), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-P", str(script)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == re.findall(r"^ *#> (.*)$", sample, re.MULTILINE)
+def test_sample_prints_what_it_says(sample: str, address: str, run_sample: Callable[..., None]) -> None:
+    run_sample(sample, {"localhost:9092": address})
