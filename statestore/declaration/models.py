@@ -82,7 +82,7 @@ class EntityModel:
     @property
     def schema(self) -> dict[str, Any]:
         """Its fields, as a store keeps them to know a later class: :mod:`statestore.declaration.schema`."""
-        return schema(self.key_format, self.key_fields, self.value_fields, any_case=self.ksql)
+        return schema(self.key_format, self.value_format, self.key_fields, self.value_fields, ksql=self.ksql)
 
     @property
     def serialisation(self) -> str:

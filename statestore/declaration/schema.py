@@ -14,6 +14,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING
+from datetime import date, datetime
 from typing import Any
 
 from statestore.declaration.fields import DictOf, Field, FieldType, ListOf, Nullable, Record, Scalar
@@ -22,15 +23,20 @@ Schema = Mapping[str, Any]
 
 _NAMELESS_KEYS = ("ordered", "kafka", "raw")
 """Key formats that never write the names of the fields, so that one may be renamed."""
+_WITHOUT_PATTERNS = (*_NAMELESS_KEYS, "msgpack", "avro")
+"""Formats in which a ``Format`` has no effect."""
+_NUMBERS_OF_KSQL = {datetime: "epoch_ms", date: "epoch_days"}
+"""How its dialect of JSON writes times that have no ``Format``."""
 _WIDER = {"Int32": ("int", "float"), "Float32": ("float",), "int": ("float",)}
 """What records of a type can be read as, besides itself."""
 
 
 def schema(
-    key_format: str, key: Sequence[Field], value: Sequence[Field], *, any_case: bool = False
+    key_format: str, value_format: str, key: Sequence[Field], value: Sequence[Field], *, ksql: bool = False
 ) -> dict[str, Any]:
-    """Return the schema of a class with these fields, read in upper and lower case if ``any_case``."""
-    return _sealed(key_format, _fields(key, any_case), _fields(value, any_case))
+    """Return the schema of a class with these fields; ``ksql``: of ksqlDB's names and its dialect of JSON."""
+    keys = _Describer(key_format, ksql).fields(key, any_case=False)
+    return _sealed(key_format, keys, _Describer(value_format, ksql).fields(value, any_case=ksql))
 
 
 def _sealed(key_format: str, key: list[Any], value: list[Any]) -> dict[str, Any]:
@@ -39,41 +45,57 @@ def _sealed(key_format: str, key: list[Any], value: list[Any]) -> dict[str, Any]
     return {**content, "fingerprint": hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 
-def _fields(fields: Sequence[Field], any_case: bool) -> list[dict[str, Any]]:
-    taken = {name for field in fields for name in (field.wire_name, *field.aliases)}
-    return [_field(field, any_case, taken) for field in fields]
+class _Describer:
+    """Describes fields as the format named ``form`` holds them."""
 
+    def __init__(self, form: str, ksql: bool) -> None:
+        self._ksql = ksql
+        self._has_patterns = form not in _WITHOUT_PATTERNS
+        self._has_numbers = ksql and form == "json"
 
-def _field(field: Field, any_case: bool, taken: set[str]) -> dict[str, Any]:
-    names = [field.wire_name, *field.aliases]
-    cases = [case for name in names for case in (name.upper(), name.lower())] if any_case else []
-    aliases = [*field.aliases, *(case for case in dict.fromkeys(cases) if case not in taken)]
-    return {
-        "name": field.wire_name,
-        "type": _type(field.type, any_case),
-        "aliases": aliases,
-        "optional": field.default is not MISSING or field.default_factory is not MISSING,
-    }
+    def fields(self, fields: Sequence[Field], *, any_case: bool) -> list[dict[str, Any]]:
+        """Describe ``fields``, whose names are the same in upper and lower case if ``any_case``."""
+        taken = {name for field in fields for name in (field.wire_name, *field.aliases)}
+        return [self._field(field, any_case, taken) for field in fields]
 
+    def _field(self, field: Field, any_case: bool, taken: set[str]) -> dict[str, Any]:
+        aliases = [*field.aliases]
+        if any_case:
+            names = [case for name in (field.wire_name, *aliases) for case in (name.upper(), name.lower())]
+            aliases += [name for name in dict.fromkeys(names) if name not in taken]
+        elif self._ksql:  # a key, which is looked for in upper case
+            aliases = [name.upper() for name in aliases]
+        return {
+            "name": field.wire_name,
+            "type": self._type(field.type),
+            "aliases": aliases,
+            "optional": field.default is not MISSING or field.default_factory is not MISSING,
+        }
 
-def _type(type_: FieldType, any_case: bool) -> dict[str, Any]:
-    match type_:
-        case Nullable(item):
-            return {"type": "optional", "item": _type(item, any_case)}
-        case ListOf(item):
-            return {"type": "list", "item": _type(item, any_case)}
-        case DictOf(key, item):
-            return {"type": "dict", "key": _type(key, any_case), "item": _type(item, any_case)}
-        case Record(cls, fields):
-            return {"type": "record", "name": cls.__name__, "fields": _fields(fields, any_case)}
-        case Scalar():
-            name = type_.type.__name__
-            described: dict[str, Any] = {"type": f"{name.capitalize()}32" if type_.is_32_bits else name}
-            if type_.precision is not None:
-                described["precision"] = [type_.precision.digits, type_.precision.scale]
-            if type_.format is not None:
-                described["format"] = type_.format
-            return described
+    def _type(self, type_: FieldType) -> dict[str, Any]:
+        match type_:
+            case Nullable(item):
+                return {"type": "optional", "item": self._type(item)}
+            case ListOf(item):
+                return {"type": "list", "item": self._type(item)}
+            case DictOf(key, item):
+                return {"type": "dict", "key": self._type(key), "item": self._type(item)}
+            case Record(cls, fields):
+                described = self.fields(fields, any_case=self._ksql)
+                return {"type": "record", "name": cls.__name__, "fields": described}
+            case Scalar():
+                return self._scalar(type_)
+
+    def _scalar(self, scalar: Scalar) -> dict[str, Any]:
+        name = scalar.type.__name__
+        described: dict[str, Any] = {"type": f"{name.capitalize()}32" if scalar.is_32_bits else name}
+        if scalar.precision is not None:
+            described["precision"] = [scalar.precision.digits, scalar.precision.scale]
+        if scalar.format is not None and self._has_patterns:
+            described["format"] = scalar.format
+        elif self._has_numbers and scalar.type in _NUMBERS_OF_KSQL:
+            described["format"] = _NUMBERS_OF_KSQL[scalar.type]
+        return described
 
 
 def conflicts(old: Schema, new: Schema) -> list[str]:

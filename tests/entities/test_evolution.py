@@ -73,11 +73,6 @@ def test_a_wider_type_reads_old_records(old: Any, new: Any) -> None:
             "field x is Decimal(9, 2), in the class Decimal(10, 4)",
         ),
         (
-            datetime,
-            Annotated[datetime, Format("%Y-%m-%d")],
-            "field x is datetime, in the class datetime as '%Y-%m-%d'",
-        ),
-        (
             Road,
             Street,
             "field x is Road(name: str, number: float, lanes: int), "
@@ -133,13 +128,44 @@ def test_a_field_is_renamed_by_its_alias() -> None:
     assert conflicts(old.schema, wrong.schema) == ["field qty is int, in the class str"]
 
 
+def test_a_format_is_of_the_type_where_it_has_an_effect() -> None:
+    def of(type_: Any, **declared: Any) -> EntityModel:
+        return model(("at", type_), **declared)
+
+    day = Annotated[datetime, Format("%Y-%m-%d")]
+    for form in ("msgpack", "avro"):
+        old, new = of(datetime, value_format=form), of(day, value_format=form)
+        assert conflicts(old.schema, new.schema) == []
+    old, new = of(datetime, value_format="json"), of(day, value_format="json")
+    assert conflicts(old.schema, new.schema) == ["field at is datetime, in the class datetime as '%Y-%m-%d'"]
+
+
+def test_ksqldb_has_another_json() -> None:
+    fields = (("at", Annotated[datetime, Name("AT")]), ("day", Annotated[list[date], Name("DAY")]))
+    old = model(*fields, key=Annotated[datetime, Name("ID")], key_format="json", value_format="json")
+    new = model(*fields, key=datetime, key_format="json", value_format="json", ksql=True)
+    assert conflicts(old.schema, new.schema) == [
+        "key field ID: datetime, in the class ID: datetime as 'epoch_ms'",
+        "field AT is datetime, in the class datetime as 'epoch_ms'",
+        "field DAY is list[date], in the class list[date as 'epoch_days']",
+    ]
+    spelt = [("second", Annotated[str, Key])]
+    lower = model(*spelt, key_format="json", value_format="json")
+    upper = model(
+        *spelt, key_format="json", value_format="json", ksql=True
+    )  # would find the keys by scans only
+    assert len(conflicts(lower.schema, upper.schema)) == 2
+
+
 def test_names_of_ksqldb_are_the_same_in_upper_and_lower_case() -> None:
     ksql: dict[str, Any] = {"ksql": True, "value_format": "json"}
     old = model(("qty", int), ("at", date), **ksql)
     new = model(("amount", Annotated[int, Alias("qty")]), ("at", date), **ksql)
     assert conflicts(old.schema, new.schema) == unreadable(old.schema, new.schema) == []
     wrong = model(("day", Annotated[datetime, Alias("at")]), **ksql)  # days would be read as milliseconds
-    assert conflicts(old.schema, wrong.schema) == ["field AT is date, in the class datetime"]
+    assert conflicts(old.schema, wrong.schema) == [
+        "field AT is date as 'epoch_days', in the class datetime as 'epoch_ms'"
+    ]
     lower = model(("qty", str), value_format="json")
     assert conflicts(lower.schema, old.schema) == ["field qty is str, in the class int"]
 
