@@ -40,7 +40,8 @@ test-without: $(VENV)/installed ## the whole suite with each fast path off, and 
 # A copy of the packages beside the installed ones, found first on the path. A finding ends the process; its
 # report is written past pytest, which therefore must not capture the file descriptors.
 SANITIZED := build/sanitize
-SANITIZED_TESTS := tests/core tests/conformance tests/entities tests/memory tests/changelog/test_reader.py
+SANITIZED_TESTS := tests/core tests/conformance tests/entities tests/keys tests/memory \
+	tests/changelog/test_reader.py tests/changelog/test_checked.py
 
 sanitize: $(VENV)/installed ## the tests of the native parts under the address and undefined-behaviour sanitizers
 	@cc=$${CC:-cc}; runtime=; for library in libasan.so libubsan.so libstdc++.so.6; do \
