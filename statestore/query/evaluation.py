@@ -135,7 +135,7 @@ def _computation(op: str, left_of: Evaluated, right_of: Evaluated) -> Evaluated:
 
     def computation(entity: Any) -> Any:
         left, right = left_of(entity), right_of(entity)
-        if left is None or right is None or (divides and right == 0):
+        if left is None or right is None or (divides and not right):
             return None
         if isinstance(left, Decimal) or isinstance(right, Decimal):
             return decimal(left, right)
@@ -184,6 +184,9 @@ def _in(operand: Evaluated, values: frozenset[Any]) -> Evaluated:
 
     def contained(entity: Any) -> bool | None:
         value = operand(entity)
-        return None if value is None else value in values
+        try:
+            return None if value is None else value in values
+        except TypeError:  # a signalling decimal NaN, which has no hash
+            return False
 
     return contained

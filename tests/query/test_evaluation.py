@@ -105,6 +105,8 @@ def test_decimals_do_not_depend_on_the_threads_context() -> None:
 @pytest.mark.parametrize("nan", [Decimal("NaN"), Decimal("sNaN")])
 def test_nan_is_unequal_to_everything(nan: Decimal) -> None:
     order = replace(ORDER_1, amount=nan)
+    assert evaluate(F.amount.in_([1, Decimal("2.5")]), order) is False
+    assert evaluate(F.id / F.amount, order).is_nan()
     for expr in (F.amount == 1, F.amount < 1, F.amount >= F.amount, F.amount == F.amount):
         assert evaluate(expr, order) is False
     assert evaluate(F.amount != F.amount, order) is True
