@@ -64,7 +64,7 @@ def test_nothing_allocated_is_left(native_map: type[OrderedMap]) -> None:
 
 
 @pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("size", [30, 900, 6000])
+@pytest.mark.parametrize("size", [30, 900, pytest.param(6000, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("kind", ["new", "mixed", "delete"])
 def test_a_failing_allocation_leaves_the_content(
     native_map: type[OrderedMap], shared: bool, size: int, kind: str
