@@ -24,9 +24,18 @@ class Encoder:
     def __init__(self, model: EntityModel, codec: EntityCodec[Any], largest: int) -> None:
         self._model = model
         self._codec = codec
+        self.waits = codec.waits
+        """Whether making records of keys may wait for others, such as a schema registry."""
+        self.is_prepared = not codec.waits
+        """Whether making records of entities waits for nobody."""
         self._largest = largest
         self._key_names = tuple(field.name for field in model.key_fields)
         self._event_time = None if model.event_time is None else model.event_time.name
+
+    def prepare(self) -> None:
+        """Wait for what the first entity needs of others. Raises ``RegistryError``."""
+        self._codec.prepare()
+        self.is_prepared = True
 
     def entity(self, entity: Any) -> Outgoing:
         """Return the record of ``entity``."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from confluent_kafka import KafkaError as Code
 
@@ -57,6 +58,14 @@ def out_of_time(shipment: Shipment, producer: Producer, unsent: Sequence[Outgoin
             f"the time given was over after {len(delivered)} were delivered", delivered=delivered
         )
     return _error(shipment, record, f"{cause}; {_REMEDIES[Code._MSG_TIMED_OUT]}", unsent)
+
+
+def not_answered(subjects: Collection[Any]) -> DeliveryError:
+    """Return the error where time ran out before the registry had said how to encode the ``subjects``."""
+    return DeliveryError(
+        "the schema registry did not answer in the time given, nothing was sent: try again",
+        undelivered=list(subjects),
+    )
 
 
 def refused(refusal: RefusedError, shipment: Shipment) -> RefusedError:

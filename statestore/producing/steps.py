@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from typing import Any, TypeAlias, TypeVar
 
@@ -20,6 +21,22 @@ Steps: TypeAlias = Generator["Future[Any]", Any, R]
 PAUSE: Future[Any] = Future()
 """Yielded by long work that need not wait, so that others get their turn on an event loop."""
 PAUSE.set_result(None)
+
+
+def in_thread(work: Callable[[], R]) -> Future[R]:
+    """Return what is done when ``work`` is, on a thread of its own; that goes on if nobody waits any more."""
+    done: Future[R] = Future()
+
+    def do() -> None:
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            done.set_exception(error)
+        else:
+            done.set_result(result)
+
+    threading.Thread(target=do, name="statestore-asking", daemon=True).start()
+    return done
 
 
 def run(steps: Steps[R], timeout: float | None = None) -> R:

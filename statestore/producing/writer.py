@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError as Code
@@ -15,10 +17,10 @@ from statestore.delivery import Delivery
 from statestore.entity import EntityModel, model_of
 from statestore.errors import ConfigError, DeliveryError, RefusedError, StoreClosedError
 from statestore.producing.encoding import Encoder
-from statestore.producing.faults import UNANSWERED, not_delivered, out_of_time, refused
+from statestore.producing.faults import UNANSWERED, not_answered, not_delivered, out_of_time, refused
 from statestore.producing.producer import NOTHING_SENT, Producer
 from statestore.producing.shipment import Outgoing, Shipment
-from statestore.producing.steps import PAUSE, Steps
+from statestore.producing.steps import PAUSE, Steps, in_thread
 from statestore.serde.entities import EntityCodec
 from statestore.topics import Topics
 
@@ -92,7 +94,11 @@ class Writer:
 
     def add(self, entity: Any, cls: type | None = None) -> Steps[Delivery]:
         """Write one entity."""
-        return self._one(self._encoder(cls or type(entity)).entity(entity))
+        encoder = self._encoder(cls or type(entity))
+        if not encoder.is_prepared:
+            yield from self._asked(in_thread(encoder.prepare), [entity])
+        (delivery,) = yield from self._ship(iter([encoder.entity(entity)]), whole=True)
+        return delivery
 
     def add_all(self, entities: Iterable[Any], cls: type | None = None) -> Steps[list[Delivery]]:
         """Write entities in their order, many in flight at once.
@@ -105,6 +111,9 @@ class Writer:
         encoded: list[Outgoing] = []
         try:
             for record in self._encoded(entities, cls):
+                if isinstance(record, Future):
+                    yield from self._asked(record, entities)
+                    continue
                 encoded.append(record)
                 if len(encoded) % _TURN == 0:
                     yield PAUSE
@@ -117,12 +126,12 @@ class Writer:
 
         That is a record for each key under which it may be stored, the one that ``add`` writes first.
         """
-        return self._ship(iter(self._encoder(cls).tombstones(key, key)), whole=True)
+        return self._delete(self._encoder(cls), key, key)
 
     def delete_entity(self, entity: Any) -> Steps[list[Delivery]]:
         """Write what deletes ``entity``, by its key."""
         encoder = self._encoder(type(entity))
-        return self._ship(iter(encoder.tombstones(encoder.key_of(entity), entity)), whole=True)
+        return self._delete(encoder, encoder.key_of(entity), entity)
 
     def _encoder(self, cls: type) -> Encoder:
         encoder = self._encoders.get(cls)
@@ -136,52 +145,82 @@ class Writer:
             self._encoders[cls] = encoder
         return encoder
 
-    def _encoded(self, entities: Iterable[Any], cls: type | None) -> Iterator[Outgoing]:
+    def _encoded(self, entities: Iterable[Any], cls: type | None) -> Iterator[Outgoing | Future[None]]:
+        """Give the record of each; before the first of a class, what is to be waited for."""
         for index, entity in enumerate(entities):
+            encoder = self._encoder(cls or type(entity))
+            if not encoder.is_prepared:
+                yield in_thread(encoder.prepare)
             try:
-                yield self._encoder(cls or type(entity)).entity(entity)
+                yield encoder.entity(entity)
             except RefusedError as error:
                 raise RefusedError(f"index {index}: {error}", undelivered=[entity]) from error.__cause__
 
+    def _asked(self, answer: Future[Any], subjects: Collection[Any]) -> Steps[Any]:
+        """Wait for what is asked before anything of the ``subjects`` is sent."""
+        try:
+            return (yield answer)
+        except TimeoutError:
+            raise not_answered(subjects) from None
+
     # Sending
 
-    def _one(self, record: Outgoing) -> Steps[Delivery]:
-        (delivery,) = yield from self._ship(iter([record]), whole=True)
-        return delivery
+    def _delete(self, encoder: Encoder, key: tuple[Any, ...], subject: Any) -> Steps[list[Delivery]]:
+        if encoder.waits:  # each time: the spellings of a key become more while we run
+            work = in_thread(partial(encoder.tombstones, key, subject))
+            tombstones = yield from self._asked(work, [subject])
+        else:
+            tombstones = encoder.tombstones(key, subject)
+        return (yield from self._ship(iter(tombstones), whole=True))
 
-    def _ship(self, outgoing: Iterator[Outgoing], whole: bool = False) -> Steps[list[Delivery]]:
+    def _ship(
+        self, outgoing: Iterator[Outgoing | Future[None]], whole: bool = False
+    ) -> Steps[list[Delivery]]:
         """Send all, and wait for their reports; of a ``whole`` collection, what was not sent is told too."""
         producer = self.producer
         producer.check_open()
         shipment = Shipment()
-        stopped: Exception | None = None
         try:
-            for count in itertools.count(1):
-                try:
-                    record = next(outgoing, None)
-                except Exception as error:  # noqa: BLE001 - refused, or the iterator's own: raised below
-                    stopped = error
-                    break
-                if record is None:
-                    break
-                yield from self._send(producer, record, shipment)
-                if shipment.failures:
-                    break
-                if count % _TURN == 0:
-                    yield PAUSE
+            stopped = yield from self._send_all(producer, outgoing, shipment)
             yield shipment.finished()
             yield from self._place(shipment)
         except TimeoutError:
-            raise out_of_time(shipment, producer, list(outgoing) if whole else ()) from None
+            raise out_of_time(shipment, producer, _unsent(outgoing) if whole else ()) from None
         if isinstance(stopped, RefusedError):
             raise refused(stopped, shipment) from stopped.__cause__
         if shipment.failures:
             self._looked_for.difference_update(record.topic for record in shipment.left())
-            raise not_delivered(shipment, producer, list(outgoing) if whole else ()) from stopped
+            raise not_delivered(shipment, producer, _unsent(outgoing) if whole else ()) from stopped
         if stopped is not None:
             stopped.add_note(f"{len(shipment.deliveries())} entities were taken before, and are in Kafka")
             raise stopped
         return shipment.deliveries()
+
+    def _send_all(
+        self, producer: Producer, outgoing: Iterator[Outgoing | Future[None]], shipment: Shipment
+    ) -> Steps[Exception | None]:
+        """Send until the end or a failure; return what the iterator raised instead of ending."""
+        for count in itertools.count(1):
+            try:
+                record = next(outgoing, None)
+            except Exception as error:  # noqa: BLE001 - refused, or the iterator's own
+                return error
+            if record is None:
+                break
+            if isinstance(record, Future):
+                try:
+                    yield record
+                except TimeoutError:
+                    raise  # the caller's time is up
+                except Exception as error:  # noqa: BLE001 - the registry's, or a format's own
+                    return error
+                continue
+            yield from self._send(producer, record, shipment)
+            if shipment.failures:
+                break
+            if count % _TURN == 0:
+                yield PAUSE
+        return None
 
     def _send(self, producer: Producer, record: Outgoing, shipment: Shipment) -> Steps[None]:
         report = shipment.expect(record)
@@ -222,3 +261,7 @@ class Writer:
     def _forked(self) -> None:
         self._forked_here = True
         self._mutex = threading.Lock()  # a thread that does not exist here may have held it
+
+
+def _unsent(outgoing: Iterator[Outgoing | Future[None]]) -> list[Outgoing]:
+    return [record for record in outgoing if isinstance(record, Outgoing)]

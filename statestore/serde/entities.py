@@ -12,7 +12,7 @@ from statestore.declaration.fields import Field, Scalar, type_name
 from statestore.entity import EntityModel
 from statestore.errors import DecodeError, EncodeError, StateStoreError
 from statestore.serde.decoder import native_decoder
-from statestore.serde.formats import ABSENT, FormatContext, KeyPlan, key_codec, value_codec
+from statestore.serde.formats import ABSENT, FormatContext, KeyPlan, Prepares, key_codec, value_codec
 from statestore.serde.keys.none import NoKeys
 from statestore.serde.keys.ordered import OrderedKeys
 from statestore.serde.lengths import is_bounded, overlong
@@ -43,6 +43,7 @@ class EntityCodec(Generic[T]):
         self._keys = key_codec(model, context) if self._key_names else NoKeys()
         self.key_format = model.key_format
         self._values = value_codec(model, context)
+        self._preparing = [one for one in (self._values, self._keys) if isinstance(one, Prepares)]
         self._key_indexes = [model.record.fields.index(field) for field in model.key_fields]
         key_types = {field.name: field.type for field in model.key_fields if isinstance(field.type, Scalar)}
         self._key_normals = {name: normal(type_) for name, type_ in key_types.items()}
@@ -70,6 +71,16 @@ class EntityCodec(Generic[T]):
     def overlong(self) -> int:
         """How many decoded values were longer than their field's ``MaxLength``."""
         return self._overlong
+
+    @property
+    def waits(self) -> bool:
+        """Whether encoding may wait for others, such as a schema registry."""
+        return bool(self._preparing)
+
+    def prepare(self) -> None:
+        """Wait for what the first ``encode`` needs of others. Raises ``RegistryError``."""
+        for codec in self._preparing:
+            codec.prepare()
 
     def encode_key(self, values: tuple[Any, ...]) -> bytes:
         """Return the key bytes of ``values``, one per key field. Raises ``EncodeError``."""

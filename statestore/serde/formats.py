@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, cast, runtime_checkable
 
 from statestore.entity import EntityModel
 from statestore.errors import ConfigError
@@ -104,6 +104,18 @@ class ValueCodec(Protocol):
         """Return what ``decode`` gives of what ``encode`` gives, and anything for fields that are not in it.
 
         Raises ``MisfitError`` as ``encode`` does.
+        """
+        ...
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """What a codec of keys or values is, too, if its encoding waits for others, such as a schema registry."""
+
+    def prepare(self) -> None:
+        """Ask what has to be known before the first ``encode``, which then waits no more.
+
+        May take long, and is called on any thread. Raises what ``encode`` would.
         """
         ...
 

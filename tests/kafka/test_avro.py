@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-from statestore import Key, RegistryError, StoreManager, UnreachableRegistryError, entity
+from statestore import DeliveryError, Key, RegistryError, StoreManager, UnreachableRegistryError, entity
 from statestore.declaration.attributes import Precision
 from statestore.query.table import Table
 from statestore.testing.kafka import Broker
@@ -157,3 +158,75 @@ def test_an_outage_of_the_registry_is_told_and_passes(
     registry.start()
     assert table.get(7) == orders(7, Decimal("1.50"))
     assert table.to_list() == [orders(7, Decimal("1.50"))]
+
+
+# On an event loop
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A way to write on an event loop."""
+
+    name: str
+    write: Callable[[Table[Any], Any], Any]
+
+
+WRITES = [
+    Ask("add", lambda table, order: table.add_async(order)),
+    Ask("collection", lambda table, order: table.add_all_async([order])),
+    Ask("iterator", lambda table, order: table.add_all_async(iter([order]))),
+    Ask("delete", lambda table, order: table.delete_async(order.number)),
+]
+
+
+@pytest.mark.parametrize("ask", WRITES, ids=lambda ask: ask.name)
+def test_an_event_loop_goes_on_while_the_registry_is_asked(
+    ask: Ask, orders: type[Any], manager: StoreManager, registry: StandInRegistry
+) -> None:
+    table: Table[Any] = manager.bind(orders)
+    table.wait_until_ready(25)
+
+    async def main() -> None:
+        registry.delay = 0.3
+        writing = asyncio.ensure_future(ask.write(table, orders(1, Decimal(1))))
+        while not registry.requests:
+            await asyncio.sleep(0)
+        assert len(registry.requests) == 1, "the loop stood still until several questions were answered"
+        registry.delay = 0.0
+        await writing
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("ask", WRITES, ids=lambda ask: ask.name)
+def test_a_registry_that_is_away_is_told_on_an_event_loop_too(
+    ask: Ask, orders: type[Any], manager: StoreManager, registry: StandInRegistry
+) -> None:
+    table: Table[Any] = manager.bind(orders)
+    registry.stop()
+
+    async def main() -> None:
+        with pytest.raises(UnreachableRegistryError):
+            await ask.write(table, orders(1, Decimal(1)))
+        registry.start()
+        await ask.write(table, orders(1, Decimal(1)))
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("write", [Table.add, Table.delete, Table.add_all])
+def test_time_is_up_while_the_registry_is_asked(
+    write: Callable[..., Any],
+    broker: Broker,
+    orders: type[Any],
+    manager: StoreManager,
+    registry: StandInRegistry,
+) -> None:
+    table: Table[Any] = manager.bind(orders)
+    registry.delay = 30
+    order = orders(1, Decimal(1))
+    given = {"add": order, "delete": 1, "add_all": [order]}[write.__name__]
+    with pytest.raises(DeliveryError, match="registry did not answer in the time given") as error:
+        write(table, given, timeout=0.1)
+    assert error.value.undelivered == ((1,) if write is Table.delete else order,)
+    assert sum(broker.end_offsets(topic_of(orders)).values()) == 0

@@ -37,6 +37,10 @@ class AvroKeys(FieldwiseKeys):
         self._spellings = [spelt[name] for name in self.names]
         self.subject = Subject(f"{model.topic}-key", key_schema(model, wiring), context)
 
+    def prepare(self) -> None:
+        """Get the id of our schema. Raises ``RegistryError``."""
+        self.subject.own_id()
+
     def encode(self, values: tuple[Any, ...]) -> bytes:
         """Return the key under our schema. Raises ``EncodeError``, ``RegistryError``."""
         return self.subject.encode(self._ours(values))

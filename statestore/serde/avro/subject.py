@@ -63,9 +63,13 @@ class Subject:
 
         Raises ``RegistryError``.
         """
+        return encoded(self.own_id(), self._parsed, value)
+
+    def own_id(self) -> int:
+        """Return the id of our schema, for which the registry is asked once. Raises ``RegistryError``."""
         if self._id is None:
             self._id = self._known_registry().id_for_writing(self.name, self.text)
-        return encoded(self._id, self._parsed, value)
+        return self._id
 
     def decode(self, data: bytes) -> Any:
         """Return what ``data`` holds, as ``fastavro`` gives it.

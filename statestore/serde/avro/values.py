@@ -35,6 +35,10 @@ class AvroValues:
             for spelling in spellings
         }
 
+    def prepare(self) -> None:
+        """Get the id of our schema. Raises ``RegistryError``."""
+        self.subject.own_id()
+
     def encode(self, entity: Any) -> bytes:
         """Return the payload of ``entity``. Raises ``MisfitError``, ``RegistryError``."""
         return self.subject.encode(self._walk.write(entity))
