@@ -278,6 +278,16 @@ class Predicate(Condition):
 
     __slots__ = ()
 
+    if not TYPE_CHECKING:  # the checkers know that it has no order
+
+        def __lt__(self, other: object) -> NoReturn:
+            raise TypeError(
+                f"{self!r} is true or false and has no order: put each comparison in parentheses, "
+                "(F.a > 1) & (F.b > 2)"
+            )
+
+        __le__ = __gt__ = __ge__ = __lt__
+
 
 class Computed(Value):
     """What computing gives."""

@@ -142,6 +142,8 @@ def test_nothing_is_iterated_for_ever(expr: Any) -> None:
         (lambda: F.a.in_([F.b]), "constants only"),
         (lambda: F.a > 1 & F.b < 2, r"1 beside F\.b.*put each in parentheses"),
         (lambda: (F.a > 1) | True, "put each in parentheses"),
+        (lambda: (F.a > 1) & F.b > 2, r"has no order: put each comparison in parentheses"),
+        (lambda: (F.a > 1) > 2, r"has no order"),
         (lambda: F.a[1.5], "name a field"),
         (lambda: F[1], "F\\['field'\\] or F\\[EntityClass\\]"),
         (lambda: F[Order][int], "EntityClass"),
