@@ -80,7 +80,22 @@ class StoreNotReadyError(StateStoreError):
 
 
 class ReadyTimeoutError(StoreNotReadyError, TimeoutError):
-    """A wait for readiness ran out of time."""
+    """A wait for readiness, or for what was written to be applied, ran out of time.
+
+    ``delivered`` are the deliveries that were waited for, as with ``add(…, wait=True)``: Kafka has these
+    records, so wait again (``table.wait_for``) instead of writing them again. Empty in a wait for readiness.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        lag: int | None = None,
+        reason: str | None = None,
+        delivered: Sequence[Delivery] = (),
+    ) -> None:
+        self.delivered = tuple(delivered)
+        super().__init__(message, lag=lag, reason=reason)
 
 
 class StoreUnavailableError(StateStoreError):

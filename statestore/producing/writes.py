@@ -100,7 +100,8 @@ class AwaitsDeliveries:
     def _applied(self, delivered: Delivery | Iterable[Delivery], timeout: float | None) -> Steps[None]:
         binding = self._binding
         offsets: dict[int, int] = {}
-        for one in [delivered] if isinstance(delivered, Delivery) else delivered:
+        waited = [delivered] if isinstance(delivered, Delivery) else list(delivered)
+        for one in waited:
             if one.topic != binding.topic:
                 raise ValueError(f"table {binding.name!r} mirrors {binding.topic!r}, not {one.topic!r}")
             offsets[one.partition] = max(one.offset, offsets.get(one.partition, -1))
@@ -113,6 +114,7 @@ class AwaitsDeliveries:
                 f"{binding.topic} {where} is not applied after {timeout:g} s: {binding.describe()}",
                 lag=binding.lag,
                 reason=binding.reason,
+                delivered=waited,
             ) from None
         finally:
             binding.forget_applied(applied)
@@ -124,7 +126,7 @@ class TableWrites(AwaitsDeliveries, Generic[T]):
     As on the manager (:class:`ManagerWrites`); with ``wait=True`` a method returns when this table has
     applied what was written, so that a read finds it. ``timeout`` is for both together; ``None`` then waits
     for as long as the table runs. ``ReadyTimeoutError`` where Kafka has taken what was written, but the table
-    has not applied it in time.
+    has not applied it in time; its ``delivered`` says where it is.
     """
 
     _writer: Writer

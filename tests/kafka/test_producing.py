@@ -321,14 +321,18 @@ def test_waiting_ends_when_time_is_up_or_the_table_goes_on(
     table.wait_until_ready(25)
     table.add(orders(0))  # the first one takes longer
     table.pause()
-    with pytest.raises(ReadyTimeoutError, match=r"not applied after 2 s"):
+    before = records(broker, topic_of(orders))
+    with pytest.raises(ReadyTimeoutError, match=r"not applied after 2 s") as late:
         table.add(orders(1), wait=True, timeout=2)
-    delivery = table.add(orders(1))
-    waiting = threading.Thread(target=table.wait_for, args=(delivery, 25))
+    with pytest.raises(ReadyTimeoutError) as later:
+        table.add_all([orders(2), orders(3)], wait=True, timeout=2)
+    assert [len(error.value.delivered) for error in (late, later)] == [1, 2]
+    assert records(broker, topic_of(orders)) == before + 3
+    waiting = threading.Thread(target=table.wait_for, args=(late.value.delivered + later.value.delivered, 25))
     waiting.start()
     table.resume()
     waiting.join()
-    assert table.get(1) == orders(1)
+    assert [table.get(number) for number in (1, 2, 3)] == [orders(1), orders(2), orders(3)]
     assert table._binding._awaited == {}
 
 
