@@ -149,10 +149,10 @@ class EntityCodec(Generic[T]):
         key_values = self.decode_key(key)
         try:
             values = self._values.decode(payload)
+            differing: dict[int, Any] = {}
             for index, value in zip(self._key_indexes, key_values, strict=True):
                 if values[index] is not ABSENT and values[index] != value:
-                    with self._mutex:
-                        self._key_mismatches += 1
+                    differing[index] = values[index]
                 values[index] = value
             for index, field in self._windowed:
                 values[index] = _of_no_window(field)
@@ -163,11 +163,26 @@ class EntityCodec(Generic[T]):
             raise
         except Exception as error:  # whatever the class's own __post_init__ raises, too
             raise self._bad_payload(key_values, error) from error
+        if differing:
+            mismatches = self._mismatches(entity, differing)
+            with self._mutex:
+                self._key_mismatches += mismatches
         if self._bounded:
             long = sum(overlong(type_, values[index]) for index, type_ in self._bounded)
             with self._mutex:
                 self._overlong += long
         return entity
+
+    def _mismatches(self, entity: T, carried: dict[int, Any]) -> int:
+        """Return how many key fields that a value ``carried`` are not the key's in the value's format either.
+
+        That may keep less: ksqlDB's TIMESTAMP has milliseconds.
+        """
+        try:
+            kept = self._values.normal(entity)
+        except MisfitError:  # the value's format cannot hold the key's values at all
+            return len(carried)
+        return sum(kept[index] != value for index, value in carried.items())
 
     def _bad_key(self, *bounds: tuple[Any, ...] | None, error: EncodeError) -> EncodeError:
         given = [pair for values in bounds if values for pair in zip(self._key_names, values, strict=False)]

@@ -278,6 +278,19 @@ def test_names_in_records(value_format: str) -> None:
         made.decode(key, pack({"part": {"Size": 1}}))
 
 
+def test_a_key_field_in_the_value_is_compared_as_exactly_as_the_value_keeps_it() -> None:
+    declared = make_dataclass("Tick", [("at", Annotated[datetime, Key]), ("number", Annotated[int, Key])])
+    made: EntityCodec[Any] = EntityCodec(model_of(entity(declared, topic="t", **KSQL)))
+    tick = declared(datetime(1970, 1, 1, 0, 0, 1, 234_567, UTC), 7)
+    key = made.encode_key((tick.at, tick.number))
+    assert made.decode(key, b'{"AT":1234,"NUMBER":7}') == tick
+    assert made.key_mismatches == 0
+    assert made.decode(key, b'{"AT":1235}') == tick
+    assert made.key_mismatches == 1
+    assert made.decode(key, b'{"AT":1234,"NUMBER":8}') == tick
+    assert made.key_mismatches == 2
+
+
 def test_columns_of_ksqldb_are_in_upper_case() -> None:
     made, cls = codec(
         ("shop_name", str), ("Nested", Part | None), ("kept", Annotated[int, Name("asIs")]), **KSQL
