@@ -358,14 +358,17 @@ class StoreManager(ManagerWrites, ManagerReadiness):
     def explain(self) -> Explanation:
         """Return every setting with its value and where that comes from.
 
-        A mapping from the dotted path to ``value`` and ``from``; bound tables, and the topics of their
-        entities, have all of theirs. Secrets are ``***``. JSON-serialisable; ``str`` of it is a table.
+        A mapping from the dotted path to ``value`` and ``from``; bound tables, and the topics of the
+        entities that are bound, streams too, have all of theirs. Secrets are ``***``. JSON-serialisable;
+        ``str`` of it is a table.
         """
         with self._mutex:
             self._check_open()
             bound = {name: self._choices[name] for name in self._tables}
+            streams = [stream.entity for stream in self._streams.values()]
             engines = self._opener.engines
-        models = [model_of(subject) for subject, _ in bound.values() if not isinstance(subject, str)]
+        classes = [subject for subject, _ in bound.values() if not isinstance(subject, str)]
+        models = [model_of(one) for one in (*classes, *streams)]
         tables = {name: chosen for name, (_, chosen) in bound.items()}
         return Explanation.of(self._chooser.facts(tables, models, engines))
 

@@ -35,6 +35,12 @@ class Trade:
     id: Annotated[int, Key]
 
 
+@entity(topic="prints", replication=3)
+@dataclass(frozen=True)
+class Print:
+    price: int
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "settings.toml"
@@ -126,6 +132,15 @@ def test_it_is_json_and_a_table_without_secrets(manager: StoreManager, file: Pat
     (line,) = [line for line in lines if line.startswith("tables.Order_Store.backend ")]
     assert line.split(maxsplit=2) == ["tables.Order_Store.backend", "memory", f"file {file}"]
     assert "hunter2" not in str(found) + repr(found)
+
+
+def test_topics_of_bound_streams_have_their_settings_too(tmp_path: Path) -> None:
+    settings = {"kafka": NOWHERE, "topics": {"prints": {"partitions": 2}}}
+    with StoreManager(tmp_path / "state", settings=settings, connect="lazy") as manager:
+        manager.stream(Print)
+        found = manager.explain()
+        assert found["topics.prints.partitions"] == {"value": 2, "from": "StoreManager(settings=…)"}
+        assert found["topics.prints.replication"] == {"value": 3, "from": "class Print"}
 
 
 def test_what_is_chosen_is_what_the_tables_have(manager: StoreManager) -> None:
