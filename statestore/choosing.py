@@ -181,17 +181,17 @@ class Chooser:
                 changes[name] = timedelta(seconds=value) if name == "retention" else value
         return dataclasses.replace(model.topic_spec, **changes), origins
 
-    def strangers(self, subjects: Collection[type | str]) -> list[str]:
+    def strangers(self, subjects: Collection[type | str], names_given: Collection[str] = ()) -> list[str]:
         """Return a fault for each section of a table or topic that nothing is called by.
 
         What is called so may be one of the ``subjects``, which are bound, or any other class that is declared
-        and may be bound later.
+        and may be bound later; ``names_given`` are those that ``bind`` was given.
         """
         topics = [one for one in subjects if isinstance(one, str)]
         models = [model_of(one) for one in subjects if not isinstance(one, str)]
         known = {"tables": [*(model.name for model in models), *topics], "topics": [*topics]}
         known["topics"] += [model.topic for model in models]
-        names = {"tables": set[str](), "topics": {*topics}}
+        names = {"tables": {*names_given}, "topics": {*topics}}
         names["tables"].update(*(_names(logical_name(topic), topic, None) for topic in topics))
         for model in (*models, *_sound_models(declared_classes())):
             names["tables"].update(_names(model.logical_name, model.topic, model))

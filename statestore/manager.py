@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import os
 import threading
 import weakref
@@ -48,6 +49,8 @@ from statestore.store import KeyValueStore
 from statestore.topics import Mode, TopicsReport
 
 T = TypeVar("T")
+
+log = logging.getLogger("statestore.store")
 
 _open_managers: weakref.WeakSet[StoreManager] = weakref.WeakSet()
 
@@ -94,6 +97,7 @@ class StoreManager(ManagerWrites, ManagerReadiness):
         if entities and (faults := self._chooser.strangers(entities)):
             raise ConfigError(faults)
         set_levels(self._settings.logging)
+        self._has_told_of_strangers = bool(entities)
         self._connect = connect
         self._mutex = threading.RLock()
         self._stores: dict[str, KeyValueStore] = {}
@@ -429,6 +433,16 @@ class StoreManager(ManagerWrites, ManagerReadiness):
     def _all_tables(self) -> list[BoundTable[Any]]:
         with self._mutex:
             return list(self._tables.values())
+
+    def _tell_of_strangers(self) -> None:
+        with self._mutex:
+            if self._has_told_of_strangers:
+                return
+            self._has_told_of_strangers = True
+            bound = [*self._tables, *self._streams]
+            subjects = [self._choices[name][0] for name in bound]
+        for fault in self._chooser.strangers(subjects, bound):
+            log.warning("%s", fault)
 
     def _connected(self) -> Binder:
         if self._binder is None:

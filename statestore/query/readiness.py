@@ -32,6 +32,10 @@ class ManagerReadiness:
     def _all_tables(self) -> list[BoundTable[Any]]:
         """Return the bound tables."""
 
+    @abstractmethod
+    def _tell_of_strangers(self) -> None:
+        """Warn, once, of sections of the settings that are of nothing; all that is to be bound is."""
+
     @property
     def is_ready(self) -> bool:
         """Whether every bound table is ready; True when there is none."""
@@ -47,9 +51,12 @@ class ManagerReadiness:
         """Return when all tables, or those given, are ready.
 
         Raises ``ReadyTimeoutError`` naming each that is behind and by how much, and at once the failure of
-        one that has failed. ``timeout=None`` waits for ever.
+        one that has failed. ``timeout=None`` waits for ever. Waiting for all the first time warns of
+        settings of tables and topics that nothing is called by.
         """
         self._check_open()
+        if not tables:
+            self._tell_of_strangers()
         waited = [table._binding for table in tables or self._all_tables()]  # noqa: SLF001 - made here
         if not waited:
             return

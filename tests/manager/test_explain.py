@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import pytest
 
-from statestore import ConfigError, Key, StoreManager, entity
+from statestore import ConfigError, Key, ReadyTimeoutError, StoreManager, entity
 
 NOWHERE = "127.0.0.1:1"
 
@@ -161,6 +161,29 @@ def test_sections_of_nothing_declared_are_faults_that_list_what_is(tmp_path: Pat
         f"StoreManager(settings=…): topics.Trade: {declared} bytes, orders, trades",
     )
     assert not (tmp_path / "state").exists()
+
+
+def test_sections_of_nothing_declared_are_warned_of_once_where_tables_are_bound_one_by_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {
+        "kafka": NOWHERE,
+        "tables": {"Ordr": {"max_lag": 1}, "Trade": {}, "mine": {}, "bytes_Store": {}, "prints": {}},
+        "topics": {"order": {"partitions": 2}, "orders": {}},
+    }
+    with StoreManager(tmp_path / "state", settings=settings, connect="lazy") as manager:
+        manager.bind(Order, name="mine")
+        manager.bind("bytes")
+        manager.stream(Print)
+        for _ in range(2):
+            with pytest.raises(ReadyTimeoutError):
+                manager.wait_until_ready(timeout=0)
+    told = [text for text in caplog.messages if "nothing that is declared" in text]
+    where, called = "StoreManager(settings=…)", "nothing that is declared is called so; declared:"
+    assert told == [
+        f"{where}: tables.Ordr: {called} Order, Print, bytes",
+        f"{where}: topics.order: {called} bytes, orders, prints",
+    ]
 
 
 @pytest.mark.parametrize(
