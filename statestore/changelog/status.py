@@ -179,7 +179,8 @@ class Status(Readable):
     def applied(self, offsets: Mapping[int, int]) -> Future[None]:
         """Return what is done when the records at ``offsets``, by partition, are applied.
 
-        It fails where waiting is in vain. Give it to ``forget_applied`` when it is not waited for any more.
+        That is never before the end of a restore, since until then nothing is read. It fails where waiting
+        is in vain. Give it to ``forget_applied`` when it is not waited for any more.
         """
         self.check_open()
         future: Future[None] = Future()
@@ -194,7 +195,7 @@ class Status(Readable):
 
     def _tell_applied(self) -> None:
         """End the waits that are over; the caller holds the condition."""
-        partitions = self.mirror.progress.partitions
+        partitions = {} if self.state is State.RESTORING else self.mirror.progress.partitions
         for future, offsets in list(self._awaited.items()):
             try:
                 self.raise_if_over()

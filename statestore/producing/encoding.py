@@ -82,8 +82,9 @@ class Encoder:
         if size > self._largest:
             raise self._refusal(
                 record.subject,
-                f"its key and value have {size} bytes, but message.max.bytes is {self._largest}: make it "
-                "smaller, or raise message.max.bytes under [kafka] and max.message.bytes of the topic",
+                f"its key and value have {size} bytes, but at most {self._largest} are taken: make it "
+                "smaller, or raise message.max.bytes (and queue.buffering.max.kbytes, if set) under [kafka] "
+                "and max.message.bytes of the topic",
             )
         return record
 

@@ -14,7 +14,7 @@ from confluent_kafka import Producer as Handle
 
 from statestore import fork
 from statestore.errors import ConfigError, DeliveryError, StoreClosedError
-from statestore.producing.properties import largest_message, producer_properties
+from statestore.producing.properties import largest_record, producer_properties
 from statestore.producing.shipment import OnReport, Outgoing
 
 log = logging.getLogger("statestore.producer")
@@ -36,7 +36,7 @@ class Producer:
 
     def __init__(self, given: Mapping[str, Any], request_timeout: float) -> None:
         self.address = str(given["bootstrap.servers"])
-        self.largest = largest_message(given)
+        self.largest = largest_record(given)
         """Bytes of key and value that a record may have."""
         self.trouble = ""
         """What librdkafka last complained of, since something was delivered."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from statestore.errors import ConfigError
+
 OWNED = {
     "enable.idempotence": True,
     "acks": "all",
@@ -20,9 +22,10 @@ _TUNED = {
 _TUNED_PRODUCER = {
     # One record at a time is not kept waiting for others; many at once fill batches anyhow.
     "linger.ms": 1,
-    # Back-pressure begins here, not at librdkafka's 1 GiB.
-    "queue.buffering.max.kbytes": 32 << 10,
 }
+_QUEUE = "queue.buffering.max.kbytes"
+_QUEUE_KBYTES = 32 << 10
+"""Where back-pressure begins, and not at librdkafka's 1 GiB."""
 _DELIVERY_TIMEOUT = ("delivery.timeout.ms", "message.timeout.ms")
 """Two names of one property."""
 
@@ -66,6 +69,8 @@ def producer_properties(given: Mapping[str, Any], request_timeout: float) -> dic
     tuned = {**_TUNED, **_TUNED_PRODUCER}
     if not any(name in given for name in _DELIVERY_TIMEOUT):
         tuned[_DELIVERY_TIMEOUT[0]] = max(1000, int(request_timeout * 1000))
+    # A record that is larger than the queue would wait for room in it for ever.
+    tuned[_QUEUE] = max(_QUEUE_KBYTES, -(-_largest_message(given) // 1024))
     return {**tuned, **_without(given, _FOR_READING), **OWNED}
 
 
@@ -79,9 +84,22 @@ def reading_properties(given: Mapping[str, Any]) -> dict[str, Any]:
     return _without(given, _FOR_WRITING)
 
 
-def largest_message(given: Mapping[str, Any]) -> int:
-    """Return how many bytes of key and value the producer takes."""
-    return int(given.get("message.max.bytes", 1_000_000))
+def largest_record(given: Mapping[str, Any]) -> int:
+    """Return how many bytes of key and value the producer takes: a queue of the user's may be shorter."""
+    largest = _largest_message(given)
+    return min(largest, _whole(given, _QUEUE) << 10) if _QUEUE in given else largest
+
+
+def _largest_message(given: Mapping[str, Any]) -> int:
+    return _whole(given, "message.max.bytes", 1_000_000)
+
+
+def _whole(given: Mapping[str, Any], name: str, default: int = 0) -> int:
+    value = given.get(name, default)
+    try:
+        return int(value)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"kafka.{name}: {value!r} is no whole number") from error
 
 
 def _without(given: Mapping[str, Any], prefixes: tuple[str, ...]) -> dict[str, Any]:

@@ -85,6 +85,7 @@ class AwaitsDeliveries:
     def wait_for(self, delivered: Delivery | Iterable[Delivery], timeout: float | None = 15.0) -> None:
         """Return when the table has applied what was ``delivered``, by ``add`` or by any other producer.
 
+        One that restores is waited for until it is ready, so that a read finds what was written.
         Raises ``ReadyTimeoutError`` after ``timeout`` seconds (``None``: never), at once the failure of a
         table that has failed and ``StoreNotReadyError`` for one that is stopped; ``ValueError`` for a
         delivery to another topic.

@@ -24,6 +24,7 @@ from statestore import (
     StoreUnavailableError,
     entity,
 )
+from statestore.changelog.binding import Binding
 from statestore.declaration.attributes import EventTime
 from statestore.producing.producer import Producer
 from statestore.testing.kafka import Broker
@@ -450,3 +451,41 @@ def test_one_mapping_serves_reading_and_writing(
     table = managers(broker, kafka=kafka).bind(orders)
     table.add(orders(1, "x"), wait=True, timeout=25)
     assert "CONFWARN" not in caplog.text
+
+
+def test_nothing_is_applied_before_a_read_would_find_it(
+    broker: Broker,
+    orders: type[Any],
+    managers: Managers,
+    eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A table that restores gives no row, also where the partition that was written is at its end already."""
+    complete = threading.Event()
+    check = Binding._check_complete
+    monkeypatch.setattr(Binding, "_check_complete", lambda self: complete.is_set() and check(self))
+    table = managers(broker).bind(orders)
+    delivery = table.add(orders(1, "one"))
+    eventually(lambda: table.get(1, allow_stale=True) == orders(1, "one"))
+    with pytest.raises(ReadyTimeoutError):
+        table.wait_for(delivery, timeout=0.2)
+    complete.set()
+    table.add(orders(2), wait=True, timeout=25)
+    table.wait_for(delivery, timeout=25)
+    assert table.get(1) == orders(1, "one")
+
+
+@pytest.mark.parametrize("queue", [{}, {"queue.buffering.max.kbytes": 1}], ids=["ours", "too short"])
+def test_a_record_larger_than_the_queue_is_taken_or_refused(
+    queue: dict[str, int], broker: Broker, topic: NewTopic, managers: Managers
+) -> None:
+    """It must not wait for room that there will never be."""
+    cls = orders_of(topic("orders"))
+    broker.create_topic(topic_of(cls), config={"max.message.bytes": "40000000"})
+    properties = {"bootstrap.servers": broker.bootstrap, "message.max.bytes": 40_000_000, **queue}
+    manager = managers(broker, kafka=properties)
+    if queue:
+        with pytest.raises(RefusedError, match=r"at most 1024 are taken: .* queue\.buffering\.max\.kbytes"):
+            manager.add(cls(1, "x" * 2000), timeout=25)
+    manager.add(cls(1, "x" * (500 if queue else 34_000_000)), timeout=25)
+    assert records(broker, topic_of(cls)) == 1
