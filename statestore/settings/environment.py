@@ -86,7 +86,7 @@ def _value(path: Path, text: str) -> Any:
 
 def _put(settings: dict[str, Any], path: Path, value: Any) -> str | None:
     """Put ``value`` in its place; return what is in the way of that."""
-    if path == ("kafka",) and isinstance(value, str):
+    if path == ("kafka",) and isinstance(value, str) and not value.lstrip().startswith("{"):
         value = {"bootstrap.servers": value}  # a property of its own may follow
     if is_nested(at(path)) and not isinstance(value, dict):
         return f"{dotted(path)} is a section: give a JSON object, or single settings ({PREFIX}…__NAME)"

@@ -65,6 +65,13 @@ def test_the_address_alone_is_a_kafka_section(tmp_path: Path) -> None:
     }
 
 
+def test_a_kafka_section_that_is_no_json_is_not_taken_for_an_address() -> None:
+    """It would be shown as one, with the secrets in it."""
+    with pytest.raises(ConfigError, match="kafka is a section: give a JSON object") as raised:
+        settings_from(STATESTORE_KAFKA='{"bootstrap.servers": "b:9092", "sasl.password": "hunter2"')
+    assert "hunter2" not in str(raised.value)
+
+
 def test_a_variable_of_another_purpose_is_no_setting(caplog: pytest.LogCaptureFixture) -> None:
     others = {"STATESTORE_PURE_PYTHON": "1", "STATESTORE_WITHOUT": "scan", "STATESTORE_TEST_KAFKA": "b:1"}
     assert settings_from(**others) == Settings()
