@@ -54,6 +54,7 @@ from statestore.errors import (
     UnreachableRegistryError,
 )
 from statestore.manager import StoreManager
+from statestore.producing.transaction import Transaction
 from statestore.query.aggregates import agg
 from statestore.query.expressions import F
 from statestore.query.stream import Stream
@@ -109,6 +110,7 @@ __all__ = [
     "StoreUnavailableError",
     "Stream",
     "Table",
+    "Transaction",
     "TopicDifference",
     "TopicsReport",
     "UnreachableRegistryError",

@@ -28,6 +28,7 @@ from statestore.errors import ConfigError, StartupError, StateStoreError, StoreC
 from statestore.explaining import Explanation
 from statestore.naming import check_topic_name, logical_name, physical_name
 from statestore.opening import Opener
+from statestore.producing.transaction import Transactions
 from statestore.producing.writer import Writer
 from statestore.producing.writes import ManagerWrites
 from statestore.query.readiness import ManagerReadiness
@@ -108,7 +109,10 @@ class StoreManager(ManagerWrites, ManagerReadiness):
         self._closed = False
         self._forked_here = False
         self._opener = Opener(directory, self._settings)
-        self._writer = Writer(self._settings.kafka, self._settings.defaults.request_timeout, self._codec_of)
+        timeout = self._settings.defaults.request_timeout
+        self._writer = Writer(self._settings.kafka, timeout, self._codec_of)
+        name = f"statestore-{self._opener.directory_id}"
+        self._transactions = Transactions(self._settings.kafka, timeout, name, self._writer)
         fork.register(self)
         _open_managers.add(self)
         try:
@@ -406,6 +410,7 @@ class StoreManager(ManagerWrites, ManagerReadiness):
             if self._binder is not None:
                 closing.callback(self._binder.close)
             closing.callback(self._writer.close)
+            closing.callback(self._transactions.close)
 
     def __enter__(self) -> Self:
         self._check_open()

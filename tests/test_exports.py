@@ -53,6 +53,7 @@ def test_every_public_name_and_nothing_else_is_exported() -> None:
         "StoreUnavailableError",
         "Stream",
         "Table",
+        "Transaction",
         "TopicDifference",
         "TopicsReport",
         "UnreachableRegistryError",

@@ -19,7 +19,7 @@ R = TypeVar("R")
 Steps: TypeAlias = Generator["Future[Any]", Any, R]
 
 PAUSE: Future[Any] = Future()
-"""Yielded by long work that need not wait, so that others get their turn on an event loop."""
+"""Yielded by long work that need not wait, so that others get their turn, and time can be up."""
 PAUSE.set_result(None)
 
 
@@ -47,6 +47,8 @@ def run(steps: Steps[R], timeout: float | None = None) -> R:
         while True:
             try:
                 result = waited.result(None if deadline is None else max(0.0, deadline - time.monotonic()))
+                if waited is PAUSE and deadline is not None and time.monotonic() > deadline:
+                    raise TimeoutError
             except BaseException as error:  # noqa: BLE001 - also an interrupt: the work cleans up
                 waited = steps.throw(error)
             else:
@@ -77,6 +79,8 @@ async def run_async(steps: Steps[R], timeout: float | None = None) -> R:
 async def _result_of(waited: Future[Any], loop: asyncio.AbstractEventLoop, deadline: float | None) -> Any:
     if waited.done():
         await asyncio.sleep(0)
+        if waited is PAUSE and deadline is not None and loop.time() > deadline:
+            raise TimeoutError
         return waited.result()
     awaited = loop.create_future()
 

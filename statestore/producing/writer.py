@@ -20,7 +20,7 @@ from statestore.producing.encoding import Encoder
 from statestore.producing.faults import UNANSWERED, not_answered, not_delivered, out_of_time, refused
 from statestore.producing.producer import NOTHING_SENT, Producer
 from statestore.producing.shipment import Outgoing, Shipment
-from statestore.producing.steps import PAUSE, Steps, in_thread
+from statestore.producing.steps import PAUSE, Steps, in_thread, run
 from statestore.serde.entities import EntityCodec
 from statestore.topics import Topics
 
@@ -117,6 +117,11 @@ class Writer:
                 encoded.append(record)
                 if len(encoded) % _TURN == 0:
                     yield PAUSE
+        except TimeoutError:
+            raise DeliveryError(
+                "the time given was over before all was encoded; nothing was sent",
+                undelivered=list(entities),
+            ) from None
         except RefusedError as error:
             raise RefusedError(f"{error}; nothing was sent", undelivered=list(entities)) from error.__cause__
         return (yield from self._ship(iter(encoded), whole=True))
@@ -162,6 +167,36 @@ class Writer:
             return (yield answer)
         except TimeoutError:
             raise not_answered(subjects) from None
+
+    # For transactions, which send by themselves
+
+    def record(self, entity: Any) -> Outgoing:
+        """Return the record of ``entity``, blocking. Raises as :meth:`add` does for what cannot be sent."""
+        encoder = self._encoder(type(entity))
+        if not encoder.is_prepared:
+            encoder.prepare()
+        return self._addressed(encoder.entity(entity))
+
+    def tombstones(self, entity_or_class: Any, key: tuple[Any, ...]) -> list[Outgoing]:
+        """Return the records that delete an entity, or what has the values of ``key``, blocking."""
+        if isinstance(entity_or_class, type):
+            records = self._encoder(entity_or_class).tombstones(key, key)
+        else:
+            encoder = self._encoder(type(entity_or_class))
+            records = encoder.tombstones(encoder.key_of(entity_or_class), entity_or_class)
+        return [self._addressed(record) for record in records]
+
+    def _addressed(self, record: Outgoing) -> Outgoing:
+        """Return ``record`` if its topic is there."""
+        if record.topic not in self._looked_for:
+            try:
+                run(self._look_for(record.topic))
+            except KafkaException as error:
+                shipment = Shipment()
+                shipment.expect(record)
+                shipment.not_sent(error.args[0])
+                raise not_delivered(shipment, self.producer, ()) from error
+        return record
 
     # Sending
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar
 
 from statestore.changelog.binding import Binding
 from statestore.delivery import Delivery
 from statestore.errors import ReadyTimeoutError
 from statestore.producing.steps import Steps, run, run_async
+from statestore.producing.transaction import Transaction, Transactions
 from statestore.producing.writer import Writer
 
 T = TypeVar("T")
@@ -28,6 +30,7 @@ class ManagerWrites:
     """
 
     _writer: Writer
+    _transactions: Transactions
 
     @abstractmethod
     def _check_open(self) -> None:
@@ -60,6 +63,16 @@ class ManagerWrites:
     async def delete_async(self, entity_or_class: Any, *key: Any, timeout: float | None = None) -> Delivery:
         """Await what :meth:`delete` blocks for."""
         return (await run_async(self._deletion(entity_or_class, key), timeout))[0]
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Write entities, of any topics, that become visible together: ``with stores.transaction() as tx:``.
+
+        What the block gives to ``tx.add``, ``tx.add_all`` and ``tx.delete`` is sent and committed when it
+        ends, and nothing is sent where it raises. Blocks until then; ``tx.deliveries`` are for ``wait_for``.
+        One at a time: ``RuntimeError`` while another is open. ``DeliveryError`` where Kafka does not commit.
+        """
+        self._check_open()
+        return self._transactions.begin()
 
     def flush(self, timeout: float = 30.0) -> None:
         """Return when nothing that any thread has written is on its way any more.

@@ -44,7 +44,7 @@ OWNED_PROPERTIES: dict[str, str] = {
     "request.required.acks": "what is delivered must be on all replicas (acks=all)",
     "enable.idempotence": "a retry must never write a record twice, or out of order",
     "partitioner": "a key must go where Kafka's own Java client puts it (murmur2_random)",
-    "transactional.id": "the library's producer is idempotent, not transactional",
+    "transactional.id": "it is made from the identity of the data directory, for manager.transaction()",
     "on_delivery": "the library listens to it",
     "dr_cb": "the library listens to it",
     "delivery.report.only.error": "add() returns where a record is",

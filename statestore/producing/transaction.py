@@ -1,0 +1,217 @@
+"""Entities that become visible together, or not at all: Kafka's transactions.
+
+What a transaction writes is kept until it ends well, and then sent in one go: a block that raises has sent
+nothing, and no reader of committed data waits for a block that takes its time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, cast
+
+from confluent_kafka import KafkaError as Code
+from confluent_kafka import KafkaException, Message
+from confluent_kafka import Producer as Handle
+
+from statestore import fork
+from statestore.delivery import Delivery
+from statestore.errors import DeliveryError, StoreClosedError
+from statestore.producing.properties import producer_properties
+from statestore.producing.shipment import OnReport, Outgoing
+from statestore.producing.writer import Writer
+
+log = logging.getLogger("statestore.producer")
+
+_POLL_SECONDS = 0.1
+
+# A fatal error is raised as itself, which its type does not tell, or into whatever the client calls next.
+_FAILURES: tuple[type[BaseException], ...] = (KafkaException, cast("Any", Code), SystemError)
+
+Report = tuple[Code | None, Message]
+
+
+def _report(reports: dict[int, Report], index: int, error: Code | None, message: Message) -> None:
+    reports[index] = error, message
+
+
+def _delivery(record: Outgoing, message: Message) -> Delivery:
+    offset = message.offset()
+    return Delivery(
+        record.topic, message.partition() or 0, -1 if offset is None else offset, message.timestamp()[1]
+    )
+
+
+class Transaction:
+    """What one ``with manager.transaction()`` writes. For the thread that opened it.
+
+    Each method raises ``RefusedError`` at once for what cannot be written; the transaction goes on without
+    it if that is caught. Raises ``RuntimeError`` once it has ended.
+    """
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._records: list[Outgoing] | None = []
+        self.deliveries: list[Delivery] = []
+        """Where the records are, in their order; empty until the transaction is committed."""
+
+    def add(self, entity: Any) -> None:
+        """Write an entity, new or changed, when the transaction ends."""
+        self._open().append(self._writer.record(entity))
+
+    def add_all(self, entities: Iterable[Any]) -> None:
+        """Write entities in their order. Of a collection with a refused entity none is taken."""
+        self._open().extend([self._writer.record(entity) for entity in entities])
+
+    def delete(self, entity_or_class: Any, *key: Any) -> None:
+        """Delete an entity: ``delete(order)``, or by the values of its key fields ``delete(Order, 42)``."""
+        self._open().extend(self._writer.tombstones(entity_or_class, key))
+
+    def _open(self) -> list[Outgoing]:
+        if self._records is None:
+            raise RuntimeError("the transaction has ended: begin another, with manager.transaction()")
+        return self._records
+
+    def _end(self) -> list[Outgoing]:
+        records, self._records = self._open(), None
+        return records
+
+
+class Transactions:
+    """The transactions of one manager, one at a time. Thread-safe.
+
+    ``name`` is the ``transactional.id``: a process that takes a data directory over ends what its predecessor
+    left open, and the predecessor can commit no more.
+    """
+
+    def __init__(self, kafka: Mapping[str, Any], request_timeout: float, name: str, writer: Writer) -> None:
+        self._kafka = kafka
+        self._timeout = request_timeout
+        self._name = name
+        self._writer = writer
+        self._one = threading.Lock()
+        self._handle: Handle | None = None
+        self._closed = False
+        fork.register(self)
+
+    @contextlib.contextmanager
+    def begin(self) -> Iterator[Transaction]:
+        """Give a transaction, and commit it where the block ends without an error."""
+        if not self._one.acquire(blocking=False):
+            raise RuntimeError("a transaction of this manager is open already: end it before the next one")
+        try:
+            transaction = Transaction(self._writer)
+            try:
+                yield transaction
+            finally:
+                records = transaction._end()  # noqa: SLF001 - nothing more is taken, whatever happens
+            if records:
+                transaction.deliveries = self._commit(records)
+        finally:
+            self._one.release()
+
+    def close(self) -> None:
+        """Let go of the producer. Nothing is on its way: a commit waits for its end."""
+        self._closed = True
+        self._handle = None
+
+    def _commit(self, records: list[Outgoing]) -> list[Delivery]:
+        if self._closed:
+            raise StoreClosedError("the manager is closed")
+        reports: dict[int, Report] = {}
+        began = False
+        try:
+            handle = self._handle = self._handle or self._make_handle()
+            handle.begin_transaction()
+            began = True
+            for index, record in enumerate(records):
+                self._send(handle, record, partial(_report, reports, index))
+            handle.flush(self._timeout)
+            self._retried(handle.commit_transaction)
+        except _FAILURES as failure:
+            if began:
+                self._abort()
+            raise self._failed(failure, records, reports) from failure
+        except BaseException:
+            if began:
+                self._abort()
+            raise
+        return [_delivery(record, reports[index][1]) for index, record in enumerate(records)]
+
+    def _make_handle(self) -> Handle:
+        timeout = max(1000, int(self._timeout * 1000))
+        properties = {
+            **producer_properties(self._kafka, self._timeout),
+            "transactional.id": self._name,
+            "transaction.timeout.ms": timeout,
+            "delivery.timeout.ms": timeout,
+            "error_cb": self._heard,  # without it a fatal error is raised into whatever callback comes next
+        }
+        handle = Handle(properties, logger=log)
+        handle.init_transactions(self._timeout)
+        return handle
+
+    def _heard(self, error: Code) -> None:
+        log.info("Kafka at %s: transactions: %s", self._kafka.get("bootstrap.servers"), error.str())
+
+    @staticmethod
+    def _send(handle: Handle, record: Outgoing, on_delivery: OnReport) -> None:
+        while True:
+            try:
+                handle.produce(
+                    record.topic,
+                    record.value,
+                    record.key,
+                    on_delivery=on_delivery,
+                    timestamp=record.timestamp,
+                )
+            except BufferError:
+                handle.poll(_POLL_SECONDS)  # what is in the queue leaves it, or is given up after its time
+            else:
+                return
+
+    def _retried(self, call: Callable[[float], None]) -> None:
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                return call(max(0.1, deadline - time.monotonic()))
+            except KafkaException as failure:
+                if not failure.args[0].retriable() or time.monotonic() >= deadline:
+                    raise
+
+    def _abort(self) -> None:
+        """End what was begun, and the producer with it: after a failure its numbering may have a gap.
+
+        Where this fails the next transaction does it, since its producer has the same name.
+        """
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            try:
+                self._retried(handle.abort_transaction)
+            except _FAILURES as failure:
+                log.warning("a transaction could not be aborted now: %s", failure)
+
+    def _failed(
+        self, failure: BaseException, records: list[Outgoing], reports: dict[int, Report]
+    ) -> DeliveryError:
+        told: BaseException = (isinstance(failure, SystemError) and failure.__cause__) or failure
+        cause: Any = told.args[0] if isinstance(told, KafkaException) else told
+        refused = [error for _, (error, _) in sorted(reports.items()) if error is not None]
+        cause = (refused or [cause])[0]
+        text = cause.str() if isinstance(cause, Code) else str(cause)
+        first = records[0]
+        return DeliveryError(
+            f"the transaction of {len(records)} records, the first {first.shown(first.subject)}, is not "
+            f"committed: Kafka at {self._kafka.get('bootstrap.servers')}: {text}; none of them is "
+            "visible, unless the broker had taken the commit when it went away",
+            undelivered=[record.subject for record in records],
+        )
+
+    def _forked(self) -> None:
+        fork.leak(self._handle)
+        self._handle = None
+        self._one = threading.Lock()  # a thread that does not exist here may have held it
