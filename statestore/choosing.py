@@ -97,6 +97,26 @@ class Chooser:
         Raises ``ConfigError`` where the settings contradict each other.
         """
         section, own = self._section(logical, topic, model)
+        chosen, origins = self._choose(section, own, model, given)
+        if model is None and chosen["on_undecodable"] != "raise":
+            raise ConfigError(
+                f"{logical!r}: on_undecodable={chosen['on_undecodable']!r} ({origins['on_undecodable']}) has "
+                "no effect, since a table of bytes decodes nothing: drop it, or bind an entity"
+            )
+        if not chosen["cache"]:
+            if given.backend or own.backend:
+                raise ConfigError(
+                    f"{logical!r}: cache=False ({origins['cache']}) keeps the store in memory, so "
+                    f"backend={chosen['backend']!r} ({origins['backend']}) has no effect: drop one of them"
+                )
+            chosen["backend"], origins["backend"] = "memory", f"cache=False, {origins['cache']}"
+        reason = None if chosen["cache"] or model is None else model.cache_reason
+        return TableChoice(**chosen, origins=origins, cache_reason=reason, section=section)
+
+    def _choose(
+        self, section: str, own: TableSettings, model: EntityModel | None, given: TableSettings
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return the value of each setting of a table, and where it comes from."""
         chosen: dict[str, Any] = {}
         origins: dict[str, str] = {}
         for name in TableSettings.model_fields:
@@ -116,15 +136,7 @@ class Chooser:
             chosen[name], origins[name] = next(
                 (candidate for candidate in candidates if candidate[0] is not None), candidates[-1]
             )
-        if not chosen["cache"]:
-            if given.backend or own.backend:
-                raise ConfigError(
-                    f"{logical!r}: cache=False ({origins['cache']}) keeps the store in memory, so "
-                    f"backend={chosen['backend']!r} ({origins['backend']}) has no effect: drop one of them"
-                )
-            chosen["backend"], origins["backend"] = "memory", f"cache=False, {origins['cache']}"
-        reason = None if chosen["cache"] or model is None else model.cache_reason
-        return TableChoice(**chosen, origins=origins, cache_reason=reason, section=section)
+        return chosen, origins
 
     def _section(self, logical: str, topic: str, model: EntityModel | None) -> tuple[str, TableSettings]:
         tables = self.settings.tables

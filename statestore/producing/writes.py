@@ -178,22 +178,28 @@ class TableWrites(AwaitsDeliveries, Generic[T]):
         """Await what :meth:`delete` blocks for."""
         return await run_async(self._deleted(key, wait, timeout), timeout)
 
-    def _added(self, entity: T, wait: bool, timeout: float | None) -> Steps[Delivery]:
+    def _check_writable(self, wait: bool) -> None:
+        """Raise before anything is written, where the wait behind it would be in vain."""
         self._binding.check_open()
+        if wait:
+            self._binding.raise_if_over()
+
+    def _added(self, entity: T, wait: bool, timeout: float | None) -> Steps[Delivery]:
+        self._check_writable(wait)
         delivery = yield from self._writer.add(entity, self._cls)
         if wait:
             yield from self._applied(delivery, timeout)
         return delivery
 
     def _all_added(self, entities: Iterable[T], wait: bool, timeout: float | None) -> Steps[list[Delivery]]:
-        self._binding.check_open()
+        self._check_writable(wait)
         deliveries = yield from self._writer.add_all(entities, self._cls)
         if wait:
             yield from self._applied(deliveries, timeout)
         return deliveries
 
     def _deleted(self, key: tuple[Any, ...], wait: bool, timeout: float | None) -> Steps[Delivery]:
-        self._binding.check_open()
+        self._check_writable(wait)
         deliveries = yield from self._writer.delete(key, self._cls)
         if wait:
             yield from self._applied(deliveries, timeout)

@@ -76,6 +76,22 @@ def layer_settings(given: Given, environment: Mapping[str, str], arguments: Sequ
     a backend and settings of a table are taken one by one. Raises ``ConfigError`` with the faults of all.
     """
     faults: list[str] = []
+    sources = _sources(given, environment, faults)
+    merged: dict[str, Any] = {}
+    origins: dict[Path, str] = {}
+    for source in (*sources, *arguments):
+        if (checked := _checked(source, Settings, faults)) is not None:
+            faults += engine_faults(checked, source.origin)
+            data = checked.model_dump(exclude_unset=True)
+            _merge(merged, data)
+            origins.update((path, source.origin(path)) for path in _leaves(data))
+    if faults:
+        raise ConfigError(faults)
+    return Layers(Settings.model_validate(merged), origins)
+
+
+def _sources(given: Given, environment: Mapping[str, str], faults: list[str]) -> list[Source]:
+    """Return file, environment and what was given in code, the last of which wins."""
     sources = []
     file = FilePath(given) if isinstance(given, str | FilePath) else None
     if named := environment.get(FILE_VARIABLE):
@@ -93,17 +109,12 @@ def layer_settings(given: Given, environment: Mapping[str, str], arguments: Sequ
         sources.append(Source("StoreManager(settings=…)", given.model_dump(exclude_unset=True)))
     elif isinstance(given, Mapping):
         sources.append(Source("StoreManager(settings=…)", given))
-    merged: dict[str, Any] = {}
-    origins: dict[Path, str] = {}
-    for source in (*sources, *arguments):
-        if (checked := _checked(source, Settings, faults)) is not None:
-            faults += engine_faults(checked, source.origin)
-            data = checked.model_dump(exclude_unset=True)
-            _merge(merged, data)
-            origins.update((path, source.origin(path)) for path in _leaves(data))
-    if faults:
-        raise ConfigError(faults)
-    return Layers(Settings.model_validate(merged), origins)
+    elif given is not None and not isinstance(given, str | FilePath):
+        faults.append(
+            f"StoreManager(settings=…): a {type(given).__name__} is no settings: give a mapping, a Settings "
+            "or the path of a file"
+        )
+    return sources
 
 
 def table_settings(where: str, **given: Any) -> TableSettings:

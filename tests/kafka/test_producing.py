@@ -19,6 +19,7 @@ from statestore import (
     Key,
     ReadyTimeoutError,
     RefusedError,
+    StoreClosedError,
     StoreManager,
     StoreNotReadyError,
     StoreUnavailableError,
@@ -373,6 +374,10 @@ def test_waiting_ends_with_the_table(
     end(table)
     waiting.join()
     assert [type(one) for one in raised] == [error]
+    before = records(broker, topic_of(orders))
+    with pytest.raises((error, StoreClosedError)):  # nothing is written for a wait that would be in vain
+        table.add(orders(1), wait=True)
+    assert records(broker, topic_of(orders)) == before
 
 
 def test_waiting_for_another_topic(broker: Broker, orders: type[Any], managers: Managers) -> None:

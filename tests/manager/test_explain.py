@@ -336,3 +336,14 @@ def test_a_limit_is_greater_than_nothing(given: dict[str, Any]) -> None:
 def test_a_reason_belongs_to_an_entity_that_is_not_cached() -> None:
     with pytest.raises(ConfigError, match=r"Order: cache_reason='why' has no meaning without cache=False"):
         entity(dataclass(frozen=True)(type("Order", (Order,), {})), topic="o", cache_reason="why")
+
+
+def test_a_table_of_bytes_decodes_nothing(tmp_path: Path) -> None:
+    settings = {"tables": {"events": {"on_undecodable": "skip"}}}
+    with (
+        StoreManager(tmp_path, kafka=NOWHERE, settings=settings, connect="lazy") as stores,
+        pytest.raises(
+            ConfigError, match=r"on_undecodable='skip' \(StoreManager\(settings=…\)\) has no effect"
+        ),
+    ):
+        stores.bind("events")

@@ -4,6 +4,7 @@ import json
 import logging
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -166,6 +167,12 @@ def test_a_settings_object_gives_what_was_set_in_it() -> None:
     given = Settings.model_validate({"defaults": {"flush_bytes": 5}})
     layers = layer_settings(given, {"STATESTORE_DEFAULTS__MAX_LAG": "2"})
     assert (layers.settings.defaults.flush_bytes, layers.settings.defaults.max_lag) == (5, 2)
+
+
+def test_what_is_no_settings_is_not_passed_over() -> None:
+    given: Any = [("defaults", {})]
+    with pytest.raises(ConfigError, match=r"StoreManager\(settings=…\): a list is no settings"):
+        layer_settings(given, {})
 
 
 def test_the_file_that_the_code_names_goes_before_that_of_the_environment(tmp_path: Path) -> None:
