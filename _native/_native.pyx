@@ -4,7 +4,7 @@
 """Native core: key codec, window keys, runs of writes and the apply loop.
 
 One extension from several files: each ``.pxi`` is one part. What each must do is written down in Python, in
-``statestore/_pure.py`` (the memory engine's map: in ``backends/memory/ordered.py``); a test holds both to the
+``statestore/core/pure.py`` (the memory engine's map: in ``backends/memory/ordered.py``); a test holds both to the
 same bytes and the same errors.
 """
 
@@ -14,7 +14,7 @@ from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcpy
 
-from statestore import _common as common
+from statestore.core import common
 
 include "bytes.pxi"
 include "keycodec.pxi"

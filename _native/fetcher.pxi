@@ -159,7 +159,7 @@ cdef class Fetcher:
 
     ``properties`` are librdkafka's, as ``(name, value)`` strings; ``None`` takes its default. One thread at a
     time, but ``wake`` from any: another call meanwhile raises ``RuntimeError``, as does one after ``close``.
-    Raises ``statestore._common.ClientError`` for what librdkafka refuses. ``find_kafka`` comes first.
+    Raises ``statestore.core.common.ClientError`` for what librdkafka refuses. ``find_kafka`` comes first.
     """
 
     cdef void *client

@@ -9,7 +9,7 @@
 #define STATESTORE_ORDERED_H
 
 #include "keyindex.h"
-#include "tree.h"
+#include "cursor.h"
 
 enum {
     /* A longer list gives other threads their turn. One by one in place these take 5 ms in a large tree, a

@@ -1,4 +1,4 @@
-# Scans: one call of C for each pair. The twin is statestore/_scan.py.
+# Scans: one call of C for each pair. The twin is statestore/core/pure_scan.py.
 
 from cpython.exc cimport PyErr_Occurred
 from cpython.list cimport PyList_GET_SIZE

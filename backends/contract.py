@@ -35,7 +35,7 @@ included: it must not crash a reader, which either answers or raises ``StoreClos
 threads are serialised by the backend. One iterator is used by one thread at a time.
 
 **Fork.** In a child made by ``os.fork()`` every call raises ``ForkedProcessError`` and nothing is flushed or
-freed there (``statestore.fork`` does the bookkeeping).
+freed there (``statestore.runtime.fork`` does the bookkeeping).
 
 **Errors.** Only ``StateStoreError`` classes come out, besides ``ValueError``/``TypeError`` for wrong
 arguments: ``StoreMissingError``, ``StoreCorruptError``, ``StoreFormatError``, ``StoreFullError`` and, for
@@ -52,8 +52,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
-from statestore._common import Writes as Writes  # a part of this contract
-from statestore._common import negative_limit
+from statestore.core.common import Writes as Writes  # a part of this contract
+from statestore.core.common import negative_limit
 
 
 class Batch(NamedTuple):

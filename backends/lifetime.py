@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-from statestore import fork
-from statestore._common import closed_error as closed_error  # the engines take it from here
-from statestore._common import must_be_bytes
 from statestore.backends.contract import BackendIterator, check_limit, range_bounds
 from statestore.core import Gate, PairQueue, mean_size
+from statestore.core.common import closed_error as closed_error  # the engines take it from here
+from statestore.core.common import must_be_bytes
 from statestore.errors import StateStoreError
+from statestore.runtime import fork
 
 _log = logging.getLogger("statestore.store")
 

@@ -17,7 +17,8 @@ from conftest import Bench
 from harness import Work
 from msgspec.structs import astuple, fields
 
-from statestore import Key, Precision, _pure, core, entity
+from statestore import Key, Precision, core, entity
+from statestore.core import pure as _pure
 from statestore.entity import model_of
 from statestore.serde.entities import EntityCodec
 

@@ -15,7 +15,7 @@ from harness import Work
 
 from statestore.backends import find_engine
 from statestore.core import Run
-from statestore.store import DATA, HEADER, ChangelogStore, Position
+from statestore.storage.store import DATA, HEADER, ChangelogStore, Position
 
 BATCH = 1_000
 MEMORY = 192 << 20

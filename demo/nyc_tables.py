@@ -18,7 +18,7 @@ from typing import Annotated, TypeVar
 from flights_data import UNKNOWN, data_file
 
 from statestore import Key
-from statestore.declaration.attributes import EventTime, MaxLength, Precision
+from statestore.fields.attributes import EventTime, MaxLength, Precision
 
 T = TypeVar("T", int, float)
 

@@ -10,23 +10,6 @@
 
 from statestore.changelog.events import RestoreProgress, StateChange
 from statestore.changelog.readiness import Reason, State
-from statestore.declaration.attributes import (
-    Alias,
-    EventTime,
-    Float32,
-    Format,
-    Ignored,
-    Index,
-    Int32,
-    Key,
-    MaxLength,
-    Name,
-    Precision,
-    WindowEnd,
-    WindowSize,
-    WindowStart,
-)
-from statestore.declaration.validation import check_entities
 from statestore.delivery import Delivery
 from statestore.entity import entity
 from statestore.errors import (
@@ -53,16 +36,33 @@ from statestore.errors import (
     StoreUnavailableError,
     UnreachableRegistryError,
 )
+from statestore.expressions.aggregates import agg
+from statestore.expressions.nodes import F
+from statestore.fields.attributes import (
+    Alias,
+    EventTime,
+    Float32,
+    Format,
+    Ignored,
+    Index,
+    Int32,
+    Key,
+    MaxLength,
+    Name,
+    Precision,
+    WindowEnd,
+    WindowSize,
+    WindowStart,
+)
+from statestore.kafka.topics import TopicDifference, TopicsReport
 from statestore.manager import StoreManager
+from statestore.manager.validation import check_entities
 from statestore.producing.transaction import Transaction
-from statestore.query.aggregates import agg
-from statestore.query.expressions import F
-from statestore.query.stream import Stream
-from statestore.query.table import BytesTable, Table
 from statestore.serde.normal import normalise
 from statestore.settings import Settings
-from statestore.store import KeyValueStore, StoreReader, WriteBatch
-from statestore.topics import TopicDifference, TopicsReport
+from statestore.storage.store import KeyValueStore, StoreReader, WriteBatch
+from statestore.tables.stream import Stream
+from statestore.tables.table import BytesTable, Table
 
 __all__ = [
     "Alias",

@@ -3,7 +3,7 @@ from contextlib import AbstractContextManager
 from decimal import Context
 from typing import Any, Self, TypeAlias, TypeVar, final, overload
 
-from statestore._common import Check, Folded, Message, Writes
+from statestore.core.common import Check, Folded, Message, Writes
 
 Told: TypeAlias = tuple[str, int, int, int, str]
 Notice: TypeAlias = tuple[int, int, str]

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import lmdb
 
-from statestore import fork
 from statestore.backends.contract import (
     Backend,
     BackendIterator,
@@ -28,6 +27,7 @@ from statestore.backends.lifetime import Lifetime, TrackedReader, check_bytes, c
 from statestore.backends.lmdb import bulk, errors, layout
 from statestore.backends.lmdb.options import LMDBOptions
 from statestore.backends.lmdb.scan import LMDBIterator
+from statestore.runtime import fork
 
 _POLL = 0.005
 _PAUSE = 0.05

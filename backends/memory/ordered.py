@@ -12,10 +12,10 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
-from statestore._common import Writes, closed_error
 from statestore.backends.contract import BackendIterator, Snapshot
 from statestore.backends.lifetime import check_bytes, scan_bounds
 from statestore.backends.memory.content import EMPTY, Content
+from statestore.core.common import Writes, closed_error
 from statestore.errors import StateStoreError
 
 

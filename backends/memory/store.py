@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from statestore import core, fork
-from statestore._common import closed_error
+from statestore import core
 from statestore.backends.contract import Backend, BackendIterator, Batch, Snapshot, Writes
+from statestore.core.common import closed_error
 from statestore.errors import StoreFullError
+from statestore.runtime import fork
 
 if TYPE_CHECKING or core.IMPLEMENTATION == "pure":
     from statestore.backends.memory.ordered import OrderedMap

@@ -16,11 +16,11 @@ from rocksdict import (
     WriteOptions,
 )
 
-from statestore import fork
 from statestore.backends.contract import Backend, Engine
 from statestore.backends.rocksdb import bulk, errors
 from statestore.backends.rocksdb.options import RocksDBOptions
 from statestore.backends.rocksdb.store import STALL_FILES, RocksDBBackend
+from statestore.runtime import fork
 
 _COMPRESSION = {
     "none": DBCompressionType.none,

@@ -20,7 +20,6 @@ from rocksdict import (
 )
 from rocksdict import Snapshot as RdictSnapshot
 
-from statestore import fork
 from statestore.backends.contract import (
     Backend,
     BackendIterator,
@@ -33,6 +32,7 @@ from statestore.backends.lifetime import Lifetime, TrackedReader, check_bytes, c
 from statestore.backends.rocksdb import bulk, errors
 from statestore.backends.rocksdb.scan import Cursor, RocksDBIterator, present
 from statestore.errors import StateStoreError
+from statestore.runtime import fork
 
 _FIRST_WAIT = 0.001
 _LONGEST_WAIT = 0.05

@@ -13,8 +13,11 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from statestore.budget import MemoryShares
-from statestore.changelog.answers import (
+from statestore.changelog.binding import Binding
+from statestore.changelog.lane import Lane, LaneMember
+from statestore.changelog.readiness import State
+from statestore.changelog.status import RUNNING, Connection
+from statestore.kafka.answers import (
     Bounds,
     ContactError,
     TopicState,
@@ -23,13 +26,10 @@ from statestore.changelog.answers import (
     topic_state,
     trouble,
 )
-from statestore.changelog.binding import Binding
-from statestore.changelog.lane import Lane
-from statestore.changelog.reader import Portion
-from statestore.changelog.readiness import State
-from statestore.changelog.source import KafkaSource
-from statestore.changelog.status import RUNNING, Connection
-from statestore.changelog.worker import Worker
+from statestore.kafka.reader import Portion
+from statestore.kafka.source import KafkaSource
+from statestore.runtime.budget import MemoryShares
+from statestore.runtime.worker import Worker
 from statestore.settings import Defaults
 
 log = logging.getLogger("statestore.changelog")
@@ -85,7 +85,7 @@ class Binder:
             if binding in self.bindings:
                 self.bindings.remove(binding)
 
-    def lane_of(self, binding: Binding) -> Lane:
+    def lane_of(self, binding: LaneMember) -> Lane:
         return self.restoring if self.restoring.holds(binding) else self.following
 
     def wait(self, done: Callable[[], bool], timeout: float | None) -> bool:

@@ -12,10 +12,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from statestore import fork
-from statestore.changelog.answers import Bounds, TopicState, Trouble
+from statestore.changelog.host import Host
+from statestore.changelog.lane import Lane
 from statestore.changelog.mirror import Mirror
 from statestore.changelog.readiness import Limits, Reason, State
 from statestore.changelog.status import LOST, RUNNING, Status
@@ -30,10 +30,8 @@ from statestore.errors import (
     StoreUnavailableError,
     UnreachableRegistryError,
 )
-
-if TYPE_CHECKING:
-    from statestore.changelog.binder import Binder
-    from statestore.changelog.lane import Lane
+from statestore.kafka.answers import Bounds, TopicState, Trouble
+from statestore.runtime import fork
 
 log = logging.getLogger("statestore.changelog")
 
@@ -45,7 +43,11 @@ class Binding(Status):
     """See the module."""
 
     def __init__(
-        self, binder: Binder, mirror: Mirror, limits: Limits, on_close: Callable[[], None] = lambda: None
+        self,
+        binder: Host[Binding],
+        mirror: Mirror,
+        limits: Limits,
+        on_close: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(mirror, limits, binder.changed, binder.events, binder.connection)
         self.binder = binder

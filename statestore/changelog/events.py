@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from statestore.changelog.readiness import State
-from statestore.changelog.worker import Worker
+from statestore.runtime.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, Protocol
 
-from statestore import fork
-from statestore.changelog.answers import Trouble, trouble_of
-from statestore.changelog.reader import Event, Reader
 from statestore.core import Check, Folded
 from statestore.errors import StoreClosedError
+from statestore.kafka.answers import Trouble, trouble_of
+from statestore.kafka.reader import Event, Reader
+from statestore.runtime import fork
 
 log = logging.getLogger("statestore.changelog")
 

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from statestore.backends.contract import Backend
-from statestore.changelog.answers import Bounds, TopicState
 from statestore.changelog.readiness import PartitionProgress, Progress
 from statestore.changelog.undecodable import DecodingCheck, SkipLog
 from statestore.core import Folded, RecordCache, Run
-from statestore.directory import StoreDirectory
 from statestore.errors import (
     ForkedProcessError,
     StateStoreError,
@@ -25,8 +23,10 @@ from statestore.errors import (
     StorePositionError,
     StoreUnavailableError,
 )
-from statestore.expiry import ExpiringBackend, Sweep
-from statestore.store import ChangelogStore, Position, key_too_long
+from statestore.kafka.answers import Bounds, TopicState
+from statestore.storage.directory import StoreDirectory
+from statestore.storage.expiry import ExpiringBackend, Sweep
+from statestore.storage.store import ChangelogStore, Position, key_too_long
 
 log = logging.getLogger("statestore.changelog")
 

@@ -11,11 +11,9 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 
-from statestore import fork
 from statestore.changelog.events import Listeners, RestoreProgress, StateChange
 from statestore.changelog.mirror import Mirror
 from statestore.changelog.readiness import Limits, Reason, State
-from statestore.changelog.worker import Worker
 from statestore.core import Readable
 from statestore.errors import (
     ReadyTimeoutError,
@@ -28,7 +26,9 @@ from statestore.errors import (
     StoreNotReadyError,
     StoreUnavailableError,
 )
-from statestore.store import ChangelogStore
+from statestore.runtime import fork
+from statestore.runtime.worker import Worker
+from statestore.storage.store import ChangelogStore
 
 log = logging.getLogger("statestore.changelog")
 

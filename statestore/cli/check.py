@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from statestore.choosing import Chooser
-from statestore.declaration.validation import Finding, check_entities
 from statestore.entity import collecting, declared_classes
 from statestore.errors import ConfigError
+from statestore.manager.resolve import Chooser
+from statestore.manager.validation import Finding, check_entities
 from statestore.serde.formats import FormatContext
 from statestore.settings import Layers, layer_settings
 

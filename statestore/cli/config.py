@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 
-from statestore.choosing import Chooser
-from statestore.explaining import Explanation
+from statestore.manager.explain import Explanation
+from statestore.manager.resolve import Chooser
 from statestore.settings import layer_settings
 from statestore.settings.template import template
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from statestore.directory import stored
+from statestore.storage.directory import stored
 
 COLUMNS = ("logical", "topic", "backend", "generation", "size", "path")
 

@@ -12,10 +12,10 @@ from confluent_kafka import KafkaError as Code
 from confluent_kafka import KafkaException, Message
 from confluent_kafka import Producer as Handle
 
-from statestore import fork
 from statestore.errors import ConfigError, DeliveryError, StoreClosedError
-from statestore.producing.properties import largest_record, producer_properties
+from statestore.kafka.properties import largest_record, producer_properties
 from statestore.producing.shipment import OnReport, Outgoing
+from statestore.runtime import fork
 
 log = logging.getLogger("statestore.producer")
 

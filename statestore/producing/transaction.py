@@ -18,12 +18,12 @@ from confluent_kafka import KafkaError as Code
 from confluent_kafka import KafkaException, Message
 from confluent_kafka import Producer as Handle
 
-from statestore import fork
 from statestore.delivery import Delivery
 from statestore.errors import DeliveryError, StoreClosedError
-from statestore.producing.properties import producer_properties
+from statestore.kafka.properties import producer_properties
 from statestore.producing.shipment import OnReport, Outgoing
 from statestore.producing.writer import Writer
+from statestore.runtime import fork
 
 log = logging.getLogger("statestore.producer")
 

@@ -12,17 +12,17 @@ from typing import Any
 from confluent_kafka import KafkaError as Code
 from confluent_kafka import KafkaException
 
-from statestore import fork
 from statestore.delivery import Delivery
 from statestore.entity import EntityModel, model_of
 from statestore.errors import ConfigError, DeliveryError, RefusedError, StoreClosedError
+from statestore.kafka.topics import Topics
 from statestore.producing.encoding import Encoder
 from statestore.producing.faults import UNANSWERED, not_answered, not_delivered, out_of_time, refused
 from statestore.producing.producer import NOTHING_SENT, Producer
 from statestore.producing.shipment import Outgoing, Shipment
-from statestore.producing.steps import PAUSE, Steps, in_thread, run
+from statestore.runtime import fork
+from statestore.runtime.steps import PAUSE, Steps, in_thread, run
 from statestore.serde.entities import EntityCodec
-from statestore.topics import Topics
 
 _TURN = 200
 """Records sent before others get their turn on an event loop."""
@@ -31,7 +31,7 @@ _TURN = 200
 class Writer:
     """Writes entities of any declared class through one producer. Thread-safe.
 
-    What it does are :mod:`~statestore.producing.steps`: the caller blocks or awaits. Entities are encoded
+    What it does are :mod:`~statestore.runtime.steps`: the caller blocks or awaits. Entities are encoded
     before anything of them is sent; ``RefusedError`` for those that cannot be, ``DeliveryError`` for those
     that Kafka does not take. ``cls`` is the entity class; with ``None`` each entity's own is taken.
     """

@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar
 from statestore.changelog.binding import Binding
 from statestore.delivery import Delivery
 from statestore.errors import ReadyTimeoutError
-from statestore.producing.steps import Steps, run, run_async
 from statestore.producing.transaction import Transaction, Transactions
 from statestore.producing.writer import Writer
+from statestore.runtime.steps import Steps, run, run_async
 
 T = TypeVar("T")
 

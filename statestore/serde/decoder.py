@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from statestore import core
-from statestore.declaration.fields import Field, Nullable, Scalar
 from statestore.entity import EntityModel
+from statestore.fields.types import Field, Nullable, Scalar
 from statestore.serde.scalars import DECIMAL_CONTEXT
 
 if TYPE_CHECKING:

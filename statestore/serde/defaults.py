@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import MISSING
 from typing import Any
 
-from statestore.declaration.fields import DictOf, FieldType, ListOf, Nullable, Record, Scalar
 from statestore.errors import ConfigError
+from statestore.fields.types import DictOf, FieldType, ListOf, Nullable, Record, Scalar
 from statestore.serde.misfit import MisfitError
 from statestore.serde.scalars import normal
 from statestore.serde.wires import Wire, Wiring

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import MISSING
 from typing import Any, Generic, TypeVar
 
-from statestore.declaration.fields import Field, Scalar, type_name
 from statestore.entity import EntityModel
 from statestore.errors import DecodeError, EncodeError, StateStoreError
+from statestore.fields.types import Field, Scalar, type_name
 from statestore.serde.decoder import native_decoder
 from statestore.serde.formats import ABSENT, FormatContext, KeyPlan, Prepares, key_codec, value_codec
 from statestore.serde.keys.none import NoKeys

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from statestore.declaration.attributes import EPOCHS
-from statestore.declaration.fields import Scalar
 from statestore.entity import EntityModel
+from statestore.fields.attributes import EPOCHS
+from statestore.fields.types import Scalar
 from statestore.serde.formats import FormatContext
 from statestore.serde.misfit import MisfitError, expected
 from statestore.serde.plain import plain

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from statestore.declaration.fields import DictOf, FieldType, ListOf, Nullable, Record
+from statestore.fields.types import DictOf, FieldType, ListOf, Nullable, Record
 
 
 def is_bounded(type_: FieldType) -> bool:

@@ -9,8 +9,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from statestore.declaration.fields import Scalar
 from statestore.entity import EntityModel
+from statestore.fields.types import Scalar
 from statestore.serde.formats import FormatContext
 from statestore.serde.misfit import MisfitError, show
 from statestore.serde.plain import plain

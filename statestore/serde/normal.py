@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
-from statestore.declaration.fields import Scalar
 from statestore.entity import model_of
 from statestore.errors import EncodeError
+from statestore.fields.types import Scalar
 from statestore.serde.formats import FormatContext, key_codec, value_codec
 from statestore.serde.misfit import MisfitError
 from statestore.serde.scalars import normal

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from msgspec import Meta
 
-from statestore.declaration.fields import Scalar
+from statestore.fields.types import Scalar
 from statestore.serde.scalars import decimals, float32, normal, utc
 from statestore.serde.wires import Convert, Wire
 

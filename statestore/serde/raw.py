@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from statestore.declaration.fields import Scalar, type_name
 from statestore.entity import EntityModel
 from statestore.errors import ConfigError
+from statestore.fields.types import Scalar, type_name
 from statestore.serde.formats import ABSENT, FormatContext
 from statestore.serde.misfit import MisfitError, expected
 from statestore.serde.scalars import normal

@@ -14,8 +14,8 @@ from math import isfinite
 from typing import Any
 from uuid import UUID
 
-from statestore.declaration.attributes import Precision
-from statestore.declaration.fields import Scalar
+from statestore.fields.attributes import Precision
+from statestore.fields.types import Scalar
 from statestore.serde.misfit import MisfitError, expected
 
 _MIN_INT, _MAX_INT = -(2**63), 2**63 - 1

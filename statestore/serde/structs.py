@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from statestore.declaration.fields import DictOf, Field, FieldType, ListOf, Nullable, Record
 from statestore.entity import EntityModel
+from statestore.fields.types import DictOf, Field, FieldType, ListOf, Nullable, Record
 from statestore.serde.formats import ABSENT
 from statestore.serde.misfit import MisfitError, show
 from statestore.serde.wires import ABSENT_WITHOUT_DEFAULT, RecordWalk, Wiring

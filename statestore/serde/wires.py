@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import astuple
 
-from statestore.declaration.fields import DictOf, Field, FieldType, ListOf, Nullable, Record, Scalar
 from statestore.errors import ConfigError
+from statestore.fields.types import DictOf, Field, FieldType, ListOf, Nullable, Record, Scalar
 from statestore.serde.formats import ABSENT
 from statestore.serde.misfit import MisfitError, expected, show
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from statestore.declaration.windows import window
 from statestore.errors import ConfigError
+from statestore.fields.windows import window
 
 OnMissing = Literal["fail", "rebuild"]
 Connect = Literal["eager", "lazy"]

@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statestore import DecodeError, EncodeError, Key, UnreachableRegistryError, entity
-from statestore.declaration.attributes import Alias, MaxLength, Name
 from statestore.entity import model_of
+from statestore.fields.attributes import Alias, MaxLength, Name
 from statestore.serde import registry
 from statestore.serde.entities import EntityCodec
 from statestore.serde.formats import FormatContext

@@ -16,8 +16,8 @@ import avro.schema
 import pytest
 
 from statestore import ConfigError, Key, entity
-from statestore.declaration.attributes import Alias, Float32, Int32, Name, Precision, WindowStart
 from statestore.entity import model_of
+from statestore.fields.attributes import Alias, Float32, Int32, Name, Precision, WindowStart
 from statestore.serde.avro import key_codec, value_codec
 from statestore.serde.formats import FormatContext
 from statestore.settings import RegistrySettings

@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statestore import DecodeError, EncodeError, Key, RegistryError, UnreachableRegistryError, entity
-from statestore.declaration.attributes import Alias, Float32, Int32, Name, Precision
 from statestore.entity import model_of
+from statestore.fields.attributes import Alias, Float32, Int32, Name, Precision
 from statestore.serde.avro import subject
 from statestore.serde.entities import EntityCodec
 from statestore.serde.formats import FormatContext

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from statestore.changelog.ahead import ReadAhead
-from statestore.changelog.reader import Event
 from statestore.core import Check
+from statestore.kafka.ahead import ReadAhead
+from statestore.kafka.reader import Event
 
 
 class Scripted:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from statestore.changelog.answers import Trouble, failure_of, trouble
+from statestore.kafka.answers import Trouble, failure_of, trouble
 
 
 def answered(**fields: int) -> Future[Any]:

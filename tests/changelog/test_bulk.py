@@ -10,11 +10,11 @@ import pytest
 
 from statestore import core
 from statestore.backends import BulkLoad, find_engine
-from statestore.changelog.answers import Bounds
 from statestore.changelog.mirror import Mirror, Storage
 from statestore.core import Folded, Run
 from statestore.errors import EncodeError
-from statestore.store import SMALL_COUNT, SMALL_SIZE, Position
+from statestore.kafka.answers import Bounds
+from statestore.storage.store import SMALL_COUNT, SMALL_SIZE, Position
 
 BUDGET = 16 << 20
 

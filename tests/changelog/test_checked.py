@@ -13,11 +13,11 @@ from confluent_kafka import Producer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from statestore.changelog.ahead import ReadAhead
-from statestore.changelog.reader import ConsumerReader, NativeReader, Portion, Reader, unfit
 from statestore.changelog.undecodable import DecodingCheck, SkipLog, located
 from statestore.core import Check, Folded, Refusal
 from statestore.errors import DecodeError, UnreachableRegistryError
+from statestore.kafka.ahead import ReadAhead
+from statestore.kafka.reader import ConsumerReader, NativeReader, Portion, Reader, unfit
 
 PATIENCE = 30.0
 PORTION = Portion(records=1 << 40, memory=1 << 20, wait=0.02, settle=0.01, span=1.0)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from statestore.backends.memory import MemoryEngine
-from statestore.changelog.answers import Bounds, TopicState
 from statestore.changelog.mirror import Mirror, Storage
 from statestore.core import Folded, Run
 from statestore.errors import StateStoreError
+from statestore.kafka.answers import Bounds, TopicState
 
 DAY = 86_400.0
 KNOWN = TopicState("id", 2, "compact", 86_400_000)

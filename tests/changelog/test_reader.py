@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from statestore import StoreManager, core
-from statestore.changelog.reader import ConsumerReader, Event, NativeReader, Portion, Reader, unfit
 from statestore.core import Folded
+from statestore.kafka.reader import ConsumerReader, Event, NativeReader, Portion, Reader, unfit
 
 PATIENCE = 30.0
 PARTITIONS = 4  # of a topic that librdkafka's mock broker makes
@@ -251,7 +251,7 @@ def test_a_read_that_failed_leaves_no_end_behind(
     try:
         one.assign(topic, {0: (0, -1)}, {})
         with monkeypatch.context() as patched:
-            patched.setattr("statestore._common.Folded", fail)
+            patched.setattr("statestore.core.common.Folded", fail)
             with pytest.raises(MemoryError):  # of the record and of the end behind it
                 one.read()
         one.unassign(topic)

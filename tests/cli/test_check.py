@@ -158,7 +158,7 @@ def test_settings_of_windows(check: Check, tmp_path: Path) -> None:
         ("\nx = (\n", "shop: error: importing shop raised "),
         ("\nimport nothing_of_this_name\n", "shop.py:9: error: importing shop raised Module"),
         (
-            "\nfrom statestore.declaration.windows import window\nwindow(0)\n",
+            "\nfrom statestore.fields.windows import window\nwindow(0)\n",
             "shop.py:10: error: window 0: a win",
         ),
         ("", "shop: error: no entity is declared there"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from statestore.backends import Backend, BackendIterator, Batch, Engine, find_engine
 from statestore.backends.memory import MemoryEngine
-from statestore.expiry import ExpiringBackend, Sweep, expiring
+from statestore.storage.expiry import ExpiringBackend, Sweep, expiring
 from statestore.testing import BackendConformance
 
 TTL = 10.0
@@ -146,9 +146,9 @@ def test_reads_are_those_of_a_store_that_has_only_what_has_not_ended(
 def test_a_sweep_goes_on_where_it_was_and_begins_anew(
     inner: Backend, store: ExpiringBackend, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("statestore.expiry.ROWS", 3)
+    monkeypatch.setattr("statestore.storage.expiry.ROWS", 3)
     ticks = iter(range(0, 10**6, 100))
-    monkeypatch.setattr("statestore.expiry.time.monotonic", lambda: next(ticks))
+    monkeypatch.setattr("statestore.storage.expiry.time.monotonic", lambda: next(ticks))
     sweep = Sweep(store, TTL)
     inner.write(Batch([row(b"%d" % number, 1000.0) for number in range(8)]))
     clock.now = 1020.0

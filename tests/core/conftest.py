@@ -25,7 +25,7 @@ def native() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def pure() -> ModuleType:
-    return _load("statestore._pure")
+    return _load("statestore.core.pure")
 
 
 @pytest.fixture(scope="session", params=["native", "pure"])

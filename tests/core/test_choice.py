@@ -28,7 +28,7 @@ SHOW = "from statestore import core; print(core.IMPLEMENTATION, core.KeyCodec.__
 
 
 def test_the_variable_chooses_the_twin() -> None:
-    assert run(SHOW, STATESTORE_PURE_PYTHON="1").stdout == "pure statestore._pure\n"
+    assert run(SHOW, STATESTORE_PURE_PYTHON="1").stdout == "pure statestore.core.pure\n"
 
 
 @pytest.mark.parametrize("value", [None, "0", ""])

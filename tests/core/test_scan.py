@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from statestore import _scan as twin
+from statestore.core import pure_scan as twin
 
 Pair = tuple[bytes, bytes]
 
@@ -312,7 +312,7 @@ def test_others_get_their_turn_where_the_source_gives_none(
     native: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turns: list[None] = []
-    monkeypatch.setattr("statestore._common.take_turns", lambda: turns.append(None))
+    monkeypatch.setattr("statestore.core.common.take_turns", lambda: turns.append(None))
     pairs = [(b"\x01key", b"value")] * 10_000
     for call in (lambda: list(native.Pairs(iter(pairs), 0)), lambda: native.count_pairs(iter(pairs))):
         turns.clear()
@@ -324,7 +324,7 @@ def test_an_interrupt_in_a_turn_comes_out(native: ModuleType, monkeypatch: pytes
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("statestore._common.take_turns", interrupt)
+    monkeypatch.setattr("statestore.core.common.take_turns", interrupt)
     with pytest.raises(KeyboardInterrupt):
         native.count_pairs(iter([(b"", b"")] * 10_000))
 
@@ -353,4 +353,4 @@ def test_nothing_leaks(scans: ModuleType) -> None:
 def test_the_fast_path_is_chosen_by_name() -> None:
     core = importlib.import_module("statestore.core")
     native = core.IMPLEMENTATION == "native" and core.uses("scan")
-    assert core.Pairs.__module__ == ("statestore._native" if native else "statestore._scan")
+    assert core.Pairs.__module__ == ("statestore._native" if native else "statestore.core.pure_scan")

@@ -12,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statestore import F, agg, entity
-from statestore.declaration.attributes import (
+from statestore.entity import model_of
+from statestore.entity.declared import Declared
+from statestore.errors import ConfigError
+from statestore.fields.attributes import (
     Alias,
     EventTime,
     Format,
@@ -25,10 +28,7 @@ from statestore.declaration.attributes import (
     WindowEnd,
     WindowStart,
 )
-from statestore.declaration.declared import Declared
-from statestore.declaration.validation import check_entities
-from statestore.entity import model_of
-from statestore.errors import ConfigError
+from statestore.manager.validation import check_entities
 
 ANNOTATIONS: list[Any] = [
     int, str, Decimal, datetime, "int", "nowhere", None, Any, float | None, list, list[int],

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import pytest
 
-from statestore.declaration.attributes import (
+from statestore.fields.attributes import (
     Alias,
     EventTime,
     Float32,
@@ -24,8 +24,8 @@ from statestore.declaration.attributes import (
     WindowSize,
     WindowStart,
 )
-from statestore.declaration.fields import DictOf, Field, ListOf, Nullable, Scalar
-from statestore.declaration.records import read_record
+from statestore.fields.records import read_record
+from statestore.fields.types import DictOf, Field, ListOf, Nullable, Scalar
 
 Money = Annotated[Decimal, Precision(18, 4)]
 DAY = Format("%Y-%m-%d")

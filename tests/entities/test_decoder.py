@@ -21,10 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statestore import Key, StoreManager, core, entity
-from statestore.declaration.attributes import Float32, Int32, MaxLength, Precision
-from statestore.declaration.fields import Scalar
 from statestore.entity import model_of
 from statestore.errors import DecodeError
+from statestore.fields.attributes import Float32, Int32, MaxLength, Precision
+from statestore.fields.types import Scalar
 from statestore.serde.decoder import is_plain
 from statestore.serde.entities import EntityCodec
 

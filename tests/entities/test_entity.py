@@ -12,9 +12,9 @@ from uuid import UUID
 
 import pytest
 
-from statestore.declaration.fields import Scalar
 from statestore.entity import Key, entity, model_of
 from statestore.errors import ConfigError
+from statestore.fields.types import Scalar
 
 Faults = Callable[..., tuple[str, ...]]
 

@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statestore import Key, entity
-from statestore.declaration.attributes import Alias, Float32, Format, Int32, Name, Precision
-from statestore.declaration.fields import SCALAR_TYPES
-from statestore.declaration.schema import conflicts, merged, unreadable
-from statestore.directory import DataDirectory, StoreFile
 from statestore.entity import EntityModel, model_of
 from statestore.errors import StoreIdentityError
+from statestore.fields.attributes import Alias, Float32, Format, Int32, Name, Precision
+from statestore.fields.schema import conflicts, merged, unreadable
+from statestore.fields.types import SCALAR_TYPES
 from statestore.serde.entities import EntityCodec
+from statestore.storage.directory import DataDirectory, StoreFile
 
 Street = make_dataclass("Street", [("name", str), ("number", int)])
 Road = make_dataclass("Road", [("name", str), ("number", float), ("lanes", int, 2)])

@@ -16,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statestore import Key, entity, normalise
-from statestore.declaration.attributes import (
+from statestore.entity import model_of
+from statestore.errors import ConfigError, DecodeError, EncodeError
+from statestore.fields.attributes import (
     Alias,
     Float32,
     Format,
@@ -26,8 +28,6 @@ from statestore.declaration.attributes import (
     Name,
     Precision,
 )
-from statestore.entity import model_of
-from statestore.errors import ConfigError, DecodeError, EncodeError
 from statestore.serde.entities import EntityCodec
 
 KSQL: dict[str, Any] = {"value_format": "json", "ksql": True}

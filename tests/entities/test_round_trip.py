@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from statestore import Key, entity, normalise
-from statestore.declaration.attributes import Alias, Float32, Format, Int32, MaxLength, Name, Precision
 from statestore.entity import model_of
+from statestore.fields.attributes import Alias, Float32, Format, Int32, MaxLength, Name, Precision
 from statestore.serde.entities import EntityCodec
 from statestore.serde.formats import FormatContext
 from statestore.settings import RegistrySettings

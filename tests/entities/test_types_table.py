@@ -12,11 +12,11 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from statestore.declaration import attributes
-from statestore.declaration.columns import column_type
-from statestore.declaration.fields import KEY_TYPES, SCALAR_TYPES
 from statestore.entity import EntityModel, Key, entity, model_of
 from statestore.errors import ConfigError
+from statestore.fields import attributes
+from statestore.fields.columns import column_type
+from statestore.fields.types import KEY_TYPES, SCALAR_TYPES
 from statestore.serde.avro.schema import value_schema
 from statestore.serde.avro.wiring import wiring_of
 from statestore.serde.entities import EntityCodec

@@ -11,10 +11,10 @@ from typing import Annotated, Any
 import pytest
 
 from statestore import F, Key, Name, StoreManager, agg, entity
-from statestore.declaration.attributes import Alias, Int32, MaxLength, Precision
-from statestore.declaration.validation import check_entities
 from statestore.entity import collecting, declared_classes, location_of, model_of
 from statestore.errors import ConfigError
+from statestore.fields.attributes import Alias, Int32, MaxLength, Precision
+from statestore.manager.validation import check_entities
 
 Faults = Callable[..., tuple[str, ...]]
 KEY = ("id", Annotated[int, Key])

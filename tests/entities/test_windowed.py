@@ -22,10 +22,10 @@ from statestore import (
     agg,
     entity,
 )
-from statestore.declaration.fields import type_name
 from statestore.entity import model_of
 from statestore.errors import ConfigError
-from statestore.query.aggregates import aggregate_type
+from statestore.expressions.aggregates import aggregate_type
+from statestore.fields.types import type_name
 
 Faults = Callable[..., tuple[str, ...]]
 

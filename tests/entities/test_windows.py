@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from statestore.declaration.windows import Window, read_windows, window
 from statestore.errors import ConfigError
+from statestore.fields.windows import Window, read_windows, window
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from typing import Any
 from statestore import StoreManager
 from statestore.backends import find_engine
 from statestore.core import Run
-from statestore.directory import DataDirectory, StoreFile
-from statestore.store import ChangelogStore, Position
+from statestore.storage.directory import DataDirectory, StoreFile
+from statestore.storage.store import ChangelogStore, Position
 
 GOLDEN = Path(__file__).parent / "format1"
 BUDGET = 64 << 20

@@ -15,8 +15,8 @@ import pytest
 from statestore import StoreIdentityError, StoreManager
 from statestore.backends import find_engine
 from statestore.core import Run
-from statestore.directory import DataDirectory, StoreFile
-from statestore.store import ChangelogStore, Position
+from statestore.storage.directory import DataDirectory, StoreFile
+from statestore.storage.store import ChangelogStore, Position
 
 GOLDEN = Path(__file__).parent
 LARGEST = 100_000

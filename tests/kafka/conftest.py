@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import statestore.opening
+import statestore.manager.catalog
 from statestore import StateStoreError, StoreManager, StoreUnavailableError
 from statestore.backends import find_engine
 from statestore.backends.contract import Backend, Batch, Engine
@@ -165,5 +165,5 @@ def write_faults(monkeypatch: pytest.MonkeyPatch) -> WriteFaults:
 
         return FaultyEngine
 
-    monkeypatch.setattr(statestore.opening, "find_engine", engine_with_faults)
+    monkeypatch.setattr(statestore.manager.catalog, "find_engine", engine_with_faults)
     return faults

@@ -17,8 +17,8 @@ from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from statestore import DeliveryError, Key, RegistryError, StoreManager, UnreachableRegistryError, entity
-from statestore.declaration.attributes import Precision
-from statestore.query.table import Table
+from statestore.fields.attributes import Precision
+from statestore.tables.table import Table
 from statestore.testing.kafka import Broker
 from statestore.testing.registry import StandInRegistry
 

@@ -17,8 +17,8 @@ import pytest
 from confluent_kafka import Producer
 
 from statestore.backends import find_engine
-from statestore.directory import DataDirectory, StoreFile
-from statestore.store import DATA, ChangelogStore
+from statestore.storage.directory import DataDirectory, StoreFile
+from statestore.storage.store import DATA, ChangelogStore
 from statestore.testing.kafka import Broker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.parametrize("backend", ["rocksdb", "lmdb"])]

@@ -14,8 +14,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from statestore import Key, StoreIdentityError, StoreManager, entity
-from statestore.declaration.attributes import Int32, Precision
 from statestore.entity import model_of
+from statestore.fields.attributes import Int32, Precision
 from statestore.serde.entities import EntityCodec
 from statestore.testing.kafka import Broker
 from statestore.testing.maven import find_java, kafka_jars

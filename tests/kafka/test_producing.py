@@ -26,7 +26,7 @@ from statestore import (
     entity,
 )
 from statestore.changelog.binding import Binding
-from statestore.declaration.attributes import EventTime
+from statestore.fields.attributes import EventTime
 from statestore.producing.producer import Producer
 from statestore.testing.kafka import Broker
 

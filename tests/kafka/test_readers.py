@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, Producer
 
-from statestore.changelog.reader import ConsumerReader, Event, NativeReader, Portion, unfit
+from statestore.kafka.reader import ConsumerReader, Event, NativeReader, Portion, unfit
 from statestore.testing.kafka import FILLER_KEY, Broker
 
 pytestmark = pytest.mark.kafka

@@ -17,9 +17,9 @@ from confluent_kafka.admin import (
 )
 
 from statestore import DeliveryError, Key, StoreManager, entity
-from statestore.changelog.answers import TopicInfo
-from statestore.changelog.source import KafkaSource
 from statestore.errors import KafkaError
+from statestore.kafka.answers import TopicInfo
+from statestore.kafka.source import KafkaSource
 from statestore.testing.kafka import KafkaBroker
 
 pytestmark = pytest.mark.kafka

@@ -19,8 +19,8 @@ from statestore import (
     StoreNotReadyError,
     StoreUnavailableError,
 )
-from statestore.changelog import source
 from statestore.changelog.binding import Binding
+from statestore.kafka import source
 from statestore.testing.kafka import Broker
 
 pytestmark = pytest.mark.kafka
@@ -71,8 +71,9 @@ def test_the_admin_client_is_told_of_a_topic_what_a_consumer_is_told(
     broker: Broker, two: tuple[str, str], managers: Managers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manager = managers(broker)
-    table = manager.bind(two[0])
-    binder = table._binding.binder
+    manager.bind(two[0])
+    binder = manager._binder
+    assert binder is not None
     told = binder.source._described(two[1])
     assert told is not None, "a real broker names its controller"
     assert binder.source._described(two[1] + "-not-there") is None

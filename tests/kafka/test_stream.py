@@ -32,8 +32,8 @@ from statestore import (
     Stream,
     entity,
 )
-from statestore.changelog import records
-from statestore.changelog.source import KafkaSource
+from statestore.kafka import records
+from statestore.kafka.source import KafkaSource
 from statestore.testing.kafka import Broker, KafkaBroker
 
 pytestmark = pytest.mark.kafka

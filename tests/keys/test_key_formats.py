@@ -10,9 +10,9 @@ from uuid import UUID
 import pytest
 
 from statestore import ConfigError, Key, entity, normalise
-from statestore.declaration.attributes import Alias, Int32, MaxLength, Name
 from statestore.entity import model_of
 from statestore.errors import DecodeError, EncodeError
+from statestore.fields.attributes import Alias, Int32, MaxLength, Name
 from statestore.serde.entities import EntityCodec
 
 SOME = UUID("12345678-9abc-def0-1234-56789abcdef0")

@@ -20,14 +20,14 @@ from statestore import EncodeError, Key, StoreClosedError, entity
 from statestore.backends import find_engine
 from statestore.changelog.mirror import Counts
 from statestore.core import Readable, Run
-from statestore.declaration.attributes import Alias, Int32
 from statestore.entity import model_of
 from statestore.errors import DecodeError
-from statestore.query.table import Table
+from statestore.fields.attributes import Alias, Int32
 from statestore.serde.entities import EntityCodec
 from statestore.serde.formats import FormatContext
 from statestore.settings import RegistrySettings
-from statestore.store import ChangelogStore, Position, StoreReader
+from statestore.storage.store import ChangelogStore, Position, StoreReader
+from statestore.tables.table import Table
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 POOLS: dict[Any, list[Any]] = {

@@ -15,7 +15,8 @@ import threading
 from dataclasses import dataclass
 from typing import Annotated
 
-from statestore import Delivery, Key, StoreManager, entity, topics
+from statestore import Delivery, Key, StoreManager, entity
+from statestore.kafka import topics
 from statestore.testing.forking import outcomes
 
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from statestore import StoreManager
 from statestore.backends.contract import Engine
 from statestore.backends.memory import MemoryEngine
-from statestore.budget import LANES, MemoryShares
-from statestore.changelog import binder, lane, source
-from statestore.changelog.reader import Portion
+from statestore.changelog import binder, lane
+from statestore.kafka import source
+from statestore.kafka.reader import Portion
+from statestore.runtime.budget import LANES, MemoryShares
 from statestore.settings import Defaults
 
 BUDGETS = st.integers(16 << 20, 1 << 40)

@@ -12,7 +12,7 @@ import pytest
 
 from statestore import StoreClosedError, StoreManager, StoreUnavailableError
 from statestore.core import IMPLEMENTATION, Run, uses
-from statestore.store import SMALL_COUNT, ChangelogStore, KeyValueStore, Position
+from statestore.storage.store import SMALL_COUNT, ChangelogStore, KeyValueStore, Position
 
 CACHED = IMPLEMENTATION == "native" and uses("cache")
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from statestore.directory import DataDirectory, StoreFile, write_json
 from statestore.errors import (
     DirectoryLockedError,
     StoreCorruptError,
@@ -20,6 +19,7 @@ from statestore.errors import (
     StoreMissingError,
     StoreUnavailableError,
 )
+from statestore.storage.directory import DataDirectory, StoreFile, write_json
 
 ORDERS = StoreFile("Order_Store", "rocksdb", "timestamped", "bytes", topic="orders")
 
@@ -34,7 +34,7 @@ def complete_store(data: DataDirectory) -> Path:
 
 def test_the_second_owner_is_told_the_firsts_pid_at_once(tmp_path: Path) -> None:
     script = (
-        "import sys, time; from statestore.directory import DataDirectory\n"
+        "import sys, time; from statestore.storage.directory import DataDirectory\n"
         "data = DataDirectory(sys.argv[1]); print('owned', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
@@ -189,6 +189,6 @@ def test_a_directory_under_the_temporary_one_is_warned_of(
 def test_a_network_mount_is_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("statestore.directory._file_system", lambda path: "nfs4")
+    monkeypatch.setattr("statestore.storage.directory._file_system", lambda path: "nfs4")
     DataDirectory(tmp_path / "state").close()
     assert "network mount (nfs4)" in caplog.text

@@ -15,9 +15,9 @@ from statestore.backends import find_engine
 from statestore.core import Readable, Run
 from statestore.entity import model_of
 from statestore.errors import DecodeError
-from statestore.query.table import BytesTable, Table
 from statestore.serde.entities import EntityCodec
-from statestore.store import ChangelogStore, Position
+from statestore.storage.store import ChangelogStore, Position
+from statestore.tables.table import BytesTable, Table
 
 COUNT = 2_000
 

@@ -7,7 +7,7 @@ import pytest
 
 from statestore.errors import ConfigError, EncodeError, StoreClosedError
 from statestore.manager import StoreManager
-from statestore.store import KeyValueStore
+from statestore.storage.store import KeyValueStore
 
 BACKENDS = ["memory", "rocksdb", "lmdb"]
 

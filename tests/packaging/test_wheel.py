@@ -82,6 +82,7 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]
     for name in our_files():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes((ROOT / name).read_bytes())
+    (source / "statestore" / "backends").symlink_to("../backends")
     run(sys.executable, "-P", "-m", "build", "--no-isolation", "--outdir", source / "out", cwd=source)
     (sdist,) = (source / "out").glob("*.tar.gz")
     (wheel,) = (source / "out").glob("*.whl")
@@ -111,9 +112,10 @@ def installed(distributions: tuple[Path, Path], tmp_path_factory: pytest.TempPat
 def test_sdist_holds_every_source(distributions: tuple[Path, Path]) -> None:
     with tarfile.open(distributions[0]) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}
-    folders = ("statestore/", "backends/", "_native/", "tests/")
-    wanted = {name for name in our_files() if name.startswith(folders)}
-    assert wanted | {"setup.py", "setup.cfg", "pyproject.toml", "LICENSE", "README.md"} <= inside
+    ours = our_files()
+    wanted = {name for name in ours if name.startswith(("statestore/", "_native/", "tests/"))}
+    wanted |= {f"statestore/{name}" for name in ours if name.startswith("backends/")}
+    assert wanted | {"setup.py", "pyproject.toml", "LICENSE", "README.md"} <= inside
     assert not [name for name in inside if name.endswith((".c", ".so", ".pyc"))]
 
 

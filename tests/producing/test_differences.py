@@ -9,7 +9,7 @@ import pytest
 
 from statestore.entity import TopicSpec
 from statestore.errors import ConfigError
-from statestore.topics import FoundTopic, Topics, WantedTopic, differences
+from statestore.kafka.topics import FoundTopic, Topics, WantedTopic, differences
 
 COMPACT = {"cleanup.policy": "compact", "retention.ms": "604800000", "min.cleanable.dirty.ratio": "0.5"}
 

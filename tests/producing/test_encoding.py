@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import pytest
 
 from statestore import ConfigError, DeliveryError, EncodeError, Key, RefusedError, StoreManager, entity
-from statestore.declaration.attributes import Alias, EventTime
 from statestore.entity import model_of
+from statestore.fields.attributes import Alias, EventTime
 from statestore.producing.encoding import Encoder
 from statestore.serde.entities import EntityCodec
 

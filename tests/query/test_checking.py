@@ -10,10 +10,10 @@ from uuid import UUID
 import pytest
 
 from statestore import F
-from statestore.declaration.fields import type_name
-from statestore.declaration.records import read_record
-from statestore.query.checking import check, type_of
-from statestore.query.expressions import Expr
+from statestore.expressions.checking import check, type_of
+from statestore.expressions.nodes import Expr
+from statestore.fields.records import read_record
+from statestore.fields.types import type_name
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statestore import F
-from statestore.declaration.fields import Nullable, Scalar, type_name
-from statestore.declaration.records import read_record
-from statestore.query.checking import check, type_of
-from statestore.query.evaluation import compiled, evaluate
-from statestore.query.expressions import Condition, Expr, Value
+from statestore.expressions.checking import check, type_of
+from statestore.expressions.evaluation import compiled, evaluate
+from statestore.expressions.nodes import Condition, Expr, Value
+from statestore.fields.records import read_record
+from statestore.fields.types import Nullable, Scalar, type_name
 
 
 @dataclass(frozen=True)

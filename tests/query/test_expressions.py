@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 import statestore
-from statestore.query.expressions import Expr, Fields
+from statestore.expressions.nodes import Expr, Fields
 
 F: Any = statestore.F  # what type checkers refuse is refused here at run time
 

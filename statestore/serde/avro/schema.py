@@ -15,9 +15,9 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from statestore.declaration.fields import DictOf, Field, FieldType, ListOf, Nullable, Record, Scalar
 from statestore.entity import EntityModel
 from statestore.errors import ConfigError
+from statestore.fields.types import DictOf, Field, FieldType, ListOf, Nullable, Record, Scalar
 from statestore.serde.wires import Wiring
 
 __all__ = ["key_schema", "value_schema"]

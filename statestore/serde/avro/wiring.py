@@ -14,9 +14,9 @@ from uuid import UUID
 
 import msgspec
 
-from statestore.declaration.attributes import Precision
-from statestore.declaration.fields import Scalar
 from statestore.entity import EntityModel
+from statestore.fields.attributes import Precision
+from statestore.fields.types import Scalar
 from statestore.serde.misfit import MisfitError, show
 from statestore.serde.plain import plain
 from statestore.serde.scalars import days, microseconds

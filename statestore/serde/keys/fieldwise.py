@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from statestore.declaration.fields import FieldType, Scalar
 from statestore.entity import EntityModel
 from statestore.errors import EncodeError
+from statestore.fields.types import FieldType, Scalar
 from statestore.serde.formats import KeyPlan
 from statestore.serde.misfit import MisfitError, show
 from statestore.serde.wires import Convert, Wiring

@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
-from statestore.declaration.fields import Field
 from statestore.entity import EntityModel
 from statestore.errors import DecodeError
+from statestore.fields.types import Field
 from statestore.serde.formats import FormatContext
 from statestore.serde.json import wiring_of
 from statestore.serde.keys.fieldwise import FieldwiseKeys

@@ -8,9 +8,9 @@ from typing import Any
 from uuid import UUID
 
 from statestore.core import KeyCodec as NativeKeys
-from statestore.declaration.fields import Scalar, type_name
 from statestore.entity import EntityModel
 from statestore.errors import ConfigError, DecodeError, EncodeError
+from statestore.fields.types import Scalar, type_name
 from statestore.serde.formats import FormatContext, KeyCodec, KeyPlan
 from statestore.serde.keys.ordered import OrderedKeys
 from statestore.serde.misfit import show

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from statestore import core
-from statestore.declaration.fields import type_name
 from statestore.entity import EntityModel
 from statestore.errors import ConfigError
+from statestore.fields.types import type_name
 from statestore.serde.formats import FormatContext, KeyPlan
 
 

@@ -1,0 +1,110 @@
+"""The byte work under everything: key codec, window keys, runs of writes, apply loop; native or in Python.
+
+``STATESTORE_PURE_PYTHON=1`` in the environment at the first import chooses the pure-Python twin, which does
+the same three to forty times slower; otherwise the extension ``statestore._native`` must be there.
+``IMPLEMENTATION`` is ``"native"`` or ``"pure"``.
+
+``STATESTORE_WITHOUT``, a list with commas, turns single fast paths off, to compare them with what they
+replace.
+"""
+
+import os
+from typing import TYPE_CHECKING, Literal, get_args
+
+from statestore.core.common import Check, ClientError, Folded, Refusal, Writes
+
+IMPLEMENTATION: Literal["native", "pure"]
+
+if not TYPE_CHECKING and os.environ.get("STATESTORE_PURE_PYTHON") == "1":
+    from statestore.core.pure import (
+        BytesReads,
+        KeyCodec,
+        PointReads,
+        Readable,
+        RecordCache,
+        Run,
+        fold,
+        split_window_key,
+        window_key,
+    )
+
+    IMPLEMENTATION = "pure"
+else:
+    try:
+        from statestore._native import (
+            BytesReads,
+            Fetcher,
+            KeyCodec,
+            PointReads,
+            Readable,
+            RecordCache,
+            Run,
+            find_kafka,
+            fold,
+            split_window_key,
+            window_key,
+        )
+    except ImportError as error:
+        raise ImportError(
+            f"the extension statestore._native is missing or cannot be loaded ({error}): install statestore "
+            "again, from source with a C compiler; or set STATESTORE_PURE_PYTHON=1 to run without it, slower"
+        ) from error
+
+    IMPLEMENTATION = "native"
+
+FastPath = Literal["fetcher", "bulk", "cache", "scan", "decoder"]
+FAST_PATHS: tuple[FastPath, ...] = get_args(FastPath)
+"""What ``STATESTORE_WITHOUT`` may name."""
+
+_WITHOUT = {name for name in os.environ.get("STATESTORE_WITHOUT", "").replace(" ", "").split(",") if name}
+if _unknown := sorted(_WITHOUT - set(FAST_PATHS)):
+    raise ImportError(f"STATESTORE_WITHOUT={','.join(_unknown)}: choose of {', '.join(FAST_PATHS)}")
+
+
+def uses(path: FastPath) -> bool:
+    """Whether the fast path is on; its slower twin does the same work otherwise."""
+    return path not in _WITHOUT
+
+
+if not TYPE_CHECKING and (IMPLEMENTATION == "pure" or not uses("scan")):
+    from statestore.core.pure_scan import (
+        Gate,
+        GuardedPairs,
+        PairQueue,
+        Pairs,
+        count_pairs,
+        mean_size,
+        read_pairs,
+    )
+else:
+    from statestore._native import Gate, GuardedPairs, PairQueue, Pairs, count_pairs, mean_size, read_pairs
+
+__all__ = [
+    "Check",
+    "ClientError",
+    "FAST_PATHS",
+    "Fetcher",
+    "IMPLEMENTATION",
+    "BytesReads",
+    "FastPath",
+    "Folded",
+    "Gate",
+    "GuardedPairs",
+    "KeyCodec",
+    "PairQueue",
+    "Pairs",
+    "PointReads",
+    "Readable",
+    "RecordCache",
+    "Refusal",
+    "Run",
+    "Writes",
+    "count_pairs",
+    "find_kafka",
+    "fold",
+    "mean_size",
+    "read_pairs",
+    "split_window_key",
+    "uses",
+    "window_key",
+]

@@ -1,0 +1,248 @@
+"""What ``statestore._native`` and its twin ``statestore.core.pure`` share: result types, texts of errors."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from statestore.errors import DecodeError, EncodeError, StoreClosedError
+
+KINDS = ("int", "str", "bytes", "uuid", "datetime", "date")
+"""The types a key component can have, by the names the key codec takes."""
+
+
+class ClientError(Exception):
+    """What librdkafka refuses, by its own code and text."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Message(Protocol):
+    """What the apply loop calls on a record: the methods of ``confluent_kafka.Message``."""
+
+    def topic(self) -> Any: ...
+    def partition(self) -> Any: ...
+    def offset(self) -> Any: ...
+    def key(self) -> Any: ...
+    def value(self) -> Any: ...
+    def timestamp(self) -> tuple[int, int]: ...
+    def error(self) -> Any: ...
+    def leader_epoch(self) -> Any: ...
+
+
+class Writes(Protocol):
+    """Changes to one store, one for each key: a put or a delete. One thread at a time."""
+
+    def __len__(self) -> int:
+        """How many keys change."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes of the keys and of the values that are put."""
+        ...
+
+    def puts(self) -> list[tuple[bytes, bytes]]:
+        """Return ``[(key, value)]`` of the keys that get a value. Takes time and memory for each of them."""
+        ...
+
+    def deletes(self) -> list[bytes]:
+        """Return the keys that lose theirs, none of which is in ``puts()``."""
+        ...
+
+    def feed(self, put: Callable[[bytes, bytes], object], delete: Callable[[bytes], object]) -> None:
+        """Call ``put(key, value)`` or ``delete(key)`` for each key, in ascending order of the keys.
+
+        Other threads get their turn at least every millisecond or so, as far as the calls let them. What a
+        call raises ends it; ``feed`` may then be called again, and begins at the first key.
+        """
+        ...
+
+
+class CountedWrites(Writes, Protocol):
+    """Writes that were counted as they came, those replaced since included: what both ``Run`` are."""
+
+    @property
+    def upserts(self) -> int: ...
+    @property
+    def tombstones(self) -> int: ...
+    @property
+    def longest_key(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A record that the check of its topic does not let count."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    timestamp: int
+    """In ms since 1970, -1 for none."""
+    error: Exception
+    """Why."""
+    stops: bool
+    """Whether the topic is not read on from here; otherwise the record is skipped."""
+
+
+class Check(Protocol):
+    """Judges each record of a topic with key and value, in the order of a partition's offsets.
+
+    Must not raise: what it raises is an error of the whole read.
+    """
+
+    def __call__(
+        self, partition: int, offset: int, key: bytes, value: bytes, timestamp: int
+    ) -> Refusal | None:
+        """Return ``None`` for a record that counts; ``timestamp`` is in ms, -1 for none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What a list of messages leaves of one topic: the last write of each key, and how far it brings us."""
+
+    writes: Writes
+    """By ``0x01 ‖ key``: ``timestamp in ms as int64 big-endian, -1 for none ‖ payload``, or a delete."""
+    positions: dict[int, tuple[int, int]]
+    """Per partition that moved: ``(next offset to apply, leader epoch of its last record, -1 for none)``."""
+    records: int
+    """Records applied, which is ``upserts + tombstones + null_keys``."""
+    upserts: int
+    """Records with key and value; an empty value is one."""
+    tombstones: int
+    """Records with a key and no value."""
+    null_keys: int
+    """Records without a key: they belong to no row and only move the position."""
+    stale: int
+    """Records below the position: applied earlier, ignored now."""
+    bytes: int
+    """Bytes of the keys and values of the records applied."""
+    longest_key: int
+    """Bytes of the longest key applied, the namespace byte not counted."""
+    last_timestamp: int
+    """Greatest timestamp of the records applied, in ms since 1970; -1 if none has one."""
+    skipped: int = 0
+    """Records that the topic's check refused and that were passed over. No other number counts them."""
+    last_skipped: Refusal | None = None
+    stopped: Refusal | None = None
+    """The record before which reading the topic stopped, for good: nothing of it comes any more."""
+
+
+def folded(
+    writes: CountedWrites,
+    positions: dict[int, tuple[int, int]],
+    null_keys: int,
+    stale: int,
+    size: int,
+    last_timestamp: int,
+    skipped: int,
+    last_skipped: Refusal | None,
+    stopped: Refusal | None,
+) -> Folded:
+    """Return the ``Folded`` of ``writes`` with what was counted beside them; ``size`` is its ``bytes``."""
+    return Folded(
+        writes=writes,
+        positions=positions,
+        records=writes.upserts + writes.tombstones + null_keys,
+        upserts=writes.upserts,
+        tombstones=writes.tombstones,
+        null_keys=null_keys,
+        stale=stale,
+        bytes=size,
+        longest_key=writes.longest_key,
+        last_timestamp=last_timestamp,
+        skipped=skipped,
+        last_skipped=last_skipped,
+        stopped=stopped,
+    )
+
+
+def take_turns() -> None:
+    """Let other threads run, and signals be handled, where it is time to: as each call of a function does."""
+
+
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 120
+
+
+def _show(value: object) -> str:
+    # An int beyond what Python prints (4,300 digits) would raise ValueError instead of our error.
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"an int of {value.bit_length()} bits"
+    return _repr.repr(value)
+
+
+def wrong_kinds(kinds: Sequence[str]) -> ValueError:
+    return ValueError(f"a key has one component or more, each of {', '.join(KINDS)}; got {list(kinds)!r}")
+
+
+def not_a_tuple(values: object) -> TypeError:
+    return TypeError(f"key values must be a tuple, not {type(values).__name__}: {_show(values)}")
+
+
+def not_bytes(data: object) -> TypeError:
+    return TypeError(f"a key must be bytes, not {type(data).__name__}: {_show(data)}")
+
+
+def wrong_count(kinds: Sequence[str], values: tuple[object, ...]) -> EncodeError:
+    return EncodeError(f"the key is ({', '.join(kinds)}), got {len(values)} values: {_show(values)}")
+
+
+def wrong_type(kinds: Sequence[str], index: int, value: object) -> EncodeError:
+    return EncodeError(
+        f"key component {index + 1} of {len(kinds)} must be {kinds[index]}, "
+        f"not {type(value).__name__}: {_show(value)}"
+    )
+
+
+def unfit(kinds: Sequence[str], index: int, value: object, reason: str) -> EncodeError:
+    return EncodeError(f"key component {index + 1} of {len(kinds)} ({kinds[index]}) {reason}: {_show(value)}")
+
+
+def malformed(kinds: Sequence[str], index: int, data: bytes, reason: str) -> DecodeError:
+    return DecodeError(
+        f"component {index + 1} of {len(kinds)} ({kinds[index]}) of the stored key {reason}: {_show(data)}"
+    )
+
+
+def left_over(kinds: Sequence[str], data: bytes, count: int) -> DecodeError:
+    return DecodeError(f"the stored key has {count} bytes too many for ({', '.join(kinds)}): {_show(data)}")
+
+
+def window_start_unfit(start_ms: int) -> EncodeError:
+    return EncodeError(f"window start does not fit 64 bits of milliseconds: {_show(start_ms)}")
+
+
+def window_key_short(data: bytes) -> DecodeError:
+    return DecodeError(f"a window key ends with 8 bytes of start, this one has {len(data)}: {_show(data)}")
+
+
+def must_be_bytes(what: str, given: object) -> TypeError:
+    return TypeError(f"{what} must be bytes, not {type(given).__name__}: {_show(given)}")
+
+
+def negative_limit(limit: int) -> ValueError:
+    return ValueError(f"limit must be None or >= 0, not {_show(limit)}")
+
+
+def closed_error() -> StoreClosedError:
+    return StoreClosedError("the store, or the snapshot this was read from, is closed")
+
+
+SURROGATE = "has a lone surrogate, which UTF-8 cannot hold"
+INT_RANGE = "does not fit 64 bits"
+NAIVE = "has no time zone; give it one (tzinfo=datetime.UTC)"
+DATETIME_RANGE = "is outside of the years 1 to 9999 in UTC"
+DATE_RANGE = "is outside of the years 1 to 9999"
+NOT_UTF8 = "is not UTF-8"
+UNTERMINATED = "has no terminator 00 00"
+BAD_ESCAPE = "has a byte 00 followed by neither 00 nor ff"
+
+
+def too_short(width: int, left: int) -> str:
+    return f"needs {width} bytes, {left} are left"

@@ -1,0 +1,408 @@
+"""The native core in Python: what ``statestore._native`` must do, byte for byte and error for error.
+
+``docs/key-format.md`` is the specification of the keys.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from struct import Struct
+from typing import Any, TypeVar, final
+from uuid import UUID
+
+from statestore.core import common
+from statestore.core.common import Check, Folded, Message, Refusal
+from statestore.core.pure_reads import BytesReads as BytesReads
+from statestore.core.pure_reads import PointReads as PointReads
+from statestore.core.pure_reads import Readable as Readable
+from statestore.core.pure_reads import RecordCache as RecordCache
+
+_UINT64 = Struct(">Q")
+_INT64 = Struct(">q")
+_UINT32 = Struct(">I")
+_SIGN64 = 1 << 63
+_SIGN32 = 1 << 31
+_WIDTHS = {"int": 8, "uuid": 16, "datetime": 8, "date": 4}
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
+_MICROSECOND = timedelta(microseconds=1)
+_MIN_MICROSECONDS = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_MAX_MICROSECONDS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+
+_DATA = b"\x01"
+
+M = TypeVar("M", bound=Message)
+
+
+@final
+class KeyCodec:
+    """Turns tuples of one list of types into bytes whose order is the order of the tuples, and back.
+
+    ``kinds`` names the type of each component: ``int str bytes uuid datetime date``; anything else, and an
+    empty list, is a ``ValueError``. Immutable, so any number of threads may share one.
+    """
+
+    __slots__ = ("kinds",)
+
+    kinds: tuple[str, ...]
+
+    def __init__(self, kinds: Sequence[str]) -> None:
+        if not kinds or any(kind not in common.KINDS for kind in kinds):
+            raise common.wrong_kinds(kinds)
+        self.kinds = tuple(kinds)
+
+    def __repr__(self) -> str:
+        return f"KeyCodec({self.kinds!r})"
+
+    def encode(self, values: tuple[Any, ...]) -> bytes:
+        """Return the key of ``values``. Raises ``EncodeError`` naming the component that does not fit."""
+        if not isinstance(values, tuple):
+            raise common.not_a_tuple(values)
+        if len(values) != len(self.kinds):
+            raise common.wrong_count(self.kinds, values)
+        return self._encode(values)
+
+    def encode_prefix(self, values: tuple[Any, ...]) -> bytes:
+        """Return the bytes that exactly the keys which begin with the components ``values`` begin with.
+
+        With a value for every component this is ``encode(values)``: the one key, not a prefix of others.
+        """
+        if not isinstance(values, tuple):
+            raise common.not_a_tuple(values)
+        if len(values) > len(self.kinds):
+            raise common.wrong_count(self.kinds, values)
+        return self._encode(values)
+
+    def decode(self, data: bytes) -> tuple[Any, ...]:
+        """Return the tuple whose key ``data`` is; datetimes come in UTC.
+
+        Raises ``DecodeError`` for bytes that ``encode`` never makes.
+        """
+        if not isinstance(data, bytes):
+            raise common.not_bytes(data)
+        at = 0
+        values = []
+        for index in range(len(self.kinds)):
+            value, at = self._read(data, at, index)
+            values.append(value)
+        if at != len(data):
+            raise common.left_over(self.kinds, data, len(data) - at)
+        return tuple(values)
+
+    def _encode(self, values: tuple[Any, ...]) -> bytes:
+        return b"".join(self._component(index, value) for index, value in enumerate(values))
+
+    def _component(self, index: int, value: Any) -> bytes:
+        kinds = self.kinds
+        match kinds[index]:
+            case "int" if isinstance(value, int) and not isinstance(value, bool):
+                if not -_SIGN64 <= value < _SIGN64:
+                    raise common.unfit(kinds, index, value, common.INT_RANGE)
+                return _UINT64.pack(value + _SIGN64)
+            case "str" if isinstance(value, str):
+                return self._variable(index, self._utf8(index, value))
+            case "bytes" if isinstance(value, bytes):
+                return self._variable(index, value)
+            case "uuid" if isinstance(value, UUID):
+                return value.bytes
+            case "datetime" if isinstance(value, datetime):
+                return _UINT64.pack(self._microseconds(index, value) + _SIGN64)
+            case "date" if isinstance(value, date) and not isinstance(value, datetime):
+                return _UINT32.pack(value.toordinal() - _EPOCH_ORDINAL + _SIGN32)
+        raise common.wrong_type(kinds, index, value)
+
+    def _utf8(self, index: int, value: str) -> bytes:
+        try:
+            return str.encode(value)
+        except UnicodeEncodeError:
+            raise common.unfit(self.kinds, index, value, common.SURROGATE) from None
+
+    def _microseconds(self, index: int, value: datetime) -> int:
+        if value.utcoffset() is None:
+            raise common.unfit(self.kinds, index, value, common.NAIVE)
+        since = value - _EPOCH
+        microseconds = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+        if not _MIN_MICROSECONDS <= microseconds <= _MAX_MICROSECONDS:
+            raise common.unfit(self.kinds, index, value, common.DATETIME_RANGE)
+        return microseconds
+
+    def _variable(self, index: int, data: bytes) -> bytes:
+        if index == len(self.kinds) - 1:
+            return bytes(data)
+        return data.replace(b"\0", b"\0\xff") + b"\0\0"
+
+    def _read(self, data: bytes, at: int, index: int) -> tuple[Any, int]:
+        kind = self.kinds[index]
+        if kind in ("str", "bytes"):
+            raw, at = self._read_variable(data, at, index)
+            if kind == "bytes":
+                return raw, at
+            try:
+                return raw.decode(), at
+            except UnicodeDecodeError:
+                raise common.malformed(self.kinds, index, data, common.NOT_UTF8) from None
+        end = at + _WIDTHS[kind]
+        if end > len(data):
+            reason = common.too_short(end - at, len(data) - at)
+            raise common.malformed(self.kinds, index, data, reason)
+        return self._read_fixed(data, at, index), end
+
+    def _read_fixed(self, data: bytes, at: int, index: int) -> Any:
+        kind = self.kinds[index]
+        if kind == "uuid":
+            return UUID(bytes=data[at : at + 16])
+        if kind == "date":
+            ordinal = _UINT32.unpack_from(data, at)[0] - _SIGN32 + _EPOCH_ORDINAL
+            if not 1 <= ordinal <= date.max.toordinal():
+                raise common.malformed(self.kinds, index, data, common.DATE_RANGE)
+            return date.fromordinal(ordinal)
+        number = _UINT64.unpack_from(data, at)[0] - _SIGN64
+        if kind == "int":
+            return number
+        if not _MIN_MICROSECONDS <= number <= _MAX_MICROSECONDS:
+            raise common.malformed(self.kinds, index, data, common.DATETIME_RANGE)
+        return _EPOCH + timedelta(microseconds=number)
+
+    def _read_variable(self, data: bytes, at: int, index: int) -> tuple[bytes, int]:
+        if index == len(self.kinds) - 1:
+            return data[at:], len(data)
+        begin = at
+        while True:
+            zero = data.find(b"\0", at)
+            mark = data[zero + 1 : zero + 2]
+            if zero < 0 or not mark:
+                raise common.malformed(self.kinds, index, data, common.UNTERMINATED)
+            at = zero + 2
+            if mark == b"\0":
+                return data[begin:zero].replace(b"\0\xff", b"\0"), at
+            if mark != b"\xff":
+                raise common.malformed(self.kinds, index, data, common.BAD_ESCAPE)
+
+
+def window_key(key: bytes, start_ms: int) -> bytes:
+    """Return ``key ‖ start_ms`` as Kafka's windowed topics have it: int64 big-endian, sign not flipped.
+
+    ``start_ms`` is the window's start in milliseconds since 1970; beyond 64 bits it is an ``EncodeError``.
+    """
+    if not -_SIGN64 <= start_ms < _SIGN64:
+        raise common.window_start_unfit(start_ms)
+    return key + _INT64.pack(start_ms)
+
+
+def split_window_key(data: bytes) -> tuple[bytes, int]:
+    """Return ``(key, start_ms)`` of what ``window_key`` made. Raises ``DecodeError`` below 8 bytes."""
+    if len(data) < 8:
+        raise common.window_key_short(data)
+    return data[:-8], _INT64.unpack_from(data, len(data) - 8)[0]
+
+
+@final
+class Run:
+    """The last write of each key of one topic: what a restore writes at once.
+
+    Keys carry the data namespace byte ``0x01``, values are ``timestamp ms (int64 BE) ‖ payload``. A run is
+    filled first and read afterwards: from the first ``feed`` on, a write raises ``RuntimeError``. One thread
+    at a time.
+    """
+
+    def __init__(self) -> None:
+        self._writes: dict[bytes, bytes | None] = {}
+        self._sealed = False
+        self.size = 0
+        """Bytes of keys and values as stored."""
+        self.upserts = 0
+        """Writes with a value, also those replaced since."""
+        self.tombstones = 0
+        self.longest_key = 0
+        """Bytes of the longest key, the namespace byte not counted."""
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory that this takes, those of sorting included."""
+        return self.size + 200 * len(self._writes)  # two objects, their places here and in a sorted list
+
+    def write(self, key: bytes, value: bytes | None, timestamp: int) -> None:
+        """Take one write: ``value`` ``None`` is a tombstone, ``timestamp`` in ms, -1 for none.
+
+        Raises ``MemoryError``, and ``RuntimeError`` after the first ``feed``; both change nothing.
+        """
+        if self._sealed:
+            raise RuntimeError("a run that was fed takes no more writes")
+        if not isinstance(key, bytes):
+            raise TypeError(f"a key is bytes, not {type(key).__name__}")
+        header = operator.index(timestamp).to_bytes(8, "big", signed=True)
+        stored = None if value is None else header + value
+        name = _DATA + key
+        if name not in self._writes:
+            self.size += len(name)
+        self.size += len(stored or b"") - len(self._writes.get(name) or b"")
+        self._writes[name] = stored
+        self.longest_key = max(self.longest_key, len(key))
+        if stored is None:
+            self.tombstones += 1
+        else:
+            self.upserts += 1
+
+    def __len__(self) -> int:
+        return len(self._writes)
+
+    def puts(self) -> list[tuple[bytes, bytes]]:
+        """Return ``[(key, value)]`` of the keys whose last write has a value, in the order they came in."""
+        return [(key, value) for key, value in self._writes.items() if value is not None]
+
+    def deletes(self) -> list[bytes]:
+        """Return the keys whose last write is a tombstone, in the order they came in."""
+        return [key for key, value in self._writes.items() if value is None]
+
+    def feed(self, put: Callable[[bytes, bytes], object], delete: Callable[[bytes], object]) -> None:
+        """Call ``put(key, value)`` or ``delete(key)`` for each key, in ascending order of the keys.
+
+        Other threads get their turn at least every millisecond or so, as far as the calls let them. What a
+        call raises ends it; ``feed`` may then be called again, and begins at the first key.
+        """
+        self._sealed = True
+        for key in sorted(self._writes):
+            value = self._writes[key]
+            if value is None:
+                delete(key)
+            else:
+                put(key, value)
+
+
+class _Cursor:
+    """How far the fold got in one partition."""
+
+    __slots__ = ("last", "next", "partition", "table")
+
+    def __init__(self, table: _Table, partition: int, position: int) -> None:
+        self.table = table
+        self.partition = partition
+        self.next = position
+        self.last: Message | None = None
+
+    def finish(self) -> None:
+        """Tell the table how far its partition got."""
+        if self.last is not None:
+            epoch = self.last.leader_epoch()
+            self.table.positions[self.partition] = (self.next, -1 if epoch is None else epoch)
+
+
+class _Table:
+    """The last write per key of one topic, and what was counted on the way."""
+
+    def __init__(self, check: Check | None) -> None:
+        self.check = check
+        self.positions: dict[int, tuple[int, int]] = {}
+        self.writes = Run()
+        self.null_keys = self.stale = self.bytes = self.skipped = 0
+        self.last_timestamp = -1
+        self.last_skipped: Refusal | None = None
+        self.stopped: Refusal | None = None
+
+    def passes(self, message: Message) -> bool:
+        """Ask the check, if there is one; take note of a record that it refuses."""
+        key, value = message.key(), message.value()
+        if self.check is None or key is None or value is None:
+            return True
+        kind, timestamp = message.timestamp()
+        refusal = self.check(
+            message.partition(), message.offset(), key, value, -1 if kind == 0 else timestamp
+        )
+        if refusal is None:
+            return True
+        if refusal.stops:
+            self.stopped = refusal
+        else:
+            self.last_skipped = refusal
+            self.skipped += 1
+        return False
+
+    def apply(self, message: Message) -> None:
+        key: bytes | None = message.key()
+        value: bytes | None = message.value()
+        kind, timestamp = message.timestamp()
+        if kind == 0:
+            timestamp = -1
+        self.last_timestamp = max(self.last_timestamp, timestamp)
+        if value is not None:
+            self.bytes += len(value)
+        if key is None:
+            self.null_keys += 1
+            return
+        self.bytes += len(key)
+        self.writes.write(key, value, timestamp)
+
+    def folded(self) -> Folded:
+        return common.folded(
+            self.writes,
+            self.positions,
+            self.null_keys,
+            self.stale,
+            self.bytes,
+            self.last_timestamp,
+            self.skipped,
+            self.last_skipped,
+            self.stopped,
+        )
+
+
+def fold(
+    messages: Iterable[M],
+    positions: Mapping[tuple[str, int], int],
+    checks: Mapping[str, Check] | None = None,
+) -> tuple[dict[str, Folded], list[M]]:
+    """Fold consumed ``messages`` into the last write of each key, per topic.
+
+    ``positions`` holds the next offset to apply of each ``(topic, partition)`` that is ours. A record below
+    it, or below one seen earlier in ``messages``, was applied before: it is counted as stale and otherwise
+    ignored. A record of any other partition is not ours and leaves no trace. Where several partitions of one
+    topic write one key, the later in the list wins. ``checks`` has a ``Check`` by topic: what that skips
+    moves the position only, and where it stops, the topic's records are left out from there on.
+
+    Returns ``Folded`` by topic, for the topics with a record of ours, and the messages that are errors or
+    events (``error()`` is not ``None``) in their order. Keeps nothing: any thread may call it.
+    """
+    tables: dict[str, _Table] = {}
+    cursors: dict[tuple[str, int], _Cursor | None] = {}
+    events: list[M] = []
+    for message in messages:
+        if message.error() is not None:
+            events.append(message)
+            continue
+        place = (message.topic(), message.partition())
+        if place not in cursors:
+            cursors[place] = _open_cursor(place, positions, tables, checks or {})
+        cursor = cursors[place]
+        if cursor is None or cursor.table.stopped is not None:
+            continue
+        offset = message.offset()
+        if offset < cursor.next:
+            cursor.table.stale += 1
+            continue
+        if cursor.table.passes(message):
+            cursor.table.apply(message)
+        elif cursor.table.stopped is not None:
+            continue
+        cursor.next = offset + 1
+        cursor.last = message
+    for reached in cursors.values():
+        if reached is not None:
+            reached.finish()
+    return {topic: table.folded() for topic, table in tables.items()}, events
+
+
+def _open_cursor(
+    place: tuple[str, int],
+    positions: Mapping[tuple[str, int], int],
+    tables: dict[str, _Table],
+    checks: Mapping[str, Check],
+) -> _Cursor | None:
+    position = positions.get(place)
+    if position is None:
+        return None
+    topic, partition = place
+    table = tables.setdefault(topic, _Table(checks.get(topic)))
+    return _Cursor(table, partition, position)

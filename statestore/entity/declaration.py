@@ -1,0 +1,218 @@
+"""Dataclasses declared as entities.
+
+::
+
+    @entity(topic="orders")
+    @dataclass(frozen=True, slots=True)
+    class Order:
+        order_id: Annotated[int, Key]
+        customer: str
+        amount: Decimal
+
+The class is not changed: :func:`model_of` gives what its declaration says. Docs: ``docs/entities.md``.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TypeVar, Unpack, overload
+
+from statestore.entity.declared import Declared, TopicSpec, Validation
+from statestore.entity.models import EntityModel, build_model, is_dataclass
+from statestore.errors import ConfigError
+from statestore.fields.attributes import Key
+from statestore.fields.types import Field
+
+__all__ = [
+    "Declared",
+    "EntityModel",
+    "Field",
+    "Key",
+    "TopicSpec",
+    "collecting",
+    "declared_classes",
+    "entity",
+    "location_of",
+    "model_of",
+]
+
+T = TypeVar("T")
+_ATTRIBUTE = "__statestore_entity__"
+_MOST_NAMES = 20
+
+_logger = logging.getLogger("statestore.entity")
+
+
+@overload
+def entity(cls: type[T], /, **declared: Unpack[Declared]) -> type[T]: ...
+
+
+@overload
+def entity(**declared: Unpack[Declared]) -> Callable[[type[T]], type[T]]: ...
+
+
+def entity(
+    cls: type[T] | None = None, /, **declared: Unpack[Declared]
+) -> type[T] | Callable[[type[T]], type[T]]:
+    """Declare a dataclass as an entity.
+
+    ``@entity(topic=…)`` stands over or under ``@dataclass``; ``entity(Cls, topic=…)`` declares from outside.
+    :class:`Declared` says what can be given.
+
+    Returns the class itself. Raises ``ConfigError`` listing every fault of the declaration and the class;
+    under ``@dataclass`` there are no fields to look at yet, so faults of theirs come with the first use.
+    A subclass is not an entity unless declared itself. Declaring a class again in another way is an error.
+    What is not wrong but was perhaps not meant is logged, as warnings of ``statestore.entity``.
+    """
+
+    def declare(cls: type[T]) -> type[T]:
+        declaration = _Declaration(declared, _location(), weakref.ref(cls), cls.__module__, cls.__qualname__)
+        earlier = _declaration(cls)
+        if earlier is not None:
+            if earlier.declared != declared:
+                fault = (
+                    f"{cls.__name__} is declared already, as {earlier}, now as {declaration}: declare it once"
+                )
+                if _collected.get() is None:
+                    raise ConfigError(fault)
+                earlier.conflicts.append(fault)
+                earlier.model = None
+            return cls
+        if is_dataclass(cls):
+            try:
+                declaration.build(cls)
+            except ConfigError:
+                if _collected.get() is None:
+                    raise
+        setattr(cls, _ATTRIBUTE, declaration)
+        _declarations.add(declaration)
+        return cls
+
+    return declare if cls is None else declare(cls)
+
+
+def model_of(cls: type) -> EntityModel:
+    """Return the model of an entity class.
+
+    Raises ``ConfigError`` if ``cls`` was not declared with :func:`entity`, or is declared with faults.
+    """
+    declaration = _declaration(cls)
+    if declaration is None:
+        shown = getattr(cls, "__name__", repr(cls))
+        known = sorted({one.qualname.rpartition(".")[2] for one in _declarations})
+        more = f" and {len(known) - _MOST_NAMES} more" if len(known) > _MOST_NAMES else ""
+        raise ConfigError(
+            f"{shown} is not declared as an entity: decorate the class with @entity(topic=…), or call "
+            "entity(cls, topic=…); a subclass does not inherit its base's declaration; declared are: "
+            f"{', '.join(known[:_MOST_NAMES]) or 'none'}{more}"
+        )
+    # @dataclass(slots=True) over @entity replaces the class by a copy, which has the original's declaration.
+    if declaration.model is None or declaration.model.cls is not cls:
+        return declaration.build(cls)
+    return declaration.model
+
+
+def location_of(cls: type) -> str:
+    """Return where ``cls`` is declared, as ``file:line``; ``""`` if it is not."""
+    declaration = _declaration(cls)
+    return "" if declaration is None else declaration.location
+
+
+def declared_classes() -> list[type]:
+    """Return the entity classes there are, in the order of file and line.
+
+    A class that was declared under ``@dataclass(slots=True)`` inside a function is known after its first use.
+    """
+    found = {declaration.cls() for declaration in list(_declarations)}
+    return sorted((cls for cls in found if cls is not None), key=lambda cls: _place(location_of(cls)))
+
+
+@contextmanager
+def collecting(validation: Validation | None = None) -> Iterator[None]:
+    """Have no declaration raise: its faults come with the first use, as those under ``@dataclass`` do.
+
+    With ``validation`` all classes are judged so, whatever they say; nothing is logged.
+    """
+    token = _collected.set(_Collected(validation))
+    try:
+        yield
+    finally:
+        _collected.reset(token)
+
+
+@dataclass(frozen=True, slots=True)
+class _Collected:
+    validation: Validation | None
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True)
+class _Declaration:
+    declared: Declared
+    location: str
+    original: weakref.ref[type]
+    module: str
+    qualname: str
+    model: EntityModel | None = None
+    conflicts: list[str] = field(default_factory=list)
+    """What was said of the class at other places, and differs."""
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={value!r}" for name, value in self.declared.items()) or "nothing"
+
+    def build(self, cls: type) -> EntityModel:
+        collected = _collected.get()
+        validation = self.declared.get("validation", "strict")
+        if collected is not None and collected.validation is not None:
+            validation = collected.validation
+        self.model = None
+        try:
+            model = build_model(cls, self.declared, self.location, model_of, relaxed=validation == "relaxed")
+        except ConfigError as error:
+            raise ConfigError([*self.conflicts, *error.faults]) from None
+        if self.conflicts:
+            raise ConfigError(self.conflicts)
+        if collected is None:
+            for warning in model.warnings:
+                _logger.warning("%s: %s", self.location, warning)
+        self.model = model
+        return model
+
+    def cls(self) -> type | None:
+        """Return the class, which need not be the one that was decorated; ``None`` if it cannot be found."""
+        if self.model is not None:
+            return self.model.cls
+        found: object = sys.modules.get(self.module)
+        for name in self.qualname.split("."):
+            found = getattr(found, name, None)
+        if isinstance(found, type) and _declaration(found) is self:
+            return found
+        original = self.original()
+        return original if original is not None and is_dataclass(original) else None
+
+
+_declarations: weakref.WeakSet[_Declaration] = weakref.WeakSet()
+_collected: ContextVar[_Collected | None] = ContextVar("statestore_collected", default=None)
+
+
+def _declaration(cls: type) -> _Declaration | None:
+    found: _Declaration | None = getattr(cls, "__dict__", {}).get(_ATTRIBUTE)
+    return found
+
+
+def _location() -> str:
+    """Return where a class is being declared: the first frame outside this module."""
+    frame = sys._getframe(1)  # noqa: SLF001 - what `inspect.stack` reads, without reading source files
+    while frame.f_back is not None and frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _place(location: str) -> tuple[str, int]:
+    file, _, line = location.rpartition(":")
+    return file, int(line or 0)

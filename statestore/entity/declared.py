@@ -1,0 +1,141 @@
+"""What :func:`~statestore.entity.entity` takes, and what of it is of the wrong kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import ConfigDict, SkipValidation, TypeAdapter, ValidationError
+from pydantic import Field as Limits
+from typing_extensions import TypedDict  # pydantic needs it of Python before 3.12
+
+from statestore.fields.windows import WindowSpec
+from statestore.naming import nearest
+from statestore.settings import OnUndecodable
+
+Kind = Literal["table", "stream"]
+Compaction = Literal["compact", "delete", "compact,delete"]
+Validation = Literal["strict", "relaxed"]
+
+
+_MOST_SECONDS = 10**12  # 31,000 years: what a timedelta can be
+_SECONDS, _GRACE = Limits(gt=0, le=_MOST_SECONDS), Limits(ge=0, le=_MOST_SECONDS)
+_POSITIVE, _NOT_NEGATIVE = Limits(gt=timedelta(0)), Limits(ge=timedelta(0))
+
+
+class Declared(TypedDict, total=False):
+    """What :func:`entity` takes. Each has a default, but for the topic."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)  # type: ignore[misc]
+
+    topic: str
+    """The Kafka topic that holds the entities."""
+    store_name: str
+    """Replaces the logical name of the store, ``{Class}_Store``."""
+    physical_name: str
+    """Replaces the name of the store's directory (``[a-z0-9_]``)."""
+    kind: Kind
+    """A table has a key and keeps the latest row of each; a stream is read as it was written. Inferred: a
+    class with a key is a table."""
+    key_format: str
+    """``"ordered"`` (default), ``"kafka"``, ``"json"``, ``"avro"``, ``"raw"`` or one of a third party."""
+    value_format: str
+    """``"msgpack"`` (default), ``"json"``, ``"avro"``, ``"raw"`` or one of a third party."""
+    ksql: bool
+    """Whether ksqlDB reads or writes the topic: names are upper case, JSON is its dialect. False."""
+    partitions: Annotated[int, Limits(gt=0)]
+    """Of the topic, where we create it: 1."""
+    replication: Annotated[int, Limits(gt=0)]
+    """Copies of each partition, where we create the topic: 1."""
+    compaction: Compaction
+    """``cleanup.policy`` of the topic, where we create it: ``"compact"`` for a table, else ``"delete"``."""
+    retention: Annotated[timedelta, _POSITIVE] | Annotated[int, _SECONDS] | Annotated[float, _SECONDS]
+    """``retention.ms`` of the topic, where we create it, in seconds or as a ``timedelta``; the broker's
+    default."""
+    config: Mapping[str, str | int | float | bool]
+    """Any other property of the topic, where we create it."""
+    cache: bool
+    """Whether the store is kept on disk. False: in memory only, and read anew from Kafka at each start."""
+    cache_reason: str
+    """Why ``cache=False``: shown in the warning about it and in ``health``."""
+    ttl: Annotated[timedelta, _POSITIVE] | Annotated[int, _SECONDS] | Annotated[float, _SECONDS]
+    """How long after its record's timestamp a row ends, in seconds or as a ``timedelta``: it is hidden from
+    reads at once, and gone from disk soon after. Kafka is told nothing. Default: never."""
+    max_bytes: Annotated[int, Limits(gt=0)]
+    """Bytes the store may take; beyond them the table fails, with nothing dropped. Default: any number."""
+    validation: Validation
+    """``"strict"`` (default), or ``"relaxed"``: no topic, and fields that cannot be stored, are warnings."""
+    windows: Annotated[Sequence[WindowSpec], SkipValidation]
+    """Sizes of its windows: minutes, ``"30s"``, ``"1h"``, ``"1d"``, ``"1w"`` or a ``timedelta``."""
+    source: type | str
+    """The entity class, or the topic, whose records its bars are made from; without it others make them."""
+    grace: Annotated[timedelta, _NOT_NEGATIVE] | Annotated[int, _GRACE] | Annotated[float, _GRACE]
+    """How long after its end a window takes records, in seconds or as a ``timedelta``: 3 s."""
+    on_undecodable: OnUndecodable
+    """What to do with a record that does not decode: ``"raise"`` when it is read (default), ``"fail"`` the
+    table, or ``"skip"`` it, counted; the last two decode each record before it is applied."""
+
+
+_DECLARED: TypeAdapter[Declared] = TypeAdapter(Declared)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """How a topic is to be created."""
+
+    partitions: int = 1
+    replication: int = 1
+    cleanup_policy: Compaction = "compact"
+    retention: timedelta | None = None
+    """``None``: the broker's default."""
+    config: Mapping[str, str] = field(default_factory=dict)
+    """Any other property, as Kafka writes it."""
+
+
+def checked(declared: Declared, where: str, faults: list[str]) -> Declared:
+    """Return what of ``declared`` is of the right types, and note the faults of the rest."""
+    if "cache_reason" in declared and declared.get("cache", True):
+        faults.append(
+            f"{where}: cache_reason={declared['cache_reason']!r} has no meaning without cache=False"
+        )
+    try:
+        return _DECLARED.validate_python(declared)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+    wrong: dict[str, list[str]] = {}
+    for fault in found:
+        name = str(fault["loc"][0])
+        unknown = f"there is no such argument{nearest(name, Declared.__annotations__)}"
+        wrong.setdefault(name, []).append(
+            unknown if fault["type"] == "extra_forbidden" else fault["msg"].removeprefix("Input ")
+        )
+    given: Mapping[str, Any] = cast("Mapping[str, Any]", declared)
+    faults += [
+        f"{where}: {name}={given[name]!r}: {' or '.join(dict.fromkeys(problems))}"
+        for name, problems in wrong.items()
+    ]
+    return _DECLARED.validate_python({name: value for name, value in given.items() if name not in wrong})
+
+
+def seconds(value: timedelta | float | None) -> float | None:
+    """Return a duration in seconds."""
+    return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+def topic_spec(declared: Declared, kind: Kind) -> TopicSpec:
+    retention: Any = declared.get("retention")
+    if isinstance(retention, int | float):
+        retention = timedelta(seconds=retention)
+    config = {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in declared.get("config", {}).items()
+    }
+    return TopicSpec(
+        declared.get("partitions", 1),
+        declared.get("replication", 1),
+        declared.get("compaction", "compact" if kind == "table" else "delete"),
+        retention,
+        config,
+    )

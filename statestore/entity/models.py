@@ -1,0 +1,283 @@
+"""The model of an entity class: all that its declaration and its fields say, in one value."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from statestore import naming
+from statestore.entity.declared import Declared, Kind, TopicSpec, checked, seconds, topic_spec
+from statestore.entity.windowed import Windowing, bar_warnings, check_bars, read_windowing
+from statestore.errors import ConfigError
+from statestore.fields.columns import column_type
+from statestore.fields.records import read_record
+from statestore.fields.schema import schema
+from statestore.fields.types import Field, Record, type_name
+from statestore.fields.windows import Window
+from statestore.settings import OnUndecodable
+
+
+@dataclass(frozen=True, slots=True)
+class EntityModel:
+    """What an entity class says. Immutable."""
+
+    record: Record
+    """The class and its stored fields."""
+    kind: Kind
+    topic: str
+    topic_spec: TopicSpec
+    logical_name: str
+    """Name of its store, for people: ``Order_Store``."""
+    physical_name: str
+    """Name of its store's directory: ``order_store``."""
+    key_fields: tuple[Field, ...]
+    """The fields of the key, in the class's order; empty for a class that can only be a stream."""
+    value_fields: tuple[Field, ...]
+    """The other stored fields, in the class's order."""
+    event_time: Field | None
+    """The field that says when it happened; ``None``: the record's timestamp does."""
+    key_format: str
+    value_format: str
+    ksql: bool
+    on_undecodable: OnUndecodable
+    cache: bool
+    cache_reason: str | None
+    ttl: float | None
+    """Seconds after its record's timestamp at which a row ends."""
+    max_bytes: int | None
+    """What its store may take."""
+    windowing: Windowing | None
+    """Its windows and how their rows are made; ``None``: it has none."""
+    warnings: tuple[str, ...]
+    """What is not wrong, but was perhaps not meant."""
+    stated: frozenset[str]
+    """The arguments of :func:`entity` that the declaration gives; the rest is by default."""
+    location: str
+    """Where the class is defined: ``file:line``."""
+
+    @property
+    def cls(self) -> type:
+        """The entity class."""
+        return self.record.cls
+
+    @property
+    def name(self) -> str:
+        """The entity class's name, as messages show it."""
+        return self.record.cls.__name__
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """Its windows by size; empty where it has none."""
+        return () if self.windowing is None else self.windowing.windows
+
+    @property
+    def stores(self) -> list[tuple[str, str]]:
+        """The logical and physical name of each store: its own, and that of each window."""
+        labels = [one.label for one in self.windows]
+        own = (self.logical_name, self.physical_name)
+        return [own, *(naming.window_names(*own, label) for label in labels)]
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """Its fields, as a store keeps them to know a later class: :mod:`statestore.fields.schema`."""
+        return schema(self.key_format, self.value_format, self.key_fields, self.value_fields, ksql=self.ksql)
+
+    @property
+    def serialisation(self) -> str:
+        """How its stores are written: two models with different ones cannot read each other's stores."""
+        types = ", ".join(type_name(field.type) for field in self.key_fields)
+        return f"{self.key_format}({types}) {self.value_format}"
+
+
+def is_dataclass(cls: type) -> bool:
+    """Whether ``cls`` itself is one: ``dataclasses.is_dataclass`` is true of a plain subclass, too."""
+    return "__dataclass_fields__" in cls.__dict__
+
+
+def build_model(
+    cls: type,
+    given: Declared,
+    location: str,
+    model_of: Callable[[type], EntityModel],
+    *,
+    relaxed: bool,
+) -> EntityModel:
+    """Return the model of ``cls``. ``model_of`` finds that of a source.
+
+    Raises ``ConfigError`` with every fault of the declaration and the class.
+    """
+    return _Builder(cls, given, relaxed).build(location, model_of)
+
+
+class _Builder:
+    def __init__(self, cls: type, given: Declared, relaxed: bool) -> None:
+        self._cls = cls
+        self._where = cls.__name__
+        self._given = given
+        self._relaxed = relaxed
+        self._faults: list[str] = []
+        self._warnings: list[str] = []
+        self._declared = checked(given, self._where, self._faults)
+
+    def build(self, location: str, model_of: Callable[[type], EntityModel]) -> EntityModel:
+        declared = self._declared
+        source = self._source(model_of)
+        topic = self._topic(source)
+        logical, physical = self._store_names()
+        self._check_is_concrete()
+        before = len(self._faults)
+        record = self._record()
+        is_readable = len(self._faults) == before
+        windowing = self._windowing(record, topic, logical, physical, source if is_readable else None)
+        kind = self._kind(record, windowing, is_readable)
+        if declared.get("ksql", False):
+            self._check_ksql(record, topic)
+            if is_readable:
+                is_json = declared.get("value_format") == "json"
+                column_type(record, self._where, self._faults, is_json=is_json)
+        if self._faults:
+            raise ConfigError(self._faults)
+        return EntityModel(
+            record=record,
+            kind=kind,
+            topic=topic,
+            topic_spec=topic_spec(declared, kind),
+            logical_name=logical,
+            physical_name=physical,
+            key_fields=tuple(field for field in record.fields if field.is_key),
+            value_fields=tuple(field for field in record.fields if not field.is_key and field.window is None),
+            event_time=next((field for field in record.fields if field.is_event_time), None),
+            key_format=declared.get("key_format", "ordered"),
+            value_format=declared.get("value_format", "msgpack"),
+            ksql=declared.get("ksql", False),
+            on_undecodable=declared.get("on_undecodable", "raise"),
+            cache=declared.get("cache", True),
+            cache_reason=declared.get("cache_reason"),
+            ttl=seconds(declared.get("ttl")),
+            max_bytes=declared.get("max_bytes"),
+            windowing=windowing,
+            warnings=tuple(self._warnings),
+            stated=frozenset(declared),
+            location=location,
+        )
+
+    def _fault(self, problem: str) -> None:
+        self._faults.append(f"{self._where}: {problem}")
+
+    def _warn(self, problem: str) -> None:
+        self._warnings.append(f"{self._where}: {problem}")
+
+    def _named(self, check: Callable[[object], str], name: object) -> str:
+        try:
+            return check(name)
+        except ConfigError as error:
+            for fault in error.faults:
+                self._fault(fault)
+            return ""
+
+    def _source(self, model_of: Callable[[type], EntityModel]) -> EntityModel | None:
+        source = self._declared.get("source")
+        if not isinstance(source, type):
+            return None
+        try:
+            found = model_of(source)
+        except ConfigError as error:
+            for fault in error.faults:
+                self._fault(f"source={source.__name__}: {fault}")
+            return None
+        if found.windowing is not None:
+            self._fault(f"source={source.__name__} has windows itself: name what it is made from")
+            return None
+        return found
+
+    def _topic(self, source: EntityModel | None) -> str:
+        declared = self._declared
+        if "topic" in declared:
+            topic = self._named(naming.check_topic_name, declared["topic"])
+            if topic != topic.lower() and not declared.get("ksql", False):
+                self._warn(
+                    f"topic {topic!r} has upper case letters: it can be read so, but topics of ours are "
+                    "lower case, or ksqlDB's (ksql=True)"
+                )
+            return topic
+        if "topic" in self._given:  # of the wrong type
+            return ""
+        if "source" in self._given:
+            named = declared.get("source")
+            return named if isinstance(named, str) else "" if source is None else source.topic
+        if not self._relaxed:
+            self._fault("no topic: write @entity(topic=…)")
+            return ""
+        topic = self._named(naming.check_topic_name, self._where.lower())
+        self._warn(f"no topic: {topic!r} is taken (validation='relaxed'); write @entity(topic=…)")
+        return topic
+
+    def _store_names(self) -> tuple[str, str]:
+        declared = self._declared
+        logical = declared.get("store_name", naming.logical_name(self._where))
+        logical = self._named(naming.check_logical_name, logical)
+        if "physical_name" in declared:
+            return logical, self._named(naming.check_physical_name, declared["physical_name"])
+        return logical, self._named(naming.physical_name, logical) if logical else ""
+
+    def _check_is_concrete(self) -> None:
+        if inspect.isabstract(self._cls):
+            names = ", ".join(sorted(vars(self._cls)["__abstractmethods__"]))
+            self._fault(f"the class is abstract ({names}), so none of it can be made: declare its subclasses")
+
+    def _record(self) -> Record:
+        if is_dataclass(self._cls):
+            return read_record(
+                self._cls,
+                self._faults,
+                self._warnings,
+                relaxed=self._relaxed,
+                upper_case=self._declared.get("ksql", False),
+            )
+        self._fault("not a dataclass: write @dataclass(frozen=True, slots=True) under @entity(…)")
+        return Record(self._cls, (), positional=False)
+
+    def _windowing(
+        self, record: Record, topic: str, logical: str, physical: str, source: EntityModel | None
+    ) -> Windowing | None:
+        declared = self._declared
+        windowing = read_windowing(
+            record, declared.get("windows"), declared.get("source"), declared.get("grace"), self._faults
+        )
+        if windowing is None:
+            return None
+        if not declared.get("cache", True):
+            self._fault("cache=False with windows: they are always stored")
+        for derived in windowing.topics(topic) if topic else ():
+            self._named(naming.check_topic_name, derived)
+        for window in windowing.windows if logical and physical else ():
+            self._named(naming.check_physical_name, naming.window_names(logical, physical, window.label)[1])
+        if source is not None and record.fields:
+            check_bars(record, windowing, source.record, self._faults)
+            self._warnings += bar_warnings(record, windowing, source.record)
+        return windowing
+
+    def _kind(self, record: Record, windowing: Windowing | None, is_readable: bool) -> Kind:
+        has_key = any(field.is_key for field in record.fields)
+        kind = self._declared.get("kind", "table" if has_key else "stream")
+        if windowing is not None and "kind" in self._declared and kind == "stream":
+            self._fault("kind='stream' with windows: rows of windows are a table")
+        elif kind == "table" and not has_key and is_readable:
+            self._fault("a table needs a key field: mark one with Annotated[…, Key]")
+        elif not has_key and "kind" not in self._declared:
+            self._warn(
+                "no key field, so it is a stream: mark one with Annotated[…, Key], or say kind='stream'"
+            )
+        return kind
+
+    def _check_ksql(self, record: Record, topic: str) -> None:
+        """Note what ksqlDB makes of the names, which are in upper case."""
+        names = {field.name: field.wire_name for field in record.fields}
+        for name in (topic, *names.values()):
+            if name.upper() in naming.KSQL_RESERVED:
+                self._warn(f"{name!r} is a reserved word of KSQL: statements must quote it, `{name}`")
+        for field, name in names.items():
+            if name.upper() in naming.KSQL_SYSTEM_COLUMNS:
+                self._fault(f"{field}: {name} is a column of ksqlDB's own: give it another Name(…)")

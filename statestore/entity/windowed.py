@@ -1,0 +1,167 @@
+"""What a bar class says: its source, its windows, how each field is made, and what of it cannot be.
+
+A windowed entity with a source is made from the source's records here; one without mirrors what others
+publish. Docs: ``docs/entities.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from statestore.errors import ConfigError
+from statestore.expressions.aggregates import Aggregate, aggregate_type
+from statestore.fields.types import Field, FieldType, Nullable, Record, Scalar, type_name
+from statestore.fields.windows import Window, WindowSpec, read_windows
+from statestore.naming import check_topic_name, nearest
+
+DEFAULT_GRACE = timedelta(seconds=3)
+
+
+@dataclass(frozen=True, slots=True)
+class Windowing:
+    """The windows of an entity. Immutable."""
+
+    windows: tuple[Window, ...]
+    """By size, the smallest first."""
+    source: type | str | None
+    """The entity class, or the topic, that the bars are made from; ``None``: others publish them."""
+    grace: timedelta
+    """How long after its end a window still takes records."""
+    aggregates: Mapping[str, Aggregate] = field(default_factory=dict)
+    """How each field is made, by its name; empty without a source."""
+
+    def topics(self, topic: str) -> list[str]:
+        """Return the names of the topics that are derived from ``topic``, that of the entity."""
+        of_windows = [
+            f"{topic}_{one.label}_{purpose}" for one in self.windows for purpose in ("final", "corrections")
+        ]
+        if self.source is None:
+            return [name for name in of_windows if name.endswith("_final")]
+        return [
+            *of_windows, f"{topic}_state", f"{topic}_late", f"{topic}_repartition", f"{topic}-heartbeat"
+        ]  # fmt: skip
+
+
+def read_windowing(
+    record: Record,
+    windows: Sequence[WindowSpec] | None,
+    source: type | str | None,
+    grace: timedelta | float | None,
+    faults: list[str],
+) -> Windowing | None:
+    """Return what a declaration says of windows, ``None`` if it has none, noting what is wrong with it.
+
+    The fields are compared with those of a source by :func:`check_bars`, once that is known.
+    """
+    where = record.cls.__name__
+    found: list[str] = []
+    aggregates = _aggregates(record, found)
+    if windows is None:
+        if source is not None or grace is not None:
+            given = "source" if source is not None else "grace"
+            found.append(f"{given}= has no meaning without windows=[…]")
+        found += [
+            f"{one.name}: {one.window.__name__} has no meaning without windows=[…]"
+            for one in record.fields
+            if one.window
+        ]
+        found += [
+            f"{name}: {aggregate!r} has no meaning without source=… and windows=[…]"
+            for name, aggregate in aggregates.items()
+        ]
+    elif source is None:
+        found += [f"{name}: {one!r} has no meaning without source=…" for name, one in aggregates.items()]
+    faults += [f"{where}: {fault}" for fault in found]
+    if windows is None:
+        return None
+    wrong: list[str] = []
+    read = read_windows(windows, wrong)
+    if isinstance(source, str):
+        wrong += _topic_faults(source)
+    if not any(one.is_key for one in record.fields):
+        wrong.append("an entity with windows needs a key field: mark one with Annotated[…, Key]")
+    faults += [f"{where}: {fault}" for fault in wrong]
+    lasting = DEFAULT_GRACE if grace is None else grace
+    if not isinstance(lasting, timedelta):
+        lasting = timedelta(seconds=lasting)
+    return Windowing(read, source, lasting, {} if source is None else aggregates)
+
+
+def check_bars(record: Record, windowing: Windowing, source: Record, faults: list[str]) -> None:
+    """Note what of the bar class ``record`` cannot be made from records of ``source``."""
+    where, origin = record.cls.__name__, source.cls.__name__
+    inputs = {one.name: one for one in source.fields}
+    for bar in record.fields:
+        aggregate = windowing.aggregates.get(bar.name)
+        if bar.is_key:
+            faults += [f"{where}.{bar.name}: {fault}" for fault in _key_faults(bar, inputs, origin)]
+        elif aggregate is not None:
+            found: list[str] = []
+            given = aggregate_type(aggregate, source, found)
+            if given is not None and (fault := _misfit(bar.type, given)):
+                found.append(f"{aggregate!r} gives {type_name(given)}: {fault}")
+            faults += [f"{where}.{bar.name}: {fault}" for fault in found]
+        elif bar.window is None:
+            faults.append(
+                f"{where}.{bar.name}: how is it made? Say so, as in Annotated[{type_name(bar.type)}, "
+                f"agg.last(F.{bar.name})]"
+            )
+
+
+def bar_warnings(record: Record, windowing: Windowing, source: Record) -> list[str]:
+    """Return what a user of the bar class ``record`` should know."""
+    keys, of_source = ([one.name for one in each.fields if one.is_key] for each in (record, source))
+    by_offset = [name for name, one in windowing.aggregates.items() if one.function in ("first", "last")]
+    by_offset = [name for name in by_offset if windowing.aggregates[name].by == "offset"]
+    if keys == of_source or not by_offset:
+        return []
+    return [
+        f"{record.cls.__name__}: its key ({', '.join(keys)}) is not that of {source.cls.__name__} "
+        f"({', '.join(of_source) or 'none'}), so records pass through a topic of their own, and the order "
+        f"there decides {', '.join(by_offset)}: write by='event_time'"
+    ]
+
+
+def _aggregates(record: Record, faults: list[str]) -> dict[str, Aggregate]:
+    found = {}
+    for one in record.fields:
+        aggregates = [mark for mark in one.metadata if isinstance(mark, Aggregate)]
+        if len(aggregates) > 1:
+            faults.append(f"{one.name}: one aggregate makes it, not {', '.join(map(repr, aggregates))}")
+        if aggregates and (one.is_key or one.window):
+            part = one.window.__name__ if one.window else "Key"
+            faults.append(f"{one.name}: a {part} is not aggregated: leave out {aggregates[0]!r}")
+        elif aggregates:
+            found[one.name] = aggregates[0]
+    return found
+
+
+def _topic_faults(topic: str) -> Sequence[str]:
+    try:
+        check_topic_name(topic)
+    except ConfigError as error:
+        return [f"source: {fault}" for fault in error.faults]
+    return ()
+
+
+def _key_faults(bar: Field, inputs: Mapping[str, Field], origin: str) -> list[str]:
+    if bar.name not in inputs:
+        like = nearest(bar.name, inputs)
+        return [f"{origin} has no field {bar.name!r} to group by{like}; its fields: {', '.join(inputs)}"]
+    type_ = inputs[bar.name].type
+    if isinstance(type_, Nullable):
+        return [f"{origin}.{bar.name} can be None, and a key is never None: group by another field"]
+    fault = _misfit(bar.type, type_)
+    return [f"it groups by {origin}.{bar.name}, of type {type_name(type_)}: {fault}"] if fault else []
+
+
+def _misfit(wanted: FieldType, given: FieldType) -> str | None:
+    """Return why a field of type ``wanted`` does not take values of type ``given``, ``None`` if it does."""
+    if isinstance(given, Nullable) and not isinstance(wanted, Nullable):
+        return "declare it so, as it may have no value in a window"
+    one, other = (type_.item if isinstance(type_, Nullable) else type_ for type_ in (wanted, given))
+    # What narrows a scalar is the field's own affair.
+    same = one.type is other.type if isinstance(one, Scalar) and isinstance(other, Scalar) else one == other
+    return None if same else f"declare it so, not {type_name(wanted)}"

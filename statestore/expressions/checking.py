@@ -1,0 +1,222 @@
+"""Checking expressions against the fields of an entity, before anything is evaluated.
+
+Type checkers cannot see what ``F.amuont`` is, so whoever takes an expression (a declaration, a query) checks
+it at once: field names, and that operands go together by their declared types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from uuid import UUID
+
+from statestore.expressions.nodes import (
+    COMPARISONS,
+    Between,
+    Binary,
+    Expr,
+    In,
+    IsNull,
+    Literal,
+    Logic,
+    Negative,
+    Node,
+    Not,
+    Path,
+    show,
+)
+from statestore.fields.types import DictOf, FieldType, ListOf, Nullable, Record, Scalar, type_name
+from statestore.naming import nearest
+
+NUMBERS = (int, float, Decimal)
+ORDERED = (int, float, Decimal, str, bytes, datetime, date, UUID)
+
+
+def check(expr: Expr, record: Record) -> list[str]:
+    """Return every fault of ``expr`` for entities of ``record``: empty if it can be evaluated on each."""
+    return _Checker(record).faults_of(expr)
+
+
+def type_of(expr: Expr, record: Record) -> FieldType | None:
+    """Return the type of what ``expr`` gives, ``Nullable`` if that can be ``None``; ``None`` if faulty."""
+    checker = _Checker(record)
+    type_ = checker.type_of(expr.node)
+    return None if checker.faults else type_
+
+
+class _Checker:
+    """Finds types and faults of nodes. A type is ``None`` where a fault was found: it causes no others."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self.faults: list[str] = []
+
+    def faults_of(self, expr: Expr) -> list[str]:
+        self.type_of(expr.node)
+        return list(dict.fromkeys(self.faults))
+
+    def type_of(self, node: Node) -> FieldType | None:
+        match node:
+            case Path():
+                return self._path(node)
+            case Literal(value):
+                return Scalar(type(value))
+            case Binary(op, left, right):
+                find = self._compared if op in COMPARISONS else self._computed
+                return find(node, op, (left, right))
+            case Logic(_, operands):
+                return self._conditions(node, operands)
+            case Not(operand):
+                return self._conditions(node, (operand,))
+            case Negative(operand):
+                return self._computed(node, "-", (operand,))
+            case IsNull(operand):
+                self.type_of(operand)
+                return Scalar(bool)
+            case In(operand, values):
+                return self._in(node, operand, values)
+            case Between(operand, low, high):
+                return self._compared(node, "<", (operand, low, high))
+
+    def _path(self, path: Path) -> FieldType | None:
+        record = self._record
+        if path.source is not None and path.source is not record.cls:
+            here = record.cls.__name__
+            return self._fault(path, f"is a field of {path.source.__name__}, but {here} is read here")
+        type_: FieldType = record
+        nullable = False
+        for count, step in enumerate(path.steps):
+            inner = self._step(path, count, type_, step)
+            if inner is None:
+                return None
+            # A dict need not have the key, a list need not be as long.
+            nullable = nullable or isinstance(inner, Nullable) or isinstance(type_, DictOf | ListOf)
+            type_ = _bare(inner)
+        return Nullable(type_) if nullable else type_
+
+    def _step(self, path: Path, count: int, type_: FieldType, step: str | int) -> FieldType | None:
+        match type_:
+            case Record(cls, fields):
+                names = [field.name for field in fields]
+                if step in names:
+                    return fields[names.index(str(step))].type
+                like = nearest(step, names) if isinstance(step, str) else ""
+                self._fault(
+                    path, f"{cls.__name__} has no field {step!r}{like}; its fields: {', '.join(names)}"
+                )
+            case DictOf(key, item):
+                if key.type is type(step):
+                    return item
+                self._fault(path, f"the keys of {type_name(type_)} are {type_name(key)}, not {step!r}")
+            case ListOf(item):
+                if isinstance(step, int) and step >= 0:
+                    return item
+                self._fault(path, f"{type_name(type_)} has items 0, 1, 2, …, not {step!r}")
+            case _:
+                outer = show(Path(path.source, path.steps[:count]))
+                self._fault(path, f"{outer} is {_article(type_)}, with nothing inside")
+        return None
+
+    def _compared(self, node: Node, op: str, sides: Sequence[Node]) -> FieldType | None:
+        types = [self.type_of(side) for side in sides]
+        known = [type_ for type_ in types if type_ is not None]
+        if len(known) < len(types):
+            return None
+        first, *others = (_scalar(type_) for type_ in known)
+        for side, type_, scalar in zip(sides, known, (first, *others), strict=True):
+            if scalar is None:
+                hint = (
+                    "compare what is inside it" if isinstance(_bare(type_), Record) else "ask .is_null() only"
+                )
+                return self._fault(node, f"{show(side)} is {_article(type_)}: {hint}")
+            if op not in ("==", "!=") and scalar not in ORDERED:
+                return self._fault(
+                    node, f"{show(side)} is {_article(type_)}, which has no order: use == or !="
+                )
+        for side, other in zip(sides[1:], others, strict=True):
+            if remedy := _apart(first, other):
+                return self._fault(
+                    node, f"{show(sides[0])} is {_article(known[0])}, {show(side)} {_a(other)}: {remedy}"
+                )
+        return _result(bool, known)
+
+    def _in(self, node: Node, operand: Node, values: Sequence[Literal]) -> FieldType | None:
+        type_ = self._compared(node, "==", (operand, *values))
+        return type_ if values else type_ and Scalar(bool)
+
+    def _computed(self, node: Node, op: str, sides: Sequence[Node]) -> FieldType | None:
+        types = [self.type_of(side) for side in sides]
+        known = [type_ for type_ in types if type_ is not None]
+        if len(known) < len(types):
+            return None
+        for side, type_ in zip(sides, known, strict=True):
+            wanted = (int,) if op == "%" else NUMBERS
+            if _scalar(type_) not in wanted:
+                names = ", ".join(number.__name__ for number in wanted)
+                return self._fault(node, f"{show(side)} is {_article(type_)}: {op} is for {names}")
+        kinds = {_scalar(type_) for type_ in known}
+        if kinds == {float, Decimal}:
+            return self._fault(node, f"float and Decimal do not mix: {_MIXED}")
+        kind = Decimal if Decimal in kinds else float if float in kinds or op == "/" else int
+        result = _result(kind, known)
+        divisor = sides[-1]
+        if op in ("/", "%") and not (isinstance(divisor, Literal) and divisor.value != 0):
+            return Nullable(_bare(result))  # by zero gives None
+        return result
+
+    def _conditions(self, node: Node, operands: Sequence[Node]) -> FieldType | None:
+        types = [self.type_of(operand) for operand in operands]
+        known = [type_ for type_ in types if type_ is not None]
+        faulty = len(known) < len(types)
+        for operand, type_ in zip(operands, types, strict=True):
+            if type_ is not None and _scalar(type_) is not bool:
+                self._fault(node, f"{show(operand)} is {_article(type_)}, not a condition: compare it")
+                faulty = True
+        return None if faulty else _result(bool, known)
+
+    def _fault(self, node: Node, problem: str) -> FieldType | None:
+        self.faults.append(f"{show(node)}: {problem}")
+        return None
+
+
+_MIXED = "write a constant as Decimal('0.1'), declare both fields alike"
+
+
+def _apart(one: type | None, other: type | None) -> str | None:
+    """Return why values of the two types cannot be compared, ``None`` if they can."""
+    if one is other:
+        return None
+    pair = {one, other}
+    if pair == {float, Decimal}:
+        return f"the two are never quite equal: {_MIXED}"
+    if pair == {date, datetime}:
+        return "a day and an instant: compare with a datetime from which the day begins"
+    return None if pair <= set(NUMBERS) else "they cannot be compared"
+
+
+def _bare(type_: FieldType) -> FieldType:
+    return type_.item if isinstance(type_, Nullable) else type_
+
+
+def _scalar(type_: FieldType) -> type | None:
+    """Return the Python type of a scalar, ``None`` for what has parts."""
+    bare = _bare(type_)
+    return bare.type if isinstance(bare, Scalar) else None
+
+
+def _result(kind: type, operands: Iterable[FieldType]) -> FieldType:
+    nullable = any(isinstance(operand, Nullable) for operand in operands)
+    return Nullable(Scalar(kind)) if nullable else Scalar(kind)
+
+
+def _article(type_: FieldType) -> str:
+    return _with_article(type_name(type_))
+
+
+def _a(type_: type | None) -> str:
+    return _with_article(type_.__name__ if type_ else "None")
+
+
+def _with_article(name: str) -> str:
+    return f"an {name}" if name[0].lower() in "aeio" else f"a {name}"

@@ -1,0 +1,210 @@
+"""The attributes of a field, as its ``Annotated`` gives them, and what is wrong with them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+
+from statestore.fields.attributes import (
+    EPOCHS,
+    Alias,
+    Attribute,
+    EventTime,
+    Float32,
+    Format,
+    Ignored,
+    Index,
+    Int32,
+    Key,
+    MaxLength,
+    Name,
+    Precision,
+    WindowEnd,
+    WindowSize,
+    WindowStart,
+)
+from statestore.fields.types import Scalar
+
+A = TypeVar("A", bound=Attribute)
+
+_WITHOUT_ARGUMENTS = (Key, EventTime, Ignored, Int32, Float32, Index, WindowStart, WindowEnd, WindowSize)
+_EXAMPLES: dict[type, str] = {
+    Precision: "Precision(18, 4)",
+    Format: "Format('%Y-%m-%d')",
+    MaxLength: "MaxLength(12)",
+    Alias: "Alias('old')",
+    Name: "Name('SYMBOL')",
+}
+_OF_VALUES: dict[type[Attribute], tuple[type, ...]] = {
+    Precision: (Decimal,),
+    Int32: (int,),
+    Float32: (float,),
+    Format: (datetime,),
+    MaxLength: (str, bytes),
+}
+"""Attributes that narrow a type, and which; any other is of the field as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What ``Annotated`` says of one field, or of a part of one."""
+
+    ours: tuple[Attribute, ...] = ()
+    others: tuple[Any, ...] = ()
+
+    def __add__(self, outer: Marks) -> Marks:
+        return Marks(self.ours + outer.ours, self.others + outer.others)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of ours, as a user writes them."""
+        return [type(mark).__name__ for mark in self.ours]
+
+    def find(self, kind: type[A]) -> A | None:
+        """Return the mark of this kind, if there is one."""
+        return next((mark for mark in self.ours if isinstance(mark, kind)), None)
+
+    def has(self, kind: type[Attribute]) -> bool:
+        """Whether there is a mark of this kind."""
+        return self.find(kind) is not None
+
+    def of_values(self) -> Marks:
+        """Return those that narrow a type."""
+        return Marks(tuple(mark for mark in self.ours if type(mark) in _OF_VALUES))
+
+    def not_for(self, shown: str, where: str) -> list[str]:
+        """Return the faults of those that narrow a type on a field of type ``shown``, which has parts."""
+        return [
+            f"{where}: {type(mark).__name__} is for {_named(type(mark))}, not for {shown}; of its parts it "
+            f"is said inside, as in list[Annotated[{_OF_VALUES[type(mark)][0].__name__}, …]]"
+            for mark in self.of_values().ours
+        ]
+
+    def not_inside(self, where: str) -> list[str]:
+        """Return the faults of those that are of a field, but stand inside its type."""
+        faults = []
+        for mark in self.ours:
+            if isinstance(mark, Key):
+                faults.append(
+                    f"{where}: Key must be outermost, as in Annotated[int, Key], and a key is never None"
+                )
+            elif type(mark) not in _OF_VALUES:
+                name = type(mark).__name__
+                faults.append(f"{where}: {name} must be outermost, as in Annotated[int | None, {name}…]")
+        return faults
+
+
+def split(annotation: Any, where: str, faults: list[str]) -> tuple[Any, Marks]:
+    """Return ``annotation`` without its ``Annotated`` layers, and what they say; innermost first."""
+    ours: list[Attribute] = []
+    others: list[Any] = []
+    while get_origin(annotation) is Annotated:
+        annotation, *metadata = get_args(annotation)
+        for mark in metadata:
+            if isinstance(mark, type) and mark in _WITHOUT_ARGUMENTS:
+                ours.append(mark())
+            elif isinstance(mark, type) and mark in _EXAMPLES:
+                faults.append(f"{where}: {mark.__name__} needs its arguments, as in {_EXAMPLES[mark]}")
+            elif isinstance(mark, Attribute):
+                wrong = _CHECKS.get(type(mark), _nothing)(mark)
+                faults += [f"{where}: {fault}" for fault in wrong]
+                ours += [] if wrong else [mark]
+            else:
+                others.append(mark)
+    faults += [
+        f"{where}: {kind.__name__} is said {count} times"
+        for kind, count in Counter(map(type, ours)).items()
+        if count > 1
+    ]
+    return annotation, Marks(tuple(ours), tuple(others))
+
+
+def scalar(type_: type, marks: Marks, where: str, faults: list[str]) -> Scalar:
+    """Return the scalar ``type_`` as ``marks`` narrow it, noting those that are for other types."""
+    for mark in marks.of_values().ours:
+        kind = type(mark)
+        if type_ not in _OF_VALUES[kind]:
+            faults.append(f"{where}: {kind.__name__} is for {_named(kind)}, not for {type_.__name__}")
+            return Scalar(type_)
+    format_, length = marks.find(Format), marks.find(MaxLength)
+    return Scalar(
+        type_,
+        marks.has(Int32) or marks.has(Float32),
+        marks.find(Precision),
+        None if format_ is None else format_.pattern,
+        None if length is None else length.length,
+    )
+
+
+def _named(kind: type[Attribute]) -> str:
+    return " and ".join(type_.__name__ for type_ in _OF_VALUES[kind])
+
+
+# The arguments of a mark
+
+
+def _nothing(_: Any) -> list[str]:
+    return []
+
+
+def _precision(mark: Precision) -> list[str]:
+    digits, scale = mark.digits, mark.scale
+    if type(digits) is int and type(scale) is int and digits >= 1 and 0 <= scale <= digits:
+        return []
+    return [f"{mark}: give the number of all digits, 1 or more, and how many of them are behind the point"]
+
+
+def _max_length(mark: MaxLength) -> list[str]:
+    if type(mark.length) is int and mark.length > 0:
+        return []
+    return [f"{mark}: give a number of characters (str) or bytes (bytes), 1 or more"]
+
+
+def _name(mark: Name) -> list[str]:
+    return [] if _is_name(mark.name) else [f"{mark}: give the name as a str, not empty, {_NAMES}"]
+
+
+def _alias(mark: Alias) -> list[str]:
+    if mark.names and all(map(_is_name, mark.names)) and len(set(mark.names)) == len(mark.names):
+        return []
+    return [f"{mark}: give one or more old names, each a str, not empty, and each once, {_NAMES}"]
+
+
+_NAMES = 'without quotes ("), backslashes, control characters and lone surrogates'
+_NO_NAME = re.compile(r'["\\\x00-\x1f\ud800-\udfff]')
+
+
+def _is_name(name: object) -> bool:
+    # msgspec takes no field of another name, and UTF-8 has no bytes for a lone surrogate.
+    return isinstance(name, str) and bool(name) and not _NO_NAME.search(name)
+
+
+_SAMPLE = datetime(2001, 2, 3, 16, 5, 6, 789_000, tzinfo=UTC)
+
+
+def _format(mark: Format) -> list[str]:
+    if mark.pattern in EPOCHS:
+        return []
+    try:
+        read = datetime.strptime(_SAMPLE.strftime(mark.pattern), mark.pattern)
+    except (TypeError, ValueError) as error:
+        return [f"{mark}: what it writes cannot be read again with it: {error}"]
+    if read.date() != _SAMPLE.date():
+        return [f"{mark}: it must tell year, month and day, or the times read are others than those written"]
+    if read.hour not in (_SAMPLE.hour, 0):
+        return [f"{mark}: 16:00 is read as 04:00: write %H, or %p beside %I"]
+    return []
+
+
+_CHECKS: dict[type[Attribute], Callable[[Any], list[str]]] = {
+    Precision: _precision,
+    MaxLength: _max_length,
+    Name: _name,
+    Alias: _alias,
+    Format: _format,
+}

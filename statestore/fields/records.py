@@ -1,0 +1,261 @@
+"""Reading a dataclass: which fields it stores, of which types, and what is wrong with them.
+
+:func:`read_record` gives the :class:`~statestore.fields.types.Record` of which every format is derived.
+``marks.py`` judges the attributes of a field.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import types
+import typing
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Union, get_args, get_origin
+
+from statestore.fields.attributes import (
+    Alias,
+    EventTime,
+    Ignored,
+    Index,
+    Key,
+    Name,
+    WindowEnd,
+    WindowSize,
+    WindowStart,
+)
+from statestore.fields.marks import Marks, scalar, split
+from statestore.fields.types import (
+    KEY_TYPES,
+    SCALAR_TYPES,
+    DictOf,
+    Field,
+    FieldType,
+    ListOf,
+    Nullable,
+    Record,
+    Scalar,
+)
+
+_FAULTY = Scalar(object)
+_UNSUPPORTED = (
+    "is not a type that can be stored: use "
+    + ", ".join(scalar.__name__ for scalar in SCALAR_TYPES)
+    + ", a dataclass, list[T] or dict[K, T] of them, or T | None"
+)
+
+
+def read_record(
+    cls: type, faults: list[str], warnings: list[str], *, relaxed: bool = False, upper_case: bool = False
+) -> Record:
+    """Return what the dataclass ``cls`` says, appending to ``faults`` each thing that cannot be stored.
+
+    Where there is a fault the record is of no use. If ``relaxed``, a field of an unsupported type that has a
+    default is not stored, as if it were ``Ignored``, and that is a warning. If ``upper_case``, so are the
+    names in records, but for those that ``Name`` gives.
+    """
+    return _Reader(faults, warnings, relaxed, upper_case).record(cls, ())
+
+
+class _Reader:
+    def __init__(self, faults: list[str], warnings: list[str], relaxed: bool, upper_case: bool) -> None:
+        self._faults = faults
+        self._warnings = warnings
+        self._relaxed = relaxed
+        self._upper_case = upper_case
+
+    def record(self, cls: type, outer: tuple[type, ...]) -> Record:
+        """Return the record of ``cls``; ``outer`` are the dataclasses around it."""
+        hints = self._hints(cls)
+        if hints is None:
+            return Record(cls, (), positional=False)
+        fields = []
+        for declared in dataclasses.fields(cls):
+            where = f"{cls.__name__}.{declared.name}"
+            annotation, marks = split(hints[declared.name], where, self._faults)
+            if not self._is_stored(declared, marks, where):
+                continue
+            unsupported: list[str] = []
+            type_ = self._type(annotation, marks, where, unsupported, (*outer, cls))
+            if unsupported and self._relaxed and _has_default(declared) and not marks.has(Key):
+                self._warnings += [f"{fault}; not stored (validation='relaxed')" for fault in unsupported]
+                continue
+            self._faults += unsupported
+            field = _field(declared, type_, marks, self._upper_case)
+            fields.append(field)
+            if not unsupported and not outer:
+                self._faults += _misplaced(field, where)
+        self._faults += _ambiguous(cls, fields)
+        return Record(cls, tuple(fields), self._takes_in_order(cls, fields))
+
+    def _hints(self, cls: type) -> dict[str, Any] | None:
+        try:
+            return typing.get_type_hints(cls, include_extras=True)
+        except NameError as error:
+            self._faults.append(
+                f"{cls.__name__}: the annotation {error.name!r} is not known in module {cls.__module__}: "
+                "import or define it at module level (not under TYPE_CHECKING) or, if it must be local to a "
+                "function, remove 'from __future__ import annotations'"
+            )
+        except (TypeError, SyntaxError, AttributeError) as error:
+            self._faults.append(f"{cls.__name__}: an annotation cannot be evaluated: {error}")
+        return None
+
+    def _is_stored(self, declared: dataclasses.Field[Any], marks: Marks, where: str) -> bool:
+        if declared.init and not marks.has(Ignored):
+            return True
+        reason = "Ignored" if marks.has(Ignored) else "no argument of the constructor (init=False)"
+        others = [name for name in marks.names if name != "Ignored"]
+        if marks.has(Key) and not marks.has(Ignored):
+            self._faults.append(
+                f"{where}: a key field must be an argument of the constructor: drop init=False"
+            )
+        elif others:
+            self._faults.append(f"{where}: {', '.join(others)} says nothing of a field that is {reason}")
+        elif declared.init and not _has_default(declared):
+            self._faults.append(f"{where}: an Ignored field needs a default, which it has when it is read")
+        return False
+
+    def _takes_in_order(self, cls: type, fields: Sequence[Field]) -> bool:
+        """Whether the constructor takes ``fields`` by position; a fault if it cannot be called with them."""
+        parameters = inspect.signature(cls).parameters
+        names = [field.name for field in fields]
+        known = {field.name for field in dataclasses.fields(cls)}
+        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        for parameter in parameters.values():
+            required = parameter.default is parameter.empty and parameter.kind not in variadic
+            if required and parameter.name not in known:
+                self._faults.append(
+                    f"{cls.__name__}.{parameter.name}: the constructor requires it but no field stores it "
+                    "(an InitVar is not stored): give it a default"
+                )
+        self._faults += [
+            f"{cls.__name__}.{name}: the class's own __init__ does not take this field"
+            for name in names
+            if name not in parameters
+        ]
+        leading = list(parameters.values())[: len(names)]
+        return [(parameter.name, parameter.kind) for parameter in leading] == [
+            (name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names
+        ]
+
+    def _type(
+        self, annotation: Any, marks: Marks, where: str, unsupported: list[str], outer: tuple[type, ...]
+    ) -> FieldType:
+        """Return the type of a field, noting in ``unsupported`` why there is none for it."""
+        if marks.has(Key):
+            return self._key_type(annotation, marks, where, unsupported)
+        if annotation in SCALAR_TYPES:
+            return scalar(annotation, marks, where, self._faults)
+        origin, arguments = get_origin(annotation), get_args(annotation)
+        if origin in (Union, types.UnionType) and type(None) in arguments and len(arguments) == 2:
+            (item,) = (argument for argument in arguments if argument is not type(None))
+            return Nullable(self._inner(item, marks, where, unsupported, outer))
+        self._faults += marks.not_for(_show(annotation), where)
+        if annotation in outer:
+            within = (annotation, *reversed(outer[outer.index(annotation) :]))
+            chain = " in ".join(cls.__name__ for cls in within)
+            unsupported.append(
+                f"{where}: a dataclass cannot contain itself ({chain}): store the key of the other instead"
+            )
+        elif isinstance(annotation, type) and dataclasses.is_dataclass(annotation) and origin is None:
+            return self.record(annotation, outer)
+        elif origin is list and len(arguments) == 1:
+            return ListOf(self._inner(arguments[0], Marks(), where, unsupported, outer))
+        elif origin is dict and len(arguments) == 2:
+            of_keys = f"{where} (key of the dict)"
+            key, key_marks = split(arguments[0], of_keys, self._faults)
+            return DictOf(
+                self._key_type(key, key_marks, of_keys, unsupported),
+                self._inner(arguments[1], Marks(), where, unsupported, outer),
+            )
+        else:
+            unsupported.append(f"{where}: {_show(annotation)} {_UNSUPPORTED}")
+        return _FAULTY
+
+    def _inner(
+        self, annotation: Any, marks: Marks, where: str, unsupported: list[str], outer: tuple[type, ...]
+    ) -> FieldType:
+        """Return the type of a part of a field, which may say more of itself than ``marks`` do."""
+        annotation, own = split(annotation, where, self._faults)
+        self._faults += own.not_inside(where)
+        return self._type(annotation, own.of_values() + marks, where, unsupported, outer)
+
+    def _key_type(self, annotation: Any, marks: Marks, where: str, unsupported: list[str]) -> Scalar:
+        if annotation in KEY_TYPES:
+            return scalar(annotation, marks, where, self._faults)
+        names = ", ".join(key.__name__ for key in KEY_TYPES)
+        optional = type(None) in get_args(annotation)
+        remedy = "a key is never None; make it one of" if optional else "it must be one of"
+        unsupported.append(f"{where}: {_show(annotation)} cannot be a key: {remedy} {names}")
+        return _FAULTY
+
+
+def _field(declared: dataclasses.Field[Any], type_: FieldType, marks: Marks, upper_case: bool) -> Field:
+    plain_name = declared.name.upper() if upper_case else declared.name
+    name, alias = marks.find(Name), marks.find(Alias)
+    window = next((kind for kind in (WindowStart, WindowEnd, WindowSize) if marks.has(kind)), None)
+    return Field(
+        declared.name,
+        type_,
+        marks.has(Key),
+        declared.default,
+        declared.default_factory,
+        plain_name if name is None else name.name,
+        () if alias is None else alias.names,
+        marks.has(EventTime),
+        marks.has(Index),
+        window,
+        marks.others,
+    )
+
+
+def _has_default(declared: dataclasses.Field[Any]) -> bool:
+    return declared.default is not dataclasses.MISSING or declared.default_factory is not dataclasses.MISSING
+
+
+def _misplaced(field: Field, where: str) -> list[str]:
+    """Return the faults of an entity's field that has a part to play beside being stored."""
+    faults = []
+    kind = field.type.type if isinstance(field.type, Scalar) else None
+    instants = "a datetime, or an int of milliseconds since 1970 UTC, and never None"
+    if field.is_event_time and kind not in (datetime, int):
+        faults.append(f"{where}: an EventTime is {instants}")
+    if field.window in (WindowStart, WindowEnd) and kind not in (datetime, int):
+        faults.append(f"{where}: a {field.window.__name__} is {instants}")
+    if field.window is WindowSize and kind is not int:
+        faults.append(f"{where}: a WindowSize is an int of milliseconds, and never None")
+    if field.window is not None and (field.is_key or field.is_event_time):
+        faults.append(
+            f"{where}: {field.window.__name__} is filled from the window, so it is no more than that"
+        )
+    return faults
+
+
+def _ambiguous(cls: type, fields: Sequence[Field]) -> list[str]:
+    """Return the faults of names that two fields have in records, and of parts that only one can play."""
+    faults = []
+    names = Counter(name for field in fields for name in {field.wire_name, *field.aliases})
+    for name in (name for name, count in names.items() if count > 1):
+        named = ", ".join(field.name for field in fields if name in (field.wire_name, *field.aliases))
+        faults.append(f"{cls.__name__}: {name!r} names several fields in records: {named}")
+    faults += [
+        f"{cls.__name__}.{field.name}: Alias({field.wire_name!r}) is its name already: an alias is an old one"
+        for field in fields
+        if field.wire_name in field.aliases
+    ]
+    parts = [("EventTime", field) for field in fields if field.is_event_time]
+    parts += [(field.window.__name__, field) for field in fields if field.window is not None]
+    for part in dict.fromkeys(name for name, _ in parts):
+        owners = [field.name for name, field in parts if name == part]
+        if len(owners) > 1:
+            faults.append(f"{cls.__name__}: only one field is the {part}, not {', '.join(owners)}")
+    return faults
+
+
+def _show(annotation: Any) -> str:
+    return (
+        annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
+    )

@@ -1,0 +1,111 @@
+"""What a dataclass says about its fields, as values: names, types, defaults, keys.
+
+A :class:`Record` is what every format is derived from; ``records.py`` reads it from a class. It knows no
+topic and no format.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from statestore.fields.attributes import Precision, WindowEnd, WindowSize, WindowStart
+
+WindowPart = type[WindowStart] | type[WindowEnd] | type[WindowSize]
+
+KEY_TYPES: tuple[type, ...] = (int, str, bytes, UUID, datetime, date)
+"""What a key field, and the key of a dict, can be."""
+SCALAR_TYPES: tuple[type, ...] = (bool, int, float, Decimal, str, bytes, datetime, date, UUID)
+"""What any other field can be, besides ``None``, lists, dicts and dataclasses of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """One of ``SCALAR_TYPES``, as its attributes narrow it."""
+
+    type: type
+    is_32_bits: bool = False
+    """Whether an ``int`` or ``float`` is of 32 bits, not 64."""
+    precision: Precision | None = None
+    """Of a ``Decimal``; ``None``: any number of digits."""
+    format: str | None = None
+    """The pattern of a ``datetime`` in formats that are text; ``None``: ISO 8601."""
+    max_length: int | None = None
+    """The most characters or bytes that are written; ``None``: any number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nullable:
+    """``item | None``."""
+
+    item: FieldType
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """``list[item]``."""
+
+    item: FieldType
+
+
+@dataclass(frozen=True, slots=True)
+class DictOf:
+    """``dict[key, item]``; keys are of ``KEY_TYPES``."""
+
+    key: Scalar
+    item: FieldType
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One stored field of a dataclass."""
+
+    name: str
+    type: FieldType
+    is_key: bool
+    default: Any
+    """Its default, ``dataclasses.MISSING`` if it has none."""
+    default_factory: Any
+    """What makes its default, ``dataclasses.MISSING`` likewise."""
+    wire_name: str
+    """Its name in records."""
+    aliases: tuple[str, ...] = ()
+    """Its names in older records."""
+    is_event_time: bool = False
+    is_indexed: bool = False
+    window: WindowPart | None = None
+    """What of its row's window it is filled with; ``None``: it is stored like any other field."""
+    metadata: tuple[Any, ...] = field(default=(), compare=False)
+    """What else its ``Annotated`` says, in order: what is no attribute of this library's fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A dataclass and its stored fields, in the order of their definition.
+
+    ``Ignored`` and ``init=False`` fields, ``InitVar`` and ``ClassVar`` are not stored. If ``positional``, the
+    constructor may be called with the fields by position, which is faster; by name otherwise (``kw_only``).
+    """
+
+    cls: type
+    fields: tuple[Field, ...]
+    positional: bool
+
+
+FieldType = Scalar | Nullable | ListOf | DictOf | Record
+
+
+def type_name(type_: FieldType) -> str:
+    """Return ``type_`` as a user writes it: ``list[int] | None``."""
+    match type_:
+        case Scalar(cls) | Record(cls):
+            return cls.__name__
+        case Nullable(item):
+            return f"{type_name(item)} | None"
+        case ListOf(item):
+            return f"list[{type_name(item)}]"
+        case DictOf(key, item):
+            return f"dict[{type_name(key)}, {type_name(item)}]"

@@ -1,0 +1,267 @@
+"""What a lane reads through: librdkafka from C, or ``confluent_kafka.Consumer`` and the apply loop.
+
+Both read the partitions they were given, each from its position on, and tell the same. The native one makes
+no Python object for a record and waits for no batch to become full; where it cannot be had, the other serves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition, cimpl
+
+from statestore import core
+from statestore.core import Check, ClientError, Folded, fold
+from statestore.runtime import fork
+
+log = logging.getLogger("statestore.changelog")
+
+_PYTHON_LEVELS = (50, 50, 50, 40, 30, 20, 20, 10)
+"""Python's log levels by syslog's, in which librdkafka tells its own."""
+
+
+class Event(NamedTuple):
+    """What a partition tells that is no record: its end, or an error. ``code`` is librdkafka's."""
+
+    topic: str
+    partition: int
+    offset: int
+    code: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """How much a lane reads before it applies it; times in seconds."""
+
+    records: int
+    memory: int
+    """Bytes that the runs of writes take; the ordinary consumer knows no such bound."""
+    wait: float
+    """For a first record."""
+    settle: float
+    """For the next one, before what has come is given."""
+    span: float
+    """From the first record on."""
+    ahead: bool = False
+    """Whether the next portion is read while this one is applied, if the reader can."""
+
+
+class Reader(Protocol):
+    """Belongs to one thread; ``wake`` alone may be called on any."""
+
+    def assign(
+        self,
+        topic: str,
+        positions: Mapping[int, tuple[int, int]],
+        ends: Mapping[int, int | None],
+        check: Check | None = None,
+    ) -> None:
+        """Read ``topic`` too, from ``{partition: (offset, leader epoch)}``.
+
+        Reaching one of ``ends`` is worth telling at once. ``check`` judges the records: what it skips moves
+        the position only; where it stops, nothing of the topic comes any more. Raises ``KafkaException``.
+        """
+
+    def unassign(self, topic: str) -> None:
+        """Read ``topic`` no more; nothing of it is given any more, even where this raises."""
+
+    def read(self) -> tuple[dict[str, Folded], list[Event]]:
+        """Return what the topics' records leave, and what their partitions tell; waits a little for some.
+
+        A record below its partition's position is counted as stale and otherwise ignored. After an exception
+        what was read is lost: every topic must be assigned again.
+        """
+        ...
+
+    def poll(self) -> None:
+        """Serve the connection while nothing is assigned."""
+
+    def wake(self) -> None:
+        """Have ``read`` return soon. Any thread."""
+
+    def close(self) -> None:
+        """End the connection. Idempotent."""
+
+    def forked(self) -> None:
+        """In a forked child: never free what the parent uses."""
+
+
+FIRST_ANSWER = 0.5
+"""Seconds that the first assignment waits for the broker: an assignment made before a client knows any broker
+is looked at a second later."""
+
+
+class ConsumerReader:
+    """Reads through the ordinary consumer."""
+
+    MOST_RECORDS = 10_000
+    """At once: each is a Python object until it is applied."""
+
+    def __init__(
+        self, properties: Mapping[str, Any], portion: Portion, heard: Callable[[KafkaError], None]
+    ) -> None:
+        self._consumer = Consumer({**properties, "error_cb": heard}, logger=log)
+        self._connected = False
+        self._batch = min(portion.records, self.MOST_RECORDS)
+        self._wait = portion.wait
+        self._positions: dict[tuple[str, int], int] = {}
+        self._checks: dict[str, Check] = {}
+
+    def assign(
+        self,
+        topic: str,
+        positions: Mapping[int, tuple[int, int]],
+        ends: Mapping[int, int | None],  # noqa: ARG002 - a read takes no longer than its wait anyway
+        check: Check | None = None,
+    ) -> None:
+        if not self._connected:
+            with contextlib.suppress(KafkaException):
+                self._consumer.list_topics(topic, timeout=FIRST_ANSWER)
+                self._connected = True
+        self._consumer.incremental_assign(
+            [
+                TopicPartition(topic, number, offset, leader_epoch=epoch)
+                for number, (offset, epoch) in positions.items()
+            ]
+        )
+        self._positions.update({(topic, number): offset for number, (offset, _) in positions.items()})
+        if check is not None:
+            self._checks[topic] = check
+
+    def unassign(self, topic: str) -> None:
+        self._checks.pop(topic, None)
+        places = [place for place in self._positions if place[0] == topic]
+        for place in places:
+            del self._positions[place]
+        if places:
+            self._consumer.incremental_unassign([TopicPartition(*place) for place in places])
+
+    def read(self) -> tuple[dict[str, Folded], list[Event]]:
+        by_topic, told = fold(self._consumer.consume(self._batch, self._wait), self._positions, self._checks)
+        for topic, folded in by_topic.items():
+            for number, (offset, _) in folded.positions.items():
+                self._positions[topic, number] = offset
+            if folded.stopped is not None:
+                self.unassign(topic)
+        events = []
+        message: Any
+        for message in told:
+            topic, number, error = message.topic(), message.partition(), message.error()
+            if (topic, number) in self._positions:
+                events.append(Event(topic, number, message.offset(), error.code(), error.str()))
+        return by_topic, events
+
+    def poll(self) -> None:
+        self._consumer.poll(0)
+
+    def wake(self) -> None:
+        """Nothing: a wait of the consumer cannot be cut short."""
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def forked(self) -> None:
+        fork.leak(self._consumer)
+
+
+class NativeReader:
+    """Reads through ``statestore._native.Fetcher``; ``unfit`` tells why it cannot."""
+
+    def __init__(
+        self, properties: Mapping[str, Any], portion: Portion, heard: Callable[[KafkaError], None]
+    ) -> None:
+        try:
+            self._fetcher = core.Fetcher([(name, _as_text(value)) for name, value in properties.items()])
+        except ClientError as error:
+            raise _kafka_exception(error) from None
+        self._connected = False
+        self._portion = portion
+        self._heard = heard
+
+    def assign(
+        self,
+        topic: str,
+        positions: Mapping[int, tuple[int, int]],
+        ends: Mapping[int, int | None],
+        check: Check | None = None,
+    ) -> None:
+        self._connected = self._connected or self._fetcher.look_up(topic, FIRST_ANSWER)
+        known = {number: end for number, end in ends.items() if end is not None}
+        try:
+            self._fetcher.assign(topic, dict(positions), known, check)
+        except ClientError as error:
+            raise _kafka_exception(error) from None
+
+    def unassign(self, topic: str) -> None:
+        try:
+            self._fetcher.unassign(topic)
+        except ClientError as error:
+            raise _kafka_exception(error) from None
+
+    def read(self) -> tuple[dict[str, Folded], list[Event]]:
+        one = self._portion
+        # Read ahead, a run is sorted while the last one is applied.
+        return self._take(one.wait, one.settle, one.span, one.records, one.memory, one.ahead)
+
+    def poll(self) -> None:
+        self._take(0.0, 0.0, 0.0, 1, 1, False)
+
+    def _take(
+        self, wait: float, settle: float, span: float, records: int, memory: int, sort: bool
+    ) -> tuple[dict[str, Folded], list[Event]]:
+        try:
+            by_topic, events, notices = self._fetcher.read(wait, settle, span, records, memory, sort)
+        except ClientError as error:
+            raise _kafka_exception(error) from None
+        for code, level, text in notices:
+            if code == 0:
+                log.log(_PYTHON_LEVELS[level], "%s", text)
+            else:
+                self._heard(KafkaError(code, text))
+        return by_topic, [Event(*event) for event in events]
+
+    def wake(self) -> None:
+        self._fetcher.wake()
+
+    def close(self) -> None:
+        self._fetcher.close()
+
+    def forked(self) -> None:
+        fork.leak(self._fetcher)
+
+
+def unfit(properties: Mapping[str, Any]) -> str | None:
+    """Say why the native reader cannot serve a client with these properties, ``None`` where it can."""
+    if core.IMPLEMENTATION == "pure":
+        return "the native core is off (STATESTORE_PURE_PYTHON)"
+    if not core.uses("fetcher"):
+        return "turned off (STATESTORE_WITHOUT)"
+    for name, value in properties.items():
+        if value is not None and not isinstance(value, (str, int, float)):
+            return f"{name} is a Python object"
+        if name in _OF_THE_BINDING:
+            return f"{name} is a property of confluent_kafka"
+    try:
+        core.find_kafka(cimpl.__file__)
+    except LookupError as error:
+        return f"librdkafka's C API cannot be had: {error}"
+    return None
+
+
+_OF_THE_BINDING = ("plugin.library.paths", "sasl.oauthbearer.metadata.authentication.type")
+"""What confluent_kafka does more with than to hand it on."""
+
+
+def _as_text(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return None if value is None else str(value)
+
+
+def _kafka_exception(error: ClientError) -> KafkaException:
+    return KafkaException(KafkaError(error.code, str(error)))

@@ -1,0 +1,179 @@
+"""A topic's records, read once: from where its log begins to where it ends at the call.
+
+Each read has a consumer of its own, with partitions assigned by hand: it joins no group and commits nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import wait
+from typing import Any, NamedTuple
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import KafkaError as Code
+
+from statestore.kafka.answers import Bounds, ContactError, Trouble, failure_of, trouble, trouble_of
+from statestore.kafka.reader import FIRST_ANSWER
+from statestore.kafka.source import KafkaSource
+from statestore.runtime import fork
+
+log = logging.getLogger("statestore.changelog")
+
+QUEUE = 16 << 20
+"""Bytes that one read's consumer may queue."""
+AT_ONCE = 500
+POLL = 0.1
+"""Seconds until a read that waits looks whether it should go on."""
+RETRY_WAIT = 0.1
+
+
+class Record(NamedTuple):
+    """One record. ``timestamp`` is in ms since 1970, -1 for none."""
+
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
+def read_records(source: KafkaSource, topic: str, check_open: Callable[[], None]) -> Generator[Record]:
+    """Iterate over the committed records of ``topic`` up to its present end, each partition in its order.
+
+    ``check_open`` is called between two records, and while none comes, and ends the read by raising. Closing
+    the iterator closes the consumer, and so does whatever ends it.
+
+    Raises ``ContactError`` where the broker does not know the topic, refuses, or gives nothing for
+    ``request_timeout`` seconds though something is to come, and where it deletes what is yet to be read.
+    """
+    check_open()
+    bounds = _bounds(source, topic)
+    todo = {number: bound for number, bound in bounds.items() if bound.start < bound.end}
+    if not todo:
+        return
+    read = _Read(source, topic, todo)
+    try:
+        while read.todo:
+            check_open()
+            for record in read.next():
+                yield record
+                check_open()
+    finally:
+        read.close()
+
+
+class _Read:
+    """One read under way. ``todo`` has the partitions that are not at their end."""
+
+    def __init__(self, source: KafkaSource, topic: str, todo: Mapping[int, Bounds]) -> None:
+        self.todo = dict(todo)
+        self._source = source
+        self._topic = topic
+        self._next = {number: bound.start for number, bound in todo.items()}
+        self._idle = 0.0
+        """Seconds waited since something last came."""
+        self._heard: Code | None = None
+        """The last error that librdkafka tries to get over by itself."""
+        self._forked_here = False
+        properties = {**source.consumer_properties(QUEUE), "error_cb": self._hear}
+        self._consumer = Consumer(properties, logger=log)
+        fork.register(self)
+        with contextlib.suppress(KafkaException):
+            self._consumer.list_topics(topic, timeout=FIRST_ANSWER)
+        self._consumer.assign([TopicPartition(topic, number, at) for number, at in self._next.items()])
+
+    def next(self) -> Iterator[Record]:
+        """Iterate over what has come; waits a little for something."""
+        began = time.monotonic()
+        messages: list[Any] = self._consumer.consume(AT_ONCE, 0)
+        if not messages:
+            one = self._consumer.poll(POLL)
+            messages = [] if one is None else [one]
+        if messages:
+            self._idle = 0.0
+        else:
+            self._idle += time.monotonic() - began
+            self._check_patience()
+        message: Any
+        for message in messages:
+            number = message.partition()
+            if message.error() is not None:
+                self._told(number, message.offset(), message.error())
+            elif number in self.todo:
+                offset = message.offset()
+                if self._next[number] <= offset < self.todo[number].end:
+                    self._next[number] = offset + 1
+                    kind, timestamp = message.timestamp()
+                    yield Record(number, offset, timestamp if kind else -1, message.key(), message.value())
+                self._reached(number, offset + 1)
+
+    def close(self) -> None:
+        if not self._forked_here:
+            self._consumer.close()
+
+    def _told(self, number: int, offset: int, error: Code) -> None:
+        kind = trouble_of(error.code())
+        if kind is Trouble.END:
+            # Behind the last record there may be offsets without any: markers, or what compaction took away.
+            self._reached(number, offset)
+        elif kind in (Trouble.POSITION, Trouble.TRUNCATED) and number in self.todo:
+            at = self._next[number]
+            raise self._failed(
+                f"offset {at} of partition {number} was deleted before it was read: {error.str()}", kind
+            )
+        elif kind in (Trouble.UNKNOWN_TOPIC, Trouble.REFUSED):
+            raise self._failed(error.str(), kind)
+        else:
+            self._heard = error
+
+    def _reached(self, number: int, offset: int) -> None:
+        if number in self.todo and offset >= self.todo[number].end:
+            del self.todo[number]
+            self._consumer.incremental_unassign([TopicPartition(self._topic, number)])
+
+    def _hear(self, error: Code) -> None:
+        self._heard = error
+
+    def _check_patience(self) -> None:
+        heard = self._heard
+        if heard is not None and trouble(heard) is Trouble.REFUSED:
+            raise self._failed(heard.str(), Trouble.REFUSED)
+        if self._idle < self._source.request_timeout:
+            return
+        behind = ", ".join(
+            f"partition {number} stands at {self._next[number]} of {bound.end}"
+            for number, bound in self.todo.items()
+        )
+        cause = "" if heard is None else f"; {heard.str()}"
+        raise self._failed(f"nothing came for {self._idle:.0f} s: {behind}{cause}", Trouble.AWAY)
+
+    def _failed(self, cause: str, kind: Trouble) -> ContactError:
+        return ContactError(self._source.address, f"topic {self._topic!r}: {cause}", kind)
+
+    def _forked(self) -> None:
+        self._forked_here = True
+        fork.leak(self._consumer)
+
+
+def _bounds(source: KafkaSource, topic: str) -> dict[int, Bounds]:
+    """Ask where each partition begins and ends; tries again what may pass, as while a leader is elected."""
+    deadline = time.monotonic() + source.request_timeout
+    partitions = source.topic_info(topic, source.request_timeout).partitions
+    places = [(topic, number) for number in range(partitions)]
+    while True:
+        ends, starts = source.ends(places), source.starts(places)
+        futures = [*ends.values(), *starts.values()]
+        late = wait(futures, timeout=source.request_timeout).not_done
+        failure = Code(Code._TIMED_OUT) if late else next(filter(None, map(failure_of, futures)), None)
+        if failure is None:
+            return {
+                number: Bounds(starts[topic, number].result().offset, ends[topic, number].result().offset)
+                for number in range(partitions)
+            }
+        kind = trouble(failure)
+        if kind in (Trouble.REFUSED, Trouble.UNKNOWN_TOPIC) or time.monotonic() >= deadline:
+            raise ContactError(source.address, f"the ends of topic {topic!r}: {failure.str()}", kind)
+        time.sleep(RETRY_WAIT)

@@ -1,0 +1,334 @@
+"""Topics: whether they are there, how they differ from what is declared, and making those that are missing.
+
+No existing topic is ever altered.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import KafkaError as Code
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
+
+from statestore.entity import TopicSpec
+from statestore.errors import ConfigError, KafkaError
+from statestore.kafka.properties import admin_properties
+from statestore.runtime import fork
+
+log = logging.getLogger("statestore.producer")
+
+Mode = Literal["warn", "error"]
+
+_SOON = 2.0
+"""Seconds in which a broker that is there answers."""
+_LOOK_AGAIN = 0.05
+"""Seconds between two looks for a topic that is being created."""
+
+
+@dataclass(frozen=True, slots=True)
+class WantedTopic:
+    """A topic as it is declared."""
+
+    name: str
+    is_table: bool
+    spec: TopicSpec
+    stated: Collection[str]
+    """Which of ``spec`` somebody has said, and not a default: only that is compared."""
+    is_ksql: bool = False
+    """Whether it is ksqlDB's, whose names are upper case: ours are not."""
+
+    @property
+    def config(self) -> dict[str, str]:
+        """All properties to create it with, as Kafka writes them."""
+        config = {"cleanup.policy": str(self.spec.cleanup_policy)}
+        if self.spec.retention is not None:
+            config["retention.ms"] = str(int(self.spec.retention.total_seconds() * 1000))
+        return {**config, **self.spec.config}
+
+    @property
+    def compared(self) -> dict[str, str]:
+        """The properties in which an existing topic may differ."""
+        config = self.config
+        if "cleanup_policy" not in self.stated and "cleanup.policy" not in self.spec.config:
+            del config["cleanup.policy"]
+        return config
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTopic:
+    """A topic as the broker describes it."""
+
+    partitions: int
+    replication: int
+    config: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicDifference:
+    """One thing in which an existing topic is not as it is declared."""
+
+    topic: str
+    setting: str
+    """``partitions``, ``replication``, or the name of a topic property."""
+    declared: str
+    found: str | None
+    """``None``: the broker knows no such property."""
+
+    def __str__(self) -> str:
+        return f"topic {self.topic!r}: {self.setting} is {self.found}, declared is {self.declared}"
+
+
+@dataclass(frozen=True, slots=True)
+class TopicsReport:
+    """What ``ensure_topics`` found and did; topics by name, in the order in which they were asked for."""
+
+    created: tuple[str, ...] = ()
+    existing: tuple[str, ...] = ()
+    differences: tuple[TopicDifference, ...] = field(default=())
+
+
+def differences(wanted: WantedTopic, found: FoundTopic) -> list[TopicDifference]:
+    """Return in what ``found`` is not as ``wanted``. What nobody stated is not compared."""
+    result = [
+        TopicDifference(wanted.name, name, str(declared), str(is_))
+        for name, declared, is_ in (
+            ("partitions", wanted.spec.partitions, found.partitions),
+            ("replication", wanted.spec.replication, found.replication),
+        )
+        if name in wanted.stated and declared != is_
+    ]
+    result += [
+        TopicDifference(wanted.name, name, declared, found.config.get(name))
+        for name, declared in wanted.compared.items()
+        if not _same(declared, found.config.get(name))
+    ]
+    policy = found.config.get("cleanup.policy")
+    told = any(one.setting == "cleanup.policy" for one in result)
+    if wanted.is_table and not told and "compact" not in (policy or ""):
+        result.append(TopicDifference(wanted.name, "cleanup.policy", "compact, as a table needs", policy))
+    return result
+
+
+def _same(declared: str, found: str | None) -> bool:
+    if found is None:
+        return False
+    try:
+        return float(declared) == float(found)
+    except ValueError:
+        return sorted(declared.replace(" ", "").split(",")) == sorted(found.replace(" ", "").split(","))
+
+
+class Topics:
+    """Looks at the topics of one cluster and creates them. Thread-safe; connects at the first question."""
+
+    def __init__(self, given: Mapping[str, Any], request_timeout: float) -> None:
+        self._given = given
+        self._request_timeout = request_timeout
+        self._mutex = threading.Lock()
+        self._admin: AdminClient | None = None
+        self._trouble = ""
+        self._forked_here = False
+        fork.register(self)
+
+    def described(self, topic: str) -> Future[Any]:
+        """Ask for the description of ``topic``; the question creates none, as one for metadata might.
+
+        The answer comes soon or is a timeout: a cluster that names no controller gives none.
+        """
+        return self._described([topic], min(_SOON, self._request_timeout))[topic]
+
+    def end(self, topic: str, partition: int) -> Future[Any]:
+        """Ask for the offset behind the last record of a partition: a future with an ``offset``."""
+        place = TopicPartition(topic, partition)
+        latest: Any = OffsetSpec.latest()  # typed to return None
+        answers = self._connected().list_offsets(
+            {place: latest},
+            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+            request_timeout=self._request_timeout,
+        )
+        found: Future[Any] = answers[place]
+        return found
+
+    def ensure(self, wanted: Iterable[WantedTopic], mode: Mode) -> TopicsReport:
+        """Create what is missing, and tell in what the others differ.
+
+        With ``mode="error"`` a difference is a ``ConfigError`` that lists all, and nothing is created; so it
+        is where a missing topic of ours has upper case letters. Raises ``KafkaError`` where the broker is
+        away or refuses.
+        """
+        topics = _by_name(wanted, mode)
+        found = self._found(topics)
+        unlike = self._compared(topics, found, mode)
+        missing = [one for name, one in topics.items() if name not in found]
+        if capital := [one.name for one in missing if one.name != one.name.lower() and not one.is_ksql]:
+            raise ConfigError(
+                [
+                    f"topic {name!r}: it is missing, and topics of ours are lower case: declare "
+                    f"{name.lower()!r}, or ksql=True if it is ksqlDB's"
+                    for name in capital
+                ]
+            )
+        created = self._create(missing)
+        raced = [name for name in topics if name not in found and name not in created]
+        if raced:  # another process was faster, and may have declared them in another way
+            also = self._found(raced)
+            unlike += self._compared({name: topics[name] for name in raced}, also, mode)
+            found |= also
+        return TopicsReport(tuple(created), tuple(name for name in topics if name in found), tuple(unlike))
+
+    def _compared(
+        self, wanted: Mapping[str, WantedTopic], found: Mapping[str, FoundTopic], mode: Mode
+    ) -> list[TopicDifference]:
+        unlike = [
+            one for name, topic in wanted.items() if name in found for one in differences(topic, found[name])
+        ]
+        if unlike and mode == "error":
+            raise ConfigError([f"{one}: it is not altered, make them agree" for one in unlike])
+        if unlike:
+            log.warning(
+                "topics are not as declared, and are not altered: %s", "; ".join(str(one) for one in unlike)
+            )
+        return unlike
+
+    # Asking the broker
+
+    def _found(self, names: Iterable[str]) -> dict[str, FoundTopic]:
+        """Return those of ``names`` that exist."""
+        answers = {name: _outcome(future) for name, future in self._described(list(names)).items()}
+        self._raise_faults(
+            {
+                name: error
+                for name, (_, error) in answers.items()
+                if error is not None and error.code() != Code.UNKNOWN_TOPIC_OR_PART
+            }
+        )
+        there = {name: description for name, (description, error) in answers.items() if error is None}
+        if not there:
+            return {}
+        asked = {ConfigResource(ConfigResource.Type.TOPIC, name): name for name in there}
+        futures = self._connected().describe_configs(list(asked), request_timeout=self._request_timeout)
+        configs = {asked[resource]: _outcome(future) for resource, future in futures.items()}
+        self._raise_faults({name: error for name, (_, error) in configs.items() if error is not None})
+        return {
+            name: FoundTopic(
+                len(description.partitions),
+                len(description.partitions[0].replicas),
+                {key: entry.value for key, entry in configs[name][0].items()},
+            )
+            for name, description in there.items()
+        }
+
+    def _create(self, wanted: list[WantedTopic]) -> list[str]:
+        """Create topics, and return those that nobody else created meanwhile."""
+        if not wanted:
+            return []
+        new = [
+            NewTopic(
+                one.name,
+                num_partitions=one.spec.partitions,
+                replication_factor=one.spec.replication,
+                config=one.config,
+            )
+            for one in wanted
+        ]
+        futures = self._connected().create_topics(
+            new, operation_timeout=self._request_timeout, request_timeout=self._request_timeout
+        )
+        errors = {name: _outcome(future)[1] for name, future in futures.items()}
+        created = [one for one in wanted if errors[one.name] is None]
+        for one in created:
+            log.info("created topic %s: %s", one.name, one.spec)
+        self._raise_faults(
+            {
+                name: error
+                for name, error in errors.items()
+                if error is not None and error.code() != Code.TOPIC_ALREADY_EXISTS
+            }
+        )
+        self._await([one.name for one in wanted])
+        return [one.name for one in created]
+
+    def _await(self, names: list[str]) -> None:
+        """Return when the broker that answers us knows ``names`` and their leaders."""
+        deadline = time.monotonic() + self._request_timeout
+        while True:
+            answers = [_outcome(future) for future in self._described(names).values()]
+            if all(error is None and all(p.leader for p in one.partitions) for one, error in answers):
+                return
+            if time.monotonic() > deadline:
+                raise KafkaError(self._address, f"created, but not there yet: {', '.join(names)}")
+            time.sleep(_LOOK_AGAIN)
+
+    def _described(self, names: list[str], timeout: float | None = None) -> dict[str, Future[Any]]:
+        answers: dict[str, Future[Any]] = self._connected().describe_topics(
+            TopicCollection(names), request_timeout=timeout or self._request_timeout
+        )
+        return answers
+
+    def _raise_faults(self, faults: Mapping[str, Code]) -> None:
+        if faults:
+            told = "; ".join(f"topic {name!r}: {error.str()}" for name, error in faults.items())
+            raise KafkaError(self._address, f"{told}{f' ({self._trouble})' if self._trouble else ''}")
+        self._trouble = ""
+
+    @property
+    def _address(self) -> str:
+        return str(self._given["bootstrap.servers"])
+
+    def _connected(self) -> AdminClient:
+        if self._forked_here:
+            raise fork.forked_error()
+        with self._mutex:
+            if self._admin is None:
+                if "bootstrap.servers" not in self._given:
+                    raise ConfigError(
+                        "topics need a broker: StoreManager(kafka='host:port'), or bootstrap.servers under "
+                        "[kafka]"
+                    )
+                properties = {**admin_properties(self._given), "error_cb": self._heard}
+                try:
+                    self._admin = AdminClient(properties, logger=log)
+                except KafkaException as error:
+                    raise ConfigError(f"kafka: {error.args[0].str()}") from error
+            return self._admin
+
+    def _heard(self, error: Code) -> None:
+        self._trouble = error.str()
+
+    def _forked(self) -> None:
+        self._forked_here = True
+        self._mutex = threading.Lock()  # a thread that does not exist here may have held it
+        fork.leak(self._admin)
+
+
+def _by_name(wanted: Iterable[WantedTopic], mode: Mode) -> dict[str, WantedTopic]:
+    topics: dict[str, WantedTopic] = {}
+    faults = [] if mode in ("warn", "error") else [f"mode={mode!r}: choose 'warn' or 'error'"]
+    for one in wanted:
+        if topics.setdefault(one.name, one).spec != one.spec:
+            faults.append(f"topic {one.name!r} is declared as {topics[one.name].spec} and as {one.spec}")
+        if one.is_table:
+            topics[one.name] = one
+            policy = one.config["cleanup.policy"]
+            if "compact" not in policy:
+                faults.append(f"topic {one.name!r}: cleanup.policy={policy}, but a table's is compacted")
+    if not topics:
+        faults.append("ensure_topics needs the entity classes whose topics are meant")
+    if faults:
+        raise ConfigError(faults)
+    return topics
+
+
+def _outcome(future: Future[Any]) -> tuple[Any, Code | None]:
+    """Wait for an answer, and return it or the error."""
+    try:
+        return future.result(), None
+    except KafkaException as error:
+        return None, error.args[0]

@@ -1,0 +1,162 @@
+"""What a manager keeps in its data directory: engines, names that are taken, and how stores are opened."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from statestore.backends import find_engine
+from statestore.backends.contract import Backend, CompressesStores, Engine
+from statestore.changelog.mirror import Storage
+from statestore.changelog.readiness import Limits
+from statestore.core import RecordCache, uses
+from statestore.errors import ConfigError
+from statestore.runtime import fork
+from statestore.runtime.budget import MemoryShares
+from statestore.settings import Settings, make_options
+from statestore.storage.directory import DataDirectory, StoreDirectory, StoreFile
+from statestore.storage.expiry import expiring
+from statestore.storage.store import KeyValueStore
+
+log = logging.getLogger("statestore.store")
+
+
+class Opener:
+    """Opens the stores of one data directory, which it owns. Not thread-safe: the manager's mutex guards it.
+
+    Raises ``DirectoryLockedError`` while another process owns the directory, and ``ConfigError`` for an
+    unknown backend before anything is created.
+    """
+
+    def __init__(self, directory: str | Path, settings: Settings) -> None:
+        self._settings = settings
+        self._engines: dict[str, Engine] = {}
+        self._physical: dict[str, str] = {}
+        self.cache = RecordCache(MemoryShares.of(settings.defaults.memory_budget).records)
+        fork.register(self.cache)
+        self.engine(settings.defaults.backend)
+        self._data = DataDirectory(directory)
+
+    @property
+    def path(self) -> Path:
+        return self._data.path
+
+    @property
+    def directory_id(self) -> str:
+        return self._data.directory_id
+
+    @property
+    def engines(self) -> list[str]:
+        """The names of the engines in use."""
+        return list(self._engines)
+
+    def engine(self, name: str) -> Engine:
+        """Return the engine of the backend ``name``; each is made once."""
+        if name not in self._engines:
+            kind = find_engine(name)
+            options = make_options(name, self._settings.backends.get(name, {}))
+            shares = MemoryShares.of(self._settings.defaults.memory_budget)
+            self._engines[name] = kind(shares.engine, options)
+        return self._engines[name]
+
+    def cache_of(self, engine: Engine) -> RecordCache | None:
+        """Return where reads of a store of ``engine`` keep what they read."""
+        return self.cache if engine.persistent and uses("cache") else None
+
+    def claim(self, logical: str, physical: str) -> None:
+        """Have the directory ``physical`` belong to ``logical`` from now on."""
+        owner = next((name for name, taken in self._physical.items() if taken == physical), logical)
+        if owner != logical or logical in self._physical:
+            raise ConfigError(f"stores {owner!r} and {logical!r} would share the directory {physical!r}")
+        self._physical[logical] = physical
+
+    def release(self, logical: str) -> None:
+        self._physical.pop(logical, None)
+
+    def place(self, logical: str, engine: Engine) -> tuple[str, Path | None]:
+        """Return the physical name of a store, and the path of its directory where it has one."""
+        physical = self._physical[logical]
+        return physical, self.path / physical if engine.persistent else None
+
+    def open_raw(
+        self, name: str, physical: str, engine: Engine, on_close: Callable[[], None]
+    ) -> KeyValueStore:
+        """Open the store of bytes ``name``, which is not bound to a topic."""
+        wanted = StoreFile(name, engine.name, values="raw", serialisation="bytes")
+        directory = self._data.store(physical, wanted) if engine.persistent else None
+        opened = self._open_backend(engine, physical, directory, None, changelog=False)
+        try:
+            if directory is not None:
+                self._data.remember(physical)
+        except BaseException:
+            opened.close()
+            raise
+        return KeyValueStore(name, opened, engine.max_key_size, on_close, self.cache_of(engine))
+
+    def storage(self, wanted: StoreFile, physical: str, engine: Engine, limits: Limits) -> Storage:
+        """Return how the mirror of a topic gets at its files.
+
+        Raises ``ConfigError`` for a compression that the engine has not.
+        """
+        offered = engine.compressions if isinstance(engine, CompressesStores) else ()
+        if limits.compression is not None and limits.compression not in offered:
+            raise ConfigError(
+                f"{wanted.logical!r}: compression={limits.compression!r}: backend {engine.name!r} offers "
+                f"{', '.join(offered) or 'no choice of it'}"
+            )
+        if not limits.cache:
+            log.warning(
+                "store %r is in memory only, and read anew from Kafka at each start: cache=False%s",
+                wanted.logical,
+                f" ({limits.cache_reason})" if limits.cache_reason else "",
+            )
+        elif engine.persistent:
+            log.info(
+                "store %r is kept on local disk, %s: %s",
+                wanted.logical,
+                "without a limit to its size" if limits.max_bytes is None else f"to {limits.max_bytes} bytes",
+                self.path / physical,
+            )
+        wanted = replace(wanted, ttl=limits.ttl)
+
+        def open_directory() -> StoreDirectory | None:
+            if not engine.persistent:
+                return None
+            return self._data.store(physical, wanted, on_missing=limits.on_missing)
+
+        def open_backend(directory: StoreDirectory | None) -> Backend:
+            backend = self._open_backend(engine, physical, directory, limits.compression, changelog=True)
+            return backend if limits.ttl is None else expiring(backend, limits.ttl)
+
+        return Storage(
+            open_directory,
+            open_backend,
+            lambda: self._data.remember(physical),
+            engine.max_key_size,
+            limits.max_bytes,
+            self.cache_of(engine) if limits.ttl is None else None,  # what is cached would not end
+        )
+
+    def _open_backend(
+        self,
+        engine: Engine,
+        physical: str,
+        directory: StoreDirectory | None,
+        compression: str | None,
+        *,
+        changelog: bool,
+    ) -> Backend:
+        path = self.path / physical if directory is None else directory.generation_path
+        if compression is not None and isinstance(engine, CompressesStores):
+            return engine.open_compressed(path, changelog=changelog, compression=compression)
+        return engine.open(path, changelog=changelog)
+
+    def close(self) -> None:
+        """Close the engines, whose stores are closed, and give the directory up."""
+        with contextlib.ExitStack() as closing:  # one that fails keeps none from closing
+            closing.callback(self._data.close)
+            for engine in self._engines.values():
+                closing.callback(engine.close)

@@ -1,0 +1,52 @@
+"""What ``StoreManager.explain()`` returns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any, Self
+
+from pydantic import SecretStr
+
+from statestore.manager.resolve import Fact
+from statestore.settings import HIDDEN, dotted
+
+
+class Explanation(dict[str, dict[str, Any]]):
+    """Each setting by its dotted path: ``value`` (secrets are ``***``) and ``from``, where it comes from.
+
+    JSON-serialisable, and a table as ``str``.
+    """
+
+    @classmethod
+    def of(cls, facts: Iterable[Fact]) -> Self:
+        """Explain ``facts``."""
+        entries = {dotted(fact.path): {"value": _plain(fact.value), "from": fact.origin} for fact in facts}
+        return cls(sorted(entries.items()))
+
+    def __str__(self) -> str:
+        rows = [("setting", "value", "from")]
+        rows += [(path, _shown(entry["value"]), entry["from"]) for path, entry in self.items()]
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        )
+
+
+def _plain(value: Any) -> Any:
+    """Return ``value`` for JSON, and without what nobody should see."""
+    if isinstance(value, SecretStr):
+        return HIDDEN
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return f"<{type(value).__name__}>"  # a callback of the Kafka client
+
+
+def _shown(value: Any) -> str:
+    return "-" if value is None else value if isinstance(value, str) else json.dumps(value)

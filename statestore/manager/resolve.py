@@ -1,0 +1,278 @@
+"""What holds for each table and topic, and where each of it comes from.
+
+A table's own setting goes before the default for all tables. For one setting: what ``bind`` is given, the
+settings (code, then environment, then file), the entity class, the default.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from statestore.changelog.readiness import Limits
+from statestore.entity import EntityModel, TopicSpec, declared_classes, model_of
+from statestore.errors import ConfigError
+from statestore.kafka.topics import WantedTopic
+from statestore.naming import logical_name
+from statestore.settings import (
+    DEFAULT,
+    Layers,
+    OnMissing,
+    OnUndecodable,
+    Path,
+    Section,
+    Settings,
+    TableSettings,
+    TopicSettings,
+    make_options,
+    redacted,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TableChoice:
+    """What holds for one table."""
+
+    backend: str
+    on_missing: OnMissing
+    max_lag: int | None
+    max_staleness: float | None
+    cache: bool
+    compression: str | None
+    ttl: float | None
+    max_bytes: int | None
+    on_undecodable: OnUndecodable
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """Where each of these comes from."""
+    cache_reason: str | None = None
+    section: str = ""
+    """The name by which the settings call the table; empty: they have nothing of its own."""
+
+    @property
+    def limits(self) -> Limits:
+        """What of it the binding keeps to."""
+        return Limits(
+            self.on_missing,
+            self.max_lag,
+            self.max_staleness,
+            self.cache,
+            self.cache_reason,
+            self.compression,
+            self.ttl,
+            self.max_bytes,
+        )
+
+
+class Fact(NamedTuple):
+    """A setting, its value and where that comes from."""
+
+    path: Path
+    value: Any
+    origin: str
+
+
+_LAST = {"cache": True, "on_undecodable": "raise"}
+"""What holds where nobody says anything, for settings that have no default for all tables."""
+_TOPIC_ARGUMENTS = {"cleanup_policy": "compaction"}
+"""Arguments of ``entity`` that are not called as in ``[topics.NAME]``."""
+
+
+class Chooser:
+    """Chooses for one manager. Immutable."""
+
+    def __init__(self, layers: Layers) -> None:
+        self._layers = layers
+
+    @property
+    def settings(self) -> Settings:
+        return self._layers.settings
+
+    def table(self, logical: str, topic: str, model: EntityModel | None, given: TableSettings) -> TableChoice:
+        """Return what holds for a table, of which ``bind`` was ``given`` something.
+
+        Raises ``ConfigError`` where the settings contradict each other.
+        """
+        section, own = self._section(logical, topic, model)
+        chosen, origins = self._choose(section, own, model, given)
+        if model is None and chosen["on_undecodable"] != "raise":
+            raise ConfigError(
+                f"{logical!r}: on_undecodable={chosen['on_undecodable']!r} ({origins['on_undecodable']}) has "
+                "no effect, since a table of bytes decodes nothing: drop it, or bind an entity"
+            )
+        if not chosen["cache"]:
+            if given.backend or own.backend:
+                raise ConfigError(
+                    f"{logical!r}: cache=False ({origins['cache']}) keeps the store in memory, so "
+                    f"backend={chosen['backend']!r} ({origins['backend']}) has no effect: drop one of them"
+                )
+            chosen["backend"], origins["backend"] = "memory", f"cache=False, {origins['cache']}"
+        reason = None if chosen["cache"] or model is None else model.cache_reason
+        return TableChoice(**chosen, origins=origins, cache_reason=reason, section=section)
+
+    def _choose(
+        self, section: str, own: TableSettings, model: EntityModel | None, given: TableSettings
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return the value of each setting of a table, and where it comes from."""
+        chosen: dict[str, Any] = {}
+        origins: dict[str, str] = {}
+        for name in TableSettings.model_fields:
+            if name == "windows":
+                continue
+            candidates = [
+                (getattr(given, name), f"bind({name}=…)"),
+                (getattr(own, name), self._layers.origin("tables", section, name)),
+            ]
+            if model is not None and name in model.stated:
+                candidates.append((getattr(model, name), f"class {model.name}"))
+            if name in type(self.settings.defaults).model_fields:
+                candidates.append(
+                    (getattr(self.settings.defaults, name), self._layers.origin("defaults", name))
+                )
+            candidates.append((_LAST.get(name), DEFAULT))
+            chosen[name], origins[name] = next(
+                (candidate for candidate in candidates if candidate[0] is not None), candidates[-1]
+            )
+        return chosen, origins
+
+    def _section(self, logical: str, topic: str, model: EntityModel | None) -> tuple[str, TableSettings]:
+        tables = self.settings.tables
+        names = [name for name in dict.fromkeys(_names(logical, topic, model)) if name in tables]
+        if len(names) > 1:
+            raise ConfigError(
+                f"{' and '.join(f'tables.{name}' for name in names)} are settings of one table: keep one"
+            )
+        if not names:
+            return "", TableSettings()
+        own = tables[names[0]]
+        subject = repr(logical) if model is None else model.name
+        declared = [] if model is None else [one.label for one in model.windows]
+        faults = [
+            f"{self._layers.origin('tables', names[0], 'windows', label)}: "
+            f"tables.{names[0]}.windows.{label}: {subject} has no such window; "
+            f"declared: {', '.join(declared) or 'none'}"
+            for label in own.windows
+            if label not in declared
+        ]
+        if declared and own.cache is False:
+            where = self._layers.origin("tables", names[0], "cache")
+            faults.append(f"{where}: tables.{names[0]}.cache: false with windows: they are always stored")
+        if faults:
+            raise ConfigError(faults)
+        return names[0], own
+
+    def wanted(self, model: EntityModel) -> WantedTopic:
+        """Return the topic of an entity as it is declared, and which of that somebody has stated."""
+        if model.windowing is not None:
+            raise ConfigError(f"{model.name} has windows: the topics of its rows cannot be created yet")
+        spec, origins = self._topic(model)
+        stated = frozenset(name for name, origin in origins.items() if origin != DEFAULT)
+        return WantedTopic(model.topic, model.kind == "table", spec, stated, model.ksql)
+
+    def _topic(self, model: EntityModel) -> tuple[TopicSpec, dict[str, str]]:
+        own = self.settings.topics.get(model.topic, TopicSettings())
+        changes: dict[str, Any] = {}
+        origins: dict[str, str] = {}
+        for name in TopicSettings.model_fields:
+            stated = _TOPIC_ARGUMENTS.get(name, name) in model.stated
+            origin = f"class {model.name}" if stated else DEFAULT
+            value = getattr(own, name)
+            if name == "config":
+                origins |= {f"config.{key}": origin for key in model.topic_spec.config}
+                origins |= {
+                    f"config.{key}": self._layers.origin("topics", model.topic, name, key) for key in value
+                }
+                changes[name] = {**model.topic_spec.config, **value}
+            elif value is None:
+                origins[name] = origin
+            else:
+                origins[name] = self._layers.origin("topics", model.topic, name)
+                changes[name] = timedelta(seconds=value) if name == "retention" else value
+        return dataclasses.replace(model.topic_spec, **changes), origins
+
+    def strangers(self, subjects: Collection[type | str], names_given: Collection[str] = ()) -> list[str]:
+        """Return a fault for each section of a table or topic that nothing is called by.
+
+        What is called so may be one of the ``subjects``, which are bound, or any other class that is declared
+        and may be bound later; ``names_given`` are those that ``bind`` was given.
+        """
+        topics = [one for one in subjects if isinstance(one, str)]
+        models = [model_of(one) for one in subjects if not isinstance(one, str)]
+        known = {"tables": [*(model.name for model in models), *topics], "topics": [*topics]}
+        known["topics"] += [model.topic for model in models]
+        names = {"tables": {*names_given}, "topics": {*topics}}
+        names["tables"].update(*(_names(logical_name(topic), topic, None) for topic in topics))
+        for model in (*models, *_sound_models(declared_classes())):
+            names["tables"].update(_names(model.logical_name, model.topic, model))
+            names["topics"].add(model.topic)
+            names["topics"].update([] if model.windowing is None else model.windowing.topics(model.topic))
+        faults = [
+            f"{self._layers.origin(section, name)}: {section}.{name}: nothing that is declared is called so; "
+            f"declared: {', '.join(sorted(set(known[section])))}"
+            for section in known
+            for name in getattr(self.settings, section)
+            if name not in names[section]
+        ]
+        for model in models:
+            try:
+                self._section(model.logical_name, model.topic, model)
+            except ConfigError as error:
+                faults += error.faults
+        return faults
+
+    # Explaining
+
+    def facts(
+        self, tables: Mapping[str, TableChoice], models: Collection[EntityModel], engines: Collection[str]
+    ) -> Iterator[Fact]:
+        """Give every setting, with those of ``tables`` (by logical name), of the ``models``' topics, and the
+        options of ``engines``."""
+        settings = self.settings
+        yield from self._below(("kafka",), redacted(settings.kafka))
+        for backend in {*settings.backends, *engines}:
+            options = make_options(backend, settings.backends.get(backend, {}))
+            yield from self._below(("backends", backend), redacted(dataclasses.asdict(options)))
+        for section in type(settings).model_fields:
+            if isinstance(content := getattr(settings, section), Section):
+                yield from self._below((section,), dict(content))
+        for logical, choice in tables.items():
+            for name, place in choice.origins.items():
+                yield Fact(("tables", logical, name), getattr(choice, name), place)
+        for model in models:
+            yield from self._topic_facts(model)
+        shown = {("tables", choice.section) for choice in tables.values()}
+        shown |= {("topics", model.topic) for model in models}
+        named = settings.model_dump(include={"tables", "topics"}, exclude_unset=True)
+        for path in ((kind, name) for kind, sections in named.items() for name in sections):
+            if path not in shown:
+                yield from self._below(path, named[path[0]][path[1]])
+
+    def _below(self, path: Path, content: Any) -> Iterator[Fact]:
+        if isinstance(content, Mapping):
+            for name, inner in content.items():
+                yield from self._below((*path, name), inner)
+        else:
+            yield Fact(path, content, self._layers.origin(*path))
+
+    def _topic_facts(self, model: EntityModel) -> Iterator[Fact]:
+        spec, origins = self._topic(model)
+        for name, place in origins.items():
+            value = spec.config[name.removeprefix("config.")] if "." in name else getattr(spec, name)
+            yield Fact(("topics", model.topic, name), value, place)
+
+
+def _sound_models(classes: Iterable[type]) -> Iterator[EntityModel]:
+    """Give the models of the classes that have no faults; those of others are told when they are used."""
+    for cls in classes:
+        with contextlib.suppress(ConfigError):
+            yield model_of(cls)
+
+
+def _names(logical: str, topic: str, model: EntityModel | None) -> Iterator[str]:
+    """Give what a table may be called in the settings."""
+    yield from (logical, topic)
+    if model is not None:
+        yield model.name

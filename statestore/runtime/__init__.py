@@ -1,0 +1,1 @@
+"""Threads, forks, waiting and memory: what every other package runs on."""

@@ -1,0 +1,1 @@
+"""Stores on disk: the data directory, keys and values, positions, rows that end by age."""

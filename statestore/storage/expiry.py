@@ -1,0 +1,193 @@
+"""Rows that end by their age: hidden from every read at once, and removed a few at a time.
+
+A row's age is that of its record's timestamp; one without a timestamp never ends. What is hidden follows from
+the row and the clock alone, so that it stays hidden after a restart, and after a crash that lost a removal.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from statestore.backends.contract import (
+    Backend,
+    BackendIterator,
+    Batch,
+    BulkLoad,
+    Reader,
+    Snapshot,
+    Writes,
+    check_limit,
+)
+from statestore.storage.store import DATA, DATA_END, HEADER
+
+ROWS = 2000
+"""Rows that one step of a sweep looks through: some milliseconds."""
+PAUSES = 9
+"""How much longer than a step the pause behind it is."""
+MOST_PERIOD = 3600.0
+"""Most seconds between two sweeps; otherwise a tenth of the time that rows have."""
+
+_TIMESTAMP = struct.Struct(">q")
+
+Oldest = Callable[[], bytes]
+"""Gives the first timestamp that is not too old, as the rows have it.
+
+Timestamps are compared as bytes: they are not negative but for "none", which is then the greatest.
+"""
+
+
+def expiring(backend: Backend, ttl: float, clock: Callable[[], float] = time.time) -> ExpiringBackend:
+    """Return ``backend`` as if it had no row whose timestamp is ``ttl`` seconds old, or older."""
+
+    def oldest() -> bytes:
+        since = int((clock() - ttl) * 1000) + 1
+        return _TIMESTAMP.pack(since) if since > 0 else b""
+
+    kind = _ExpiringBulkBackend if isinstance(backend, BulkLoad) else ExpiringBackend
+    return kind(backend, oldest, ttl)
+
+
+class Sweep:
+    """Removes what has ended from a store, a few rows at a time. One thread: that which writes the store."""
+
+    def __init__(self, backend: ExpiringBackend, ttl: float) -> None:
+        self._backend = backend
+        self._period = min(max(ttl / 10, 1.0), MOST_PERIOD)
+        self._next: bytes | None = None
+        self._due = 0.0
+
+    def step(self) -> int:
+        """Look through some rows, if it is time to; return how many were removed."""
+        began = time.monotonic()
+        if began < self._due:
+            return 0
+        self._next, removed = self._backend.remove_expired(self._next, ROWS)
+        ended = time.monotonic()
+        self._due = ended + (self._period if self._next is None else PAUSES * (ended - began))
+        return removed
+
+
+class _ExpiringReader(Reader):
+    """Reads of a store or snapshot that leave out what is too old."""
+
+    def __init__(self, inner: Reader, oldest: Oldest) -> None:
+        self._inner = inner
+        self._oldest = oldest
+
+    def get(self, key: bytes) -> bytes | None:
+        value = self._inner.get(key)
+        return None if value is not None and _has_ended(key, value, self._oldest()) else value
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        oldest = self._oldest()
+        return [
+            None if value is not None and _has_ended(key, value, oldest) else value
+            for key, value in zip(keys, self._inner.get_many(keys), strict=True)
+        ]
+
+    def scan(
+        self,
+        start: bytes | None = None,
+        stop: bytes | None = None,
+        prefix: bytes | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> BackendIterator:
+        check_limit(limit)
+        oldest = self._oldest()
+        few = 0 if limit == 0 else None  # how many are too old is known only behind them
+        return _Unexpired(self._inner.scan(start, stop, prefix, reverse, few), oldest, limit)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class _ExpiringSnapshot(_ExpiringReader, Snapshot):
+    """A view fixed at one moment, the clock included."""
+
+
+class ExpiringBackend(_ExpiringReader, Backend):
+    """A store that leaves out what is too old. See :func:`expiring`."""
+
+    _inner: Backend
+
+    def __init__(self, inner: Backend, oldest: Oldest, ttl: float) -> None:
+        super().__init__(inner, oldest)
+        self.ttl = ttl
+
+    def remove_expired(self, start: bytes | None, most: int) -> tuple[bytes | None, int]:
+        """Look through the next ``most`` rows from ``start`` (``None``: the first); remove what has ended.
+
+        Returns where to go on (``None``: all were seen) and how many rows were removed. One that writes the
+        store calls it, and nobody else may write meanwhile.
+        """
+        oldest = self._oldest()
+        with closing(self._inner.scan(start or DATA, DATA_END, limit=most)) as rows:
+            seen = list(rows)
+        ended = [key for key, value in seen if _has_ended(key, value, oldest)]
+        if ended:
+            self._inner.write(Batch([], ended))
+        return (seen[-1][0] + b"\0" if len(seen) == most else None), len(ended)
+
+    def write(self, batch: Batch) -> None:
+        self._inner.write(batch)
+
+    def snapshot(self) -> Snapshot:
+        oldest = self._oldest()
+        return _ExpiringSnapshot(self._inner.snapshot(), lambda: oldest)
+
+    def flush(self) -> None:
+        self._inner.flush()
+
+    def size(self) -> int:
+        return self._inner.size()
+
+    def approximate_count(self) -> int:
+        return self._inner.approximate_count()
+
+    def checkpoint(self, directory: Path) -> None:
+        self._inner.checkpoint(directory)
+
+    def compact(self) -> None:
+        self._inner.compact()
+
+    def destroy(self) -> None:
+        self._inner.destroy()
+
+
+class _ExpiringBulkBackend(ExpiringBackend):
+    def load(self, changes: Writes, entries: Sequence[tuple[bytes, bytes]]) -> None:
+        assert isinstance(self._inner, BulkLoad)
+        self._inner.load(changes, entries)
+
+
+class _Unexpired(BackendIterator):
+    """A scan without the rows that are too old, ended after ``limit``."""
+
+    def __init__(self, inner: BackendIterator, oldest: bytes, limit: int | None) -> None:
+        self._inner = inner
+        self._oldest = oldest
+        self._left = limit
+
+    def __next__(self) -> tuple[bytes, bytes]:
+        if self._left == 0:
+            raise StopIteration
+        for pair in self._inner:
+            if not _has_ended(*pair, self._oldest):
+                if self._left is not None:
+                    self._left -= 1
+                    if self._left == 0:
+                        self._inner.close()
+                return pair
+        raise StopIteration
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def _has_ended(key: bytes, value: bytes, oldest: bytes) -> bool:
+    return value[:HEADER] < oldest and key[:1] == DATA

@@ -1,0 +1,1 @@
+"""What users read through: tables of bound topics, and streams."""

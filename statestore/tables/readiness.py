@@ -1,0 +1,78 @@
+"""Readiness of all tables of a manager."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+from statestore.changelog.readiness import State
+from statestore.errors import ReadyTimeoutError
+from statestore.tables.table import BoundTable
+
+_WORST_FIRST = (
+    State.FAILED,
+    State.STOPPED,
+    State.CREATED,
+    State.RESTORING,
+    State.REBALANCING,
+    State.LAGGING,
+    State.PAUSED,
+    State.READY,
+)
+
+
+class ManagerReadiness:
+    """Whether the bound tables are ready, all of them together. Thread-safe."""
+
+    @abstractmethod
+    def _check_open(self) -> None:
+        """Raise once closed."""
+
+    @abstractmethod
+    def _all_tables(self) -> list[BoundTable[Any]]:
+        """Return the bound tables."""
+
+    @abstractmethod
+    def _tell_of_strangers(self) -> None:
+        """Warn, once, of sections of the settings that are of nothing; all that is to be bound is."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every bound table is ready; True when there is none."""
+        return all(table.is_ready for table in self._all_tables())
+
+    @property
+    def state(self) -> State:
+        """The worst state of all bound tables; ``CREATED`` when there is none."""
+        states = {table.state for table in self._all_tables()}
+        return next((state for state in _WORST_FIRST if state in states), State.CREATED)
+
+    def wait_until_ready(self, *tables: BoundTable[Any], timeout: float | None = 15) -> None:
+        """Return when all tables, or those given, are ready.
+
+        Raises ``ReadyTimeoutError`` naming each that is behind and by how much, and at once the failure of
+        one that has failed. ``timeout=None`` waits for ever. Waiting for all the first time warns of
+        settings of tables and topics that nothing is called by.
+        """
+        self._check_open()
+        if not tables:
+            self._tell_of_strangers()
+        waited = [table._binding for table in tables or self._all_tables()]  # noqa: SLF001 - made here
+        if not waited:
+            return
+
+        def done() -> bool:
+            for binding in waited:
+                if not binding.ready:
+                    binding.raise_if_over()
+            return all(binding.ready for binding in waited)
+
+        if not waited[0].binder.wait(done, timeout):
+            behind = [binding for binding in waited if not binding.ready]
+            lags = [binding.lag for binding in behind]
+            known = [lag for lag in lags if lag is not None]
+            raise ReadyTimeoutError(
+                f"not ready after {timeout:g} s: " + "; ".join(binding.describe() for binding in behind),
+                lag=sum(known) if len(known) == len(lags) else None,
+                reason=behind[0].reason if behind else None,
+            )

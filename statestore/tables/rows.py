@@ -1,0 +1,138 @@
+"""The rows of a range of keys, in the order of the keys' values, whatever the format of the keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import chain, starmap
+from typing import Any, TypeVar
+
+from statestore.backends.contract import BackendIterator, check_limit
+from statestore.changelog.mirror import Counts
+from statestore.core import Pairs
+from statestore.errors import DecodeError
+from statestore.serde.entities import EntityCodec
+from statestore.serde.formats import KeyPlan
+from statestore.storage.store import HEADER, ChangelogStore, StoreReader
+
+T = TypeVar("T")
+
+
+def planned_rows(
+    store: ChangelogStore,
+    codec: EntityCodec[T],
+    counts: Counts,
+    plan: KeyPlan,
+    reverse: bool,
+    limit: int | None,
+    decode: Callable[[bytes, bytes], T],
+) -> Iterator[T]:
+    """Iterate over the entities of ``plan`` as of now. ``decode`` makes one, and tells of what it cannot."""
+    check_limit(limit)
+    if plan.accepts is None:
+        return _rows(_pairs(store, plan, reverse, limit), codec, decode)
+    snapshot = store.snapshot()
+    strange, keys = _keys(snapshot, codec, counts, plan)
+    chosen = (strange + [keys[values][1] for values in sorted(keys, reverse=reverse)])[:limit]
+
+    def row(key: bytes) -> T:
+        return decode(key, snapshot.get(key, b""))
+
+    return chain(map(row, chosen), _end(snapshot))
+
+
+def count_rows(store: ChangelogStore, codec: EntityCodec[T], counts: Counts) -> int:
+    """Return how many rows there are."""
+    plan = codec.key_plan()
+    if plan.accepts is None:
+        return store.count()
+    with store.snapshot() as snapshot:
+        strange, keys = _keys(snapshot, codec, counts, plan)
+    return len(strange) + len(keys)
+
+
+def find(
+    store: ChangelogStore, codec: EntityCodec[T], counts: Counts, values: tuple[Any, ...]
+) -> tuple[bytes, bytes] | None:
+    """Return key and payload of the row of ``values``, the newest where it is stored under several keys."""
+    keys = codec.key_spellings(values)
+    found = [
+        (key, payload) for key, payload in zip(keys, store.get_many(keys), strict=True) if payload is not None
+    ]
+    if len(found) < 2:
+        return found[0] if found else None
+    counts.duplicate_keys += 1
+    # Of the same age it is the one that a scan takes.
+    return max(found, key=lambda pair: ((store.get_with_timestamp(pair[0]) or (-1, b""))[0], pair[0]))
+
+
+def _rows(pairs: BackendIterator, codec: EntityCodec[T], decode: Callable[[bytes, bytes], T]) -> Iterator[T]:
+    decoder = codec.decoder
+    if decoder is None or not decoder.plain:
+        return starmap(decode, Pairs(pairs, HEADER))
+    return decoder.rows(pairs, HEADER, decode)
+
+
+def _pairs(store: ChangelogStore, plan: KeyPlan, reverse: bool, limit: int | None) -> BackendIterator:
+    if len(plan.ranges) == 1:
+        return store.scan_stored(*plan.ranges[0], reverse, limit)
+    snapshot = store.snapshot()
+    ranges = plan.ranges[::-1] if reverse else plan.ranges
+    return _Joined(snapshot, [snapshot.scan_stored(*one, reverse, limit) for one in ranges], limit)
+
+
+class _Joined(BackendIterator):
+    """Scans of one snapshot, one behind the other."""
+
+    def __init__(self, snapshot: StoreReader, scans: list[BackendIterator], limit: int | None) -> None:
+        self._snapshot = snapshot
+        self._scans = scans[::-1]  # the next one last
+        self._left = -1 if limit is None else limit
+
+    def __next__(self) -> tuple[bytes, bytes]:
+        while self._scans and self._left:
+            with suppress(StopIteration):
+                pair = next(self._scans[-1])
+                self._left -= self._left > 0
+                return pair
+            self._scans.pop()
+        self.close()
+        raise StopIteration
+
+    def close(self) -> None:
+        for scan in self._scans:
+            scan.close()
+        self._scans = []
+        self._snapshot.close()
+
+
+def _keys(
+    snapshot: StoreReader, codec: EntityCodec[Any], counts: Counts, plan: KeyPlan
+) -> tuple[list[bytes], dict[tuple[Any, ...], tuple[int, bytes]]]:
+    """Return the stored keys that are none of the class, and the others of ``plan`` by their values.
+
+    Each of these has its timestamp in front; of several with the same values it is the newest.
+    """
+    strange: list[bytes] = []
+    keys: dict[tuple[Any, ...], tuple[int, bytes]] = {}
+    for stored, value in chain.from_iterable(snapshot.scan_stored(*one) for one in plan.ranges):
+        key = stored[1:]
+        try:
+            values = codec.decode_key(key)
+        except DecodeError:
+            strange.append(key)
+            continue
+        if plan.accepts is not None and not plan.accepts(values):
+            continue
+        if key not in codec.key_spellings(values):
+            counts.non_canonical_keys += 1
+        found = (int.from_bytes(value[:HEADER], signed=True), key)
+        counts.duplicate_keys += values in keys
+        keys[values] = max(found, keys.get(values, found))
+    return strange, keys
+
+
+def _end(snapshot: StoreReader) -> Iterator[Any]:
+    """Close ``snapshot`` when it is looked for a row here, of which there is none."""
+    snapshot.close()
+    yield from ()

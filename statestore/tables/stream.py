@@ -1,0 +1,173 @@
+"""Streams: topics that keep every record, read from their beginning; they have no store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any, Generic, TypeVar, cast
+
+from statestore.changelog.undecodable import SkipLog, located
+from statestore.core import Refusal
+from statestore.core.common import NAIVE, negative_limit
+from statestore.entity import EntityModel
+from statestore.errors import DecodeError, StateStoreError
+from statestore.kafka.records import Record, read_records
+from statestore.kafka.source import KafkaSource
+from statestore.serde.entities import EntityCodec
+
+T = TypeVar("T")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Stream(Generic[T]):
+    """A topic bound by an entity that is a stream. Thread-safe; each call reads the topic anew.
+
+    A call reads the committed records from the topic's beginning up to where its partitions end at that
+    moment, each partition in the order of its offsets; between partitions there is no order. It has a
+    consumer of its own, which belongs to no group, and keeps little more than a batch of records in memory.
+
+    A record without a value is passed over and counted. One that does not decode raises ``DecodeError``
+    naming topic, partition and offset; with ``on_undecodable="skip"`` it is passed over and counted, too.
+    After the manager's ``close`` every read raises ``StoreClosedError``, also one that is under way.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: EntityModel,
+        codec: EntityCodec[T],
+        source: KafkaSource,
+        check_open: Callable[[], None],
+        *,
+        skip: bool,
+    ) -> None:
+        self._name = name
+        self._model = model
+        self._codec = codec
+        self._source = source
+        self._check_open = check_open
+        self._skip = skip
+        self._skips = SkipLog(f"stream {name!r}", model.topic)
+        self._mutex = threading.Lock()
+        self._counts = {"reads": 0, "records": 0, "null_values": 0, "skipped": 0, "errors": 0}
+        self._last_error: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The logical name."""
+        return self._name
+
+    @property
+    def topic(self) -> str:
+        return self._model.topic
+
+    @property
+    def entity(self) -> type[T]:
+        """The class that its records are decoded to."""
+        return cast("type[T]", self._model.cls)
+
+    def for_each(
+        self, fn: Callable[[T], object], *, limit: int | None = None, until: datetime | None = None
+    ) -> None:
+        """Call ``fn(entity)`` for every entity that ``to_list`` would return; what it raises ends the read.
+
+        ``fn`` may take its time: what is read meanwhile is a queue of 16 MiB.
+        """
+        with closing(self._entities(limit, until)) as entities:
+            for entity in entities:
+                fn(entity)
+
+    def to_list(self, limit: int | None = None, until: datetime | None = None) -> list[T]:
+        """Return the topic's entities, at most ``limit`` of them.
+
+        With ``until``, a moment with a time zone, only those whose record's timestamp is before it: the whole
+        topic is read all the same, since timestamps need not ascend.
+
+        Raises ``KafkaError`` where the broker is away, refuses, or deletes what is yet to be read,
+        ``ValueError`` for a negative ``limit`` or an ``until`` without time zone.
+        """
+        with closing(self._entities(limit, until)) as entities:
+            return list(entities)
+
+    def health(self) -> dict[str, Any]:
+        """Return what was read so far, by all calls; JSON-serialisable."""
+        with self._mutex:
+            return {
+                "topic": self.topic,
+                "stream": self.name,
+                "entity": self._model.name,
+                **self._counts,
+                "last_skipped": self._skips.report(),
+                "last_error": self._last_error,
+            }
+
+    def __repr__(self) -> str:
+        return f"<Stream {self.name!r} of {self._model.name} in topic {self.topic!r}>"
+
+    def _entities(self, limit: int | None, until: datetime | None) -> Generator[T]:
+        if limit is not None and limit < 0:
+            raise negative_limit(limit)
+        before = None if until is None else _milliseconds(until)
+        self._check_open()
+        self._count("reads")
+        return self._read(limit, before)
+
+    def _read(self, limit: int | None, before: int | None) -> Generator[T]:
+        """Read until ``limit`` entities were given; ``before`` is in ms since 1970."""
+        if limit == 0:
+            return
+        left = limit
+        try:
+            with closing(read_records(self._source, self.topic, self._check_open)) as records:
+                for record in records:
+                    if before is not None and not 0 <= record.timestamp < before:
+                        continue
+                    self._count("records")
+                    if record.value is None:
+                        self._count("null_values")
+                        continue
+                    entity = self._decoded(record, record.value)
+                    if entity is None:
+                        continue
+                    yield entity
+                    if left is not None:
+                        left -= 1
+                        if left == 0:
+                            return
+        except StateStoreError as error:
+            with self._mutex:
+                self._counts["errors"] += 1
+                self._last_error = str(error)
+            raise
+
+    def _decoded(self, record: Record, value: bytes) -> T | None:
+        """Return the entity, ``None`` for a record that is skipped."""
+        try:
+            if record.key is None and self._model.key_fields:
+                raise DecodeError(f"{self._model.name}: the record has no key")
+            return self._codec.decode(record.key or b"", value)
+        except DecodeError as error:
+            refusal = Refusal(
+                record.partition, record.offset, record.key, record.timestamp, error, stops=False
+            )
+            if not self._skip:
+                text = f"stream {self.name!r}, {located(self.topic, refusal)}"
+                raise DecodeError(text) from error
+            with self._mutex:
+                self._counts["skipped"] += 1
+                self._skips.add(1, refusal)
+            return None
+
+    def _count(self, what: str) -> None:
+        with self._mutex:
+            self._counts[what] += 1
+
+
+def _milliseconds(moment: datetime) -> int:
+    """Return ``moment`` in ms since 1970, a part of one rounded up. Raises ``ValueError`` without a zone."""
+    if moment.utcoffset() is None:
+        raise ValueError(f"until={moment!r} {NAIVE}")
+    return -(-(moment - _EPOCH) // timedelta(milliseconds=1))
