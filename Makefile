@@ -37,8 +37,8 @@ test-without: $(VENV)/installed ## the whole suite with each fast path off, and 
 # A copy of the packages beside those of this folder, found first on the path, which -P takes this folder from.
 # A finding ends the process; its report is written past pytest, which must not capture the file descriptors.
 SANITIZED := build/sanitize
-SANITIZED_TESTS := tests/core tests/conformance tests/entities tests/keys tests/memory \
-	tests/changelog/test_reader.py tests/changelog/test_checked.py
+SANITIZED_TESTS := tests/contract/conformance tests/unit/core tests/unit/backends/memory tests/unit/entity \
+	tests/unit/serde tests/unit/tables tests/unit/kafka/test_reader.py tests/unit/kafka/test_checked.py
 
 sanitize: $(VENV)/installed ## the tests of the native parts under the address and undefined-behaviour sanitizers
 	@cc=$${CC:-cc}; runtime=; for library in libasan.so libubsan.so libstdc++.so.6; do \

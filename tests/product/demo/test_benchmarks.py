@@ -1,0 +1,129 @@
+"""``make bench`` measures what it says, with every group; how fast that is, is no matter of tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from statestore.testing.kafka import EXTERNAL_VARIABLE, Broker
+
+ROOT = Path(__file__).parents[3]
+BENCHMARKS = ROOT / "benchmarks"
+PEERS = ROOT / ".venv-peers" / "installed"
+TINY = ("--records", "400", "--rows", "100", "--tables", "2", "--pairs", "1")
+
+Rows = list[dict[str, Any]]
+
+WITHOUT_KAFKA = {"codecs": 20, "cold": 2, "entities": 9, "memory": 6, "reads": 8, "scan": 4, "writes": 2}
+WITH_KAFKA = {"budget": 2, "cost": 7, "latency": 6, "profile": 7, "ready": 14, "restore": 16, "stall": 2}
+"""How many rows each group has; with Kafka those of one backend (and of many tables, and of the floors)."""
+
+
+def measure(results: Path, *arguments: str, kafka: str = "127.0.0.1:1") -> Rows:
+    """Measure groups, and return the rows that are in ``results`` then."""
+    command = [sys.executable, "-P", "-m", "pytest", "-c", str(BENCHMARKS / "pytest.ini")]
+    done = subprocess.run(
+        [*command, *arguments, *TINY, "--results", str(results)],
+        env={**os.environ, EXTERNAL_VARIABLE: kafka},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    if not (results / "results.json").exists():
+        pytest.skip(done.stdout)  # perf is there, but may not take samples
+    rows: Rows = json.loads((results / "results.json").read_text())["rows"]
+    return rows
+
+
+def files(*groups: str) -> list[str]:
+    return [str(BENCHMARKS / f"bench_{name}.py") for name in groups]
+
+
+def check(rows: Rows, counts: dict[str, int]) -> None:
+    assert Counter(row["group"] for row in rows) == counts, [row["work"] for row in rows]
+    names = {(row["group"], row["work"], row["reference"]) for row in rows}
+    assert len(names) == len(rows), "rows of one name"
+    for row in rows:
+        assert row["least"] <= row["median"] <= row["most"], row
+
+
+def test_groups_without_kafka(tmp_path: Path) -> None:
+    rows = measure(tmp_path, *files(*WITHOUT_KAFKA))
+    check(rows, WITHOUT_KAFKA)
+    text = (tmp_path / "results.md").read_text()
+    assert all(f"| {row['work']} | {row['reference']} |" in text for row in rows)
+    assert "<svg" in (tmp_path / "ratios.svg").read_text()
+
+
+@pytest.mark.kafka
+def test_groups_with_kafka(broker: Broker, tmp_path: Path) -> None:
+    chosen = ("-k", "(rocksdb and not profile) or many or floor")
+    check(measure(tmp_path, *files(*WITH_KAFKA), *chosen, kafka=broker.bootstrap), WITH_KAFKA)
+
+
+@pytest.mark.kafka
+@pytest.mark.soak  # with the other long runs
+@pytest.mark.skipif(not PEERS.exists(), reason="make bench-peers has not been run here")
+def test_peers_restore_the_same_topic(broker: Broker, tmp_path: Path) -> None:
+    check(measure(tmp_path, *files("peers"), kafka=broker.bootstrap), {"peers": 7})
+
+
+@pytest.mark.kafka
+@pytest.mark.skipif(shutil.which("perf") is None, reason="there is no perf in PATH")
+def test_profile_tells_libraries(broker: Broker, tmp_path: Path) -> None:
+    rows = measure(tmp_path, *files("profile"), "-k", "get and memory", kafka=broker.bootstrap)
+    total = next(row["median"] for row in rows if row["work"] == "get, memory: CPU")
+    parts = {row["work"]: row["median"] for row in rows if row["work"].startswith("get, memory: in ")}
+    assert "get, memory: in Python" in parts
+    assert 0.5 * total < sum(parts.values()) < 1.01 * total
+    assert "libpython" in (tmp_path / "profile-get--memory.txt").read_text()
+
+
+def test_every_group_is_tested() -> None:
+    groups = {path.stem.removeprefix("bench_") for path in BENCHMARKS.glob("bench_*.py")}
+    assert groups == WITHOUT_KAFKA.keys() | WITH_KAFKA.keys() | {"peers"}
+
+
+def test_results_of_several_runs_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAVA_HOME", "/nowhere")
+    first = measure(tmp_path, *files("restore", "writes"), kafka="")  # the one needs a broker, the other none
+    check(first, {"writes": 2})
+    both = measure(tmp_path, *files("codecs"), "-k", "window_key")
+    check(both, {"writes": 2, "codecs": 2})
+    assert [row for row in both if row["group"] == "writes"] == first
+
+
+@pytest.mark.parametrize(("kafka", "told"), [("", "on the same machine"), ("elsewhere:9092", "not known")])
+def test_a_broker_of_somebody_else_is_not_called_ours(kafka: str, told: str) -> None:
+    code = "import results; print(results.machine()['broker'])"
+    output = subprocess.check_output(
+        [sys.executable, "-c", code],
+        cwd=BENCHMARKS,
+        env={**os.environ, EXTERNAL_VARIABLE: kafka},
+        text=True,
+        timeout=60,
+    )
+    assert told in output
+
+
+def test_ratio_is_of_pairs() -> None:
+    code = """
+from harness import Work, alone, beside, percentile, speed
+found = speed("w", "r", [(1.0, 3.0), (2.0, 2.0), (1.0, 2.0)], items=1000, of="x", wanted=2.5)
+assert (found.median, found.least, found.most, found.ours, found.met) == (2.0, 1.0, 3.0, 1.0, False)
+found = beside("w", "r", [(30.0, 10.0)], unit="ms", kind="difference", wanted=20)
+assert (found.median, found.met) == (20.0, True)
+assert alone("w", [3.0, 1.0, 2.0], unit="s").met is None
+assert [percentile([3, 1, 2, 4], share) for share in (0.0, 0.5, 0.75, 0.99)] == [1, 2, 3, 4]
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=BENCHMARKS, check=True, timeout=60)

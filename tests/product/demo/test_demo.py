@@ -1,0 +1,49 @@
+"""``make demo`` shows what it promises: a restore, reads, and a second start that replays nothing."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+DEMO = ROOT / "demo" / "flights.py"
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", str(DEMO), *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("backend", "replayed"), [("rocksdb", "0"), ("lmdb", "0"), ("memory", "27,578")])
+def test_demo_restores_reads_and_resumes(backend: str, replayed: str, tmp_path: Path) -> None:
+    before = set((ROOT / "demo-state").glob("*"))
+    done = run("--backend", backend, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "rdkafka" not in done.stderr, done.stderr
+    assert "27,004 flights of month 1" in done.stdout
+    restored = (
+        "restored 2,574 aircraft from 27,578 records: 26,849 flights, 574 retired aircraft, 155 flights"
+    )
+    assert restored in done.stdout
+    assert len(re.findall(r"Status: READY, Lag: 0, Partitions: 4, Ready in: [\d.]+s", done.stdout)) == 2
+    assert "to_list()           2,574 flights" in done.stdout
+    assert "get('N520UA')       UA910 EWR-BOS, 31 Jan 2013 02:25 UTC, -6 min" in done.stdout
+    assert f"resumed with {replayed} records replayed, 2,574 aircraft are there" in done.stdout
+    assert set((ROOT / "demo-state").glob("*")) <= before, "the demonstration leaves its state behind"
+
+
+def test_demo_without_its_broker_says_so(tmp_path: Path) -> None:
+    done = run("--kafka", "127.0.0.1:1", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "no Kafka at 127.0.0.1:1 in 5 s" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
