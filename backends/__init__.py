@@ -15,6 +15,7 @@ from statestore.backends.contract import (
     Snapshot,
     Writes,
 )
+from statestore.backends.options import EngineOptions
 from statestore.errors import ConfigError
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "BulkLoad",
     "CompressesStores",
     "Engine",
+    "EngineOptions",
     "Reader",
     "Snapshot",
     "Writes",

@@ -52,6 +52,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
+from statestore.backends.options import EngineOptions
 from statestore.core.common import Writes as Writes  # a part of this contract
 from statestore.core.common import negative_limit
 
@@ -185,7 +186,7 @@ class Engine(ABC):
     """Opens the stores of one kind for one manager, and holds what they share.
 
     ``memory_budget`` is in bytes and covers all stores opened through this engine together. ``options`` is
-    an instance of ``options_type`` (a frozen dataclass), ``None`` for its defaults.
+    an instance of ``options_type``, ``None`` for its defaults.
     """
 
     name: ClassVar[str]
@@ -194,8 +195,8 @@ class Engine(ABC):
     """Longest key of a user, in bytes, the namespace byte not counted."""
     persistent: ClassVar[bool]
     """Whether the content outlives ``close``."""
-    options_type: ClassVar[type[Any]]
-    """Frozen dataclass of the engine's options."""
+    options_type: ClassVar[type[EngineOptions]]
+    """The class of the engine's options."""
 
     @abstractmethod
     def __init__(self, memory_budget: int, options: Any = None) -> None: ...

@@ -5,12 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from statestore.backends.contract import Backend, Engine
 from statestore.backends.lmdb import errors, layout
 from statestore.backends.lmdb.options import LMDBOptions
 from statestore.backends.lmdb.store import LMDBBackend
+from statestore.backends.options import EngineOptions
 
 
 class LMDBEngine(Engine):
@@ -19,7 +20,7 @@ class LMDBEngine(Engine):
     name: ClassVar[str] = "lmdb"
     max_key_size: ClassVar[int] = 510  # LMDB's 511 less the namespace byte
     persistent: ClassVar[bool] = True
-    options_type: ClassVar[type[Any]] = LMDBOptions
+    options_type: ClassVar[type[EngineOptions]] = LMDBOptions
 
     def __init__(self, memory_budget: int, options: LMDBOptions | None = None) -> None:  # noqa: ARG002
         self._options = options if options is not None else LMDBOptions()

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
-from statestore.errors import ConfigError
+from pydantic import Field, ValidationInfo, field_validator
 
-_SMALLEST_MAP = 64 * 1024
+from statestore.backends.options import EngineOptions
+
+_MapSize = Annotated[int, Field(ge=64 * 1024)]
 
 
-@dataclass(frozen=True)
-class LMDBOptions:
-    """Options of the LMDB engine; all stores opened through one engine have the same.
+class LMDBOptions(EngineOptions):
+    """Options of the LMDB engine; all stores opened through one engine have the same."""
 
-    Raises :class:`~statestore.errors.ConfigError` naming every fault.
-    """
-
-    map_size: int = 64 << 30
+    map_size: _MapSize = 64 << 30
     """Bytes of address space reserved for each store when it is opened; at least 64 KiB.
 
     It takes neither disk nor memory, and where the system refuses it, it is halved until it is granted. Lower
@@ -24,13 +22,13 @@ class LMDBOptions:
     in which no snapshot is open.
     """
 
-    max_map_size: int = 1 << 40
+    max_map_size: _MapSize = 1 << 40
     """Bytes up to which a store may grow; a write beyond raises ``StoreFullError``. At least ``map_size``.
 
     Lower it together with ``map_size`` to bound the disk a store can take.
     """
 
-    grow_timeout: float = 10.0
+    grow_timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
     """Seconds a write that needs more space than is reserved waits for open snapshots and scans; from 0.
 
     Growing would invalidate them. After that the write raises ``StoreFullError`` and can be given again.
@@ -43,7 +41,7 @@ class LMDBOptions:
     that is cheap to rebuild.
     """
 
-    max_readers: int = 1024
+    max_readers: Annotated[int, Field(ge=8)] = 1024
     """Snapshots and scans that may be open at once in one store, plus one for each reading thread; from 8.
 
     One more raises ``StoreUnavailableError``. Each takes 64 bytes.
@@ -55,18 +53,9 @@ class LMDBOptions:
     Off suits point reads in stores larger than memory. Turn it on where large stores are mostly scanned.
     """
 
-    def __post_init__(self) -> None:
-        faults = [
-            f"LMDBOptions.{name} must be {wanted}, not {getattr(self, name)!r}"
-            for name, fine, wanted in (
-                ("map_size", self.map_size >= _SMALLEST_MAP, "at least 65536 bytes"),
-                ("max_map_size", self.max_map_size >= self.map_size, f"at least map_size, {self.map_size}"),
-                ("grow_timeout", self.grow_timeout >= 0, "0 seconds or more"),
-                ("sync", isinstance(self.sync, bool), "True or False"),
-                ("max_readers", self.max_readers >= 8, "at least 8"),
-                ("readahead", isinstance(self.readahead, bool), "True or False"),
-            )
-            if not fine
-        ]
-        if faults:
-            raise ConfigError(faults)
+    @field_validator("max_map_size")
+    @classmethod
+    def _not_below_map_size(cls, value: int, info: ValidationInfo) -> int:
+        if value < (least := info.data.get("map_size", value)):
+            raise ValueError(f"must be at least map_size, {least}")
+        return value

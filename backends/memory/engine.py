@@ -6,11 +6,12 @@ import os
 import threading
 import weakref
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from statestore.backends.contract import Backend, Engine
 from statestore.backends.memory.options import MemoryOptions
 from statestore.backends.memory.store import MemoryBackend
+from statestore.backends.options import EngineOptions
 from statestore.errors import StoreUnavailableError
 
 _open: weakref.WeakValueDictionary[Path, MemoryBackend] = weakref.WeakValueDictionary()
@@ -32,7 +33,7 @@ class MemoryEngine(Engine):
     name: ClassVar[str] = "memory"
     max_key_size: ClassVar[int] = 65536
     persistent: ClassVar[bool] = False
-    options_type: ClassVar[type[Any]] = MemoryOptions
+    options_type: ClassVar[type[EngineOptions]] = MemoryOptions
 
     def __init__(self, memory_budget: int, options: MemoryOptions | None = None) -> None:  # noqa: ARG002
         self._options = options if options is not None else MemoryOptions()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rocksdict import (
     BlockBasedOptions,
@@ -17,6 +17,7 @@ from rocksdict import (
 )
 
 from statestore.backends.contract import Backend, Engine
+from statestore.backends.options import EngineOptions
 from statestore.backends.rocksdb import bulk, errors
 from statestore.backends.rocksdb.options import RocksDBOptions
 from statestore.backends.rocksdb.store import STALL_FILES, RocksDBBackend
@@ -41,7 +42,7 @@ class RocksDBEngine(Engine):
     name: ClassVar[str] = "rocksdb"
     max_key_size: ClassVar[int] = 65536
     persistent: ClassVar[bool] = True
-    options_type: ClassVar[type[Any]] = RocksDBOptions
+    options_type: ClassVar[type[EngineOptions]] = RocksDBOptions
     compressions: ClassVar[tuple[str, ...]] = tuple(_COMPRESSION)
 
     def __init__(self, memory_budget: int, options: RocksDBOptions | None = None) -> None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
-from statestore.errors import ConfigError
+from pydantic import Field, field_validator
+
+from statestore.backends.options import EngineOptions
 
 Compression = Literal["none", "lz4", "zstd", "snappy"]
 
 
-@dataclass(frozen=True)
-class RocksDBOptions:
-    """Options of the RocksDB engine; all stores opened through one engine have the same.
-
-    Raises :class:`~statestore.errors.ConfigError` naming every fault.
-    """
+class RocksDBOptions(EngineOptions):
+    """Options of the RocksDB engine; all stores opened through one engine have the same."""
 
     compression: Compression = "lz4"
     """Compression of blocks on disk: ``none``, ``lz4``, ``zstd`` or ``snappy``.
@@ -32,26 +29,26 @@ class RocksDBOptions:
     Stores with a changelog have no write-ahead log, and this does not concern them.
     """
 
-    block_size: int = 4096
+    block_size: Annotated[int, Field(ge=1 << 10, le=4 << 20)] = 4096
     """Bytes of uncompressed data per block, the unit that is read, cached and compressed; 1 KiB to 4 MiB.
 
     Raise it to 16 or 32 KiB where scans matter more than cold reads, or memory for the index is short.
     """
 
-    bloom_bits: int = 10
+    bloom_bits: Annotated[int, Field(ge=0, le=64)] = 10
     """Bits of Bloom filter per key; 0 turns it off.
 
     10 spares 99 of 100 useless disk reads of a point read. Lower it only where memory is very short and keys
     are nearly always present.
     """
 
-    write_buffer_share: float = 0.25
+    write_buffer_share: Annotated[float, Field(ge=0.05, le=0.75)] = 0.25
     """Part of the memory budget that all memtables together may take, 0.05 to 0.75; the rest caches blocks.
 
     Raise it for stores that are written much and read little.
     """
 
-    max_write_buffer: int = 64 * 1024 * 1024
+    max_write_buffer: Annotated[int, Field(ge=65536)] = 64 * 1024 * 1024
     """Most bytes one memtable takes before it is flushed to a file, from 64 KiB.
 
     A small budget lowers it further. Raise it together with the budget, for restores on slow disks.
@@ -64,33 +61,21 @@ class RocksDBOptions:
     stores: opening a file again costs a cold read.
     """
 
-    background_jobs: int = 2
+    background_jobs: Annotated[int, Field(ge=1)] = 2
     """Threads that flush and compact, from 1, shared by all stores of the process.
 
     Raise it to the number of cores where writes stall.
     """
 
-    stall_timeout: float = 60.0
+    stall_timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
     """Seconds a write waits while RocksDB cannot keep up with flushing and compacting; above 0.
 
     After that it raises ``StoreUnavailableError``. Raise it on very slow disks.
     """
 
-    def __post_init__(self) -> None:
-        faults = [
-            f"RocksDBOptions.{name} must be {wanted}, not {getattr(self, name)!r}"
-            for name, fine, wanted in (
-                ("compression", self.compression in get_args(Compression), "none, lz4, zstd or snappy"),
-                ("sync", isinstance(self.sync, bool), "True or False"),
-                ("block_size", 1024 <= self.block_size <= 4 << 20, "1024 to 4194304 bytes"),
-                ("bloom_bits", 0 <= self.bloom_bits <= 64, "0 to 64"),
-                ("write_buffer_share", 0.05 <= self.write_buffer_share <= 0.75, "0.05 to 0.75"),
-                ("max_write_buffer", self.max_write_buffer >= 65536, "at least 65536 bytes"),
-                ("max_open_files", self.max_open_files == -1 or self.max_open_files >= 16, "-1 or from 16"),
-                ("background_jobs", self.background_jobs >= 1, "at least 1"),
-                ("stall_timeout", self.stall_timeout > 0, "above 0 seconds"),
-            )
-            if not fine
-        ]
-        if faults:
-            raise ConfigError(faults)
+    @field_validator("max_open_files")
+    @classmethod
+    def _all_or_enough(cls, value: int) -> int:
+        if value != -1 and value < 16:
+            raise ValueError("must be -1, or 16 or more")
+        return value

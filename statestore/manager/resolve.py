@@ -234,7 +234,7 @@ class Chooser:
         yield from self._below(("kafka",), redacted(settings.kafka))
         for backend in {*settings.backends, *engines}:
             options = make_options(backend, settings.backends.get(backend, {}))
-            yield from self._below(("backends", backend), redacted(dataclasses.asdict(options)))
+            yield from self._below(("backends", backend), redacted(options.model_dump()))
         for section in type(settings).model_fields:
             if isinstance(content := getattr(settings, section), Section):
                 yield from self._below((section,), dict(content))

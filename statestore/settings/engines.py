@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import ast
-import dataclasses
-import inspect
-import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
-from statestore.backends import find_engine
+from statestore.backends import EngineOptions, find_engine
 from statestore.errors import ConfigError
 from statestore.settings.sections import Settings
 from statestore.settings.shape import Path, dotted
@@ -33,10 +29,14 @@ def engine_faults(settings: Settings, origin: Callable[[Path], str]) -> list[str
         (path, fault)
         for path, name in named
         if name and name not in installed()
-        for fault in _faults_of(find_engine, name)
+        for fault in _engine_faults(name)
     ]
     for name, options in settings.backends.items():
-        faults += [(("backends", name), fault) for fault in _faults_of(make_options, name, options)]
+        if unusable := _engine_faults(name):
+            faults += [(("backends", name), fault) for fault in unusable]
+            continue
+        for option, fault in options_type(name).faults(options):
+            faults.append((("backends", name, option), fault))
     return [f"{origin(path)}: {dotted(path)}: {fault}" for path, fault in faults]
 
 
@@ -45,37 +45,19 @@ def installed() -> list[str]:
     return sorted({entry.name for entry in entry_points(group=GROUP)})
 
 
-def make_options(name: str, given: Any) -> Any:
-    """Return the options of an engine. Raises ``ConfigError`` for unknown ones, too."""
-    kind = find_engine(name).options_type
-    known = [field.name for field in dataclasses.fields(kind)]
-    if unknown := sorted(set(given) - set(known)):
-        raise ConfigError([f"{one}: no such option; known here: {', '.join(known)}" for one in unknown])
+def options_type(name: str) -> type[EngineOptions]:
+    """Return the class of an engine's options."""
+    return find_engine(name).options_type
+
+
+def make_options(name: str, given: Mapping[str, Any]) -> EngineOptions:
+    """Return the options of an engine. Raises ``ConfigError`` that names every wrong one."""
+    return options_type(name)(**given)
+
+
+def _engine_faults(name: str) -> tuple[str, ...]:
     try:
-        return kind(**given)
-    except TypeError as error:
-        raise ConfigError(f"a value of the wrong type: {error}") from error
-
-
-def described_options(name: str) -> Iterator[tuple[str, Any, str]]:
-    """Give the options of an engine: name, default (None if it has none), and the docstring under it."""
-    kind = find_engine(name).options_type
-    body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
-    texts: dict[str, str] = {}
-    last = ""
-    for node in getattr(body, "body", []):
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            last = node.target.id
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and last:
-            texts[last], last = inspect.cleandoc(str(node.value.value)), ""
-    for field in dataclasses.fields(kind):
-        default = None if field.default is dataclasses.MISSING else field.default
-        yield field.name, default, texts.get(field.name, "")
-
-
-def _faults_of(call: Callable[..., Any], *arguments: Any) -> tuple[str, ...]:
-    try:
-        call(*arguments)
+        find_engine(name)
     except ConfigError as error:
         return error.faults
     return ()

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
-from statestore.settings.engines import described_options, installed
+from statestore.settings.engines import installed, options_type
 from statestore.settings.sections import Settings
 from statestore.settings.shape import is_nested, is_section
 
@@ -37,21 +37,22 @@ def _sections(kind: type[BaseModel], above: str) -> Iterator[list[str]]:
         path, text, mark = f"{above}{name}", field.description or "", ""
         if name == "backends":
             for engine in installed():
-                lines = [line for option in described_options(engine) for line in _setting(*option)]
-                yield [*_comment(text), f"[{path}.{engine}]", *lines]
+                yield [*_comment(text), f"[{path}.{engine}]", *_settings(options_type(engine))]
             continue
         if get_origin(inner) is Mapping and is_nested(inner := get_args(inner)[1]):
             path, mark = f"{path}.{_NAMES[name]}", "#"  # an example: alone, it would name what is not there
         if is_section(inner):
-            own = [*_comment(inner.__doc__), f"{mark}[{path}]"]
-            for setting, one in inner.model_fields.items():
-                if not is_nested(one.annotation):
-                    default = one.get_default(call_default_factory=True)
-                    own += _setting(setting, default, f"{one.description} {_choices(one.annotation)}")
-            yield own
+            yield [*_comment(inner.__doc__), f"{mark}[{path}]", *_settings(inner)]
             yield from _sections(inner, f"{path}.")
         elif name in _EXAMPLES:
             yield [*_comment(text), f"{'#' if above else ''}[{path}]", f"#{_EXAMPLES[name]}"]
+
+
+def _settings(kind: type[BaseModel]) -> Iterator[str]:
+    for name, field in kind.model_fields.items():
+        if not is_nested(field.annotation):
+            default = field.get_default(call_default_factory=True)
+            yield from _setting(name, default, f"{field.description} {_choices(field.annotation)}")
 
 
 def _setting(name: str, default: Any, text: str) -> Iterator[str]:

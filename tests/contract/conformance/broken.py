@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import hypothesis
 import pytest
 
-from statestore.backends import Backend, BackendIterator, Batch, Engine, Snapshot
+from statestore.backends import Backend, BackendIterator, Batch, Engine, EngineOptions, Snapshot
 from statestore.backends.contract import Writes
 from statestore.backends.memory import MemoryEngine, MemoryOptions
 from statestore.errors import ForkedProcessError, StoreClosedError
@@ -105,7 +105,7 @@ class SavingEngine(Engine):
     name: ClassVar[str] = "saving"
     max_key_size: ClassVar[int] = 1000
     persistent: ClassVar[bool] = True
-    options_type: ClassVar[type[Any]] = MemoryOptions
+    options_type: ClassVar[type[EngineOptions]] = MemoryOptions
 
     def __init__(
         self, memory_budget: int, options: Any = None, *, backend: Callable[[Backend, Path], Backend]

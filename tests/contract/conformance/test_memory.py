@@ -10,7 +10,7 @@ import pytest
 
 from statestore.backends import Batch
 from statestore.backends.memory import MemoryEngine, MemoryOptions
-from statestore.errors import ConfigError, StoreFullError
+from statestore.errors import StoreFullError
 
 
 def test_max_bytes_refuses_the_whole_batch_and_lets_the_store_shrink(tmp_path: Path) -> None:
@@ -25,12 +25,6 @@ def test_max_bytes_refuses_the_whole_batch_and_lets_the_store_shrink(tmp_path: P
         backend.write(Batch([(b"c", b"x" * 49)], [b"a"]))
         backend.write(Batch([], [b"b", b"c"]))
         assert (backend.size(), backend.approximate_count()) == (0, 0)
-
-
-@pytest.mark.parametrize("max_bytes", [0, -1])
-def test_max_bytes_must_leave_room(max_bytes: int) -> None:
-    with pytest.raises(ConfigError, match=f"max_bytes.*{max_bytes}"):
-        MemoryOptions(max_bytes=max_bytes)
 
 
 def test_a_store_nobody_closed_is_not_in_the_way(tmp_path: Path) -> None:

@@ -1,10 +1,8 @@
-"""Makes ``tests/golden/format1``: data directories as format 1 writes them, to be read for ever.
+"""Makes ``tests/contract/golden/format1``: data directories of format 1, to be read for ever.
 
-``python tests/contract/golden/make.py`` writes them anew; it is there to say what they are, and to be copied for
-the next format. Those of a format that was released are never made again: the test reads the files that old
-versions wrote. ``content.json`` says what must be found in them.
-
-Left out is what belongs to a run and not to the format: RocksDB's ``LOG`` and LMDB's table of readers.
+``python tests/contract/golden/make.py`` writes them anew; it is there to say what they are, and to be copied
+for the next format. Those of a format that was released are never made again: the test reads the files that
+old versions wrote. ``content.json`` says what must be found in them.
 """
 
 from __future__ import annotations

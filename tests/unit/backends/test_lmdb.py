@@ -11,7 +11,7 @@ import pytest
 
 from statestore.backends.contract import Backend, Batch, Snapshot
 from statestore.backends.lmdb import LMDBEngine, LMDBOptions
-from statestore.errors import ConfigError, StoreClosedError, StoreFullError, StoreUnavailableError
+from statestore.errors import StoreClosedError, StoreFullError, StoreUnavailableError
 from statestore.testing.threads import run_threads
 
 SMALL = 1 << 20
@@ -20,16 +20,6 @@ LARGE_BATCH = Batch([(b"%05d" % number, b"x" * 400) for number in range(4000)]) 
 
 def open_store(directory: Path, **options: int | float | bool) -> Backend:
     return LMDBEngine(1 << 20, LMDBOptions(**options)).open(directory, changelog=True)  # type: ignore[arg-type]
-
-
-def test_options_name_every_fault() -> None:
-    with pytest.raises(ConfigError) as caught:
-        LMDBOptions(map_size=1, max_map_size=0, grow_timeout=-1)
-    assert [fault.split()[0] for fault in caught.value.faults] == [
-        "LMDBOptions.map_size",
-        "LMDBOptions.max_map_size",
-        "LMDBOptions.grow_timeout",
-    ]
 
 
 def test_a_full_map_grows(tmp_path: Path) -> None:

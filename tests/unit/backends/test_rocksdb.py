@@ -14,7 +14,6 @@ from statestore.backends.contract import Batch
 from statestore.backends.rocksdb import RocksDBEngine, RocksDBOptions
 from statestore.backends.rocksdb.store import RocksDBBackend
 from statestore.errors import (
-    ConfigError,
     StoreClosedError,
     StoreCorruptError,
     StoreUnavailableError,
@@ -123,16 +122,6 @@ def test_a_load_waits_for_compaction_and_gives_up(tmp_path: Path) -> None:
     store.write(BATCH)
     loading(store, start=loads)
     store.close()
-
-
-def test_options_name_every_fault() -> None:
-    with pytest.raises(ConfigError) as caught:
-        RocksDBOptions(compression="gzip", block_size=0, stall_timeout=0)  # type: ignore[arg-type]
-    assert [fault.split()[0] for fault in caught.value.faults] == [
-        "RocksDBOptions.compression",
-        "RocksDBOptions.block_size",
-        "RocksDBOptions.stall_timeout",
-    ]
 
 
 @pytest.mark.parametrize("compression", ["none", "lz4", "zstd", "snappy"])

@@ -106,8 +106,8 @@ def test_check_tells_every_fault(tmp_path: Path, capsys: pytest.CaptureFixture[s
     for fault in (
         "defaults.backend: backend 'rockdb' is not registered",
         "tables.Order.backend: backend 'lmbd' is not registered",
-        "backends.lmdb: map_sise: no such option; known here: map_size, ",
-        "backends.rocksdb: RocksDBOptions.bloom_bits must be 0 to 64, not 99",
-        "backends.memory: ",
+        "backends.lmdb.map_sise: no such option; known here: map_size, ",
+        "backends.rocksdb.bloom_bits: Input should be less than or equal to 64",
+        "backends.memory.max_bytes: Input should be a valid integer",
     ):
         assert f"file {path}: {fault}" in found
