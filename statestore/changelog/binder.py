@@ -209,7 +209,7 @@ class Binder:
     # The same questions again, while running
 
     def _period(self) -> float:
-        limits = [one.limits.max_staleness for one in self.bindings]
+        limits = [one.options.max_staleness for one in self.bindings]
         return min([self.defaults.confirm_interval, *(limit / 3 for limit in limits if limit is not None)])
 
     def _tick(self) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from statestore.changelog.host import Host
 from statestore.changelog.lane import Lane
 from statestore.changelog.mirror import Mirror
-from statestore.changelog.readiness import Limits, Reason, State
+from statestore.changelog.readiness import Reason, State, excess
 from statestore.changelog.status import LOST, RUNNING, Status
 from statestore.changelog.undecodable import REMEDY, Hold, located, place_of
 from statestore.core import Folded, Refusal
@@ -32,6 +32,7 @@ from statestore.errors import (
 )
 from statestore.kafka.answers import Bounds, TopicState, Trouble
 from statestore.runtime import fork
+from statestore.settings import TableOptions
 
 log = logging.getLogger("statestore.changelog")
 
@@ -46,10 +47,10 @@ class Binding(Status):
         self,
         binder: Host[Binding],
         mirror: Mirror,
-        limits: Limits,
+        options: TableOptions,
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(mirror, limits, binder.changed, binder.events, binder.connection)
+        super().__init__(mirror, options, binder.changed, binder.events, binder.connection)
         self.binder = binder
         self.run = 0
         self._entered = 0
@@ -269,7 +270,7 @@ class Binding(Status):
 
     def lost(self, cause: str) -> None:
         """The topic no longer continues at the stored position: fail, or rebuild."""
-        if self.limits.on_missing == "fail":
+        if self.options.on_missing == "fail":
             self.fail(self.mirror.position_lost(cause))
             return
         with self.changed:
@@ -468,7 +469,7 @@ class Binding(Status):
 
     def _excess(self) -> str:
         progress = self.mirror.progress
-        return self.limits.excess(progress.lag, progress.staleness(time.time()))
+        return excess(self.options, progress.lag, progress.staleness(time.time()))
 
     def _begin(self, waiting_for: Reason, cause: str, state: State = State.RESTORING) -> None:
         self.run += 1

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from statestore.backends.contract import Backend
@@ -24,6 +24,7 @@ from statestore.errors import (
     StoreUnavailableError,
 )
 from statestore.kafka.answers import Bounds, TopicState
+from statestore.settings import TableOptions
 from statestore.storage.directory import StoreDirectory
 from statestore.storage.expiry import ExpiringBackend, Sweep
 from statestore.storage.store import ChangelogStore, Position, key_too_long
@@ -66,8 +67,7 @@ class Storage:
     remember: Callable[[], None]
     """Note that the store is complete, and that its absence is an error from now on."""
     max_key_size: int
-    max_bytes: int | None = None
-    """What the store may take."""
+    options: TableOptions = field(default_factory=TableOptions)
     cache: RecordCache | None = None
     """Where reads keep what they read; ``None`` for an engine that is memory itself."""
 
@@ -337,7 +337,7 @@ class Mirror:
 
     def overfull(self, *, at_once: bool = True) -> StoreFullError | None:
         """Return an error when the store takes more than it may; measured now, or now and then."""
-        store, most = self.store, self._storage.max_bytes
+        store, most = self.store, self._storage.options.max_bytes
         if store is None or most is None or not (at_once or self._unmeasured > most // 64):
             return None
         self._unmeasured = 0

@@ -12,7 +12,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from statestore.settings import OnMissing
+from statestore.settings import TableOptions
 
 
 class State(enum.StrEnum):
@@ -157,28 +157,11 @@ class Progress:
         return None if self.confirmed_at is None else max(0.0, now - self.confirmed_at)
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one binding's user chose."""
-
-    on_missing: OnMissing = "fail"
-    max_lag: int | None = None
-    max_staleness: float | None = None
-    cache: bool = True
-    """Whether the store outlives the process."""
-    cache_reason: str | None = None
-    compression: str | None = None
-    """How the store is compressed; ``None``: as its engine does it."""
-    ttl: float | None = None
-    """Seconds after which a row ends."""
-    max_bytes: int | None = None
-    """What the store may take."""
-
-    def excess(self, lag: int | None, staleness: float | None) -> str:
-        """Say which limit is exceeded; empty: none."""
-        if self.max_lag is not None and lag is not None and lag > self.max_lag:
-            return f"{lag} records behind, more than max_lag={self.max_lag}"
-        limit = self.max_staleness
-        if limit is not None and (staleness is None or staleness > limit):
-            return f"the end was not confirmed for more than max_staleness={limit:g} s"
-        return ""
+def excess(options: TableOptions, lag: int | None, staleness: float | None) -> str:
+    """Say which limit is exceeded; empty: none."""
+    if options.max_lag is not None and lag is not None and lag > options.max_lag:
+        return f"{lag} records behind, more than max_lag={options.max_lag}"
+    limit = options.max_staleness
+    if limit is not None and (staleness is None or staleness > limit):
+        return f"the end was not confirmed for more than max_staleness={limit:g} s"
+    return ""

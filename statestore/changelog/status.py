@@ -13,7 +13,7 @@ from concurrent.futures import Future
 
 from statestore.changelog.events import Listeners, RestoreProgress, StateChange
 from statestore.changelog.mirror import Mirror
-from statestore.changelog.readiness import Limits, Reason, State
+from statestore.changelog.readiness import Reason, State
 from statestore.core import Readable
 from statestore.errors import (
     ReadyTimeoutError,
@@ -28,6 +28,7 @@ from statestore.errors import (
 )
 from statestore.runtime import fork
 from statestore.runtime.worker import Worker
+from statestore.settings import TableOptions
 from statestore.storage.store import ChangelogStore
 
 log = logging.getLogger("statestore.changelog")
@@ -54,13 +55,13 @@ class Status(Readable):
     def __init__(
         self,
         mirror: Mirror,
-        limits: Limits,
+        options: TableOptions,
         changed: threading.Condition,
         events: Worker,
         connection: Connection,
     ) -> None:
         self.mirror = mirror
-        self.limits = limits
+        self.options = options
         self.name = mirror.name
         self.topic = mirror.topic
         self.changed = changed

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict  # pydantic needs it of Python before 3.
 
 from statestore.fields.windows import WindowSpec
 from statestore.naming import nearest
-from statestore.settings import OnUndecodable
+from statestore.settings import OnUndecodable, TableSettings
 
 Kind = Literal["table", "stream"]
 Compaction = Literal["compact", "delete", "compact,delete"]
@@ -119,9 +119,12 @@ def checked(declared: Declared, where: str, faults: list[str]) -> Declared:
     return _DECLARED.validate_python({name: value for name, value in given.items() if name not in wrong})
 
 
-def seconds(value: timedelta | float | None) -> float | None:
-    """Return a duration in seconds."""
-    return value.total_seconds() if isinstance(value, timedelta) else value
+def table_settings(declared: Declared) -> TableSettings:
+    """Return the options of its table that a class states."""
+    stated = {name: value for name, value in declared.items() if name in TableSettings.model_fields}
+    return TableSettings.model_validate(
+        {name: one.total_seconds() if isinstance(one, timedelta) else one for name, one in stated.items()}
+    )
 
 
 def topic_spec(declared: Declared, kind: Kind) -> TopicSpec:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from statestore import naming
-from statestore.entity.declared import Declared, Kind, TopicSpec, checked, seconds, topic_spec
+from statestore.entity.declared import Declared, Kind, TopicSpec, checked, table_settings, topic_spec
 from statestore.entity.windowed import Windowing, bar_warnings, check_bars, read_windowing
 from statestore.errors import ConfigError
 from statestore.fields.columns import column_type
@@ -16,7 +16,7 @@ from statestore.fields.records import read_record
 from statestore.fields.schema import schema
 from statestore.fields.types import Field, Record, type_name
 from statestore.fields.windows import Window
-from statestore.settings import OnUndecodable
+from statestore.settings import TableSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,9 @@ class EntityModel:
     key_format: str
     value_format: str
     ksql: bool
-    on_undecodable: OnUndecodable
-    cache: bool
+    options: TableSettings
+    """The options of its table that the class states; the settings and ``bind`` go before them."""
     cache_reason: str | None
-    ttl: float | None
-    """Seconds after its record's timestamp at which a row ends."""
-    max_bytes: int | None
-    """What its store may take."""
     windowing: Windowing | None
     """Its windows and how their rows are made; ``None``: it has none."""
     warnings: tuple[str, ...]
@@ -152,11 +148,8 @@ class _Builder:
             key_format=declared.get("key_format", "ordered"),
             value_format=declared.get("value_format", "msgpack"),
             ksql=declared.get("ksql", False),
-            on_undecodable=declared.get("on_undecodable", "raise"),
-            cache=declared.get("cache", True),
+            options=table_settings(declared),
             cache_reason=declared.get("cache_reason"),
-            ttl=seconds(declared.get("ttl")),
-            max_bytes=declared.get("max_bytes"),
             windowing=windowing,
             warnings=tuple(self._warnings),
             stated=frozenset(declared),

@@ -11,12 +11,11 @@ from pathlib import Path
 from statestore.backends import find_engine
 from statestore.backends.contract import Backend, CompressesStores, Engine
 from statestore.changelog.mirror import Storage
-from statestore.changelog.readiness import Limits
 from statestore.core import RecordCache, uses
 from statestore.errors import ConfigError
 from statestore.runtime import fork
 from statestore.runtime.budget import MemoryShares
-from statestore.settings import Settings, make_options
+from statestore.settings import Settings, TableOptions, make_options
 from statestore.storage.directory import DataDirectory, StoreDirectory, StoreFile
 from statestore.storage.expiry import expiring
 from statestore.storage.store import KeyValueStore
@@ -96,48 +95,50 @@ class Opener:
             raise
         return KeyValueStore(name, opened, engine.max_key_size, on_close, self.cache_of(engine))
 
-    def storage(self, wanted: StoreFile, physical: str, engine: Engine, limits: Limits) -> Storage:
+    def storage(self, wanted: StoreFile, physical: str, engine: Engine, options: TableOptions) -> Storage:
         """Return how the mirror of a topic gets at its files.
 
         Raises ``ConfigError`` for a compression that the engine has not.
         """
         offered = engine.compressions if isinstance(engine, CompressesStores) else ()
-        if limits.compression is not None and limits.compression not in offered:
+        if options.compression is not None and options.compression not in offered:
             raise ConfigError(
-                f"{wanted.logical!r}: compression={limits.compression!r}: backend {engine.name!r} offers "
+                f"{wanted.logical!r}: compression={options.compression!r}: backend {engine.name!r} offers "
                 f"{', '.join(offered) or 'no choice of it'}"
             )
-        if not limits.cache:
+        if not options.persistent:
             log.warning(
                 "store %r is in memory only, and read anew from Kafka at each start: cache=False%s",
                 wanted.logical,
-                f" ({limits.cache_reason})" if limits.cache_reason else "",
+                f" ({options.cache_reason})" if options.cache_reason else "",
             )
         elif engine.persistent:
             log.info(
-                "store %r is kept on local disk, %s: %s",
+                "store %r: stored on local disk, %s: %s",
                 wanted.logical,
-                "without a limit to its size" if limits.max_bytes is None else f"to {limits.max_bytes} bytes",
+                "size not limited (set max_bytes)"
+                if options.max_bytes is None
+                else f"at most {options.max_bytes} bytes",
                 self.path / physical,
             )
-        wanted = replace(wanted, ttl=limits.ttl)
+        wanted = replace(wanted, ttl=options.ttl)
 
         def open_directory() -> StoreDirectory | None:
             if not engine.persistent:
                 return None
-            return self._data.store(physical, wanted, on_missing=limits.on_missing)
+            return self._data.store(physical, wanted, on_missing=options.on_missing)
 
         def open_backend(directory: StoreDirectory | None) -> Backend:
-            backend = self._open_backend(engine, physical, directory, limits.compression, changelog=True)
-            return backend if limits.ttl is None else expiring(backend, limits.ttl)
+            backend = self._open_backend(engine, physical, directory, options.compression, changelog=True)
+            return backend if options.ttl is None else expiring(backend, options.ttl)
 
         return Storage(
             open_directory,
             open_backend,
             lambda: self._data.remember(physical),
             engine.max_key_size,
-            limits.max_bytes,
-            self.cache_of(engine) if limits.ttl is None else None,  # what is cached would not end
+            options,
+            self.cache_of(engine) if options.ttl is None else None,  # what is cached would not end
         )
 
     def _open_backend(

@@ -17,14 +17,13 @@ from statestore.backends.contract import Engine
 from statestore.changelog.binder import Binder
 from statestore.changelog.binding import Binding
 from statestore.changelog.mirror import Mirror
-from statestore.changelog.readiness import Limits
 from statestore.changelog.undecodable import DecodingCheck
 from statestore.entity import EntityModel, model_of
 from statestore.errors import ConfigError, StartupError, StateStoreError, StoreClosedError
 from statestore.kafka.topics import Mode, TopicsReport
 from statestore.manager.catalog import Opener
 from statestore.manager.explain import Explanation
-from statestore.manager.resolve import Chooser
+from statestore.manager.resolve import Choice, Chooser, ResolvedTable
 from statestore.manager.validation import check_entities
 from statestore.naming import check_topic_name, logical_name, physical_name
 from statestore.producing.transaction import Transactions
@@ -38,6 +37,7 @@ from statestore.settings import (
     Given,
     OnMissing,
     Source,
+    TableOptions,
     TableSettings,
     layer_settings,
     set_levels,
@@ -104,7 +104,7 @@ class StoreManager(ManagerWrites, ManagerReadiness):
         self._stores: dict[str, KeyValueStore] = {}
         self._tables: dict[str, BoundTable[Any]] = {}
         self._streams: dict[str, Stream[Any]] = {}
-        self._choices: dict[str, tuple[Any, ...]] = {}
+        self._choices: dict[str, Choice] = {}
         self._binder: Binder | None = None
         self._closed = False
         self._forked_here = False
@@ -149,10 +149,11 @@ class StoreManager(ManagerWrites, ManagerReadiness):
         name, or whose files another store has, and ``StoreUnavailableError`` where its files cannot be used.
         """
         chosen = backend or self._settings.defaults.backend
+        choice = Choice(None, ResolvedTable(TableOptions(backend=chosen)))
         with self._mutex:
             self._check_open()
             if name in self._stores:
-                self._same_choice(name, (chosen,))
+                self._choices[name].check_same(name, choice)
                 return self._stores[name]
             physical = physical_name(name)
             self._opener.claim(name, physical)
@@ -164,7 +165,7 @@ class StoreManager(ManagerWrites, ManagerReadiness):
                 self._release(name)
                 raise
             self._stores[name] = store
-            self._choices[name] = (chosen,)
+            self._choices[name] = choice
             return store
 
     # Bound topics
@@ -231,27 +232,26 @@ class StoreManager(ManagerWrites, ManagerReadiness):
                 raise ConfigError(f"{model.name} is a stream and has no store: bind it with its name alone")
             stream: Any = self.stream(model.cls, name=name)
             return cast("Table[Any]", stream)
-        chosen = self._chooser.table(logical, topic, model, given)
-        limits = chosen.limits
-        choice = (entity_or_topic, chosen)
+        choice = Choice(entity_or_topic, self._chooser.table(logical, topic, model, given))
+        options = choice.table.options
         with self._mutex:
             self._check_open()
             if logical in self._tables:
-                self._same_choice(logical, choice)
+                self._choices[logical].check_same(logical, choice)
                 return cast("Table[Any] | BytesTable", self._tables[logical])
             other = next((one.name for one in self._tables.values() if one.topic == topic), None)
             if other is not None:
                 raise ConfigError(f"topic {topic!r} is bound already, as {other!r}: use that table")
-            engine = self._opener.engine(chosen.backend)
+            engine = self._opener.engine(options.backend)
             binder = self._connected()
             info = None
             if self._connect == "eager":
                 info = binder.source.topic_info(topic, self._settings.defaults.request_timeout)
             codec = None if model is None else self._codec_of(model)
             check = None
-            if codec is not None and chosen.on_undecodable != "raise":
-                check = DecodingCheck(codec.decode, skip=chosen.on_undecodable == "skip")
-            binding = self._make_binding(binder, logical, topic, model, engine, limits, check)
+            if codec is not None and options.on_undecodable != "raise":
+                check = DecodingCheck(codec.decode, skip=options.on_undecodable == "skip")
+            binding = self._make_binding(binder, logical, topic, model, engine, options, check)
             if info is not None:
                 binding.mirror.partition_count = info.partitions
                 binder.cluster_id = info.cluster_id
@@ -274,7 +274,7 @@ class StoreManager(ManagerWrites, ManagerReadiness):
         topic: str,
         model: EntityModel | None,
         engine: Engine,
-        limits: Limits,
+        options: TableOptions,
         check: DecodingCheck | None,
     ) -> Binding:
         declared = model is not None and logical == model.logical_name
@@ -282,12 +282,12 @@ class StoreManager(ManagerWrites, ManagerReadiness):
         serialisation = "bytes" if model is None else model.serialisation
         schema = None if model is None else model.schema
         wanted = StoreFile(logical, engine.name, "timestamped", serialisation, topic=topic, schema=schema)
-        storage = self._opener.storage(wanted, physical, engine, limits)
+        storage = self._opener.storage(wanted, physical, engine, options)
         self._opener.claim(logical, physical)
         # Where the ends are is known to within two questions, and the fetch that follows the second.
         grace = 2 * self._settings.defaults.confirm_interval + 1
         mirror = Mirror(logical, topic, storage, grace, check)
-        return Binding(binder, mirror, limits, on_close=lambda: self._release(logical))
+        return Binding(binder, mirror, options, on_close=lambda: self._release(logical))
 
     def ensure_topics(self, *entities: type[Any], mode: Mode = "warn") -> TopicsReport:
         """Create the topics of ``entities`` that are missing, as their classes and the settings say.
@@ -309,19 +309,19 @@ class StoreManager(ManagerWrites, ManagerReadiness):
         if model.kind != "stream":
             raise ConfigError(f"{model.name} is a table: bind it, or declare it with kind='stream'")
         logical = name or model.logical_name
+        choice = Choice(entity, self._chooser.table(logical, model.topic, model, TableSettings()))
         with self._mutex:
             self._check_open()
             if logical in self._choices:
-                self._same_choice(logical, (entity,))
+                self._choices[logical].check_same(logical, choice)
                 return cast("Stream[T]", self._streams[logical])
             source = self._connected().source
             if self._connect == "eager":
                 source.topic_info(model.topic, source.request_timeout)
-            chosen = self._chooser.table(logical, model.topic, model, TableSettings())
-            skip = chosen.on_undecodable == "skip"
+            skip = choice.table.options.on_undecodable == "skip"
             stream = Stream[T](logical, model, self._codec_of(model), source, self._check_open, skip=skip)
             self._streams[logical] = stream
-            self._choices[logical] = (entity,)
+            self._choices[logical] = choice
             return stream
 
     def store(self, name: str) -> KeyValueStore | BoundTable[Any]:
@@ -355,12 +355,9 @@ class StoreManager(ManagerWrites, ManagerReadiness):
             self._check_open()
             entries: list[dict[str, Any]] = []
             for name, store in self._stores.items():
-                entries.append(self._described(name, None, self._choices[name][0], store.size()))
+                entries.append(self._described(name, None, store.size()))
             for name, table in self._tables.items():
-                subject, chosen = self._choices[name]
-                entity = None if isinstance(subject, str) else subject.__name__
-                size = table.health()["size"]
-                entries.append(self._described(name, table.topic, chosen.backend, size) | {"entity": entity})
+                entries.append(self._described(name, table.topic, table.health()["size"]))
             return sorted(entries, key=lambda entry: entry["logical"])
 
     def explain(self) -> Explanation:
@@ -375,15 +372,17 @@ class StoreManager(ManagerWrites, ManagerReadiness):
             bound = {name: self._choices[name] for name in self._tables}
             streams = [stream.entity for stream in self._streams.values()]
             engines = self._opener.engines
-        classes = [subject for subject, _ in bound.values() if not isinstance(subject, str)]
+        classes = [subject for subject, _ in bound.values() if isinstance(subject, type)]
         models = [model_of(one) for one in (*classes, *streams)]
-        tables = {name: chosen for name, (_, chosen) in bound.items()}
+        tables = {name: table for name, (_, table) in bound.items()}
         return Explanation.of(self._chooser.facts(tables, models, engines))
 
-    def _described(self, logical: str, topic: str | None, backend: str, size: int | None) -> dict[str, Any]:
+    def _described(self, logical: str, topic: str | None, size: int | None) -> dict[str, Any]:
+        subject, table = self._choices[logical]
+        backend = table.options.backend
         physical, path = self._opener.place(logical, self._opener.engine(backend))
         return {
-            "entity": None,
+            "entity": subject.__name__ if isinstance(subject, type) else None,
             "topic": topic,
             "logical": logical,
             "physical": physical,
@@ -445,7 +444,7 @@ class StoreManager(ManagerWrites, ManagerReadiness):
                 return
             self._has_told_of_strangers = True
             bound = [*self._tables, *self._streams]
-            subjects = [self._choices[name][0] for name in bound]
+            subjects = [one for name in bound if (one := self._choices[name].subject) is not None]
         for fault in self._chooser.strangers(subjects, bound):
             log.warning("%s", fault)
 
@@ -464,12 +463,6 @@ class StoreManager(ManagerWrites, ManagerReadiness):
             self._stores.pop(logical, None)
             self._tables.pop(logical, None)
             self._choices.pop(logical, None)
-
-    def _same_choice(self, logical: str, choice: tuple[Any, ...]) -> None:
-        if self._choices[logical] != choice:
-            raise ConfigError(
-                f"{logical!r} is open already with {self._choices[logical]}, asked for with {choice}"
-            )
 
     def _codec_of(self, model: EntityModel) -> EntityCodec[Any]:
         return EntityCodec(model, self._formats)

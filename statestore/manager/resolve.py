@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from statestore.changelog.readiness import Limits
 from statestore.entity import EntityModel, TopicSpec, declared_classes, model_of
 from statestore.errors import ConfigError
 from statestore.kafka.topics import WantedTopic
@@ -21,11 +20,10 @@ from statestore.naming import logical_name
 from statestore.settings import (
     DEFAULT,
     Layers,
-    OnMissing,
-    OnUndecodable,
     Path,
     Section,
     Settings,
+    TableOptions,
     TableSettings,
     TopicSettings,
     make_options,
@@ -34,37 +32,38 @@ from statestore.settings import (
 
 
 @dataclass(frozen=True, slots=True)
-class TableChoice:
-    """What holds for one table."""
+class ResolvedTable:
+    """The options of one table, and where each of them comes from."""
 
-    backend: str
-    on_missing: OnMissing
-    max_lag: int | None
-    max_staleness: float | None
-    cache: bool
-    compression: str | None
-    ttl: float | None
-    max_bytes: int | None
-    on_undecodable: OnUndecodable
-    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
-    """Where each of these comes from."""
-    cache_reason: str | None = None
+    options: TableOptions
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """Where each setting comes from, by its name in the settings."""
     section: str = ""
     """The name by which the settings call the table; empty: they have nothing of its own."""
 
-    @property
-    def limits(self) -> Limits:
-        """What of it the binding keeps to."""
-        return Limits(
-            self.on_missing,
-            self.max_lag,
-            self.max_staleness,
-            self.cache,
-            self.cache_reason,
-            self.compression,
-            self.ttl,
-            self.max_bytes,
-        )
+
+class Choice(NamedTuple):
+    """What a name of a manager stands for: what was bound, or opened, and its options."""
+
+    subject: type | str | None
+    """The entity class or the topic; ``None``: a store of bytes that is bound to no topic."""
+    table: ResolvedTable
+
+    def check_same(self, logical: str, asked: Choice) -> None:
+        """Raise ``ConfigError`` naming what differs, where ``asked`` is not the same."""
+        if self.subject != asked.subject:
+            raise ConfigError(
+                f"{logical!r} is already bound to {_shown(self.subject)}; this call asks for "
+                f"{_shown(asked.subject, self.subject)}: use another name=, or close() it first"
+            )
+        held, wanted = dataclasses.asdict(self.table.options), dataclasses.asdict(asked.table.options)
+        differing = [name for name in held if held[name] != wanted[name]]
+        if differing:
+            verb = "open" if self.subject is None else "bound"
+            raise ConfigError(
+                f"{logical!r} is already {verb} with {_listed(held, differing)}; this call asks for "
+                f"{_listed(wanted, differing)}: use the same options, or close() it first"
+            )
 
 
 class Fact(NamedTuple):
@@ -75,8 +74,8 @@ class Fact(NamedTuple):
     origin: str
 
 
-_LAST = {"cache": True, "on_undecodable": "raise"}
-"""What holds where nobody says anything, for settings that have no default for all tables."""
+_FIELDS = {"cache": "persistent"}
+"""Fields of ``TableOptions`` that are not called as the setting."""
 _TOPIC_ARGUMENTS = {"cleanup_policy": "compaction"}
 """Arguments of ``entity`` that are not called as in ``[topics.NAME]``."""
 
@@ -91,51 +90,50 @@ class Chooser:
     def settings(self) -> Settings:
         return self._layers.settings
 
-    def table(self, logical: str, topic: str, model: EntityModel | None, given: TableSettings) -> TableChoice:
-        """Return what holds for a table, of which ``bind`` was ``given`` something.
+    def table(
+        self, logical: str, topic: str, model: EntityModel | None, given: TableSettings
+    ) -> ResolvedTable:
+        """Return the options of a table, for which ``bind`` was ``given`` some.
 
         Raises ``ConfigError`` where the settings contradict each other.
         """
         section, own = self._section(logical, topic, model)
         chosen, origins = self._choose(section, own, model, given)
-        if model is None and chosen["on_undecodable"] != "raise":
+        options = TableOptions(**chosen)
+        if model is None and options.on_undecodable != "raise":
             raise ConfigError(
-                f"{logical!r}: on_undecodable={chosen['on_undecodable']!r} ({origins['on_undecodable']}) has "
+                f"{logical!r}: on_undecodable={options.on_undecodable!r} ({origins['on_undecodable']}) has "
                 "no effect, since a table of bytes decodes nothing: drop it, or bind an entity"
             )
-        if not chosen["cache"]:
+        if not options.persistent:
             if given.backend or own.backend:
                 raise ConfigError(
                     f"{logical!r}: cache=False ({origins['cache']}) keeps the store in memory, so "
-                    f"backend={chosen['backend']!r} ({origins['backend']}) has no effect: drop one of them"
+                    f"backend={options.backend!r} ({origins['backend']}) has no effect: drop one of them"
                 )
-            chosen["backend"], origins["backend"] = "memory", f"cache=False, {origins['cache']}"
-        reason = None if chosen["cache"] or model is None else model.cache_reason
-        return TableChoice(**chosen, origins=origins, cache_reason=reason, section=section)
+            origins["backend"] = f"cache=False, {origins['cache']}"
+            reason = None if model is None else model.cache_reason
+            options = dataclasses.replace(options, backend="memory", cache_reason=reason)
+        return ResolvedTable(options, origins, section)
 
     def _choose(
         self, section: str, own: TableSettings, model: EntityModel | None, given: TableSettings
     ) -> tuple[dict[str, Any], dict[str, str]]:
-        """Return the value of each setting of a table, and where it comes from."""
+        """Return the fields of ``TableOptions`` that somebody has set, and where each setting comes from."""
         chosen: dict[str, Any] = {}
         origins: dict[str, str] = {}
+        defaults = self.settings.defaults
         for name in TableSettings.model_fields:
-            if name == "windows":
-                continue
             candidates = [
                 (getattr(given, name), f"bind({name}=…)"),
                 (getattr(own, name), self._layers.origin("tables", section, name)),
+                (None, "") if model is None else (getattr(model.options, name), f"class {model.name}"),
+                (getattr(defaults, name, None), self._layers.origin("defaults", name)),
             ]
-            if model is not None and name in model.stated:
-                candidates.append((getattr(model, name), f"class {model.name}"))
-            if name in type(self.settings.defaults).model_fields:
-                candidates.append(
-                    (getattr(self.settings.defaults, name), self._layers.origin("defaults", name))
-                )
-            candidates.append((_LAST.get(name), DEFAULT))
-            chosen[name], origins[name] = next(
-                (candidate for candidate in candidates if candidate[0] is not None), candidates[-1]
-            )
+            value, origin = next((one for one in candidates if one[0] is not None), (None, DEFAULT))
+            origins[name] = origin
+            if value is not None:
+                chosen[_FIELDS.get(name, name)] = value
         return chosen, origins
 
     def _section(self, logical: str, topic: str, model: EntityModel | None) -> tuple[str, TableSettings]:
@@ -148,20 +146,9 @@ class Chooser:
         if not names:
             return "", TableSettings()
         own = tables[names[0]]
-        subject = repr(logical) if model is None else model.name
-        declared = [] if model is None else [one.label for one in model.windows]
-        faults = [
-            f"{self._layers.origin('tables', names[0], 'windows', label)}: "
-            f"tables.{names[0]}.windows.{label}: {subject} has no such window; "
-            f"declared: {', '.join(declared) or 'none'}"
-            for label in own.windows
-            if label not in declared
-        ]
-        if declared and own.cache is False:
+        if model is not None and model.windows and own.cache is False:
             where = self._layers.origin("tables", names[0], "cache")
-            faults.append(f"{where}: tables.{names[0]}.cache: false with windows: they are always stored")
-        if faults:
-            raise ConfigError(faults)
+            raise ConfigError(f"{where}: tables.{names[0]}.cache: false with windows: they are always stored")
         return names[0], own
 
     def wanted(self, model: EntityModel) -> WantedTopic:
@@ -226,7 +213,7 @@ class Chooser:
     # Explaining
 
     def facts(
-        self, tables: Mapping[str, TableChoice], models: Collection[EntityModel], engines: Collection[str]
+        self, tables: Mapping[str, ResolvedTable], models: Collection[EntityModel], engines: Collection[str]
     ) -> Iterator[Fact]:
         """Give every setting, with those of ``tables`` (by logical name), of the ``models``' topics, and the
         options of ``engines``."""
@@ -238,12 +225,12 @@ class Chooser:
         for section in type(settings).model_fields:
             if isinstance(content := getattr(settings, section), Section):
                 yield from self._below((section,), dict(content))
-        for logical, choice in tables.items():
-            for name, place in choice.origins.items():
-                yield Fact(("tables", logical, name), getattr(choice, name), place)
+        for logical, table in tables.items():
+            for name, place in table.origins.items():
+                yield Fact(("tables", logical, name), getattr(table.options, _FIELDS.get(name, name)), place)
         for model in models:
             yield from self._topic_facts(model)
-        shown = {("tables", choice.section) for choice in tables.values()}
+        shown = {("tables", table.section) for table in tables.values()}
         shown |= {("topics", model.topic) for model in models}
         named = settings.model_dump(include={"tables", "topics"}, exclude_unset=True)
         for path in ((kind, name) for kind, sections in named.items() for name in sections):
@@ -262,6 +249,17 @@ class Chooser:
         for name, place in origins.items():
             value = spec.config[name.removeprefix("config.")] if "." in name else getattr(spec, name)
             yield Fact(("topics", model.topic, name), value, place)
+
+
+def _shown(subject: type | str | None, other: type | str | None = None) -> str:
+    if not isinstance(subject, type):
+        return f"topic {subject!r}"
+    again = isinstance(other, type) and repr(other) == repr(subject)
+    return f"another class {subject.__name__}" if again else f"class {subject.__name__}"
+
+
+def _listed(values: Mapping[str, Any], names: Iterable[str]) -> str:
+    return ", ".join(f"{name}={values[name]!r}" for name in names)
 
 
 def _sound_models(classes: Iterable[type]) -> Iterator[EntityModel]:

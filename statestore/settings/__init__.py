@@ -12,25 +12,25 @@ Given in code as a mapping or a :class:`Settings`, or as the path of a TOML or J
 Every fault is reported at once, each with its key's path.
 """
 
+from statestore.settings.base import Section
 from statestore.settings.engines import make_options
 from statestore.settings.levels import set_levels
+from statestore.settings.options import (
+    OnMissing,
+    OnUndecodable,
+    TableOptions,
+    TableSettings,
+)
 from statestore.settings.sections import (
     HIDDEN,
     CleanupPolicy,
     Compatibility,
     Connect,
     Defaults,
-    DlqSettings,
-    KsqlSettings,
     LoggingSettings,
-    OnMissing,
-    OnUndecodable,
     RegistrySettings,
-    Section,
     Settings,
-    TableSettings,
     TopicSettings,
-    WindowSettings,
     redacted,
 )
 from statestore.settings.shape import Path, dotted
@@ -51,9 +51,7 @@ __all__ = [
     "Compatibility",
     "Connect",
     "Defaults",
-    "DlqSettings",
     "Given",
-    "KsqlSettings",
     "Layers",
     "LoggingSettings",
     "OnMissing",
@@ -63,9 +61,9 @@ __all__ = [
     "Section",
     "Settings",
     "Source",
+    "TableOptions",
     "TableSettings",
     "TopicSettings",
-    "WindowSettings",
     "dotted",
     "layer_settings",
     "load_settings",

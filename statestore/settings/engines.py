@@ -21,10 +21,6 @@ def engine_faults(settings: Settings, origin: Callable[[Path], str]) -> list[str
         named.append((("defaults", "backend"), settings.defaults.backend))
     for table, own in settings.tables.items():
         named.append((("tables", table, "backend"), own.backend or ""))
-        named += [
-            (("tables", table, "windows", label, "backend"), one.backend or "")
-            for label, one in own.windows.items()
-        ]
     faults = [
         (path, fault)
         for path, name in named

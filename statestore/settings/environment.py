@@ -7,9 +7,9 @@
     STATESTORE_KAFKA__BOOTSTRAP_SERVERS=b:9092      kafka."bootstrap.servers"
     STATESTORE_TABLES='{"my-topic": {"max_lag": 5}}'
 
-Sections, settings and backends are written in capitals or not; names of tables, topics and windows as they
-are. In a property of Kafka's ``_`` stands for ``.``. Text is taken as it is, all else is JSON, and a whole
-section is a JSON object.
+Sections, settings and backends are written in capitals or not; names of tables and topics as they are. In a
+property of Kafka's ``_`` stands for ``.``. Text is taken as it is, all else is JSON, and a whole section is a
+JSON object.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, get_origin
 
-from statestore.settings.shape import Path, at, dotted, is_nested, is_section, is_text
+from statestore.settings.shape import Path, at, dotted, is_nested, is_section, is_text, is_unread
 
 log = logging.getLogger("statestore.store")
 
@@ -45,7 +45,7 @@ def read_environment(environment: Mapping[str, str], faults: list[str]) -> tuple
     strange = []
     for name in sorted(ours, key=lambda one: (one.count("__"), one)):  # a section before what is in it
         path = _path(name.removeprefix(PREFIX).split("__"))
-        if len(path) == 1 and at(path) is None:
+        if len(path) == 1 and at(path) is None and not is_unread(path):
             strange.append(name)
         elif path in variables:
             faults.append(f"environment {name}: {variables[path]} gives {dotted(path)}, too: keep one")

@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator
 
-from statestore.errors import ConfigError
-from statestore.fields.windows import window
+from statestore.settings.base import Count, Seconds, SecondsOrZero, Section
+from statestore.settings.options import OnMissing, TableSettings
 
-OnMissing = Literal["fail", "rebuild"]
 Connect = Literal["eager", "lazy"]
-OnUndecodable = Literal["raise", "fail", "skip"]
 CleanupPolicy = Literal["compact", "delete", "compact,delete"]
 Compatibility = Literal[
     "NONE",
@@ -63,23 +61,6 @@ SECRET_WORDS = (
     "oauthbearer.config",
 )
 HIDDEN = "***"
-
-
-class Section(BaseModel):
-    """Base of all sections."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        use_attribute_docstrings=True,
-        hide_input_in_errors=True,  # it may be a secret
-    )
-
-
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-SecondsOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(gt=0)]
 
 
 def _without_credentials(url: str) -> str:
@@ -135,66 +116,6 @@ class Defaults(Section):
         return tuple(value) if isinstance(value, list) else value
 
 
-class WindowSettings(Section):
-    """What holds for one window of a windowed entity; what is not set is as for its table.
-
-    A later part of the library reads it.
-    """
-
-    backend: str | None = None
-    """Storage engine of this window's store; not set: that of the table."""
-    on_missing: OnMissing | None = None
-    """What to do with a local copy that is missing or cannot be continued; not set: as for the table."""
-    max_lag: Count | None = None
-    """Records the window may fall behind before it is not ready; not set: as for the table."""
-    max_staleness: Seconds | None = None
-    """Seconds since the broker last confirmed the end before it is not ready; not set: as for the table."""
-    compression: str | None = None
-    """How its store is compressed; not set: as for the table."""
-    retention: Seconds | None = None
-    """Seconds of windows that are kept, by event time; not set: as the class says."""
-
-
-def _canonical_labels(windows: Mapping[str, WindowSettings]) -> Mapping[str, WindowSettings]:
-    faults = []
-    for label in windows:
-        try:
-            if (canonical := window(label).label) != label:
-                faults.append(f"{label!r} is written {canonical!r} here")
-        except ConfigError as error:
-            faults += error.faults
-    if faults:
-        raise ValueError("; ".join(faults))
-    return windows
-
-
-class TableSettings(Section):
-    """What holds for one table, named by entity, topic or logical name; what is not set is by default."""
-
-    backend: str | None = None
-    """Storage engine of the table's store: rocksdb, lmdb, memory, or an installed one."""
-    on_missing: OnMissing | None = None
-    """What to do with a local copy that is missing or cannot be continued: fail, or rebuild it from Kafka."""
-    max_lag: Count | None = None
-    """Records the table may fall behind once ready before it is not ready."""
-    max_staleness: Seconds | None = None
-    """Seconds since the broker last confirmed the end before the table, once ready, is not ready."""
-    cache: bool | None = None
-    """Whether the store is kept on disk; false: in memory only, and read anew from Kafka at each start."""
-    compression: str | None = None
-    """How the store is compressed, by rocksdb: none, lz4, zstd or snappy; not set: as its engine does it."""
-    ttl: Seconds | None = None
-    """Seconds after a record's timestamp at which its row ends: hidden at once, gone from disk soon after."""
-    max_bytes: Count | None = None
-    """Bytes the store may take; beyond them the table fails, with nothing dropped."""
-    on_undecodable: OnUndecodable | None = None
-    """What to do with a record that does not decode: raise when it is read, fail the table, or skip it."""
-    windows: Annotated[Mapping[str, WindowSettings], AfterValidator(_canonical_labels)] = Field(
-        default_factory=dict
-    )
-    """Settings of single windows by label, for an entity that is declared with windows."""
-
-
 class TopicSettings(Section):
     """How ``ensure_topics`` makes one topic; what is not set is as the entity class says."""
 
@@ -233,30 +154,6 @@ class RegistrySettings(Section):
     """Schemas kept in memory."""
 
 
-class KsqlSettings(Section):
-    """The ksqlDB server that statements are deployed to; a later part of the library reads it."""
-
-    url: Url | None = None
-    """Its address; not set: there is none."""
-    username: str | None = None
-    """User name for basic authentication; not set: without."""
-    password: SecretStr | None = None
-    """Password for basic authentication."""
-
-
-class DlqSettings(Section):
-    """The shared dead-letter topic; a later part of the library reads it."""
-
-    topic: Annotated[str, Field(min_length=1, max_length=249, pattern=r"^[A-Za-z0-9._-]+$")] = "system.dlq"
-    """Its name."""
-    partitions: Count = 1
-    """Number of partitions, when it is created."""
-    replication: Count = 1
-    """Number of copies, when it is created."""
-    retention: Seconds = 604800.0
-    """Seconds a dead letter is kept, when it is created."""
-
-
 class LoggingSettings(Section):
     """Levels of the library's loggers; without one it stays as it is. The root logger is never configured."""
 
@@ -266,18 +163,12 @@ class LoggingSettings(Section):
     """Level of statestore.changelog: restoring and following topics."""
     entity: LogLevel | None = None
     """Level of statestore.entity: declarations."""
-    ksql: LogLevel | None = None
-    """Level of statestore.ksql: translating and deploying."""
     producer: LogLevel | None = None
     """Level of statestore.producer: writing to Kafka."""
-    query: LogLevel | None = None
-    """Level of statestore.query: reading tables."""
     serde: LogLevel | None = None
     """Level of statestore.serde: formats."""
     store: LogLevel | None = None
     """Level of statestore.store: files and engines."""
-    windowing: LogLevel | None = None
-    """Level of statestore.windowing: aggregation."""
 
 
 class Settings(Section):
@@ -296,8 +187,6 @@ class Settings(Section):
     topics: Mapping[str, TopicSettings] = Field(default_factory=dict)
     """Settings of single topics, by the topic's name."""
     schema_registry: RegistrySettings = RegistrySettings()
-    ksql: KsqlSettings = KsqlSettings()
-    dlq: DlqSettings = DlqSettings()
     logging: LoggingSettings = LoggingSettings()
 
     @field_validator("kafka", mode="before")

@@ -13,6 +13,14 @@ Path = tuple[str, ...]
 """Where a setting stands: ``("tables", "Order", "max_lag")``."""
 
 
+_UNREAD = {("ksql",), ("dlq",), *(("logging", name) for name in ("ksql", "query", "windowing"))}
+
+
+def is_unread(path: Path) -> bool:
+    """Whether ``path`` is of a part of the library that this version does not have."""
+    return path in _UNREAD or (path[:1] == ("tables",) and path[2:] == ("windows",))
+
+
 def dotted(path: Path) -> str:
     """Return ``path`` as messages show it."""
     return ".".join(path)

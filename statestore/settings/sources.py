@@ -15,8 +15,9 @@ from pydantic import BaseModel, ValidationError
 from statestore.errors import ConfigError
 from statestore.settings.engines import engine_faults
 from statestore.settings.environment import FILE_VARIABLE, read_environment
-from statestore.settings.sections import Settings, TableSettings
-from statestore.settings.shape import Path, at, dotted, is_section
+from statestore.settings.options import TableSettings
+from statestore.settings.sections import Settings
+from statestore.settings.shape import Path, at, dotted, is_section, is_unread
 
 log = logging.getLogger("statestore.store")
 
@@ -147,6 +148,10 @@ def _checked(source: Source, kind: type[S], faults: list[str]) -> S | None:
     for fault in found:
         path = tuple(str(part) for part in fault["loc"])
         message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden" and kind is Settings and is_unread(path):
+            shown = dotted(path) if path[0] == "logging" else f"[{dotted(path)}]"
+            faults.append(f"{source.origin(path)}: {shown} is not read by this version: remove it")
+            continue
         if fault["type"] == "extra_forbidden":
             section = at(path[:-1]) if kind is Settings else kind
             known = ", ".join(section.model_fields) if is_section(section) else ""

@@ -15,7 +15,7 @@ from statestore.settings.shape import is_nested, is_section
 
 _EXAMPLES = {"kafka": '"bootstrap.servers" = "localhost:9092"', "config": '"segment.bytes" = "1073741824"'}
 """What stands for a setting whose name is not ours, by section."""
-_NAMES = {"tables": "Order", "windows": '"5min"', "topics": "orders"}
+_NAMES = {"tables": "Order", "topics": "orders"}
 """What stands for a name that the user gives, by section."""
 
 _HEAD = """\

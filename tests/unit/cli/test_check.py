@@ -133,20 +133,6 @@ def test_settings_are_checked_with_them(check: Check, tmp_path: Path) -> None:
     ]
 
 
-def test_settings_of_windows(check: Check, tmp_path: Path) -> None:
-    bars = (
-        "\n\n@entity(topic='bars', source=Order, windows=[1, '30s'])\n@dataclass\nclass Bars:\n"
-        "    order_id: Annotated[int, Key]\n    n: Annotated[int, agg.count()]\n"
-    )
-    settings = tmp_path / "settings.toml"
-    settings.write_text('[tables.Bars.windows."1min"]\nbackend = "lmdb"\n')
-    assert check(FINE + bars, "--settings", "settings.toml")[0] == 0
-    settings.write_text('[tables.Bars.windows."5min"]\nbackend = "lmdb"\n')
-    status, lines = check(FINE + bars, "--settings", "settings.toml")
-    assert status == 1
-    assert lines[0].endswith("tables.Bars.windows.5min: Bars has no such window; declared: 30s, 1min")
-
-
 @pytest.mark.parametrize(
     ("text", "line"),
     [

@@ -49,7 +49,7 @@ def test_what_it_shows_are_the_defaults(template: str, tmp_path: Path) -> None:
         if isinstance(field.default, Section):
             assert getattr(settings, name) == field.default
     assert settings.kafka == {"bootstrap.servers": "localhost:9092"}
-    assert list(settings.tables["Order"].windows) == ["5min"]
+    assert list(settings.tables) == ["Order"]
     assert settings.topics["orders"].config == {"segment.bytes": "1073741824"}
     for engine, options in settings.backends.items():
         kind = find_engine(engine).options_type
@@ -73,14 +73,16 @@ def test_check_prints_what_is_not_by_default(
 ) -> None:
     monkeypatch.setenv("STATESTORE_DEFAULTS__MAX_LAG", "8")
     path = tmp_path / "s.toml"
-    path.write_text('kafka = "b:1"\n[ksql]\npassword = "hunter2"\n[tables.Order]\nbackend = "lmdb"\n')
+    path.write_text(
+        'kafka = "b:1"\n[schema_registry]\npassword = "hunter2"\n[tables.Order]\nbackend = "lmdb"\n'
+    )
     assert main(["config", "check", str(path)]) == 0
     header, *rows = capsys.readouterr().out.splitlines()
     assert header.split() == ["setting", "value", "from"]
     assert [row.split(maxsplit=2) for row in rows] == [
         ["defaults.max_lag", "8", "environment STATESTORE_DEFAULTS__MAX_LAG"],
         ["kafka.bootstrap.servers", "b:1", f"file {path}"],
-        ["ksql.password", "***", f"file {path}"],
+        ["schema_registry.password", "***", f"file {path}"],
         ["tables.Order.backend", "lmdb", f"file {path}"],
     ]
 

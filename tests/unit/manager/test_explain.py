@@ -111,7 +111,7 @@ def test_each_setting_has_its_value_and_origin(manager: StoreManager, file: Path
 
 def test_sections_that_nothing_is_bound_for_are_shown_as_they_are(tmp_path: Path) -> None:
     settings = {
-        "tables": {"A": {"max_lag": 3, "windows": {"5min": {"max_lag": 4}}}},
+        "tables": {"A": {"max_lag": 3}},
         "topics": {"a": {"partitions": 2}},
     }
     with StoreManager(tmp_path, settings=settings) as manager:
@@ -119,7 +119,6 @@ def test_sections_that_nothing_is_bound_for_are_shown_as_they_are(tmp_path: Path
     code = "StoreManager(settings=…)"
     assert {path: entry for path, entry in found.items() if path.startswith(("tables", "topics"))} == {
         "tables.A.max_lag": {"value": 3, "from": code},
-        "tables.A.windows.5min.max_lag": {"value": 4, "from": code},
         "topics.a.partitions": {"value": 2, "from": code},
     }
 
@@ -186,31 +185,49 @@ def test_sections_of_nothing_declared_are_warned_of_once_where_tables_are_bound_
     ]
 
 
-@pytest.mark.parametrize(
-    ("tables", "says"),
-    [
-        ({"Order": {}, "orders": {}}, "tables.orders and tables.Order are settings of one table"),
-        (
-            {"Order": {"windows": {"5min": {}}}},
-            "tables.Order.windows.5min: Order has no such window; declared: none",
-        ),
-    ],
-)
-def test_settings_that_a_table_cannot_have_are_refused(
-    tmp_path: Path, tables: dict[str, object], says: str
-) -> None:
+def test_two_sections_of_one_table_are_refused(tmp_path: Path) -> None:
+    tables: dict[str, Any] = {"Order": {}, "orders": {}}
     with (
         StoreManager(tmp_path / "state", NOWHERE, settings={"tables": tables}, connect="lazy") as manager,
-        pytest.raises(ConfigError, match=says),
+        pytest.raises(ConfigError, match=r"tables\.orders and tables\.Order are settings of one table"),
     ):
         manager.bind(Order)
 
 
+def orders_again() -> type:
+    """Return the class as the second run of a notebook's cell makes it."""
+    again = type("Order", (), {"__annotations__": {"id": Annotated[int, Key]}, "__module__": __name__})
+    return entity(dataclass(frozen=True)(again), topic="orders", on_undecodable="fail")
+
+
+def test_binding_in_another_way_names_what_differs(tmp_path: Path) -> None:
+    settings = {"defaults": {"max_staleness": 9}}
+    with StoreManager(tmp_path, NOWHERE, settings=settings, connect="lazy") as manager:
+        table = manager.bind(Order, name="mine")
+        assert manager.bind(Order, name="mine", max_staleness=9) is table
+        with pytest.raises(ConfigError) as caught:
+            manager.bind(Order, name="mine", max_lag=5, backend="memory")
+        assert caught.value.faults == (
+            "'mine' is already bound with backend='rocksdb', max_lag=None; this call asks for "
+            "backend='memory', max_lag=5: use the same options, or close() it first",
+        )
+        for other, says in (
+            (Trade, r"class Order; this call asks for class Trade"),
+            ("orders", r"class Order; this call asks for topic 'orders'"),
+            (orders_again(), r"class Order; this call asks for another class Order"),
+        ):
+            with pytest.raises(ConfigError, match=rf"'mine' is already bound to {says}: "):
+                manager.bind(other, name="mine")
+        manager.open("bytes")
+        with pytest.raises(ConfigError, match=r"open with backend='rocksdb'; this call .* backend='lmdb'"):
+            manager.open("bytes", backend="lmdb")
+
+
 def test_sections_may_name_what_is_declared_and_bound_later(tmp_path: Path) -> None:
-    """Bars has windows: its own topic and those derived from it have sections, and so has each window."""
+    """Bars has windows: its own topic and those derived from it have sections."""
     settings = {
         "kafka": NOWHERE,
-        "tables": {"Bars": {"windows": {"5min": {"max_lag": 3}}}, "Trade": {}},
+        "tables": {"Bars": {"max_lag": 3}, "Trade": {}},
         "topics": {"bars": {}, "bars_5min_final": {}},
     }
     with StoreManager(tmp_path, settings=settings, entities=[Order], connect="lazy") as manager:
@@ -265,7 +282,7 @@ def test_an_entity_that_is_not_cached_leaves_nothing_on_disk(
         assert [entry.name for entry in state.iterdir() if entry.is_dir()] == ["order_store"]
     told = {record.levelname: record.message for record in caplog.records if "_Store" in record.message}
     assert "cache=False (a day's quotes, read again in a second)" in told["WARNING"]
-    assert "'Order_Store' is kept on local disk, without a limit to its size" in told["INFO"]
+    assert "'Order_Store': stored on local disk, size not limited (set max_bytes)" in told["INFO"]
 
 
 def test_settings_can_turn_the_cache_of_a_table_on_and_off(tmp_path: Path) -> None:

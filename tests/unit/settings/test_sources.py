@@ -25,7 +25,6 @@ def test_the_environment_reaches_every_kind_of_setting() -> None:
         STATESTORE_DEFAULTS__RETRY_WAITS="[0.5, 1]",
         STATESTORE_DEFAULTS__AUTO_RESTART="false",
         STATESTORE_TABLES__Order__BACKEND="lmdb",
-        STATESTORE_TABLES__Bar__WINDOWS__5min__MAX_LAG="3",
         STATESTORE_TOPICS__orders__CONFIG__SEGMENT_BYTES="1048576",
         STATESTORE_BACKENDS__ROCKSDB__BLOCK_SIZE="8192",
         STATESTORE_BACKENDS__ROCKSDB__COMPRESSION="zstd",
@@ -37,7 +36,6 @@ def test_the_environment_reaches_every_kind_of_setting() -> None:
     assert settings.defaults.retry_waits == (0.5, 1.0)
     assert settings.defaults.auto_restart is False
     assert settings.tables["Order"].backend == "lmdb"
-    assert settings.tables["Bar"].windows["5min"].max_lag == 3
     assert settings.topics["orders"].config == {"segment.bytes": "1048576"}
     assert settings.backends == {"rocksdb": {"block_size": 8192, "compression": "zstd"}}
     assert settings.schema_registry.password is not None
