@@ -37,7 +37,7 @@ from statestore.errors import (
     UnreachableRegistryError,
 )
 from statestore.expressions.aggregates import agg
-from statestore.expressions.nodes import F
+from statestore.expressions.expr import F
 from statestore.fields.attributes import (
     Alias,
     EventTime,
@@ -58,7 +58,7 @@ from statestore.kafka.topics import TopicDifference, TopicsReport
 from statestore.manager import StoreManager
 from statestore.manager.validation import check_entities
 from statestore.producing.transaction import Transaction
-from statestore.serde.normal import normalise
+from statestore.serde.normalise import normalise
 from statestore.settings import Settings
 from statestore.storage.store import KeyValueStore, StoreReader, WriteBatch
 from statestore.tables.stream import Stream

@@ -106,7 +106,7 @@ def check_topic_name(name: object) -> str:
     return name
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'amount'?)"`` if one of ``known`` is like ``name``, nothing otherwise."""
     like = difflib.get_close_matches(name, known, n=1)
     return f" (did you mean {like[0]!r}?)" if like else ""

@@ -13,7 +13,7 @@ from typing import Any
 
 from statestore.core import Refusal
 from statestore.errors import DecodeError, UnreachableRegistryError
-from statestore.serde.formats import ASKING
+from statestore.serde.formats import REGISTRY_ACCESS
 
 log = logging.getLogger("statestore.changelog")
 
@@ -59,7 +59,7 @@ class DecodingCheck:
     def __call__(
         self, partition: int, offset: int, key: bytes, value: bytes, timestamp: int
     ) -> Refusal | None:
-        ASKING.allowed = False
+        REGISTRY_ACCESS.allowed = False
         try:
             self._decode(key, value)
         except Exception as error:  # noqa: BLE001 - told where the record would have been applied
@@ -68,7 +68,7 @@ class DecodingCheck:
             skip = self._skip and isinstance(error, DecodeError)
             return Refusal(partition, offset, key, timestamp, error, stops=not skip)
         finally:
-            ASKING.allowed = True
+            REGISTRY_ACCESS.allowed = True
         return None
 
     def ask(self, hold: Hold, tries: int = 0) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from statestore.entity import collecting, declared_classes
+from statestore.entity import declared_classes, deferred_faults
 from statestore.errors import ConfigError
 from statestore.manager.resolve import Chooser
 from statestore.manager.validation import Finding, check_entities
@@ -51,7 +51,7 @@ def run(chosen: argparse.Namespace) -> int:
     known = set(declared_classes())
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)  # as `python -m` has it
-    with collecting(chosen.validation):
+    with deferred_faults(chosen.validation):
         errors = [finding for name in chosen.modules for finding in _imported(name)]
         classes = [cls for cls in declared_classes() if cls not in known or cls.__module__ in chosen.modules]
         if not classes and not errors:

@@ -1,18 +1,18 @@
 """Dataclasses declared as entities: ``@entity`` and the :class:`EntityModel` that it makes of a class."""
 
-from statestore.entity.declaration import collecting, declared_classes, entity, location_of, model_of
-from statestore.entity.declared import Declared, TopicSpec
-from statestore.entity.models import EntityModel
+from statestore.entity.arguments import EntityArguments, TopicSpec
+from statestore.entity.declaration import declared_classes, deferred_faults, entity, location_of, model_of
+from statestore.entity.model import EntityModel
 from statestore.fields.attributes import Key
 from statestore.fields.types import Field
 
 __all__ = [
-    "Declared",
+    "EntityArguments",
     "EntityModel",
     "Field",
     "Key",
     "TopicSpec",
-    "collecting",
+    "deferred_faults",
     "declared_classes",
     "entity",
     "location_of",

@@ -23,19 +23,19 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TypeVar, Unpack, overload
 
-from statestore.entity.declared import Declared, TopicSpec, Validation
-from statestore.entity.models import EntityModel, build_model, is_dataclass
+from statestore.entity.arguments import EntityArguments, TopicSpec, Validation
+from statestore.entity.model import EntityModel, build_model, is_dataclass
 from statestore.errors import ConfigError
 from statestore.fields.attributes import Key
 from statestore.fields.types import Field
 
 __all__ = [
-    "Declared",
+    "EntityArguments",
     "EntityModel",
     "Field",
     "Key",
     "TopicSpec",
-    "collecting",
+    "deferred_faults",
     "declared_classes",
     "entity",
     "location_of",
@@ -50,20 +50,20 @@ _logger = logging.getLogger("statestore.entity")
 
 
 @overload
-def entity(cls: type[T], /, **declared: Unpack[Declared]) -> type[T]: ...
+def entity(cls: type[T], /, **arguments: Unpack[EntityArguments]) -> type[T]: ...
 
 
 @overload
-def entity(**declared: Unpack[Declared]) -> Callable[[type[T]], type[T]]: ...
+def entity(**arguments: Unpack[EntityArguments]) -> Callable[[type[T]], type[T]]: ...
 
 
 def entity(
-    cls: type[T] | None = None, /, **declared: Unpack[Declared]
+    cls: type[T] | None = None, /, **arguments: Unpack[EntityArguments]
 ) -> type[T] | Callable[[type[T]], type[T]]:
     """Declare a dataclass as an entity.
 
     ``@entity(topic=…)`` stands over or under ``@dataclass``; ``entity(Cls, topic=…)`` declares from outside.
-    :class:`Declared` says what can be given.
+    :class:`EntityArguments` says what can be given.
 
     Returns the class itself. Raises ``ConfigError`` listing every fault of the declaration and the class;
     under ``@dataclass`` there are no fields to look at yet, so faults of theirs come with the first use.
@@ -72,10 +72,10 @@ def entity(
     """
 
     def declare(cls: type[T]) -> type[T]:
-        declaration = _Declaration(declared, _location(), weakref.ref(cls), cls.__module__, cls.__qualname__)
+        declaration = _Declaration(arguments, _location(), weakref.ref(cls), cls.__module__, cls.__qualname__)
         earlier = _declaration(cls)
         if earlier is not None:
-            if earlier.declared != declared:
+            if earlier.arguments != arguments:
                 fault = (
                     f"{cls.__name__} is declared already, as {earlier}, now as {declaration}: declare it once"
                 )
@@ -134,7 +134,7 @@ def declared_classes() -> list[type]:
 
 
 @contextmanager
-def collecting(validation: Validation | None = None) -> Iterator[None]:
+def deferred_faults(validation: Validation | None = None) -> Iterator[None]:
     """Have no declaration raise: its faults come with the first use, as those under ``@dataclass`` do.
 
     With ``validation`` all classes are judged so, whatever they say; nothing is logged.
@@ -153,7 +153,7 @@ class _Collected:
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class _Declaration:
-    declared: Declared
+    arguments: EntityArguments
     location: str
     original: weakref.ref[type]
     module: str
@@ -163,16 +163,16 @@ class _Declaration:
     """What was said of the class at other places, and differs."""
 
     def __str__(self) -> str:
-        return ", ".join(f"{name}={value!r}" for name, value in self.declared.items()) or "nothing"
+        return ", ".join(f"{name}={value!r}" for name, value in self.arguments.items()) or "nothing"
 
     def build(self, cls: type) -> EntityModel:
         collected = _collected.get()
-        validation = self.declared.get("validation", "strict")
+        validation = self.arguments.get("validation", "strict")
         if collected is not None and collected.validation is not None:
             validation = collected.validation
         self.model = None
         try:
-            model = build_model(cls, self.declared, self.location, model_of, relaxed=validation == "relaxed")
+            model = build_model(cls, self.arguments, self.location, model_of, relaxed=validation == "relaxed")
         except ConfigError as error:
             raise ConfigError([*self.conflicts, *error.faults]) from None
         if self.conflicts:

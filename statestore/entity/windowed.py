@@ -12,9 +12,9 @@ from datetime import timedelta
 
 from statestore.errors import ConfigError
 from statestore.expressions.aggregates import Aggregate, aggregate_type
-from statestore.fields.types import Field, FieldType, Nullable, Record, Scalar, type_name
+from statestore.fields.types import Field, FieldType, Nullable, RecordType, Scalar, type_name
 from statestore.fields.windows import Window, WindowSpec, read_windows
-from statestore.naming import check_topic_name, nearest
+from statestore.naming import check_topic_name, did_you_mean
 
 DEFAULT_GRACE = timedelta(seconds=3)
 
@@ -45,7 +45,7 @@ class Windowing:
 
 
 def read_windowing(
-    record: Record,
+    record_type: RecordType,
     windows: Sequence[WindowSpec] | None,
     source: type | str | None,
     grace: timedelta | float | None,
@@ -55,16 +55,16 @@ def read_windowing(
 
     The fields are compared with those of a source by :func:`check_bars`, once that is known.
     """
-    where = record.cls.__name__
+    where = record_type.cls.__name__
     found: list[str] = []
-    aggregates = _aggregates(record, found)
+    aggregates = _aggregates(record_type, found)
     if windows is None:
         if source is not None or grace is not None:
             given = "source" if source is not None else "grace"
             found.append(f"{given}= has no meaning without windows=[…]")
         found += [
             f"{one.name}: {one.window.__name__} has no meaning without windows=[…]"
-            for one in record.fields
+            for one in record_type.fields
             if one.window
         ]
         found += [
@@ -80,7 +80,7 @@ def read_windowing(
     read = read_windows(windows, wrong)
     if isinstance(source, str):
         wrong += _topic_faults(source)
-    if not any(one.is_key for one in record.fields):
+    if not any(one.is_key for one in record_type.fields):
         wrong.append("an entity with windows needs a key field: mark one with Annotated[…, Key]")
     faults += [f"{where}: {fault}" for fault in wrong]
     lasting = DEFAULT_GRACE if grace is None else grace
@@ -89,18 +89,18 @@ def read_windowing(
     return Windowing(read, source, lasting, {} if source is None else aggregates)
 
 
-def check_bars(record: Record, windowing: Windowing, source: Record, faults: list[str]) -> None:
-    """Note what of the bar class ``record`` cannot be made from records of ``source``."""
-    where, origin = record.cls.__name__, source.cls.__name__
+def check_bars(record_type: RecordType, windowing: Windowing, source: RecordType, faults: list[str]) -> None:
+    """Note what of the bar class ``record_type`` cannot be made from records of ``source``."""
+    where, origin = record_type.cls.__name__, source.cls.__name__
     inputs = {one.name: one for one in source.fields}
-    for bar in record.fields:
+    for bar in record_type.fields:
         aggregate = windowing.aggregates.get(bar.name)
         if bar.is_key:
             faults += [f"{where}.{bar.name}: {fault}" for fault in _key_faults(bar, inputs, origin)]
         elif aggregate is not None:
             found: list[str] = []
             given = aggregate_type(aggregate, source, found)
-            if given is not None and (fault := _misfit(bar.type, given)):
+            if given is not None and (fault := _type_mismatch(bar.type, given)):
                 found.append(f"{aggregate!r} gives {type_name(given)}: {fault}")
             faults += [f"{where}.{bar.name}: {fault}" for fault in found]
         elif bar.window is None:
@@ -110,23 +110,23 @@ def check_bars(record: Record, windowing: Windowing, source: Record, faults: lis
             )
 
 
-def bar_warnings(record: Record, windowing: Windowing, source: Record) -> list[str]:
-    """Return what a user of the bar class ``record`` should know."""
-    keys, of_source = ([one.name for one in each.fields if one.is_key] for each in (record, source))
+def bar_warnings(record_type: RecordType, windowing: Windowing, source: RecordType) -> list[str]:
+    """Return what a user of the bar class ``record_type`` should know."""
+    keys, of_source = ([one.name for one in each.fields if one.is_key] for each in (record_type, source))
     by_offset = [name for name, one in windowing.aggregates.items() if one.function in ("first", "last")]
     by_offset = [name for name in by_offset if windowing.aggregates[name].by == "offset"]
     if keys == of_source or not by_offset:
         return []
     return [
-        f"{record.cls.__name__}: its key ({', '.join(keys)}) is not that of {source.cls.__name__} "
+        f"{record_type.cls.__name__}: its key ({', '.join(keys)}) is not that of {source.cls.__name__} "
         f"({', '.join(of_source) or 'none'}), so records pass through a topic of their own, and the order "
         f"there decides {', '.join(by_offset)}: write by='event_time'"
     ]
 
 
-def _aggregates(record: Record, faults: list[str]) -> dict[str, Aggregate]:
+def _aggregates(record_type: RecordType, faults: list[str]) -> dict[str, Aggregate]:
     found = {}
-    for one in record.fields:
+    for one in record_type.fields:
         aggregates = [mark for mark in one.metadata if isinstance(mark, Aggregate)]
         if len(aggregates) > 1:
             faults.append(f"{one.name}: one aggregate makes it, not {', '.join(map(repr, aggregates))}")
@@ -148,16 +148,16 @@ def _topic_faults(topic: str) -> Sequence[str]:
 
 def _key_faults(bar: Field, inputs: Mapping[str, Field], origin: str) -> list[str]:
     if bar.name not in inputs:
-        like = nearest(bar.name, inputs)
+        like = did_you_mean(bar.name, inputs)
         return [f"{origin} has no field {bar.name!r} to group by{like}; its fields: {', '.join(inputs)}"]
     type_ = inputs[bar.name].type
     if isinstance(type_, Nullable):
         return [f"{origin}.{bar.name} can be None, and a key is never None: group by another field"]
-    fault = _misfit(bar.type, type_)
+    fault = _type_mismatch(bar.type, type_)
     return [f"it groups by {origin}.{bar.name}, of type {type_name(type_)}: {fault}"] if fault else []
 
 
-def _misfit(wanted: FieldType, given: FieldType) -> str | None:
+def _type_mismatch(wanted: FieldType, given: FieldType) -> str | None:
     """Return why a field of type ``wanted`` does not take values of type ``given``, ``None`` if it does."""
     if isinstance(given, Nullable) and not isinstance(wanted, Nullable):
         return "declare it so, as it may have no value in a window"

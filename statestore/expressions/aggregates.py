@@ -10,27 +10,28 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Literal
 
-from statestore.expressions.checking import NUMBERS, ORDERED, check, type_of
-from statestore.expressions.nodes import Expr, Node, show
-from statestore.fields.types import FieldType, Nullable, Record, Scalar, type_name
+from statestore.expressions.expr import Expr
+from statestore.expressions.nodes import Node, node_text
+from statestore.expressions.type_checking import NUMBERS, ORDERED, expression_faults, expression_type
+from statestore.fields.types import FieldType, Nullable, RecordType, Scalar, type_name
 
-Function = Literal["first", "last", "max", "min", "sum", "count", "avg"]
-Order = Literal["offset", "event_time"]
+AggregateFunction = Literal["first", "last", "max", "min", "sum", "count", "avg"]
+InputOrder = Literal["offset", "event_time"]
 
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
     """A field of a bar: ``function`` of the expression ``of``. A plain value, as its node is."""
 
-    function: Function
+    function: AggregateFunction
     of: Node | None
     """``None``, of ``count`` only: the records themselves."""
-    by: Order = "offset"
+    by: InputOrder = "offset"
     """What ``first`` and ``last`` go by; between equal event times the offset decides."""
 
     def __repr__(self) -> str:
         by = "" if self.by == "offset" else f", by={self.by!r}"
-        return f"agg.{self.function}({'' if self.of is None else show(self.of)}{by})"
+        return f"agg.{self.function}({'' if self.of is None else node_text(self.of)}{by})"
 
 
 class Aggregates:
@@ -38,11 +39,11 @@ class Aggregates:
 
     __slots__ = ()
 
-    def first(self, of: Expr, *, by: Order = "offset") -> Aggregate:
+    def first(self, of: Expr, *, by: InputOrder = "offset") -> Aggregate:
         """The earliest value, by offset or ``by="event_time"``."""
         return _aggregate("first", of, by)
 
-    def last(self, of: Expr, *, by: Order = "offset") -> Aggregate:
+    def last(self, of: Expr, *, by: InputOrder = "offset") -> Aggregate:
         """The latest value, by offset or ``by="event_time"``."""
         return _aggregate("last", of, by)
 
@@ -73,7 +74,7 @@ class Aggregates:
 agg: Final = Aggregates()
 
 
-def _aggregate(function: Function, of: object, by: Order = "offset") -> Aggregate:
+def _aggregate(function: AggregateFunction, of: object, by: InputOrder = "offset") -> Aggregate:
     if not isinstance(of, Expr):
         raise TypeError(f"agg.{function}({of!r}): give an expression, as in agg.{function}(F.price)")
     if by not in ("offset", "event_time"):
@@ -81,13 +82,13 @@ def _aggregate(function: Function, of: object, by: Order = "offset") -> Aggregat
     return Aggregate(function, of.node, by)
 
 
-def aggregate_type(aggregate: Aggregate, source: Record, faults: list[str]) -> FieldType | None:
+def aggregate_type(aggregate: Aggregate, source: RecordType, faults: list[str]) -> FieldType | None:
     """Return the type of what ``aggregate`` of records of ``source`` gives, noting what is wrong with it."""
     if aggregate.of is None:
         return Scalar(int)
     of = Expr(aggregate.of)
-    faults += check(of, source)
-    type_ = type_of(of, source)
+    faults += expression_faults(of, source)
+    type_ = expression_type(of, source)
     if type_ is None or aggregate.function in ("first", "last"):
         return type_
     if aggregate.function == "count":

@@ -17,19 +17,19 @@ from collections.abc import Callable, Mapping
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any
 
+from statestore.expressions.expr import Expr
 from statestore.expressions.nodes import (
     COMPARISONS,
     Between,
     Binary,
-    Expr,
+    Constant,
+    FieldPath,
     In,
     IsNull,
-    Literal,
     Logic,
     Negative,
     Node,
     Not,
-    Path,
 )
 
 Evaluated = Callable[[Any], Any]
@@ -70,9 +70,9 @@ def compiled(expr: Expr) -> Evaluated:
 
 def _compiled(node: Node) -> Evaluated:
     match node:
-        case Path(_, steps):
+        case FieldPath(_, steps):
             return _path(steps)
-        case Literal(value):
+        case Constant(value):
             return lambda _: value
         case Binary(op, left, right):
             make = _comparison if op in COMPARISONS else _computation
@@ -87,7 +87,7 @@ def _compiled(node: Node) -> Evaluated:
             value_of = _compiled(operand)
             return lambda entity: value_of(entity) is None
         case In(operand, values):
-            return _in(_compiled(operand), frozenset(literal.value for literal in values))
+            return _in(_compiled(operand), frozenset(constant.value for constant in values))
         case Between(operand, low, high):
             return _compiled(Logic("&", (Binary(">=", operand, low), Binary("<=", operand, high))))
 

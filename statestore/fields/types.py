@@ -1,6 +1,6 @@
 """What a dataclass says about its fields, as values: names, types, defaults, keys.
 
-A :class:`Record` is what every format is derived from; ``records.py`` reads it from a class. It knows no
+A :class:`RecordType` is what every format is derived from; ``records.py`` reads it from a class. It knows no
 topic and no format.
 """
 
@@ -83,7 +83,7 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class RecordType:
     """A dataclass and its stored fields, in the order of their definition.
 
     ``Ignored`` and ``init=False`` fields, ``InitVar`` and ``ClassVar`` are not stored. If ``positional``, the
@@ -95,13 +95,13 @@ class Record:
     positional: bool
 
 
-FieldType = Scalar | Nullable | ListOf | DictOf | Record
+FieldType = Scalar | Nullable | ListOf | DictOf | RecordType
 
 
 def type_name(type_: FieldType) -> str:
     """Return ``type_`` as a user writes it: ``list[int] | None``."""
     match type_:
-        case Scalar(cls) | Record(cls):
+        case Scalar(cls) | RecordType(cls):
             return cls.__name__
         case Nullable(item):
             return f"{type_name(item)} | None"

@@ -280,7 +280,7 @@ class StoreManager(ManagerWrites, ManagerReadiness):
         declared = model is not None and logical == model.logical_name
         physical = model.physical_name if model and declared else physical_name(logical)
         serialisation = "bytes" if model is None else model.serialisation
-        schema = None if model is None else model.schema
+        schema = None if model is None else model.stored_schema
         wanted = StoreFile(logical, engine.name, "timestamped", serialisation, topic=topic, schema=schema)
         storage = self._opener.storage(wanted, physical, engine, options)
         self._opener.claim(logical, physical)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from statestore.entity import EntityModel, declared_classes, location_of, model_of
 from statestore.entity.windowed import bar_warnings, check_bars
 from statestore.errors import ConfigError
-from statestore.serde.defaults import default_faults
 from statestore.serde.entities import EntityCodec
+from statestore.serde.field_codecs import default_faults
 from statestore.serde.formats import FormatContext, value_codec
 
 
@@ -61,7 +61,7 @@ def check_entities(classes: Iterable[type], context: FormatContext | None = None
 
 
 def _format_faults(model: EntityModel, context: FormatContext) -> list[Finding]:
-    faults = default_faults(model.record)
+    faults = default_faults(model.record_type)
     try:
         if model.key_fields:
             EntityCodec(model, context)
@@ -84,10 +84,10 @@ def _bars_of_a_topic(
         problem = f"{bars.name}: no entity class is declared for its source, topic {topic!r}"
         return [Finding(bars.location, f"{problem}: declare one, so that its records can be read")]
     faults: list[str] = []
-    check_bars(bars.record, bars.windowing, sources[0].record, faults)
+    check_bars(bars.record_type, bars.windowing, sources[0].record_type, faults)
     warnings += [
         Finding(bars.location, warning)
-        for warning in bar_warnings(bars.record, bars.windowing, sources[0].record)
+        for warning in bar_warnings(bars.record_type, bars.windowing, sources[0].record_type)
     ]
     return [Finding(bars.location, fault) for fault in faults]
 
@@ -116,7 +116,7 @@ def _shared_topics(models: Sequence[EntityModel]) -> Iterator[Finding]:
 
 
 def _content(model: EntityModel) -> tuple[object, ...]:
-    return model.value_format, model.ksql, model.schema["fingerprint"]
+    return model.value_format, model.ksql, model.stored_schema["fingerprint"]
 
 
 def _derived_topics(models: Sequence[EntityModel]) -> Iterator[Finding]:

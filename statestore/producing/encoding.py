@@ -57,7 +57,7 @@ class Encoder:
         if not self._key_names:
             raise self._refusal(subject, "a stream has no key to delete")
         try:
-            spellings = dict.fromkeys([self._codec.encode_key(key), *self._codec.key_spellings(key)])
+            spellings = dict.fromkeys([self._codec.encode_key(key), *self._codec.key_encodings(key)])
         except EncodeError as error:
             raise self._refusal(subject, str(error)) from error
         return [

@@ -10,15 +10,22 @@ from typing import Any, Generic, TypeVar
 
 from statestore.entity import EntityModel
 from statestore.errors import DecodeError, EncodeError, StateStoreError
-from statestore.fields.types import Field, Scalar, type_name
-from statestore.serde.decoder import native_decoder
-from statestore.serde.formats import ABSENT, FormatContext, KeyPlan, Prepares, key_codec, value_codec
-from statestore.serde.keys.none import NoKeys
-from statestore.serde.keys.ordered import OrderedKeys
-from statestore.serde.lengths import is_bounded, overlong
-from statestore.serde.misfit import MisfitError, show
-from statestore.serde.scalars import normal
-from statestore.serde.wires import builder
+from statestore.fields.types import DictOf, Field, FieldType, ListOf, Nullable, RecordType, Scalar, type_name
+from statestore.serde.field_codecs import builder
+from statestore.serde.formats import (
+    ABSENT,
+    FieldValueError,
+    FormatContext,
+    KeyPlan,
+    Prepares,
+    key_codec,
+    show,
+    value_codec,
+)
+from statestore.serde.keys import NoKeys
+from statestore.serde.native_decoder import native_decoder
+from statestore.serde.ordered_keys import OrderedKeys
+from statestore.serde.scalars import normaliser
 
 T = TypeVar("T")
 
@@ -36,22 +43,22 @@ class EntityCodec(Generic[T]):
 
     def __init__(self, model: EntityModel, context: FormatContext | None = None) -> None:
         self._name = model.name
-        self._fields = {field.name: field for field in model.record.fields}
-        self._build = builder(model.record)
+        self._fields = {field.name: field for field in model.record_type.fields}
+        self._build = builder(model.record_type)
         self._key_names = tuple(field.name for field in model.key_fields)
         context = context or FormatContext()
         self._keys = key_codec(model, context) if self._key_names else NoKeys()
         self.key_format = model.key_format
         self._values = value_codec(model, context)
         self._preparing = [one for one in (self._values, self._keys) if isinstance(one, Prepares)]
-        self._key_indexes = [model.record.fields.index(field) for field in model.key_fields]
+        self._key_indexes = [model.record_type.fields.index(field) for field in model.key_fields]
         key_types = {field.name: field.type for field in model.key_fields if isinstance(field.type, Scalar)}
-        self._key_normals = {name: normal(type_) for name, type_ in key_types.items()}
+        self._key_normalisers = {name: normaliser(type_) for name, type_ in key_types.items()}
         # The key formats know the types, but not how an attribute narrows them.
         self._narrowed = [name for name, type_ in key_types.items() if type_ != Scalar(type_.type)]
-        numbered = list(enumerate(model.record.fields))
+        numbered = list(enumerate(model.record_type.fields))
         self._windowed = [(index, field) for index, field in numbered if field.window]
-        self._bounded = [(index, field.type) for index, field in numbered if is_bounded(field.type)]
+        self._bounded = [(index, field.type) for index, field in numbered if _is_bounded(field.type)]
         self.decoder = (
             native_decoder(model, self._keys.native)
             if isinstance(self._keys, OrderedKeys) and model.value_format == "msgpack"
@@ -60,7 +67,7 @@ class EntityCodec(Generic[T]):
         """Decodes the payloads that ``encode`` makes, ``None`` where there is none for the class."""
         self._mutex = threading.Lock()
         self._key_mismatches = 0
-        self._overlong = 0
+        self._overlong_values = 0
 
     @property
     def key_mismatches(self) -> int:
@@ -70,7 +77,7 @@ class EntityCodec(Generic[T]):
     @property
     def overlong(self) -> int:
         """How many decoded values were longer than their field's ``MaxLength``."""
-        return self._overlong
+        return self._overlong_values
 
     @property
     def waits(self) -> bool:
@@ -98,10 +105,10 @@ class EntityCodec(Generic[T]):
                 f"{self._name}: not a key of ({', '.join(self._key_names)}): {error}"
             ) from error
 
-    def key_spellings(self, values: tuple[Any, ...]) -> Sequence[bytes]:
+    def key_encodings(self, values: tuple[Any, ...]) -> Sequence[bytes]:
         """Return every key under which a store may have the row of ``values``. Raises ``EncodeError``."""
         try:
-            return self._keys.spellings(values)
+            return self._keys.encodings(values)
         except EncodeError as error:
             raise self._bad_key(values, error=error) from None
 
@@ -123,11 +130,11 @@ class EntityCodec(Generic[T]):
             payload = self._values.encode(entity)
             for name in self._narrowed:
                 try:
-                    self._key_normals[name](getattr(entity, name))
-                except MisfitError as misfit:
-                    raise misfit.within(f".{name}") from None
-        except MisfitError as misfit:
-            raise EncodeError(f"{self._name}{misfit.path}: {misfit}") from None
+                    self._key_normalisers[name](getattr(entity, name))
+                except FieldValueError as fault:
+                    raise fault.within(f".{name}") from None
+        except FieldValueError as fault:
+            raise EncodeError(f"{self._name}{fault.path}: {fault}") from None
         return self.encode_key(tuple([getattr(entity, name) for name in self._key_names])), payload
 
     def decode(self, key: bytes, payload: bytes) -> T:
@@ -168,9 +175,9 @@ class EntityCodec(Generic[T]):
             with self._mutex:
                 self._key_mismatches += mismatches
         if self._bounded:
-            long = sum(overlong(type_, values[index]) for index, type_ in self._bounded)
+            long = sum(_count_overlong(type_, values[index]) for index, type_ in self._bounded)
             with self._mutex:
-                self._overlong += long
+                self._overlong_values += long
         return entity
 
     def _mismatches(self, entity: T, carried: dict[int, Any]) -> int:
@@ -179,23 +186,23 @@ class EntityCodec(Generic[T]):
         That may keep less: ksqlDB's TIMESTAMP has milliseconds.
         """
         try:
-            kept = self._values.normal(entity)
-        except MisfitError:  # the value's format cannot hold the key's values at all
+            normal = self._values.normalise(entity)
+        except FieldValueError:  # the value's format cannot hold the key's values at all
             return len(carried)
-        return sum(kept[index] != value for index, value in carried.items())
+        return sum(normal[index] != value for index, value in carried.items())
 
     def _bad_key(self, *bounds: tuple[Any, ...] | None, error: EncodeError) -> EncodeError:
         given = [pair for values in bounds if values for pair in zip(self._key_names, values, strict=False)]
         for name, value in given:
             try:
-                self._key_normals[name](value)
-            except MisfitError as misfit:
-                return EncodeError(f"{self._name}.{name}: {misfit}")
+                self._key_normalisers[name](value)
+            except FieldValueError as fault:
+                return EncodeError(f"{self._name}.{name}: {fault}")
         return EncodeError(f"{self._name} ({', '.join(self._key_names)}): {error}")
 
     def _bad_payload(self, key_values: tuple[Any, ...], error: Exception) -> DecodeError:
-        path = error.path if isinstance(error, MisfitError) else ""
-        named = "" if isinstance(error, MisfitError | DecodeError) else f"{type(error).__name__}: "
+        path = error.path if isinstance(error, FieldValueError) else ""
+        named = "" if isinstance(error, FieldValueError | DecodeError) else f"{type(error).__name__}: "
         step = _STEP.match(path)
         field = self._fields.get(step["name"]) if step else None
         declared = f"declared {type_name(field.type)}, " if field else ""
@@ -208,4 +215,32 @@ def _of_no_window(field: Field) -> Any:
         return field.default
     if field.default_factory is not MISSING:
         return field.default_factory()
-    raise MisfitError("is filled from the row's window, and this row has none", f".{field.name}")
+    raise FieldValueError("is filled from the row's window, and this row has none", f".{field.name}")
+
+
+def _is_bounded(type_: FieldType) -> bool:
+    """Whether a ``MaxLength`` is anywhere in ``type_``."""
+    match type_:
+        case Nullable(item) | ListOf(item):
+            return _is_bounded(item)
+        case DictOf(key, item):
+            return _is_bounded(key) or _is_bounded(item)
+        case RecordType(_, fields):
+            return any(_is_bounded(field.type) for field in fields)
+        case _:
+            return type_.max_length is not None
+
+
+def _count_overlong(type_: FieldType, value: Any) -> int:
+    """Return how many values within ``value``, which is one of ``type_``, are too long."""
+    match type_:
+        case Nullable(item):
+            return 0 if value is None else _count_overlong(item, value)
+        case ListOf(item):
+            return sum(_count_overlong(item, one) for one in value)
+        case DictOf(key, item):
+            return sum(_count_overlong(key, name) + _count_overlong(item, one) for name, one in value.items())
+        case RecordType(_, fields):
+            return sum(_count_overlong(field.type, getattr(value, field.name)) for field in fields)
+        case _:
+            return type_.max_length is not None and len(value) > type_.max_length

@@ -6,6 +6,7 @@ point of the group ``statestore.key_formats`` or ``statestore.value_formats``. O
 
 from __future__ import annotations
 
+import reprlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,14 +33,14 @@ ABSENT: Final = Absent()
 """Stands for a field that a value does not carry."""
 
 
-class Asking(threading.local):
+class RegistryAccess(threading.local):
     """What a codec may do on this thread."""
 
     allowed = True
     """Whether it may ask a schema registry, and wait; otherwise ``UnreachableRegistryError`` at once."""
 
 
-ASKING: Final = Asking()
+REGISTRY_ACCESS: Final = RegistryAccess()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +70,11 @@ class KeyCodec(Protocol):
         """Return the values of a key. Raises ``DecodeError``."""
         ...
 
-    def normal(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    def normalise(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return what ``decode`` gives of what ``encode`` gives. Raises ``EncodeError``."""
         ...
 
-    def spellings(self, values: tuple[Any, ...]) -> Sequence[bytes]:
+    def encodings(self, values: tuple[Any, ...]) -> Sequence[bytes]:
         """Return every key under which a store may have the row of ``values``; most formats have one."""
         ...
 
@@ -89,21 +90,21 @@ class ValueCodec(Protocol):
     """The other fields of one entity class as bytes. Any number of threads may share one."""
 
     def encode(self, entity: Any) -> bytes:
-        """Return the payload. Raises ``MisfitError`` with the path of the field that does not fit."""
+        """Return the payload. Raises ``FieldValueError`` with the path of the field that does not fit."""
         ...
 
     def decode(self, payload: bytes) -> list[Any]:
         """Return the value of each field of the model's record, in order.
 
         A key field is :data:`ABSENT` where the payload does not carry it, and so are fields that a window
-        fills. Raises ``MisfitError`` with the path of the field at fault, or ``DecodeError``.
+        fills. Raises ``FieldValueError`` with the path of the field at fault, or ``DecodeError``.
         """
         ...
 
-    def normal(self, entity: Any) -> list[Any]:
+    def normalise(self, entity: Any) -> list[Any]:
         """Return what ``decode`` gives of what ``encode`` gives, and anything for fields that are not in it.
 
-        Raises ``MisfitError`` as ``encode`` does.
+        Raises ``FieldValueError`` as ``encode`` does.
         """
         ...
 
@@ -128,7 +129,7 @@ class FormatContext:
     """Where the schema registry is; ``None`` where there are no settings, and no data either."""
 
 
-class Format(Protocol):
+class CodecFactory(Protocol):
     """Makes the codec of one class. Raises ``ConfigError`` for a class that the format cannot hold."""
 
     def __call__(self, model: EntityModel, context: FormatContext, /) -> Any: ...
@@ -136,24 +137,53 @@ class Format(Protocol):
 
 def key_codec(model: EntityModel, context: FormatContext) -> KeyCodec:
     """Return the codec of the model's key format. Raises ``ConfigError``, also for an unknown format."""
-    return cast("KeyCodec", _found(KEYS, model.key_format, model)(model, context))
+    return cast("KeyCodec", _factory(KEYS, model.key_format, model)(model, context))
 
 
 def value_codec(model: EntityModel, context: FormatContext) -> ValueCodec:
     """Return the codec of the model's value format. Raises ``ConfigError``, also for an unknown format."""
-    return cast("ValueCodec", _found(VALUES, model.value_format, model)(model, context))
+    return cast("ValueCodec", _factory(VALUES, model.value_format, model)(model, context))
 
 
-def _found(group: str, name: str, model: EntityModel) -> Format:
-    known = _known(group)
+def _factory(group: str, name: str, model: EntityModel) -> CodecFactory:
+    known = _installed(group)
     if name not in known:
         kind = "key_format" if group == KEYS else "value_format"
         raise ConfigError(
             f"{model.name}: {kind}={name!r} is not known; installed: {', '.join(sorted(known))}"
         )
-    return cast("Format", known[name].load())
+    return cast("CodecFactory", known[name].load())
 
 
 @cache
-def _known(group: str) -> dict[str, EntryPoint]:
+def _installed(group: str) -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=group)}
+
+
+class FieldValueError(ValueError):
+    """A value that does not fit its declared type; ``path`` says where within the outermost value it is."""
+
+    def __init__(self, problem: str, path: str = "") -> None:
+        super().__init__(problem)
+        self.path = path
+
+    def within(self, step: str) -> FieldValueError:
+        self.path = step + self.path
+        return self
+
+
+def expected(what: str, value: object) -> FieldValueError:
+    """Return the fault of ``value`` where ``what`` is wanted."""
+    return FieldValueError(f"expected {what}, got {type(value).__name__} {show(value)}")
+
+
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 120
+
+
+def show(value: object) -> str:
+    """Return a ``repr`` of bounded length."""
+    # Python refuses to print an int of more than 4,300 digits.
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"of {value.bit_length()} bits"
+    return _repr.repr(value)

@@ -1,58 +1,69 @@
-"""Values as JSON, and in the dialect of ksqlDB for an entity with ``ksql=True``: ``docs/types.md``."""
+"""JSON: values and keys, in the dialect of ksqlDB for an entity with ``ksql=True``. Docs: ``docs/types.md``.
+
+A key of one field is the bare value, a key of several fields an object. JSON has many texts for one value,
+and Kafka takes each for another key. So one text is canonical: it is written, and looked up. It is what
+Jackson writes, and therefore ksqlDB: no white space, the names in the order of the class, no escapes but
+those that JSON requires and those of characters beyond U+FFFF.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from itertools import product
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from statestore.entity import EntityModel
+from statestore.errors import DecodeError
 from statestore.fields.attributes import EPOCHS
-from statestore.fields.types import Scalar
-from statestore.serde.formats import FormatContext
-from statestore.serde.misfit import MisfitError, expected
-from statestore.serde.plain import plain
-from statestore.serde.scalars import date_at, days, finite, microseconds, normal, time_at, utc
+from statestore.fields.types import Field, Scalar
+from statestore.serde.field_codecs import Convert, FieldCodec, TypeMapping, msgspec_codec, scalar_codec
+from statestore.serde.formats import FieldValueError, FormatContext, expected, show
+from statestore.serde.keys import FieldwiseKeys
+from statestore.serde.scalars import date_at, days, finite, microseconds, normaliser, time_at, utc
 from statestore.serde.structs import StructCodec
-from statestore.serde.wires import Convert, Wire, Wiring, made_of
 
 _FIRST, _LAST = (microseconds(time.replace(tzinfo=UTC)) for time in (datetime.min, datetime.max))
 
 
-def codec(model: EntityModel, _context: FormatContext) -> StructCodec:
-    """Return the codec of a class. Raises ``ConfigError``."""
-    # ksqlDB has DECIMAL as a number, which other readers take for a float, and lose digits.
+def json_values(model: EntityModel, _context: FormatContext) -> StructCodec:
+    """Return the codec of ``value_format="json"`` for a class. Raises ``ConfigError``."""
+    # ksqlDB's DECIMAL is a JSON number. Other readers take a number for a float and lose digits, so text.
     encoder = msgspec.json.Encoder(decimal_format="number" if model.ksql else "string")
-    return StructCodec(model, wiring_of(model), encoder.encode, msgspec.json.decode, msgspec.json.Decoder)
+    return StructCodec(model, type_mapping(model), encoder.encode, msgspec.json.decode, msgspec.json.Decoder)
 
 
-def wiring_of(model: EntityModel) -> Wiring:
-    """Return how the entities of a class are held, in values and in keys."""
-    return Wiring(_ksql, _iso, _cases) if model.ksql else Wiring(_iso, _iso)
+def type_mapping(model: EntityModel) -> TypeMapping:
+    """Return how JSON represents the fields of a class, in values and in keys."""
+    return TypeMapping(_ksql, _iso, _cases) if model.ksql else TypeMapping(_iso, _iso)
 
 
-def _iso(scalar: Scalar) -> Wire:
-    """Return how a scalar is held: as ``msgspec`` does it, or in the pattern of the field; and finite."""
+def _iso(scalar: Scalar) -> FieldCodec:
+    """Return the codec of a scalar: ``msgspec``'s, a time by its ``Format``, numbers finite."""
     if scalar.type is datetime and scalar.format is not None:
-        kept = normal(scalar)
-        return _epoch(kept, EPOCHS[scalar.format]) if scalar.format in EPOCHS else _text(kept, scalar.format)
-    wire = plain(scalar)
+        normalise = normaliser(scalar)
+        if scalar.format in EPOCHS:
+            return _epoch_codec(normalise, EPOCHS[scalar.format])
+        return _pattern_codec(normalise, scalar.format)
+    codec = msgspec_codec(scalar)
     if scalar.type not in (float, Decimal):
-        return wire
-    written = finite(wire.normal, "JSON")
-    return Wire(wire.type, written, written, finite(wire.read or _same, "JSON"))
+        return codec
+    written = finite(codec.normalise, "JSON")
+    return FieldCodec(codec.type, written, written, finite(codec.read or _same, "JSON"))
 
 
-def _ksql(scalar: Scalar) -> Wire:
-    """Return how ksqlDB has a scalar: TIMESTAMP and DATE are numbers."""
+def _ksql(scalar: Scalar) -> FieldCodec:
+    """Return the codec of a scalar in ksqlDB's dialect: TIMESTAMP and DATE are numbers."""
     if scalar.type is datetime and scalar.format is None:
-        return _epoch(normal(scalar), EPOCHS["epoch_ms"])
+        return _epoch_codec(normaliser(scalar), EPOCHS["epoch_ms"])
     if scalar.type is date:
-        return made_of(
-            Annotated[int, Meta(ge=days(date.min), le=days(date.max))], normal(scalar), days, date_at
+        return scalar_codec(
+            Annotated[int, Meta(ge=days(date.min), le=days(date.max))], normaliser(scalar), days, date_at
         )
     return _iso(scalar)
 
@@ -61,8 +72,8 @@ def _cases(name: str) -> tuple[str, str]:
     return name.upper(), name.lower()
 
 
-def _epoch(kept: Convert, unit: int) -> Wire:
-    """Return the wire of times as a number of units, of so many microseconds each, since 1970 UTC."""
+def _epoch_codec(normalise: Convert, unit: int) -> FieldCodec:
+    """Return the codec of times as whole units since 1970 UTC. A ``unit`` is a number of microseconds."""
 
     def units(time: datetime) -> int:
         return microseconds(time) // unit
@@ -71,11 +82,16 @@ def _epoch(kept: Convert, unit: int) -> Wire:
         return time_at(number * unit)
 
     numbers = Annotated[int, Meta(ge=-(-_FIRST // unit), le=_LAST // unit)]
-    return Wire(numbers, lambda value: time_of(units(kept(value))), lambda value: units(kept(value)), time_of)
+    return FieldCodec(
+        numbers,
+        lambda value: time_of(units(normalise(value))),
+        lambda value: units(normalise(value)),
+        time_of,
+    )
 
 
-def _text(kept: Convert, pattern: str) -> Wire:
-    """Return the wire of times in a pattern, which says how much of a time is stored."""
+def _pattern_codec(normalise: Convert, pattern: str) -> FieldCodec:
+    """Return the codec of times as text. What ``pattern`` leaves out of a time is not stored."""
 
     def read(text: str) -> datetime:
         try:
@@ -85,17 +101,95 @@ def _text(kept: Convert, pattern: str) -> Wire:
         return time.replace(tzinfo=UTC) if time.tzinfo is None else utc(time)
 
     def write(value: Any) -> str:
-        time: datetime = kept(value)
+        time: datetime = normalise(value)
         text = time.strftime(pattern)
         try:
             if read(text).date() == time.date():
                 return text
-        except MisfitError:
+        except FieldValueError:
             pass
-        raise expected(f"datetime that {pattern!r} can tell", value)
+        raise expected(f"datetime that survives writing and reading as {pattern!r}", value)
 
-    return Wire(str, lambda value: read(write(value)), write, read)
+    return FieldCodec(str, lambda value: read(write(value)), write, read)
 
 
 def _same(value: Any) -> Any:
     return value
+
+
+# Keys
+
+_ESCAPES = {code: f"\\u{code:04X}" for code in range(0x20)}
+_ESCAPES |= {ord(one): f"\\{letter}" for one, letter in zip('\b\t\n\f\r"\\', 'btnfr"\\', strict=True)}
+_BEYOND = re.compile("[\U00010000-\U0010ffff]")
+
+
+class JsonKeys(FieldwiseKeys):
+    """A ``KeyCodec`` of ``key_format="json"``. Any number of threads may share one.
+
+    A field with aliases has an encoding under each of its names.
+    """
+
+    def __init__(self, model: EntityModel, _context: FormatContext) -> None:
+        mapping = type_mapping(model)
+        super().__init__(model, mapping)
+        self._readers = [msgspec.json.Decoder(codec.type).decode for codec in self.codecs]
+        read = zip(model.record_type.fields, mapping.names(model.record_type), strict=True)
+        keys = [names for field, names in read if field.is_key]
+        self._places = {name: place for place, names in enumerate(keys) for name in names}
+        self._members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+        written = [
+            [f"{_json_text(name)}:" for name in _written_names(field, model)] for field in model.key_fields
+        ]
+        self._heads = list(product(*written)) if len(written) > 1 else []
+
+    def encode(self, values: tuple[Any, ...]) -> bytes:
+        return self.encodings(values)[0]
+
+    def encodings(self, values: tuple[Any, ...]) -> Sequence[bytes]:
+        texts = [_json_text(value) for value in self.written(values)]
+        if not self._heads:
+            return [texts[0].encode()]
+        members = [map("".join, zip(heads, texts, strict=True)) for heads in self._heads]
+        return [f"{{{','.join(one)}}}".encode() for one in members]
+
+    def decode(self, data: bytes) -> tuple[Any, ...]:
+        try:
+            parts = self._parts(data) if self._heads else [data]
+            return tuple([self._value(place, part) for place, part in enumerate(parts)])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, FieldValueError) as error:
+            raise DecodeError(f"{error}: {show(data)}") from None
+
+    def _parts(self, data: bytes) -> list[Any]:
+        """Return the values of an object, in the order of the key fields."""
+        parts: list[Any] = [None] * len(self.names)
+        for name, part in self._members(data).items():
+            place = self._places.get(name)
+            if place is None or parts[place] is not None:
+                raise FieldValueError(f"{name!r} is {'no key field' if place is None else 'there twice'}")
+            parts[place] = part
+        if None in parts:
+            raise FieldValueError(f"{self.names[parts.index(None)]} is missing")
+        return parts
+
+    def _value(self, place: int, part: Any) -> Any:
+        codec = self.codecs[place]
+        value = self._readers[place](part)
+        return codec.read(value) if codec.read else value
+
+
+def _written_names(field: Field, model: EntityModel) -> list[str]:
+    """Return the names under which the class writes a field, or did under an alias."""
+    return [field.wire_name, *[name.upper() if model.ksql else name for name in field.aliases]]
+
+
+def _json_text(value: Any) -> str:
+    """Return the JSON of a scalar."""
+    if isinstance(value, str):
+        return f'"{_BEYOND.sub(_surrogates, value.translate(_ESCAPES))}"'
+    return msgspec.json.encode(value).decode()
+
+
+def _surrogates(character: re.Match[str]) -> str:
+    high, low = divmod(ord(character[0]) - 0x10000, 0x400)
+    return f"\\u{0xD800 + high:04X}\\u{0xDC00 + low:04X}"

@@ -7,12 +7,12 @@ from typing import Any
 from statestore.entity import EntityModel
 from statestore.errors import ConfigError
 from statestore.fields.types import Scalar, type_name
-from statestore.serde.formats import ABSENT, FormatContext
-from statestore.serde.misfit import MisfitError, expected
-from statestore.serde.scalars import normal
+from statestore.serde.formats import ABSENT, FieldValueError, FormatContext, expected
+from statestore.serde.ordered_keys import OrderedKeys
+from statestore.serde.scalars import normaliser
 
 
-class RawCodec:
+class RawValues:
     """A ``ValueCodec`` whose payload is the entity's one ``bytes`` field beside the key."""
 
     def __init__(self, model: EntityModel, _context: FormatContext) -> None:
@@ -26,25 +26,36 @@ class RawCodec:
                 f'({described}): declare that, or use value_format="msgpack"'
             )
         self._name = fields[0].name
-        self._names = [field.name for field in model.record.fields]
+        self._names = [field.name for field in model.record_type.fields]
         self._cls = model.cls
-        self._kept = normal(types[0])
+        self._normalise = normaliser(types[0])
 
     def encode(self, entity: Any) -> bytes:
-        """Return the payload of ``entity``. Raises ``MisfitError``."""
+        """Return the payload of ``entity``. Raises ``FieldValueError``."""
         if type(entity) is not self._cls:
             raise expected(self._cls.__name__, entity)
         try:
-            payload: bytes = self._kept(getattr(entity, self._name))
-        except MisfitError as misfit:
-            raise misfit.within(f".{self._name}") from None
+            payload: bytes = self._normalise(getattr(entity, self._name))
+        except FieldValueError as fault:
+            raise fault.within(f".{self._name}") from None
         return payload
 
-    def normal(self, entity: Any) -> list[Any]:
-        """Return the values of all fields. Raises ``MisfitError``."""
+    def normalise(self, entity: Any) -> list[Any]:
+        """Return the values of all fields. Raises ``FieldValueError``."""
         payload = self.encode(entity)
         return [payload if name == self._name else getattr(entity, name) for name in self._names]
 
     def decode(self, payload: bytes) -> list[Any]:
         """Return ``payload`` as the value of its field, ``ABSENT`` for the others."""
         return [payload if name == self._name else ABSENT for name in self._names]
+
+
+def raw_keys(model: EntityModel, _context: FormatContext) -> OrderedKeys:
+    """Return the codec of ``key_format="raw"``: one ``bytes`` field, which is the key as it is."""
+    described = ", ".join(f"{field.name}: {type_name(field.type)}" for field in model.key_fields)
+    if [type_name(field.type) for field in model.key_fields] != ["bytes"]:
+        raise ConfigError(
+            f'{model.name}: key_format="raw" takes one key field of bytes, the key is ({described}): declare '
+            'that, or use key_format="ordered"'
+        )
+    return OrderedKeys(["bytes"])

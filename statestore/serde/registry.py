@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
 
 from statestore.errors import ConfigError, RegistryError, UnreachableRegistryError
-from statestore.serde.formats import ASKING
+from statestore.serde.formats import REGISTRY_ACCESS
 from statestore.settings import RegistrySettings
 from statestore.settings.sections import HIDDEN
 
@@ -172,7 +172,7 @@ class Registry:
 
     @contextmanager
     def _asking(self, subject: str) -> Iterator[SchemaRegistryClient]:
-        if not ASKING.allowed:
+        if not REGISTRY_ACCESS.allowed:
             raise UnreachableRegistryError(self._address, subject, "not asked on a thread that must not wait")
         try:
             yield self._client()

@@ -1,7 +1,8 @@
-"""What a scalar field takes, and the value that is kept of it: the same in every format.
+"""One value of a scalar field: checked and normalised, in the same way for every format.
 
-A value is checked against the field's type and attributes, and comes out as its plain type: a time in UTC, a
-decimal padded to its declared scale, a ``Float32`` rounded. What a format has no form for, it refuses itself.
+Checking compares a value with the field's type and attributes. Normalising gives the value that is read back
+after writing: a time in UTC, a decimal padded to its declared scale, a ``Float32`` rounded, an instance of a
+subclass as its base. A format refuses by itself the values that it cannot represent.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from uuid import UUID
 
 from statestore.fields.attributes import Precision
 from statestore.fields.types import Scalar
-from statestore.serde.misfit import MisfitError, expected
+from statestore.serde.formats import FieldValueError, expected
 
 _MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
 _MIN_INT32, _MAX_INT32 = -(2**31), 2**31 - 1
@@ -27,8 +28,11 @@ _EPOCH_DAY = date(1970, 1, 1).toordinal()
 DECIMAL_CONTEXT = Context(traps=[InvalidOperation])
 
 
-def normal(scalar: Scalar) -> Callable[[Any], Any]:
-    """Return what makes the kept value of one, for a field of ``scalar``. It raises ``MisfitError``."""
+def normaliser(scalar: Scalar) -> Callable[[Any], Any]:
+    """Return the function that checks and normalises the values of a field of type ``scalar``.
+
+    That function raises ``FieldValueError``.
+    """
     if scalar.max_length is not None:
         return _bounded(_TYPES[scalar.type], scalar.max_length)
     if scalar.precision is not None:
@@ -39,16 +43,19 @@ def normal(scalar: Scalar) -> Callable[[Any], Any]:
 
 
 def decimals(precision: Precision) -> Callable[[Any], Decimal]:
-    """Return what makes the kept ``Decimal`` of a field of ``precision``. It raises ``MisfitError``."""
+    """Return the function that checks and pads the decimals of a field of ``precision``.
+
+    That function raises ``FieldValueError``.
+    """
     digits, scale = precision.digits, precision.scale
     context = Context(prec=digits, traps=[InvalidOperation, Inexact])
     unit = Decimal((0, (1,), -scale))
 
     def convert(value: Any) -> Decimal:
-        plain = _decimal(value)
+        number = _decimal(value)
         try:
-            if plain.is_finite():
-                return plain.quantize(unit, context=context)
+            if number.is_finite():
+                return number.quantize(unit, context=context)
         except (InvalidOperation, Inexact):
             pass
         raise expected(f"Decimal of at most {digits} digits, {scale} of them behind the point", value)
@@ -57,13 +64,13 @@ def decimals(precision: Precision) -> Callable[[Any], Decimal]:
 
 
 def finite(convert: Callable[[Any], Any], form: str) -> Callable[[Any], Any]:
-    """Return ``convert``, of floats or decimals, for a format named ``form`` that has finite ones only."""
+    """Return ``convert`` with a check: the format named ``form`` represents finite numbers only."""
 
     def checked(value: Any) -> Any:
-        kept = convert(value)
-        if not (kept.is_finite() if isinstance(kept, Decimal) else isfinite(kept)):
+        normal = convert(value)
+        if not (normal.is_finite() if isinstance(normal, Decimal) else isfinite(normal)):
             raise expected(f"a finite number ({form} has no other)", value)
-        return kept
+        return normal
 
     return checked
 
@@ -89,7 +96,10 @@ def date_at(days: int) -> date:
 
 
 def utc(value: datetime) -> datetime:
-    """Return a time with a zone as the same time in UTC. Raises ``MisfitError`` if it has no year there."""
+    """Return a time with a zone as the same time in UTC.
+
+    Raises ``FieldValueError`` if that is before year 1 or after year 9999.
+    """
     try:
         return value.astimezone(UTC)
     except OverflowError:
@@ -97,7 +107,7 @@ def utc(value: datetime) -> datetime:
 
 
 def float32(value: Any) -> float:
-    """Return the number of single precision next to ``value``. Raises ``MisfitError``."""
+    """Return the number of single precision next to ``value``. Raises ``FieldValueError``."""
     number = _float(value)
     try:
         (rounded,) = struct.unpack("<f", struct.pack("<f", number))
@@ -193,12 +203,12 @@ _TYPES: dict[type, Callable[[Any], Any]] = {
 }
 
 
-def _bounded(plain: Callable[[Any], Any], most: int) -> Callable[[Any], Any]:
+def _bounded(unbounded: Callable[[Any], Any], most: int) -> Callable[[Any], Any]:
     def convert(value: Any) -> Any:
-        kept = plain(value)
-        if len(kept) > most:
-            what = "bytes" if isinstance(kept, bytes) else "characters"
-            raise MisfitError(f"of {len(kept)} {what}, where MaxLength allows {most}")
-        return kept
+        normal = unbounded(value)
+        if len(normal) > most:
+            what = "bytes" if isinstance(normal, bytes) else "characters"
+            raise FieldValueError(f"of {len(normal)} {what}, where MaxLength allows {most}")
+        return normal
 
     return convert

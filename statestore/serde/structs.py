@@ -1,4 +1,4 @@
-"""Values of formats that ``msgspec`` writes and reads, and where the fault of a payload is."""
+"""The value codec of formats that ``msgspec`` writes and reads; its errors name the field at fault."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import Any
 import msgspec
 
 from statestore.entity import EntityModel
-from statestore.fields.types import DictOf, Field, FieldType, ListOf, Nullable, Record
-from statestore.serde.formats import ABSENT
-from statestore.serde.misfit import MisfitError, show
-from statestore.serde.wires import ABSENT_WITHOUT_DEFAULT, RecordWalk, Wiring
+from statestore.fields.types import DictOf, Field, FieldType, ListOf, Nullable, RecordType
+from statestore.serde.field_codecs import ABSENT_WITHOUT_DEFAULT, RecordCodec, TypeMapping
+from statestore.serde.formats import ABSENT, FieldValueError, show
 
 _MESSAGE = re.compile(r"(?P<problem>.+?)(?: - at `(?P<key>key` in `)?\$(?P<path>.*)`)?")
 _MISSING = re.compile(r"Object missing required field `(?P<name>.+)`")
@@ -22,40 +21,41 @@ _INDEX = re.compile(r"\[(\d+|\.\.\.)\]")
 class StructCodec:
     """A ``ValueCodec`` of maps by field name. Any number of threads may share one.
 
-    ``encode`` writes such a map, ``decode`` reads bytes as a ``type``, and ``decoder(type)`` has a ``decode``
-    that does so for one type.
+    ``encode`` and ``decode`` are the format's functions in ``msgspec``, ``decoder`` is its class of decoders.
     """
 
     def __init__(
         self,
         model: EntityModel,
-        wiring: Wiring,
+        mapping: TypeMapping,
         encode: Callable[[Any], bytes],
         decode: Callable[..., Any],
         decoder: Callable[..., Any],
     ) -> None:
-        self._walk = RecordWalk(model.record, wiring, outside=[field.name for field in model.key_fields])
-        self._keys = [model.record.fields.index(field) for field in model.key_fields]
+        self._record = RecordCodec(
+            model.record_type, mapping, outside=[field.name for field in model.key_fields]
+        )
+        self._keys = [model.record_type.fields.index(field) for field in model.key_fields]
         self._encode = encode
         self._decode = decode
-        self._decode_struct = decoder(self._walk.struct).decode
-        self._wiring = wiring
+        self._decode_struct = decoder(self._record.struct).decode
+        self._mapping = mapping
 
     def encode(self, entity: Any) -> bytes:
-        """Return the payload of ``entity``. Raises ``MisfitError``."""
-        return self._encode(self._walk.write(entity))
+        """Return the payload of ``entity``. Raises ``FieldValueError``."""
+        return self._encode(self._record.write(entity))
 
-    def normal(self, entity: Any) -> list[Any]:
-        """Return the values of all fields as they come back, in their order. Raises ``MisfitError``."""
-        return self._walk.normal(entity)
+    def normalise(self, entity: Any) -> list[Any]:
+        """Return the normalised values of all fields, in their order. Raises ``FieldValueError``."""
+        return self._record.normalise(entity)
 
     def decode(self, payload: bytes) -> list[Any]:
         """Return the values of all fields in their order, ``ABSENT`` for a key field that is not there.
 
-        A key field of another type is given as it is decoded without one. Raises ``MisfitError``.
+        A key field whose value is not of its type is returned undecoded. Raises ``FieldValueError``.
         """
         try:
-            values = self._walk.values(self._decode_struct(payload))
+            values = self._record.values(self._decode_struct(payload))
         except msgspec.MsgspecError as error:
             raise self._explain(error, payload) from None
         for index in self._keys:
@@ -64,44 +64,44 @@ class StructCodec:
         return values
 
     def _key_field(self, index: int, stored: msgspec.Raw) -> Any:
-        wire = self._walk.wires[index]
+        codec = self._record.codecs[index]
         try:
-            value = self._decode(stored, type=wire.type)
-            return wire.read(value) if wire.read else value
-        except (msgspec.MsgspecError, MisfitError, UnicodeDecodeError):
+            value = self._decode(stored, type=codec.type)
+            return codec.read(value) if codec.read else value
+        except (msgspec.MsgspecError, FieldValueError, UnicodeDecodeError):
             return stored
 
-    def _explain(self, error: msgspec.MsgspecError, payload: bytes) -> MisfitError:
+    def _explain(self, error: msgspec.MsgspecError, payload: bytes) -> FieldValueError:
         try:
             whole = self._decode(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError):
             whole = payload
-        return explain(error, self._walk.record, self._wiring, whole)
+        return explain(error, self._record.record_type, self._mapping, whole)
 
 
-def explain(error: Exception, record: Record, wiring: Wiring, whole: Any) -> MisfitError:
-    """Return what ``msgspec`` says of a map that is no ``record``: which field, and what is there.
+def explain(error: Exception, record_type: RecordType, mapping: TypeMapping, whole: Any) -> FieldValueError:
+    """Return the ``error`` of ``msgspec`` with the field it is about and the value found there.
 
-    ``whole`` is the map without types. A fault that is of no field is told as it is.
+    ``whole`` is the map, decoded without types. An error about no field keeps its text.
     """
     matched = _MESSAGE.fullmatch(str(error)) if isinstance(error, msgspec.ValidationError) else None
     if matched is None:
-        return MisfitError(f"{type(error).__name__}: {error}")
+        return FieldValueError(f"{type(error).__name__}: {error}")
     problem = matched["problem"]
-    path, inner, found = _follow(record, wiring, matched["path"] or "", whole)
+    path, inner, found = _follow(record_type, mapping, matched["path"] or "", whole)
     missing = _MISSING.fullmatch(problem)
-    if missing and isinstance(inner, Record):
+    if missing and isinstance(inner, RecordType):
         names = (field.name for field in inner.fields if field.wire_name == missing["name"])
-        return MisfitError(ABSENT_WITHOUT_DEFAULT, f"{path}.{next(names, missing['name'])}")
+        return FieldValueError(ABSENT_WITHOUT_DEFAULT, f"{path}.{next(names, missing['name'])}")
     if matched["key"]:
-        return MisfitError(f"a key of the map: {problem}", path)
-    return MisfitError(f"{problem}: {show(found)}", path)
+        return FieldValueError(f"a key of the map: {problem}", path)
+    return FieldValueError(f"{problem}: {show(found)}", path)
 
 
-def _follow(type_: FieldType, wiring: Wiring, path: str, found: Any) -> tuple[str, FieldType, Any]:
-    """Return ``path`` by the names of the classes, the type at its end, and what ``found`` has there.
+def _follow(type_: FieldType, mapping: TypeMapping, path: str, found: Any) -> tuple[str, FieldType, Any]:
+    """Return ``path`` in the classes' names, the type at its end, and the value that ``found`` has there.
 
-    ``msgspec`` does not tell the key of a map, so what is found is the map then.
+    ``msgspec`` does not name the key of a map. The value returned is then the whole map.
     """
     walked, known = "", True
     while path:
@@ -113,7 +113,7 @@ def _follow(type_: FieldType, wiring: Wiring, path: str, found: Any) -> tuple[st
             walked, path, type_ = walked + index[0], path[index.end() :], type_.item
             known = known and index[1] != "..."
             step: Any = int(index[1]) if known else None
-        elif isinstance(type_, Record) and (name := _first_name(type_, wiring, path)):
+        elif isinstance(type_, RecordType) and (name := _first_name(type_, mapping, path)):
             field, step = name
             walked, path, type_ = f"{walked}.{field.name}", path[1 + len(step) :], field.type
         else:
@@ -126,12 +126,12 @@ def _follow(type_: FieldType, wiring: Wiring, path: str, found: Any) -> tuple[st
     return walked, type_.item if isinstance(type_, Nullable) else type_, found
 
 
-def _first_name(record: Record, wiring: Wiring, path: str) -> tuple[Field, str] | None:
-    """Return the field that ``path`` begins with and how it is spelt there; a name may have any character."""
-    spelt = [
-        (field, spelling)
-        for field, spellings in zip(record.fields, wiring.spellings(record), strict=True)
-        for spelling in spellings
-        if path.startswith(f".{spelling}") and path[1 + len(spelling) :][:1] in {"", ".", "["}
+def _first_name(record_type: RecordType, mapping: TypeMapping, path: str) -> tuple[Field, str] | None:
+    """Return the field that ``path`` begins with and its name there. A name may contain any character."""
+    matching = [
+        (field, name)
+        for field, names in zip(record_type.fields, mapping.names(record_type), strict=True)
+        for name in names
+        if path.startswith(f".{name}") and path[1 + len(name) :][:1] in {"", ".", "["}
     ]
-    return max(spelt, key=lambda one: len(one[1]), default=None)
+    return max(matching, key=lambda one: len(one[1]), default=None)

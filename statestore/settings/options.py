@@ -16,7 +16,7 @@ class TableOptions:
     """What holds for one table. The binding, the opening of its store and ``health`` get it whole.
 
     The three sources of it, the entity class, the settings and ``bind``, are a :class:`TableSettings` each.
-    A new option touches three files: this one (``TableSettings`` and here), ``entity/declared.py`` where a
+    A new option touches three files: this one (``TableSettings`` and here), ``entity/arguments.py`` where a
     class may state it, and the module that acts on it. An option that ``bind`` takes is an argument of it,
     too, and one with a default for all tables stands in ``Defaults``.
     """

@@ -38,8 +38,8 @@ from statestore.errors import (
     StoreMissingError,
     StoreUnavailableError,
 )
-from statestore.fields import schema
-from statestore.fields.schema import Schema
+from statestore.fields import stored_schema
+from statestore.fields.stored_schema import StoredSchema
 from statestore.runtime import fork
 
 FORMAT = 1
@@ -75,7 +75,7 @@ class StoreFile:
     topic_id: str | None = None
     cluster_id: str | None = None
     partitions: int | None = None
-    schema: Schema | None = None
+    schema: StoredSchema | None = None
     """The fields it was written with; ``None`` for stores of bytes."""
     ttl: float | None = None
     """Seconds after which rows ended, the least that there was so far: older ones may be gone."""
@@ -244,24 +244,24 @@ class DataDirectory:
         return directory
 
     @staticmethod
-    def _continued(path: Path, old: Schema | None, new: Schema | None) -> Schema | None:
+    def _continued(path: Path, old: StoredSchema | None, new: StoredSchema | None) -> StoredSchema | None:
         """Return the schema of a store that was written with ``old`` and goes on with ``new``."""
         if old is None or new is None or old["fingerprint"] == new["fingerprint"]:
             return new
-        if faults := schema.conflicts(old, new):
+        if faults := stored_schema.conflicts(old, new):
             raise StoreIdentityError(
                 path,
                 "the class has changed so that it cannot read the store: " + "; ".join(faults),
                 "change it back (a field of another type needs another name); where every record of the "
                 'topic is of the new class, delete the directory and bind with on_missing="rebuild"',
             )
-        if lacking := schema.unreadable(old, new):
+        if lacking := stored_schema.unreadable(old, new):
             log.warning(
                 "%s: records from before %s was added have no value for it: give it a default to read them",
                 path,
                 ", ".join(lacking),
             )
-        return schema.merged(old, new)
+        return stored_schema.merged(old, new)
 
     def _create(self, path: Path, wanted: StoreFile) -> StoreDirectory:
         with _os_errors_at(path):

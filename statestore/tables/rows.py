@@ -55,7 +55,7 @@ def find(
     store: ChangelogStore, codec: EntityCodec[T], counts: Counts, values: tuple[Any, ...]
 ) -> tuple[bytes, bytes] | None:
     """Return key and payload of the row of ``values``, the newest where it is stored under several keys."""
-    keys = codec.key_spellings(values)
+    keys = codec.key_encodings(values)
     found = [
         (key, payload) for key, payload in zip(keys, store.get_many(keys), strict=True) if payload is not None
     ]
@@ -124,7 +124,7 @@ def _keys(
             continue
         if plan.accepts is not None and not plan.accepts(values):
             continue
-        if key not in codec.key_spellings(values):
+        if key not in codec.key_encodings(values):
             counts.non_canonical_keys += 1
         found = (int.from_bytes(value[:HEADER], signed=True), key)
         counts.duplicate_keys += values in keys

@@ -264,7 +264,7 @@ class Table(TableWrites[T], BoundTable[T]):
     def __contains__(self, key: object) -> bool:
         store = self._binding.readable or self._binding.reading(False)
         return any(
-            one in store for one in self._codec.key_spellings(key if isinstance(key, tuple) else (key,))
+            one in store for one in self._codec.key_encodings(key if isinstance(key, tuple) else (key,))
         )
 
     def count(self, *, allow_stale: bool = False) -> int:

@@ -1,6 +1,6 @@
 """Keys in Avro: of one field its own type, of several a record.
 
-The id of a schema is part of a key's bytes, so one logical key has as many spellings as its subject has
+The id of a schema is part of a key's bytes, so one logical key has as many encodings as its subject has
 schemas that can hold it. A store may have a row under each.
 """
 
@@ -14,12 +14,11 @@ import msgspec
 
 from statestore.entity import EntityModel
 from statestore.errors import DecodeError
+from statestore.serde.avro.mapping import convert, type_mapping
 from statestore.serde.avro.schema import key_schema
 from statestore.serde.avro.subject import Subject, Version, decoded, encoded
-from statestore.serde.avro.wiring import convert, wiring_of
-from statestore.serde.formats import FormatContext
-from statestore.serde.keys.fieldwise import FieldwiseKeys
-from statestore.serde.misfit import MisfitError, show
+from statestore.serde.formats import FieldValueError, FormatContext, show
+from statestore.serde.keys import FieldwiseKeys
 
 __all__ = ["AvroKeys"]
 
@@ -28,14 +27,12 @@ class AvroKeys(FieldwiseKeys):
     """A ``KeyCodec``, under the subject ``<topic>-key``. Any number of threads may share one."""
 
     def __init__(self, model: EntityModel, context: FormatContext) -> None:
-        wiring = wiring_of(model)
-        super().__init__(model, wiring)
+        mapping = type_mapping(model)
+        super().__init__(model, mapping)
         self._wire_names = [field.wire_name for field in model.key_fields]
-        spelt = dict(
-            zip([field.name for field in model.record.fields], wiring.spellings(model.record), strict=True)
-        )
-        self._spellings = [spelt[name] for name in self.names]
-        self.subject = Subject(f"{model.topic}-key", key_schema(model, wiring), context)
+        names = zip(model.record_type.fields, mapping.names(model.record_type), strict=True)
+        self._read_names = [found for field, found in names if field.is_key]
+        self.subject = Subject(f"{model.topic}-key", key_schema(model, mapping), context)
 
     def prepare(self) -> None:
         """Get the id of our schema. Raises ``RegistryError``."""
@@ -49,22 +46,24 @@ class AvroKeys(FieldwiseKeys):
         """Return the values of a key. Raises ``DecodeError``, ``UnreachableRegistryError``."""
         try:
             return self._values(self.subject.decode(data))
-        except MisfitError as misfit:
+        except FieldValueError as fault:
             raise DecodeError(
-                f"{misfit.path.removeprefix('.')}: {misfit}" if misfit.path else str(misfit)
+                f"{fault.path.removeprefix('.')}: {fault}" if fault.path else str(fault)
             ) from None
 
-    def spellings(self, values: tuple[Any, ...]) -> Sequence[bytes]:
+    def encodings(self, values: tuple[Any, ...]) -> Sequence[bytes]:
         """Return the key under each schema of the subject that can hold it, ours first.
 
         Raises ``EncodeError``; ``UnreachableRegistryError`` if the subject's schemas are not known yet.
         """
-        normal, ours = self.normal(values), self._ours(values)
-        spellings = [
-            encoded(version.id, version.schema, ours) if version.is_ours else self._spelt(version, normal)
+        normal, ours = self.normalise(values), self._ours(values)
+        encodings = [
+            encoded(version.id, version.schema, ours)
+            if version.is_ours
+            else self._encoded_under(version, normal)
             for version in self.subject.versions()
         ]
-        return [spelling for spelling in spellings if spelling is not None]
+        return [encoding for encoding in encodings if encoding is not None]
 
     def _ours(self, values: tuple[Any, ...]) -> Any:
         """Return the key as ``fastavro`` takes it for our schema. Raises ``EncodeError``."""
@@ -74,33 +73,33 @@ class AvroKeys(FieldwiseKeys):
         return dict(zip(self._wire_names, written, strict=True))
 
     def _values(self, value: Any) -> tuple[Any, ...]:
-        """Return the key's values of what was read under any schema. Raises ``MisfitError``."""
+        """Return the key's values of what was read under any schema. Raises ``FieldValueError``."""
         if not isinstance(value, dict):
-            if len(self.wires) > 1:
-                raise MisfitError(f"expected a record of {', '.join(self.names)}, got {show(value)}")
+            if len(self.codecs) > 1:
+                raise FieldValueError(f"expected a record of {', '.join(self.names)}, got {show(value)}")
             return (self._value(0, value),)
-        return tuple([self._value(index, self._member(index, value)) for index in range(len(self.wires))])
+        return tuple([self._value(index, self._member(index, value)) for index in range(len(self.codecs))])
 
     def _member(self, index: int, value: dict[str, Any]) -> Any:
-        for spelling in self._spellings[index]:
-            if spelling in value:
-                return value[spelling]
-        raise MisfitError("missing in the key", f".{self.names[index]}")
+        for name in self._read_names[index]:
+            if name in value:
+                return value[name]
+        raise FieldValueError("missing in the key", f".{self.names[index]}")
 
     def _value(self, index: int, stored: Any) -> Any:
-        wire = self.wires[index]
+        codec = self.codecs[index]
         try:
-            value = convert(stored, wire.type)
+            value = convert(stored, codec.type)
         except msgspec.ValidationError as error:
-            raise MisfitError(f"{error}: {show(stored)}", f".{self.names[index]}") from None
-        return wire.read(value) if wire.read else value
+            raise FieldValueError(f"{error}: {show(stored)}", f".{self.names[index]}") from None
+        return codec.read(value) if codec.read else value
 
-    def _spelt(self, version: Version, normal: tuple[Any, ...]) -> bytes | None:
+    def _encoded_under(self, version: Version, normal: tuple[Any, ...]) -> bytes | None:
         """Return the key under a schema that is not ours, ``None`` where that cannot hold it."""
         try:
-            spelling = encoded(version.id, version.schema, self._datum(version.schema, normal))
+            encoding = encoded(version.id, version.schema, self._datum(version.schema, normal))
             # Only this tells that nothing was cut off or left out.
-            return spelling if self._values(decoded(version.id, version.schema, spelling)) == normal else None
+            return encoding if self._values(decoded(version.id, version.schema, encoding)) == normal else None
         except Exception:  # noqa: BLE001 - whatever fastavro raises for a value that is not of the schema
             return None
 
@@ -110,9 +109,5 @@ class AvroKeys(FieldwiseKeys):
         if not isinstance(schema, dict) or schema["type"] != "record":
             (value,) = values
             return value
-        named = {
-            spelling: value
-            for spellings, value in zip(self._spellings, values, strict=True)
-            for spelling in spellings
-        }
+        named = {name: value for names, value in zip(self._read_names, values, strict=True) for name in names}
         return {field["name"]: named[field["name"]] for field in schema["fields"] if field["name"] in named}

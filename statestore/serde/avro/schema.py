@@ -17,8 +17,8 @@ from uuid import UUID
 
 from statestore.entity import EntityModel
 from statestore.errors import ConfigError
-from statestore.fields.types import DictOf, Field, FieldType, ListOf, Nullable, Record, Scalar
-from statestore.serde.wires import Wiring
+from statestore.fields.types import DictOf, Field, FieldType, ListOf, Nullable, RecordType, Scalar
+from statestore.serde.field_codecs import TypeMapping
 
 __all__ = ["key_schema", "value_schema"]
 
@@ -26,20 +26,20 @@ _LEGAL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KEY_NAME = "Key"
 
 
-def value_schema(model: EntityModel, wiring: Wiring) -> dict[str, Any]:
+def value_schema(model: EntityModel, mapping: TypeMapping) -> dict[str, Any]:
     """Return the schema of the value: a record of the fields that are not of the key.
 
-    ``wiring`` is how values are held. Raises ``ConfigError`` with every fault of the class.
+    ``mapping`` is how values are held. Raises ``ConfigError`` with every fault of the class.
     """
-    deriving = _Deriving(model, wiring)
-    schema = deriving.record(model.record, model.name, model.value_fields)
+    deriving = _Deriving(model, mapping)
+    schema = deriving.record(model.record_type, model.name, model.value_fields)
     deriving.finish()
     return {"namespace": namespace(model.topic), **schema}
 
 
-def key_schema(model: EntityModel, wiring: Wiring) -> Any:
+def key_schema(model: EntityModel, mapping: TypeMapping) -> Any:
     """Return the schema of the key: of one field its own, of several a record. Raises ``ConfigError``."""
-    deriving = _Deriving(model, wiring)
+    deriving = _Deriving(model, mapping)
     if len(model.key_fields) == 1:
         return deriving.type(model.key_fields[0].type, model.name)
     fields = [
@@ -56,8 +56,8 @@ def namespace(topic: str) -> str:
 
 
 class _Deriving:
-    def __init__(self, model: EntityModel, wiring: Wiring) -> None:
-        self._wiring = wiring
+    def __init__(self, model: EntityModel, mapping: TypeMapping) -> None:
+        self._mapping = mapping
         self._has_millis = model.ksql
         self._named: dict[str, type] = {}
         self._faults: list[str] = []
@@ -66,7 +66,7 @@ class _Deriving:
         if self._faults:
             raise ConfigError(self._faults)
 
-    def record(self, record: Record, where: str, fields: Sequence[Field]) -> dict[str, Any]:
+    def record(self, record: RecordType, where: str, fields: Sequence[Field]) -> dict[str, Any]:
         name = record.cls.__name__
         self._must_be_legal(name, where, "rename the class")
         self._named[name] = record.cls
@@ -97,7 +97,7 @@ class _Deriving:
                 return {"type": "array", "items": self.type(item, where)}
             case DictOf(_, item):
                 return {"type": "map", "values": self.type(item, where)}
-            case Record(cls, fields):
+            case RecordType(cls, fields):
                 known = self._named.get(cls.__name__)
                 if known is None:
                     return self.record(type_, where, fields)
@@ -131,7 +131,7 @@ class _Deriving:
         else:
             value = field.default
         try:
-            default = _json(self._wiring.wire(field.type).write(value))
+            default = _json(self._mapping.codec(field.type).write(value))
         except ValueError:  # a number that JSON has not, or no value of the type, which others tell
             return {}
         if isinstance(schema, list) and default is not None:

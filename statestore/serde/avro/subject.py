@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 import fastavro
 
 from statestore.errors import ConfigError, RegistryError, UnreachableRegistryError
-from statestore.serde.formats import FormatContext
-from statestore.serde.misfit import MisfitError, show
+from statestore.serde.formats import FieldValueError, FormatContext, show
 from statestore.serde.registry import Registered, Registry, registry_of
 
 __all__ = ["Subject", "Version", "decoded", "encoded"]
@@ -74,11 +73,11 @@ class Subject:
     def decode(self, data: bytes) -> Any:
         """Return what ``data`` holds, as ``fastavro`` gives it.
 
-        Raises ``MisfitError`` for what is no data of a known schema, ``UnreachableRegistryError`` where its
-        schema is not known yet and the registry is away.
+        Raises ``FieldValueError`` for bytes that are not data of a known schema. Raises
+        ``UnreachableRegistryError`` if their schema is not known yet and the registry does not answer.
         """
         if len(data) < _HEADER or not data.startswith(_MAGIC):
-            raise MisfitError(f"not Avro with a schema id of a registry in front: {show(data)}")
+            raise FieldValueError(f"not Avro with a schema id of a registry in front: {show(data)}")
         schema_id = int.from_bytes(data[1:_HEADER], "big")
         return decoded(schema_id, self._writers_schema(schema_id), data)
 
@@ -97,24 +96,24 @@ class Subject:
 
     def _usable(self, registered: Sequence[Registered]) -> Iterator[Version]:
         for schema_id, text in registered:
-            with contextlib.suppress(MisfitError):  # one of another kind, or that fastavro does not know
+            with contextlib.suppress(FieldValueError):  # one of another kind, or that fastavro does not know
                 yield Version(schema_id, _parsed(schema_id, text), json.loads(text) == self._schema)
 
     def _load(self, schema_id: int) -> Any:
         missing = f"the schema registry has no schema {schema_id}"
         if time.monotonic() - self._missing.get(schema_id, -math.inf) < _REMEMBERED:
-            raise MisfitError(missing)
+            raise FieldValueError(missing)
         try:
             text = self._known_registry().schema(schema_id, self.name)
         except UnreachableRegistryError:
             raise
         except RegistryError as error:  # it says that this is no data of ours
-            raise MisfitError(str(error)) from None
+            raise FieldValueError(str(error)) from None
         if text is None:
             if len(self._missing) >= _MOST_REMEMBERED:  # bytes that are no Avro have an id of their own each
                 self._missing.clear()
             self._missing[schema_id] = time.monotonic()
-            raise MisfitError(missing)
+            raise FieldValueError(missing)
         return _parsed(schema_id, text)
 
     def _known_registry(self) -> Registry:
@@ -132,15 +131,15 @@ def encoded(schema_id: int, schema: Any, value: Any) -> bytes:
 
 
 def decoded(schema_id: int, schema: Any, data: bytes) -> Any:
-    """Return the value behind the id in ``data``. Raises ``MisfitError``."""
+    """Return the value behind the id in ``data``. Raises ``FieldValueError``."""
     stream = io.BytesIO(data)
     stream.seek(_HEADER)
     try:
         value = fastavro.schemaless_reader(stream, schema, None)
     except Exception as error:  # noqa: BLE001 - whatever it meets in bytes that are something else
-        raise MisfitError(f"not data of schema {schema_id}: {type(error).__name__}: {error}") from None
+        raise FieldValueError(f"not data of schema {schema_id}: {type(error).__name__}: {error}") from None
     if stream.tell() != len(data):
-        raise MisfitError(f"not data of schema {schema_id}: {len(data) - stream.tell()} bytes too many")
+        raise FieldValueError(f"not data of schema {schema_id}: {len(data) - stream.tell()} bytes too many")
     return value
 
 
@@ -148,7 +147,7 @@ def _parsed(schema_id: int, text: str) -> Any:
     try:
         return _exact(fastavro.parse_schema(json.loads(text)))
     except Exception as error:  # noqa: BLE001 - it has no common class for what is wrong with a schema
-        raise MisfitError(f"schema {schema_id} is of no use: {type(error).__name__}: {error}") from None
+        raise FieldValueError(f"schema {schema_id} is of no use: {type(error).__name__}: {error}") from None
 
 
 def _exact(schema: Any) -> Any:

@@ -7,13 +7,12 @@ from typing import Any
 import msgspec
 
 from statestore.entity import EntityModel
+from statestore.serde.avro.mapping import convert, type_mapping
 from statestore.serde.avro.schema import value_schema
 from statestore.serde.avro.subject import Subject
-from statestore.serde.avro.wiring import convert, wiring_of
-from statestore.serde.formats import FormatContext
-from statestore.serde.misfit import MisfitError
+from statestore.serde.field_codecs import RecordCodec
+from statestore.serde.formats import FieldValueError, FormatContext
 from statestore.serde.structs import explain
-from statestore.serde.wires import RecordWalk
 
 __all__ = ["AvroValues"]
 
@@ -22,17 +21,17 @@ class AvroValues:
     """A ``ValueCodec``, under the subject ``<topic>-value``. Any number of threads may share one."""
 
     def __init__(self, model: EntityModel, context: FormatContext) -> None:
-        self._wiring = wiring_of(model)
+        self._mapping = type_mapping(model)
         outside = [field.name for field in model.key_fields]
-        self._walk = RecordWalk(model.record, self._wiring, outside=outside)
-        self.subject = Subject(f"{model.topic}-value", value_schema(model, self._wiring), context)
+        self._record = RecordCodec(model.record_type, self._mapping, outside=outside)
+        self.subject = Subject(f"{model.topic}-value", value_schema(model, self._mapping), context)
         self._key_names = {
-            spelling: index
-            for index, (field, spellings) in enumerate(
-                zip(model.record.fields, self._walk.spellings, strict=True)
+            name: index
+            for index, (field, names) in enumerate(
+                zip(model.record_type.fields, self._record.names, strict=True)
             )
             if field.is_key
-            for spelling in spellings
+            for name in names
         }
 
     def prepare(self) -> None:
@@ -40,24 +39,25 @@ class AvroValues:
         self.subject.own_id()
 
     def encode(self, entity: Any) -> bytes:
-        """Return the payload of ``entity``. Raises ``MisfitError``, ``RegistryError``."""
-        return self.subject.encode(self._walk.write(entity))
+        """Return the payload of ``entity``. Raises ``FieldValueError``, ``RegistryError``."""
+        return self.subject.encode(self._record.write(entity))
 
-    def normal(self, entity: Any) -> list[Any]:
-        """Return the values of all fields as they come back, in their order. Raises ``MisfitError``."""
-        return self._walk.normal(entity)
+    def normalise(self, entity: Any) -> list[Any]:
+        """Return the values of all fields as they come back, in their order. Raises ``FieldValueError``."""
+        return self._record.normalise(entity)
 
     def decode(self, payload: bytes) -> list[Any]:
         """Return the values of all fields in their order, ``ABSENT`` for a key field that is not there.
 
-        A key field of another type is given as it is. Raises ``MisfitError``, ``UnreachableRegistryError``.
+        A key field whose value is not of its type is returned as it was read. Raises ``FieldValueError``,
+        ``UnreachableRegistryError``.
         """
         value = self.subject.decode(payload)
         keys = self._taken_keys(value) if isinstance(value, dict) else {}
         try:
-            values = self._walk.values(convert(value, self._walk.struct))
+            values = self._record.values(convert(value, self._record.struct))
         except msgspec.ValidationError as error:
-            raise explain(error, self._walk.record, self._wiring, value) from None
+            raise explain(error, self._record.record_type, self._mapping, value) from None
         for index, stored in keys.items():
             values[index] = self._key_field(index, stored)
         return values
@@ -67,9 +67,9 @@ class AvroValues:
         return {index: value.pop(name) for name, index in self._key_names.items() if name in value}
 
     def _key_field(self, index: int, stored: Any) -> Any:
-        wire = self._walk.wires[index]
+        codec = self._record.codecs[index]
         try:
-            value = convert(stored, wire.type)
-            return wire.read(value) if wire.read else value
-        except (msgspec.ValidationError, MisfitError):
+            value = convert(stored, codec.type)
+            return codec.read(value) if codec.read else value
+        except (msgspec.ValidationError, FieldValueError):
             return stored

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from statestore import F, agg, entity
 from statestore.entity import model_of
-from statestore.entity.declared import Declared
+from statestore.entity.arguments import EntityArguments
 from statestore.errors import ConfigError
 from statestore.fields.attributes import (
     Alias,
@@ -52,7 +52,7 @@ some_marks = st.lists(st.sampled_from(MARKS), min_size=1, max_size=3)
 marked = st.builds(lambda annotation, marks: Annotated[(annotation, *marks)], annotations, some_marks)
 fields = st.tuples(annotations | marked, st.sampled_from([dataclasses.MISSING, None, 1, "x"]))
 arguments = st.dictionaries(
-    st.sampled_from([*Declared.__annotations__]), st.sampled_from(ANYTHING), max_size=4
+    st.sampled_from([*EntityArguments.__annotations__]), st.sampled_from(ANYTHING), max_size=4
 )
 
 

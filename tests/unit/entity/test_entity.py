@@ -192,7 +192,7 @@ def test_what_the_constructor_takes_is_what_is_stored() -> None:
         def __post_init__(self, scale: int) -> None:
             self.double = self.id * scale
 
-    assert names(model_of(Odd).record.fields) == ["id", "note"]
+    assert names(model_of(Odd).record_type.fields) == ["id", "note"]
 
 
 def test_a_constructor_that_cannot_be_called_with_the_fields(faults: Faults) -> None:

@@ -287,6 +287,6 @@ def test_an_aggregate_is_a_value() -> None:
 )
 def test_types_of_aggregates(aggregate: Any, name: str) -> None:
     faults: list[str] = []
-    type_ = aggregate_type(aggregate, model_of(Trade).record, faults)
+    type_ = aggregate_type(aggregate, model_of(Trade).record_type, faults)
     assert type_ is not None
     assert (type_name(type_), faults) == (name, [])

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statestore import F
-from statestore.expressions.checking import check, type_of
 from statestore.expressions.evaluation import compiled, evaluate
-from statestore.expressions.nodes import Condition, Expr, Value
-from statestore.fields.records import read_record
+from statestore.expressions.expr import Condition, Expr, Value
+from statestore.expressions.type_checking import expression_faults, expression_type
+from statestore.fields.inspection import read_record_type
 from statestore.fields.types import Nullable, Scalar, type_name
 
 
@@ -43,7 +43,7 @@ class Order:
     prices: dict[str, Decimal]
 
 
-ORDER = read_record(Order, [], [])
+ORDER = read_record_type(Order, [], [])
 ORDER_1 = Order(
     id=7,
     customer="ada",
@@ -91,7 +91,7 @@ VALUES: list[tuple[Expr, Any]] = [
 
 @pytest.mark.parametrize(("expr", "value"), VALUES, ids=lambda value: str(value)[:60])
 def test_examples(expr: Expr, value: Any) -> None:
-    assert check(expr, ORDER) == []
+    assert expression_faults(expr, ORDER) == []
     result = evaluate(expr, ORDER_1)
     assert (type(result), result) == (type(value), value)
 
@@ -280,8 +280,8 @@ orders = st.builds(
 @given(st.one_of(conditions, numbers), st.lists(orders, min_size=1, max_size=4))
 def test_random_expressions_give_what_sql_says(drawn: tuple[Expr, Reference], some: list[Order]) -> None:
     expr, reference = drawn
-    assert check(expr, ORDER) == []
-    type_ = type_of(expr, ORDER)
+    assert expression_faults(expr, ORDER) == []
+    type_ = expression_type(expr, ORDER)
     assert type_ is not None
     bare = type_.item if isinstance(type_, Nullable) else type_
     assert isinstance(bare, Scalar), type_name(type_)

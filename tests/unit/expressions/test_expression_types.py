@@ -16,7 +16,7 @@ from typing import assert_type
 from uuid import UUID
 
 from statestore import F
-from statestore.expressions.nodes import Condition, Ref, Value
+from statestore.expressions.expr import Condition, Ref, Value
 
 
 class Order: ...

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 import statestore
-from statestore.expressions.nodes import Expr, Fields
+from statestore.expressions.expr import Expr, Fields
 
 F: Any = statestore.F  # what type checkers refuse is refused here at run time
 
@@ -70,7 +70,7 @@ def test_an_expression_reads_like_its_source(text: str) -> None:
         "date": date,
     }
     expr = eval(text, names)
-    if "date" not in text and "UUID" not in text:  # these show as constants do
+    if "date" not in text and "UUID" not in text:  # these node_text as constants do
         assert repr(expr) == text
     else:
         import datetime as module

@@ -24,7 +24,7 @@ from statestore.fields.attributes import (
     WindowSize,
     WindowStart,
 )
-from statestore.fields.records import read_record
+from statestore.fields.inspection import read_record_type
 from statestore.fields.types import DictOf, Field, ListOf, Nullable, Scalar
 
 Money = Annotated[Decimal, Precision(18, 4)]
@@ -36,7 +36,7 @@ def read(*fields: tuple[Any, ...], relaxed: bool = False) -> tuple[tuple[Field, 
     faults: list[str] = []
     warnings: list[str] = []
     made = dataclasses.make_dataclass("Made", [("id", Annotated[int, Key]), *fields])
-    record = read_record(made, faults, warnings, relaxed=relaxed)
+    record = read_record_type(made, faults, warnings, relaxed=relaxed)
     return record.fields[1:], faults, warnings
 
 
@@ -103,7 +103,7 @@ def test_an_ignored_field_is_not_stored() -> None:
         (Annotated[date, DAY], "Format is for datetime, not for date"),
         (
             Annotated[list[Decimal], Precision(1, 1)],
-            "Precision is for Decimal, not for list[decimal.Decimal]; of its parts it is said inside, as in "
+            "Precision is for Decimal, not for list[decimal.Decimal]: write it at the part, as in "
             "list[Annotated[Decimal, …]]",
         ),
         (Annotated[str, MaxLength], "MaxLength needs its arguments, as in MaxLength(12)"),
@@ -218,5 +218,5 @@ def test_attributes_of_a_nested_class_hold_there() -> None:
 
     (place,), faults, _ = read(("place", Place))
     assert faults == []
-    assert place.type == read_record(Place, [], [])
+    assert place.type == read_record_type(Place, [], [])
     assert not place.is_event_time

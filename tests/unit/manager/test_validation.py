@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import pytest
 
 from statestore import F, Key, Name, StoreManager, agg, entity
-from statestore.entity import collecting, declared_classes, location_of, model_of
+from statestore.entity import declared_classes, deferred_faults, location_of, model_of
 from statestore.errors import ConfigError
 from statestore.fields.attributes import Alias, Int32, MaxLength, Precision
 from statestore.manager.validation import check_entities
@@ -23,7 +23,7 @@ KEY = ("id", Annotated[int, Key])
 def made(name: str, *fields: Any, **declared: Any) -> type:
     """Return an entity class; where its declaration has faults, they come with its first use."""
     cls = make_dataclass(name, fields or [KEY])
-    with collecting():
+    with deferred_faults():
         return entity(cls, **declared)
 
 
@@ -42,7 +42,7 @@ def test_a_relaxed_class_takes_its_name_as_topic(faults: Faults) -> None:
 def test_a_relaxed_class_leaves_out_what_cannot_be_stored(faults: Faults) -> None:
     fields = (KEY, ("odd", set[int] | None, None))
     model = model_of(made("Loose", *fields, topic="loose", validation="relaxed"))
-    assert [field.name for field in model.record.fields] == ["id"]
+    assert [field.name for field in model.record_type.fields] == ["id"]
     assert model.warnings[0].startswith("Loose.odd: set[int] is not a type that can be stored")
     assert faults(model_of, made("Tight", *fields, topic="tight"))[0].startswith("Tight.odd: set[int] is not")
 
@@ -102,7 +102,7 @@ def test_arguments_out_of_bounds(faults: Faults) -> None:
 
 def test_an_undeclared_class_is_told_which_are_declared() -> None:
     known = made("KnownToTheRegistry", topic="t")
-    with collecting(), pytest.raises(ConfigError, match=r"Unknown is not declared.*declared are: .+"):
+    with deferred_faults(), pytest.raises(ConfigError, match=r"Unknown is not declared.*declared are: .+"):
         model_of(make_dataclass("Unknown", [KEY]))
     assert known in declared_classes()
 
@@ -128,12 +128,12 @@ def test_classes_are_found_before_their_first_use() -> None:
 
 def test_collected_declarations_raise_later_and_can_be_judged_otherwise(faults: Faults) -> None:
     cls = make_dataclass("Later", [KEY])
-    with collecting("relaxed"):
+    with deferred_faults("relaxed"):
         entity(cls)
         assert model_of(cls).topic == "later"
         assert entity(cls, topic="other") is cls
     twice = make_dataclass("Twice", [KEY])
-    with collecting():
+    with deferred_faults():
         entity(twice)
         entity(twice, topic="a")
     assert faults(model_of, twice) == (
@@ -144,7 +144,7 @@ def test_collected_declarations_raise_later_and_can_be_judged_otherwise(faults: 
 
 def test_a_second_declaration_that_differs_is_told_with_the_rest(faults: Faults) -> None:
     cls = made("Again", topic="a")
-    with collecting():
+    with deferred_faults():
         entity(cls, topic="b")
     report = check_entities([cls])
     assert [error.text for error in report.errors] == [

@@ -100,8 +100,12 @@ def test_what_no_format_writes(type_: Any, value: Any, message: str, value_forma
         (float, float("nan"), "expected a finite number (JSON has no other), got float nan"),
         (float, float("-inf"), "expected a finite number"),
         (Annotated[float, Float32], float("inf"), "expected a finite number"),
-        (DAY, datetime(999, 1, 1, tzinfo=UTC), "'%Y-%m-%d' can tell"),
-        (Annotated[datetime, Format("%d.%m.%y")], datetime(1950, 1, 1, tzinfo=UTC), "'%d.%m.%y' can tell"),
+        (DAY, datetime(999, 1, 1, tzinfo=UTC), "writing and reading as '%Y-%m-%d'"),
+        (
+            Annotated[datetime, Format("%d.%m.%y")],
+            datetime(1950, 1, 1, tzinfo=UTC),
+            "writing and reading as '%d.%m.%y'",
+        ),
         (dict[DAY, int], {LAST: 1, LAST - timedelta(seconds=1): 2}, "two keys of"),
     ],
 )

@@ -102,7 +102,7 @@ def test_json_keys_are_compact_in_the_order_of_the_class_and_escaped_as_by_jacks
 ) -> None:
     codec = codec_of(*types, key_format="json")
     assert codec.encode_key(values).decode() == text
-    assert codec.key_spellings(values) == [text.encode()]
+    assert codec.key_encodings(values) == [text.encode()]
     assert codec.decode_key(text.encode()) == values
 
 
@@ -143,7 +143,7 @@ def test_what_is_no_json_key_is_told(text: bytes, message: str) -> None:
 def test_a_renamed_field_of_a_json_key_is_looked_for_under_each_name() -> None:
     codec = codec_of(Annotated[str, Key, Alias("old")], Annotated[int, Key], key_format="json")
     assert codec.encode_key(("a", 5)) == b'{"k0":"a","k1":5}'
-    assert codec.key_spellings(("a", 5)) == [b'{"k0":"a","k1":5}', b'{"old":"a","k1":5}']
+    assert codec.key_encodings(("a", 5)) == [b'{"k0":"a","k1":5}', b'{"old":"a","k1":5}']
 
 
 def test_keys_are_equal_that_are_stored_alike() -> None:

@@ -213,7 +213,7 @@ def test_bytes_of_the_class_as_it_was(form: str, data: st.DataObject) -> None:
     drawn = data.draw(entities(form).filter(lambda drawn: "v1" in drawn.kinds))
     old = type(drawn.made)
     hints = {declared.name: declared.type for declared in fields(old)}
-    wire_names = {one.name: one.wire_name for one in model_of(old).record.fields}
+    wire_names = {one.name: one.wire_name for one in model_of(old).record_type.fields}
     gone, renamed = data.draw(st.permutations([name for name in hints if name.startswith("v")]))[:2]
     declared: list[Any] = [item for item in hints.items() if item[0] not in (gone, renamed)]
     old_names = Alias("never_there", wire_names[renamed])

@@ -15,10 +15,10 @@ import pytest
 from statestore.entity import EntityModel, Key, entity, model_of
 from statestore.errors import ConfigError
 from statestore.fields import attributes
-from statestore.fields.columns import column_type
+from statestore.fields.ksql_types import column_type
 from statestore.fields.types import KEY_TYPES, SCALAR_TYPES
+from statestore.serde.avro.mapping import type_mapping
 from statestore.serde.avro.schema import value_schema
-from statestore.serde.avro.wiring import wiring_of
 from statestore.serde.entities import EntityCodec
 from statestore.serde.formats import FormatContext, value_codec
 
@@ -116,7 +116,7 @@ def test_a_value(row: list[str]) -> None:
         with pytest.raises(ConfigError, match=r"AsField\.field.*Precision"):
             value_codec(declared, FormatContext())
     else:
-        (field,) = value_schema(declared, wiring_of(declared))["fields"]
+        (field,) = value_schema(declared, type_mapping(declared))["fields"]
         assert avro(field["type"]) == schema
 
     if column == "refused":

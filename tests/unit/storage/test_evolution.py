@@ -19,7 +19,7 @@ from statestore import Key, entity
 from statestore.entity import EntityModel, model_of
 from statestore.errors import StoreIdentityError
 from statestore.fields.attributes import Alias, Float32, Format, Int32, Name, Precision
-from statestore.fields.schema import conflicts, merged, unreadable
+from statestore.fields.stored_schema import conflicts, merged, unreadable
 from statestore.fields.types import SCALAR_TYPES
 from statestore.serde.entities import EntityCodec
 from statestore.storage.directory import DataDirectory, StoreFile
@@ -35,7 +35,7 @@ def model(*fields: Any, key: Any = int, **declared: Any) -> EntityModel:
 
 def found(old: Any, new: Any) -> list[str]:
     """Return the conflicts of a field whose type was ``old`` and is ``new``."""
-    return conflicts(model(("x", old)).schema, model(("x", new)).schema)
+    return conflicts(model(("x", old)).stored_schema, model(("x", new)).stored_schema)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_another_type_is_told_with_the_field_and_both_types(old: Any, new: Any, 
 
 def test_every_conflict_is_told() -> None:
     old, new = model(("x", int), ("y", str)), model(("x", str), ("y", int))
-    assert len(conflicts(old.schema, new.schema)) == 2
+    assert len(conflicts(old.stored_schema, new.stored_schema)) == 2
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_every_conflict_is_told() -> None:
     ],
 )
 def test_another_key_is_told(old: EntityModel, new: EntityModel, told: list[str] | None) -> None:
-    assert conflicts(old.schema, new.schema) == (
+    assert conflicts(old.stored_schema, new.stored_schema) == (
         told or ["its key is (id: int), that of the class is (id: int, second: int)"]
     )
 
@@ -106,7 +106,7 @@ def test_another_key_is_told(old: EntityModel, new: EntityModel, told: list[str]
 @pytest.mark.parametrize("key_format", ["ordered", "kafka", "json", "avro"])
 def test_a_single_key_field_is_renamed_since_its_name_is_not_written(key_format: str) -> None:
     old = model(key=Annotated[int, Name("number")], key_format=key_format)
-    assert conflicts(old.schema, model(key_format=key_format).schema) == []
+    assert conflicts(old.stored_schema, model(key_format=key_format).stored_schema) == []
 
 
 @pytest.mark.parametrize(("key_format", "refused"), [("ordered", False), ("json", True), ("avro", True)])
@@ -117,15 +117,19 @@ def test_one_of_several_key_fields_is_renamed_by_its_alias_where_names_are_writt
         return model(("second", Annotated[second, Key]), key_format=key_format)
 
     old = of(Annotated[int, Name("number")])
-    assert bool(conflicts(old.schema, of(int).schema)) is refused
-    assert conflicts(old.schema, of(Annotated[int, Alias("number")]).schema) == []
+    assert bool(conflicts(old.stored_schema, of(int).stored_schema)) is refused
+    assert conflicts(old.stored_schema, of(Annotated[int, Alias("number")]).stored_schema) == []
 
 
 def test_a_field_is_renamed_by_its_alias() -> None:
     old, new = model(("qty", int)), model(("amount", Annotated[int, Alias("qty")]))
-    assert conflicts(old.schema, new.schema) == unreadable(old.schema, new.schema) == []
+    assert (
+        conflicts(old.stored_schema, new.stored_schema)
+        == unreadable(old.stored_schema, new.stored_schema)
+        == []
+    )
     wrong = model(("amount", Annotated[str, Alias("qty")]))
-    assert conflicts(old.schema, wrong.schema) == ["field qty is int, in the class str"]
+    assert conflicts(old.stored_schema, wrong.stored_schema) == ["field qty is int, in the class str"]
 
 
 def test_a_format_is_of_the_type_where_it_has_an_effect() -> None:
@@ -135,16 +139,18 @@ def test_a_format_is_of_the_type_where_it_has_an_effect() -> None:
     day = Annotated[datetime, Format("%Y-%m-%d")]
     for form in ("msgpack", "avro"):
         old, new = of(datetime, value_format=form), of(day, value_format=form)
-        assert conflicts(old.schema, new.schema) == []
+        assert conflicts(old.stored_schema, new.stored_schema) == []
     old, new = of(datetime, value_format="json"), of(day, value_format="json")
-    assert conflicts(old.schema, new.schema) == ["field at is datetime, in the class datetime as '%Y-%m-%d'"]
+    assert conflicts(old.stored_schema, new.stored_schema) == [
+        "field at is datetime, in the class datetime as '%Y-%m-%d'"
+    ]
 
 
 def test_ksqldb_has_another_json() -> None:
     fields = (("at", Annotated[datetime, Name("AT")]), ("day", Annotated[list[date], Name("DAY")]))
     old = model(*fields, key=Annotated[datetime, Name("ID")], key_format="json", value_format="json")
     new = model(*fields, key=datetime, key_format="json", value_format="json", ksql=True)
-    assert conflicts(old.schema, new.schema) == [
+    assert conflicts(old.stored_schema, new.stored_schema) == [
         "key field ID: datetime, in the class ID: datetime as 'epoch_ms'",
         "field AT is datetime, in the class datetime as 'epoch_ms'",
         "field DAY is list[date], in the class list[date as 'epoch_days']",
@@ -154,26 +160,30 @@ def test_ksqldb_has_another_json() -> None:
     upper = model(
         *spelt, key_format="json", value_format="json", ksql=True
     )  # would find the keys by scans only
-    assert len(conflicts(lower.schema, upper.schema)) == 2
+    assert len(conflicts(lower.stored_schema, upper.stored_schema)) == 2
 
 
 def test_names_of_ksqldb_are_the_same_in_upper_and_lower_case() -> None:
     ksql: dict[str, Any] = {"ksql": True, "value_format": "json"}
     old = model(("qty", int), ("at", date), **ksql)
     new = model(("amount", Annotated[int, Alias("qty")]), ("at", date), **ksql)
-    assert conflicts(old.schema, new.schema) == unreadable(old.schema, new.schema) == []
+    assert (
+        conflicts(old.stored_schema, new.stored_schema)
+        == unreadable(old.stored_schema, new.stored_schema)
+        == []
+    )
     wrong = model(("day", Annotated[datetime, Alias("at")]), **ksql)  # days would be read as milliseconds
-    assert conflicts(old.schema, wrong.schema) == [
+    assert conflicts(old.stored_schema, wrong.stored_schema) == [
         "field AT is date as 'epoch_days', in the class datetime as 'epoch_ms'"
     ]
     lower = model(("qty", str), value_format="json")
-    assert conflicts(lower.schema, old.schema) == ["field qty is str, in the class int"]
+    assert conflicts(lower.stored_schema, old.stored_schema) == ["field qty is str, in the class int"]
 
 
 def test_a_removed_field_that_comes_back_is_what_it_was() -> None:
-    without = merged(model(("x", int)).schema, model().schema)
-    assert conflicts(without, model(("x", str)).schema) == ["field x is int, in the class str"]
-    assert conflicts(without, model(("x", int)).schema) == []
+    without = merged(model(("x", int)).stored_schema, model().stored_schema)
+    assert conflicts(without, model(("x", str)).stored_schema) == ["field x is int, in the class str"]
+    assert conflicts(without, model(("x", int)).stored_schema) == []
 
 
 SCALARS = st.sampled_from(SCALAR_TYPES)
@@ -222,7 +232,7 @@ PAIRS = TYPES.flatmap(
 def test_what_is_not_refused_reads_what_the_older_class_wrote(types: tuple[Any, Any]) -> None:
     old, new = types
     before, after = model(("x", old)), model(("x", new))
-    if conflicts(before.schema, after.schema):
+    if conflicts(before.stored_schema, after.stored_schema):
         return
     key, payload = EntityCodec[Any](before).encode(before.cls(id=1, x=value_of(old)))
     assert EntityCodec[Any](after).decode(key, payload).x == value_of(old)
@@ -234,7 +244,9 @@ def test_what_is_not_refused_reads_what_the_older_class_wrote(types: tuple[Any, 
 def open_store(path: Path, model: EntityModel) -> dict[str, Any]:
     data = DataDirectory(path)
     try:
-        wanted = StoreFile("Row_Store", "memory", "timestamped", "x", topic="rows", schema=model.schema)
+        wanted = StoreFile(
+            "Row_Store", "memory", "timestamped", "x", topic="rows", schema=model.stored_schema
+        )
         data.store("row_store", wanted)
     finally:
         data.close()
@@ -243,7 +255,7 @@ def open_store(path: Path, model: EntityModel) -> dict[str, Any]:
 
 
 def test_the_store_keeps_what_it_was_written_with(tmp_path: Path) -> None:
-    assert open_store(tmp_path, model(("x", int))) == model(("x", int)).schema
+    assert open_store(tmp_path, model(("x", int))) == model(("x", int)).stored_schema
     kept = open_store(tmp_path, model(("y", int | None, None)))
     assert [field["name"] for field in kept["value"]] == ["y", "x"]
     with pytest.raises(StoreIdentityError, match=r"field x is int, in the class str; change it"):
@@ -255,7 +267,7 @@ def test_a_store_from_before_schemas_takes_the_first(tmp_path: Path) -> None:
     open_store(tmp_path, model())
     path = tmp_path / "row_store" / "store.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": None}))
-    assert open_store(tmp_path, model(("x", int))) == model(("x", int)).schema
+    assert open_store(tmp_path, model(("x", int))) == model(("x", int)).stored_schema
 
 
 def test_an_added_field_without_a_default_is_a_warning(

@@ -168,7 +168,7 @@ def test_a_key_has_bytes_of_its_own_and_comes_back(
     assert (codec.encode_key(one) == codec.encode_key(other)) == (one == other)
     for key in (one, other):
         assert codec.decode_key(codec.encode_key(key)) == key
-        assert codec.key_spellings(key)[0] == codec.encode_key(key)
+        assert codec.key_encodings(key)[0] == codec.encode_key(key)
 
 
 BACKENDS = ["memory", "rocksdb", "lmdb"]

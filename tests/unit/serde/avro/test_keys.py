@@ -76,7 +76,7 @@ def test_a_key_is_read_as_it_was_written_and_has_one_spelling(data: st.DataObjec
     values = tuple([data.draw(KEYS[type_]) for type_ in types])
     key = codec.encode_key(values)
     assert codec.decode_key(key) == values
-    assert list(codec.key_spellings(values)) == [key]
+    assert list(codec.key_encodings(values)) == [key]
 
 
 def test_confluents_serializers_write_and_read_the_same(ask: Ask, stand_in: StandInRegistry) -> None:
@@ -109,7 +109,7 @@ def test_a_key_is_found_under_each_schema_that_can_hold_it(ask: Ask, register: A
         register(schema)
     theirs = [write(value) for write, value in zip(holding, (7, {"k0": 7}, {"k0": 7}, 7), strict=True)]
     ours = codec.encode_key((7,))
-    assert codec.key_spellings((7,)) == [ours, *theirs]
+    assert codec.key_encodings((7,)) == [ours, *theirs]
     assert [codec.decode_key(key) for key in theirs] == [(7,)] * 4
 
 
@@ -117,8 +117,8 @@ def test_what_a_schema_would_cut_off_is_not_under_it(ask: Ask, register: Any) ->
     codec = codec_of(made(datetime), ask())
     write = register({"type": "long", "logicalType": "timestamp-millis"})
     whole, part = datetime(2024, 1, 1, 0, 0, 0, 5000, UTC), datetime(2024, 1, 1, 0, 0, 0, 5001, UTC)
-    assert codec.key_spellings((whole,)) == [write(whole)]
-    assert codec.key_spellings((part,)) == []
+    assert codec.key_encodings((whole,)) == [write(whole)]
+    assert codec.key_encodings((part,)) == []
 
 
 def test_names_and_aliases_of_key_fields(ask: Ask, register: Any) -> None:
@@ -129,7 +129,7 @@ def test_names_and_aliases_of_key_fields(ask: Ask, register: Any) -> None:
     fields = [{"name": "n", "type": "int"}, {"name": "area", "type": "string"}]
     older = register({"type": "record", "name": "Old", "fields": fields})({"n": 3, "area": "a"})
     assert codec.decode_key(older) == ("a", 3)
-    assert codec.key_spellings(("a", 3)) == [older]
+    assert codec.key_encodings(("a", 3)) == [older]
 
 
 def test_a_schema_registered_meanwhile_is_found_soon(
@@ -137,12 +137,12 @@ def test_a_schema_registered_meanwhile_is_found_soon(
 ) -> None:
     codec = codec_of(made(int), ask())
     first = register("int")(7)
-    assert codec.key_spellings((7,)) == [first]
+    assert codec.key_encodings((7,)) == [first]
     second = register("long")(7)
-    assert codec.key_spellings((7,)) == [first]
+    assert codec.key_encodings((7,)) == [first]
     monkeypatch.setattr(registry, "_CURRENT", 0.0)
     monkeypatch.setattr(registry, "_PATIENCE", 30.0)
-    assert codec.key_spellings((7,)) == [second, first]
+    assert codec.key_encodings((7,)) == [second, first]
 
 
 def test_keys_are_found_while_the_registry_is_away(
@@ -156,14 +156,14 @@ def test_keys_are_found_while_the_registry_is_away(
     key = register("long")(7)
     stand_in.stop()
     with pytest.raises(UnreachableRegistryError, match="subject made-key"):
-        codec.key_spellings((7,))
+        codec.key_encodings((7,))
     stand_in.start()
-    assert codec.key_spellings((7,)) == [key]
+    assert codec.key_encodings((7,)) == [key]
     stand_in.stop()
     monkeypatch.setattr(registry, "_CURRENT", 0.0)
     monkeypatch.setattr(registry, "_PATIENCE", 30.0)
     caplog.set_level(logging.WARNING, "statestore.serde")
-    assert codec.key_spellings((7,)) == [key]
+    assert codec.key_encodings((7,)) == [key]
     assert "going on with the schemas known before" in caplog.text
 
 
@@ -172,25 +172,25 @@ def test_a_registry_that_hangs_delays_a_read_a_little(
 ) -> None:
     codec = codec_of(made(int), ask())
     key = register("long")(7)
-    assert codec.key_spellings((7,)) == [key]
+    assert codec.key_encodings((7,)) == [key]
     stand_in.delay = 60.0
     monkeypatch.setattr(registry, "_CURRENT", 0.0)
     monkeypatch.setattr(registry, "_PATIENCE", 0.01)
-    assert codec.key_spellings((7,)) == [key]
+    assert codec.key_encodings((7,)) == [key]
     stand_in.stop()
 
 
 def test_a_key_that_another_codec_of_the_process_writes_is_found_at_once(ask: Ask, register: Any) -> None:
     theirs = register("int")(7)
     reading, writing = codec_of(made(int), ask()), codec_of(made(int), ask())
-    assert reading.key_spellings((7,)) == [theirs]
+    assert reading.key_encodings((7,)) == [theirs]
     ours = writing.encode_key((7,))
-    assert reading.key_spellings((7,)) == [ours, theirs]
+    assert reading.key_encodings((7,)) == [ours, theirs]
 
 
 def test_reading_registers_nothing(ask: Ask, stand_in: StandInRegistry) -> None:
     codec = codec_of(made(int), ask())
-    codec.key_spellings((7,))
+    codec.key_encodings((7,))
     codec.key_plan(start=(1,))
     assert stand_in.versions("made-key") == []
 
@@ -238,7 +238,7 @@ def test_keys_that_do_not_fit_are_refused_by_name(ask: Ask) -> None:
         with pytest.raises(EncodeError, match=problem):
             codec.encode_key(values)
         with pytest.raises(EncodeError, match=problem):
-            codec.key_spellings(values)
+            codec.key_encodings(values)
     with pytest.raises(EncodeError, match=r"Row\.zone: of 4 characters"):
         codec.encode(Row("long", 1, "x"))
     codec.encode_key(("long", 1, "x"))

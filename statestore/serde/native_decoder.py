@@ -25,7 +25,7 @@ _MOST_FIELDS = 64
 
 def native_decoder(model: EntityModel, keys: Any) -> Decoder | None:
     """Return the decoder of a class whose key codec is ``keys``; ``None`` if there is none for it."""
-    record = model.record
+    record = model.record_type
     if core.IMPLEMENTATION == "pure" or not core.uses("decoder") or len(record.fields) > _MOST_FIELDS:
         return None
     plain = is_plain(model.cls) and len(dataclasses.fields(model.cls)) == len(record.fields)

@@ -11,44 +11,44 @@ from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
 
+from statestore.expressions.expr import Expr
 from statestore.expressions.nodes import (
     COMPARISONS,
     Between,
     Binary,
-    Expr,
+    Constant,
+    FieldPath,
     In,
     IsNull,
-    Literal,
     Logic,
     Negative,
     Node,
     Not,
-    Path,
-    show,
+    node_text,
 )
-from statestore.fields.types import DictOf, FieldType, ListOf, Nullable, Record, Scalar, type_name
-from statestore.naming import nearest
+from statestore.fields.types import DictOf, FieldType, ListOf, Nullable, RecordType, Scalar, type_name
+from statestore.naming import did_you_mean
 
 NUMBERS = (int, float, Decimal)
 ORDERED = (int, float, Decimal, str, bytes, datetime, date, UUID)
 
 
-def check(expr: Expr, record: Record) -> list[str]:
+def expression_faults(expr: Expr, record: RecordType) -> list[str]:
     """Return every fault of ``expr`` for entities of ``record``: empty if it can be evaluated on each."""
-    return _Checker(record).faults_of(expr)
+    return _TypeChecker(record).faults_of(expr)
 
 
-def type_of(expr: Expr, record: Record) -> FieldType | None:
+def expression_type(expr: Expr, record: RecordType) -> FieldType | None:
     """Return the type of what ``expr`` gives, ``Nullable`` if that can be ``None``; ``None`` if faulty."""
-    checker = _Checker(record)
+    checker = _TypeChecker(record)
     type_ = checker.type_of(expr.node)
     return None if checker.faults else type_
 
 
-class _Checker:
+class _TypeChecker:
     """Finds types and faults of nodes. A type is ``None`` where a fault was found: it causes no others."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: RecordType) -> None:
         self._record = record
         self.faults: list[str] = []
 
@@ -58,9 +58,9 @@ class _Checker:
 
     def type_of(self, node: Node) -> FieldType | None:
         match node:
-            case Path():
+            case FieldPath():
                 return self._path(node)
-            case Literal(value):
+            case Constant(value):
                 return Scalar(type(value))
             case Binary(op, left, right):
                 find = self._compared if op in COMPARISONS else self._computed
@@ -79,11 +79,11 @@ class _Checker:
             case Between(operand, low, high):
                 return self._compared(node, "<", (operand, low, high))
 
-    def _path(self, path: Path) -> FieldType | None:
+    def _path(self, path: FieldPath) -> FieldType | None:
         record = self._record
-        if path.source is not None and path.source is not record.cls:
+        if path.entity is not None and path.entity is not record.cls:
             here = record.cls.__name__
-            return self._fault(path, f"is a field of {path.source.__name__}, but {here} is read here")
+            return self._fault(path, f"is a field of {path.entity.__name__}, but {here} is read here")
         type_: FieldType = record
         nullable = False
         for count, step in enumerate(path.steps):
@@ -95,13 +95,13 @@ class _Checker:
             type_ = _bare(inner)
         return Nullable(type_) if nullable else type_
 
-    def _step(self, path: Path, count: int, type_: FieldType, step: str | int) -> FieldType | None:
+    def _step(self, path: FieldPath, count: int, type_: FieldType, step: str | int) -> FieldType | None:
         match type_:
-            case Record(cls, fields):
+            case RecordType(cls, fields):
                 names = [field.name for field in fields]
                 if step in names:
                     return fields[names.index(str(step))].type
-                like = nearest(step, names) if isinstance(step, str) else ""
+                like = did_you_mean(step, names) if isinstance(step, str) else ""
                 self._fault(
                     path, f"{cls.__name__} has no field {step!r}{like}; its fields: {', '.join(names)}"
                 )
@@ -114,7 +114,7 @@ class _Checker:
                     return item
                 self._fault(path, f"{type_name(type_)} has items 0, 1, 2, …, not {step!r}")
             case _:
-                outer = show(Path(path.source, path.steps[:count]))
+                outer = node_text(FieldPath(path.entity, path.steps[:count]))
                 self._fault(path, f"{outer} is {_article(type_)}, with nothing inside")
         return None
 
@@ -127,21 +127,24 @@ class _Checker:
         for side, type_, scalar in zip(sides, known, (first, *others), strict=True):
             if scalar is None:
                 hint = (
-                    "compare what is inside it" if isinstance(_bare(type_), Record) else "ask .is_null() only"
+                    "compare what is inside it"
+                    if isinstance(_bare(type_), RecordType)
+                    else "ask .is_null() only"
                 )
-                return self._fault(node, f"{show(side)} is {_article(type_)}: {hint}")
+                return self._fault(node, f"{node_text(side)} is {_article(type_)}: {hint}")
             if op not in ("==", "!=") and scalar not in ORDERED:
                 return self._fault(
-                    node, f"{show(side)} is {_article(type_)}, which has no order: use == or !="
+                    node, f"{node_text(side)} is {_article(type_)}, which has no order: use == or !="
                 )
         for side, other in zip(sides[1:], others, strict=True):
             if remedy := _apart(first, other):
                 return self._fault(
-                    node, f"{show(sides[0])} is {_article(known[0])}, {show(side)} {_a(other)}: {remedy}"
+                    node,
+                    f"{node_text(sides[0])} is {_article(known[0])}, {node_text(side)} {_a(other)}: {remedy}",
                 )
         return _result(bool, known)
 
-    def _in(self, node: Node, operand: Node, values: Sequence[Literal]) -> FieldType | None:
+    def _in(self, node: Node, operand: Node, values: Sequence[Constant]) -> FieldType | None:
         type_ = self._compared(node, "==", (operand, *values))
         return type_ if values else type_ and Scalar(bool)
 
@@ -154,14 +157,14 @@ class _Checker:
             wanted = (int,) if op == "%" else NUMBERS
             if _scalar(type_) not in wanted:
                 names = ", ".join(number.__name__ for number in wanted)
-                return self._fault(node, f"{show(side)} is {_article(type_)}: {op} is for {names}")
+                return self._fault(node, f"{node_text(side)} is {_article(type_)}: {op} is for {names}")
         kinds = {_scalar(type_) for type_ in known}
         if kinds == {float, Decimal}:
             return self._fault(node, f"float and Decimal do not mix: {_MIXED}")
         kind = Decimal if Decimal in kinds else float if float in kinds or op == "/" else int
         result = _result(kind, known)
         divisor = sides[-1]
-        if op in ("/", "%") and not (isinstance(divisor, Literal) and divisor.value != 0):
+        if op in ("/", "%") and not (isinstance(divisor, Constant) and divisor.value != 0):
             return Nullable(_bare(result))  # by zero gives None
         return result
 
@@ -171,12 +174,12 @@ class _Checker:
         faulty = len(known) < len(types)
         for operand, type_ in zip(operands, types, strict=True):
             if type_ is not None and _scalar(type_) is not bool:
-                self._fault(node, f"{show(operand)} is {_article(type_)}, not a condition: compare it")
+                self._fault(node, f"{node_text(operand)} is {_article(type_)}, not a condition: compare it")
                 faulty = True
         return None if faulty else _result(bool, known)
 
     def _fault(self, node: Node, problem: str) -> FieldType | None:
-        self.faults.append(f"{show(node)}: {problem}")
+        self.faults.append(f"{node_text(node)}: {problem}")
         return None
 
 

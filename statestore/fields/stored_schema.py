@@ -17,9 +17,9 @@ from dataclasses import MISSING
 from datetime import date, datetime
 from typing import Any
 
-from statestore.fields.types import DictOf, Field, FieldType, ListOf, Nullable, Record, Scalar
+from statestore.fields.types import DictOf, Field, FieldType, ListOf, Nullable, RecordType, Scalar
 
-Schema = Mapping[str, Any]
+StoredSchema = Mapping[str, Any]
 
 _NAMELESS_KEYS = ("ordered", "kafka", "raw")
 """Key formats that never write the names of the fields, so that one may be renamed."""
@@ -31,7 +31,7 @@ _WIDER = {"Int32": ("int", "float"), "Float32": ("float",), "int": ("float",)}
 """What records of a type can be read as, besides itself."""
 
 
-def schema(
+def stored_schema(
     key_format: str, value_format: str, key: Sequence[Field], value: Sequence[Field], *, ksql: bool = False
 ) -> dict[str, Any]:
     """Return the schema of a class with these fields; ``ksql``: of ksqlDB's names and its dialect of JSON."""
@@ -80,7 +80,7 @@ class _Describer:
                 return {"type": "list", "item": self._type(item)}
             case DictOf(key, item):
                 return {"type": "dict", "key": self._type(key), "item": self._type(item)}
-            case Record(cls, fields):
+            case RecordType(cls, fields):
                 described = self.fields(fields, any_case=self._ksql)
                 return {"type": "record", "name": cls.__name__, "fields": described}
             case Scalar():
@@ -98,12 +98,12 @@ class _Describer:
         return described
 
 
-def conflicts(old: Schema, new: Schema) -> list[str]:
+def conflicts(old: StoredSchema, new: StoredSchema) -> list[str]:
     """Return each thing for which ``new`` cannot read what ``old`` wrote."""
     return [*_key_conflicts(old, new), *_field_conflicts(old["value"], new["value"], "")]
 
 
-def unreadable(old: Schema, new: Schema) -> list[str]:
+def unreadable(old: StoredSchema, new: StoredSchema) -> list[str]:
     """Return the fields of ``new`` that records of ``old`` lack, and that have no default."""
     known = {field["name"] for field in old["value"]}
     return [
@@ -113,7 +113,7 @@ def unreadable(old: Schema, new: Schema) -> list[str]:
     ]
 
 
-def merged(old: Schema, new: Schema) -> dict[str, Any]:
+def merged(old: StoredSchema, new: StoredSchema) -> dict[str, Any]:
     """Return ``new`` with the fields of ``old`` that it lacks: old records still have them.
 
     A removed field that comes back with another type is found so.
@@ -123,7 +123,7 @@ def merged(old: Schema, new: Schema) -> dict[str, Any]:
     return _sealed(new["key_format"], new["key"], [*new["value"], *gone])
 
 
-def _key_conflicts(old: Schema, new: Schema) -> list[str]:
+def _key_conflicts(old: StoredSchema, new: StoredSchema) -> list[str]:
     if old["key_format"] != new["key_format"]:
         return [f"its keys are written as {old['key_format']!r}, the class says {new['key_format']!r}"]
     before, after = old["key"], new["key"]

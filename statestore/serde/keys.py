@@ -9,34 +9,33 @@ from typing import Any
 from statestore.entity import EntityModel
 from statestore.errors import EncodeError
 from statestore.fields.types import FieldType, Scalar
-from statestore.serde.formats import KeyPlan
-from statestore.serde.misfit import MisfitError, show
-from statestore.serde.wires import Convert, Wiring
+from statestore.serde.field_codecs import Convert, TypeMapping
+from statestore.serde.formats import FieldValueError, KeyPlan, show
 
 Values = tuple[Any, ...]
 
 
 class FieldwiseKeys:
-    """The part of a ``KeyCodec`` that checks and compares values: each key field is held by a wire."""
+    """The part of a ``KeyCodec`` that checks and compares values: each key field is held by a codec."""
 
-    def __init__(self, model: EntityModel, wiring: Wiring) -> None:
+    def __init__(self, model: EntityModel, mapping: TypeMapping) -> None:
         self.names = [field.name for field in model.key_fields]
-        self.wires = [wiring.wire(_without_length(field.type)) for field in model.key_fields]
-        self._normals = [wire.normal for wire in self.wires]
-        self._writers = [wire.write for wire in self.wires]
+        self.codecs = [mapping.codec(_without_length(field.type)) for field in model.key_fields]
+        self._normalisers = [codec.normalise for codec in self.codecs]
+        self._writers = [codec.write for codec in self.codecs]
 
-    def normal(self, values: Values) -> Values:
+    def normalise(self, values: Values) -> Values:
         """Return the values of a key as they come back. Raises ``EncodeError``."""
-        return self._whole(self._normals, values)
+        return self._whole(self._normalisers, values)
 
     def written(self, values: Values) -> Values:
-        """Return the values of a key as the wires write them. Raises ``EncodeError``."""
+        """Return the values of a key as the codecs write them. Raises ``EncodeError``."""
         return self._whole(self._writers, values)
 
     def plan(self, start: Values | None, stop: Values | None, prefix: Values | None) -> KeyPlan:
         """Return how to find a range: look at all keys. Raises ``EncodeError``."""
         first, end, begin = (
-            None if one is None else self._leading(self._normals, one) for one in (start, stop, prefix)
+            None if one is None else self._leading(self._normalisers, one) for one in (start, stop, prefix)
         )
 
         def accepts(key: Values) -> bool:
@@ -60,8 +59,8 @@ class FieldwiseKeys:
         for name, convert, value in zip(self.names, converts, values, strict=False):
             try:
                 converted.append(convert(value))
-            except MisfitError as misfit:
-                raise EncodeError(f"{name}: {misfit}") from None
+            except FieldValueError as fault:
+                raise EncodeError(f"{name}: {fault}") from None
         return tuple(converted)
 
     def _wrong_count(self, values: Values) -> EncodeError:
@@ -78,3 +77,24 @@ def _begins(key: Values, prefix: Values) -> bool:
 def _without_length(type_: FieldType) -> FieldType:
     """Return the type of a key that is looked for: it may be longer than what is written."""
     return replace(type_, max_length=None) if isinstance(type_, Scalar) else type_
+
+
+class NoKeys:
+    """Passes over the keys of records. What it writes is empty, and stands for no key."""
+
+    def encode(self, values: tuple[Any, ...]) -> bytes:  # noqa: ARG002 - there are none
+        return b""
+
+    def decode(self, data: bytes) -> tuple[Any, ...]:  # noqa: ARG002 - whatever it is
+        return ()
+
+    def encodings(self, values: tuple[Any, ...]) -> Sequence[bytes]:
+        return (self.encode(values),)
+
+    def plan(
+        self,
+        start: tuple[Any, ...] | None,  # noqa: ARG002
+        stop: tuple[Any, ...] | None,  # noqa: ARG002
+        prefix: tuple[Any, ...] | None,  # noqa: ARG002
+    ) -> KeyPlan:
+        return KeyPlan([(None, None, None)], None, "all records: a stream has no keys")

@@ -7,7 +7,6 @@ from typing import Any
 
 from statestore import core
 from statestore.entity import EntityModel
-from statestore.errors import ConfigError
 from statestore.fields.types import type_name
 from statestore.serde.formats import FormatContext, KeyPlan
 
@@ -20,10 +19,10 @@ class OrderedKeys:
         self.encode = self.native.encode
         self.decode = self.native.decode
 
-    def normal(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    def normalise(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
         return self.decode(self.encode(values))
 
-    def spellings(self, values: tuple[Any, ...]) -> Sequence[bytes]:
+    def encodings(self, values: tuple[Any, ...]) -> Sequence[bytes]:
         return (self.encode(values),)
 
     def plan(
@@ -38,14 +37,3 @@ class OrderedKeys:
 def ordered_keys(model: EntityModel, _context: FormatContext) -> OrderedKeys:
     """Return the codec of ``key_format="ordered"``, ours: any key fields, in the order of their values."""
     return OrderedKeys([type_name(field.type).lower() for field in model.key_fields])
-
-
-def raw_keys(model: EntityModel, _context: FormatContext) -> OrderedKeys:
-    """Return the codec of ``key_format="raw"``: one ``bytes`` field, which is the key as it is."""
-    described = ", ".join(f"{field.name}: {type_name(field.type)}" for field in model.key_fields)
-    if [type_name(field.type) for field in model.key_fields] != ["bytes"]:
-        raise ConfigError(
-            f'{model.name}: key_format="raw" takes one key field of bytes, the key is ({described}): declare '
-            'that, or use key_format="ordered"'
-        )
-    return OrderedKeys(["bytes"])

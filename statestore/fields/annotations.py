@@ -51,91 +51,93 @@ _OF_VALUES: dict[type[Attribute], tuple[type, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
+class FieldAttributes:
     """What ``Annotated`` says of one field, or of a part of one."""
 
     ours: tuple[Attribute, ...] = ()
     others: tuple[Any, ...] = ()
 
-    def __add__(self, outer: Marks) -> Marks:
-        return Marks(self.ours + outer.ours, self.others + outer.others)
+    def __add__(self, outer: FieldAttributes) -> FieldAttributes:
+        return FieldAttributes(self.ours + outer.ours, self.others + outer.others)
 
     @property
     def names(self) -> list[str]:
         """The names of ours, as a user writes them."""
-        return [type(mark).__name__ for mark in self.ours]
+        return [type(attribute).__name__ for attribute in self.ours]
 
     def find(self, kind: type[A]) -> A | None:
-        """Return the mark of this kind, if there is one."""
-        return next((mark for mark in self.ours if isinstance(mark, kind)), None)
+        """Return the attribute of this kind, if there is one."""
+        return next((attribute for attribute in self.ours if isinstance(attribute, kind)), None)
 
     def has(self, kind: type[Attribute]) -> bool:
-        """Whether there is a mark of this kind."""
+        """Whether there is a attribute of this kind."""
         return self.find(kind) is not None
 
-    def of_values(self) -> Marks:
+    def of_values(self) -> FieldAttributes:
         """Return those that narrow a type."""
-        return Marks(tuple(mark for mark in self.ours if type(mark) in _OF_VALUES))
+        return FieldAttributes(tuple(attribute for attribute in self.ours if type(attribute) in _OF_VALUES))
 
     def not_for(self, shown: str, where: str) -> list[str]:
         """Return the faults of those that narrow a type on a field of type ``shown``, which has parts."""
         return [
-            f"{where}: {type(mark).__name__} is for {_named(type(mark))}, not for {shown}; of its parts it "
-            f"is said inside, as in list[Annotated[{_OF_VALUES[type(mark)][0].__name__}, …]]"
-            for mark in self.of_values().ours
+            f"{where}: {type(attribute).__name__} is for {_named(type(attribute))}, not for {shown}: "
+            f"write it at the part, as in list[Annotated[{_OF_VALUES[type(attribute)][0].__name__}, …]]"
+            for attribute in self.of_values().ours
         ]
 
     def not_inside(self, where: str) -> list[str]:
         """Return the faults of those that are of a field, but stand inside its type."""
         faults = []
-        for mark in self.ours:
-            if isinstance(mark, Key):
+        for attribute in self.ours:
+            if isinstance(attribute, Key):
                 faults.append(
                     f"{where}: Key must be outermost, as in Annotated[int, Key], and a key is never None"
                 )
-            elif type(mark) not in _OF_VALUES:
-                name = type(mark).__name__
+            elif type(attribute) not in _OF_VALUES:
+                name = type(attribute).__name__
                 faults.append(f"{where}: {name} must be outermost, as in Annotated[int | None, {name}…]")
         return faults
 
 
-def split(annotation: Any, where: str, faults: list[str]) -> tuple[Any, Marks]:
+def split(annotation: Any, where: str, faults: list[str]) -> tuple[Any, FieldAttributes]:
     """Return ``annotation`` without its ``Annotated`` layers, and what they say; innermost first."""
     ours: list[Attribute] = []
     others: list[Any] = []
     while get_origin(annotation) is Annotated:
         annotation, *metadata = get_args(annotation)
-        for mark in metadata:
-            if isinstance(mark, type) and mark in _WITHOUT_ARGUMENTS:
-                ours.append(mark())
-            elif isinstance(mark, type) and mark in _EXAMPLES:
-                faults.append(f"{where}: {mark.__name__} needs its arguments, as in {_EXAMPLES[mark]}")
-            elif isinstance(mark, Attribute):
-                wrong = _CHECKS.get(type(mark), _nothing)(mark)
+        for attribute in metadata:
+            if isinstance(attribute, type) and attribute in _WITHOUT_ARGUMENTS:
+                ours.append(attribute())
+            elif isinstance(attribute, type) and attribute in _EXAMPLES:
+                faults.append(
+                    f"{where}: {attribute.__name__} needs its arguments, as in {_EXAMPLES[attribute]}"
+                )
+            elif isinstance(attribute, Attribute):
+                wrong = _CHECKS.get(type(attribute), _nothing)(attribute)
                 faults += [f"{where}: {fault}" for fault in wrong]
-                ours += [] if wrong else [mark]
+                ours += [] if wrong else [attribute]
             else:
-                others.append(mark)
+                others.append(attribute)
     faults += [
         f"{where}: {kind.__name__} is said {count} times"
         for kind, count in Counter(map(type, ours)).items()
         if count > 1
     ]
-    return annotation, Marks(tuple(ours), tuple(others))
+    return annotation, FieldAttributes(tuple(ours), tuple(others))
 
 
-def scalar(type_: type, marks: Marks, where: str, faults: list[str]) -> Scalar:
-    """Return the scalar ``type_`` as ``marks`` narrow it, noting those that are for other types."""
-    for mark in marks.of_values().ours:
-        kind = type(mark)
+def scalar(type_: type, attributes: FieldAttributes, where: str, faults: list[str]) -> Scalar:
+    """Return the scalar ``type_`` as ``attributes`` narrow it, noting those that are for other types."""
+    for attribute in attributes.of_values().ours:
+        kind = type(attribute)
         if type_ not in _OF_VALUES[kind]:
             faults.append(f"{where}: {kind.__name__} is for {_named(kind)}, not for {type_.__name__}")
             return Scalar(type_)
-    format_, length = marks.find(Format), marks.find(MaxLength)
+    format_, length = attributes.find(Format), attributes.find(MaxLength)
     return Scalar(
         type_,
-        marks.has(Int32) or marks.has(Float32),
-        marks.find(Precision),
+        attributes.has(Int32) or attributes.has(Float32),
+        attributes.find(Precision),
         None if format_ is None else format_.pattern,
         None if length is None else length.length,
     )
@@ -145,34 +147,40 @@ def _named(kind: type[Attribute]) -> str:
     return " and ".join(type_.__name__ for type_ in _OF_VALUES[kind])
 
 
-# The arguments of a mark
+# The arguments of a attribute
 
 
 def _nothing(_: Any) -> list[str]:
     return []
 
 
-def _precision(mark: Precision) -> list[str]:
-    digits, scale = mark.digits, mark.scale
+def _precision(attribute: Precision) -> list[str]:
+    digits, scale = attribute.digits, attribute.scale
     if type(digits) is int and type(scale) is int and digits >= 1 and 0 <= scale <= digits:
         return []
-    return [f"{mark}: give the number of all digits, 1 or more, and how many of them are behind the point"]
+    return [
+        f"{attribute}: give the number of all digits, 1 or more, and how many of them are behind the point"
+    ]
 
 
-def _max_length(mark: MaxLength) -> list[str]:
-    if type(mark.length) is int and mark.length > 0:
+def _max_length(attribute: MaxLength) -> list[str]:
+    if type(attribute.length) is int and attribute.length > 0:
         return []
-    return [f"{mark}: give a number of characters (str) or bytes (bytes), 1 or more"]
+    return [f"{attribute}: give a number of characters (str) or bytes (bytes), 1 or more"]
 
 
-def _name(mark: Name) -> list[str]:
-    return [] if _is_name(mark.name) else [f"{mark}: give the name as a str, not empty, {_NAMES}"]
+def _name(attribute: Name) -> list[str]:
+    return [] if _is_name(attribute.name) else [f"{attribute}: give the name as a str, not empty, {_NAMES}"]
 
 
-def _alias(mark: Alias) -> list[str]:
-    if mark.names and all(map(_is_name, mark.names)) and len(set(mark.names)) == len(mark.names):
+def _alias(attribute: Alias) -> list[str]:
+    if (
+        attribute.names
+        and all(map(_is_name, attribute.names))
+        and len(set(attribute.names)) == len(attribute.names)
+    ):
         return []
-    return [f"{mark}: give one or more old names, each a str, not empty, and each once, {_NAMES}"]
+    return [f"{attribute}: give one or more old names, each a str, not empty, and each once, {_NAMES}"]
 
 
 _NAMES = 'without quotes ("), backslashes, control characters and lone surrogates'
@@ -187,17 +195,19 @@ def _is_name(name: object) -> bool:
 _SAMPLE = datetime(2001, 2, 3, 16, 5, 6, 789_000, tzinfo=UTC)
 
 
-def _format(mark: Format) -> list[str]:
-    if mark.pattern in EPOCHS:
+def _format(attribute: Format) -> list[str]:
+    if attribute.pattern in EPOCHS:
         return []
     try:
-        read = datetime.strptime(_SAMPLE.strftime(mark.pattern), mark.pattern)
+        read = datetime.strptime(_SAMPLE.strftime(attribute.pattern), attribute.pattern)
     except (TypeError, ValueError) as error:
-        return [f"{mark}: what it writes cannot be read again with it: {error}"]
+        return [f"{attribute}: what it writes cannot be read again with it: {error}"]
     if read.date() != _SAMPLE.date():
-        return [f"{mark}: it must tell year, month and day, or the times read are others than those written"]
+        return [
+            f"{attribute}: it must tell year, month and day, or the times read are others than those written"
+        ]
     if read.hour not in (_SAMPLE.hour, 0):
-        return [f"{mark}: 16:00 is read as 04:00: write %H, or %p beside %I"]
+        return [f"{attribute}: 16:00 is read as 04:00: write %H, or %p beside %I"]
     return []
 
 

@@ -10,9 +10,9 @@ from uuid import UUID
 import pytest
 
 from statestore import F
-from statestore.expressions.checking import check, type_of
-from statestore.expressions.nodes import Expr
-from statestore.fields.records import read_record
+from statestore.expressions.expr import Expr
+from statestore.expressions.type_checking import expression_faults, expression_type
+from statestore.fields.inspection import read_record_type
 from statestore.fields.types import type_name
 
 
@@ -47,7 +47,7 @@ class Customer:
     id: int
 
 
-ORDER = read_record(Order, [], [])
+ORDER = read_record_type(Order, [], [])
 NAMES = ", ".join(field.name for field in ORDER.fields)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -88,8 +88,8 @@ TYPES: list[tuple[Expr, str]] = [
 
 @pytest.mark.parametrize(("expr", "name"), TYPES, ids=lambda value: str(value)[:60])
 def test_types(expr: Expr, name: str) -> None:
-    assert check(expr, ORDER) == []
-    type_ = type_of(expr, ORDER)
+    assert expression_faults(expr, ORDER) == []
+    type_ = expression_type(expr, ORDER)
     assert type_ is not None
     assert type_name(type_) == name
 
@@ -143,12 +143,12 @@ FAULTS: list[tuple[Expr, str]] = [
 
 @pytest.mark.parametrize(("expr", "fault"), FAULTS, ids=lambda value: str(value)[:40])
 def test_faults(expr: Expr, fault: str) -> None:
-    assert check(expr, ORDER) == [fault]
-    assert type_of(expr, ORDER) is None
+    assert expression_faults(expr, ORDER) == [fault]
+    assert expression_type(expr, ORDER) is None
 
 
 def test_all_faults_at_once_each_once() -> None:
     expr = (F.customer > 3) & (F.zzz == F.zzz) & F.paid | (F.day.is_null() & (F.id + "x" > 1))
-    assert [fault.partition(":")[0] for fault in check(expr, ORDER)] == [
+    assert [fault.partition(":")[0] for fault in expression_faults(expr, ORDER)] == [
         "F.customer > 3", "F.zzz", "F.id + 'x'"
     ]  # fmt: skip

@@ -8,11 +8,11 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import ConfigDict, SkipValidation, TypeAdapter, ValidationError
-from pydantic import Field as Limits
+from pydantic import Field as Constraint
 from typing_extensions import TypedDict  # pydantic needs it of Python before 3.12
 
 from statestore.fields.windows import WindowSpec
-from statestore.naming import nearest
+from statestore.naming import did_you_mean
 from statestore.settings import OnUndecodable, TableSettings
 
 Kind = Literal["table", "stream"]
@@ -21,11 +21,11 @@ Validation = Literal["strict", "relaxed"]
 
 
 _MOST_SECONDS = 10**12  # 31,000 years: what a timedelta can be
-_SECONDS, _GRACE = Limits(gt=0, le=_MOST_SECONDS), Limits(ge=0, le=_MOST_SECONDS)
-_POSITIVE, _NOT_NEGATIVE = Limits(gt=timedelta(0)), Limits(ge=timedelta(0))
+_SECONDS, _GRACE = Constraint(gt=0, le=_MOST_SECONDS), Constraint(ge=0, le=_MOST_SECONDS)
+_POSITIVE, _NOT_NEGATIVE = Constraint(gt=timedelta(0)), Constraint(ge=timedelta(0))
 
 
-class Declared(TypedDict, total=False):
+class EntityArguments(TypedDict, total=False):
     """What :func:`entity` takes. Each has a default, but for the topic."""
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)  # type: ignore[misc]
@@ -45,9 +45,9 @@ class Declared(TypedDict, total=False):
     """``"msgpack"`` (default), ``"json"``, ``"avro"``, ``"raw"`` or one of a third party."""
     ksql: bool
     """Whether ksqlDB reads or writes the topic: names are upper case, JSON is its dialect. False."""
-    partitions: Annotated[int, Limits(gt=0)]
+    partitions: Annotated[int, Constraint(gt=0)]
     """Of the topic, where we create it: 1."""
-    replication: Annotated[int, Limits(gt=0)]
+    replication: Annotated[int, Constraint(gt=0)]
     """Copies of each partition, where we create the topic: 1."""
     compaction: Compaction
     """``cleanup.policy`` of the topic, where we create it: ``"compact"`` for a table, else ``"delete"``."""
@@ -63,7 +63,7 @@ class Declared(TypedDict, total=False):
     ttl: Annotated[timedelta, _POSITIVE] | Annotated[int, _SECONDS] | Annotated[float, _SECONDS]
     """How long after its record's timestamp a row ends, in seconds or as a ``timedelta``: it is hidden from
     reads at once, and gone from disk soon after. Kafka is told nothing. Default: never."""
-    max_bytes: Annotated[int, Limits(gt=0)]
+    max_bytes: Annotated[int, Constraint(gt=0)]
     """Bytes the store may take; beyond them the table fails, with nothing dropped. Default: any number."""
     validation: Validation
     """``"strict"`` (default), or ``"relaxed"``: no topic, and fields that cannot be stored, are warnings."""
@@ -78,7 +78,7 @@ class Declared(TypedDict, total=False):
     table, or ``"skip"`` it, counted; the last two decode each record before it is applied."""
 
 
-_DECLARED: TypeAdapter[Declared] = TypeAdapter(Declared)
+_ARGUMENTS: TypeAdapter[EntityArguments] = TypeAdapter(EntityArguments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,51 +94,51 @@ class TopicSpec:
     """Any other property, as Kafka writes it."""
 
 
-def checked(declared: Declared, where: str, faults: list[str]) -> Declared:
-    """Return what of ``declared`` is of the right types, and note the faults of the rest."""
-    if "cache_reason" in declared and declared.get("cache", True):
+def checked_arguments(arguments: EntityArguments, where: str, faults: list[str]) -> EntityArguments:
+    """Return what of ``arguments`` is of the right types, and note the faults of the rest."""
+    if "cache_reason" in arguments and arguments.get("cache", True):
         faults.append(
-            f"{where}: cache_reason={declared['cache_reason']!r} has no meaning without cache=False"
+            f"{where}: cache_reason={arguments['cache_reason']!r} has no meaning without cache=False"
         )
     try:
-        return _DECLARED.validate_python(declared)
+        return _ARGUMENTS.validate_python(arguments)
     except ValidationError as error:
         found = error.errors(include_url=False)
     wrong: dict[str, list[str]] = {}
     for fault in found:
         name = str(fault["loc"][0])
-        unknown = f"there is no such argument{nearest(name, Declared.__annotations__)}"
+        unknown = f"there is no such argument{did_you_mean(name, EntityArguments.__annotations__)}"
         wrong.setdefault(name, []).append(
             unknown if fault["type"] == "extra_forbidden" else fault["msg"].removeprefix("Input ")
         )
-    given: Mapping[str, Any] = cast("Mapping[str, Any]", declared)
+    given: Mapping[str, Any] = cast("Mapping[str, Any]", arguments)
     faults += [
         f"{where}: {name}={given[name]!r}: {' or '.join(dict.fromkeys(problems))}"
         for name, problems in wrong.items()
     ]
-    return _DECLARED.validate_python({name: value for name, value in given.items() if name not in wrong})
+    return _ARGUMENTS.validate_python({name: value for name, value in given.items() if name not in wrong})
 
 
-def table_settings(declared: Declared) -> TableSettings:
+def table_settings(arguments: EntityArguments) -> TableSettings:
     """Return the options of its table that a class states."""
-    stated = {name: value for name, value in declared.items() if name in TableSettings.model_fields}
+    stated = {name: value for name, value in arguments.items() if name in TableSettings.model_fields}
     return TableSettings.model_validate(
         {name: one.total_seconds() if isinstance(one, timedelta) else one for name, one in stated.items()}
     )
 
 
-def topic_spec(declared: Declared, kind: Kind) -> TopicSpec:
-    retention: Any = declared.get("retention")
+def topic_spec(arguments: EntityArguments, kind: Kind) -> TopicSpec:
+    retention: Any = arguments.get("retention")
     if isinstance(retention, int | float):
         retention = timedelta(seconds=retention)
     config = {
         name: str(value).lower() if isinstance(value, bool) else str(value)
-        for name, value in declared.get("config", {}).items()
+        for name, value in arguments.get("config", {}).items()
     }
     return TopicSpec(
-        declared.get("partitions", 1),
-        declared.get("replication", 1),
-        declared.get("compaction", "compact" if kind == "table" else "delete"),
+        arguments.get("partitions", 1),
+        arguments.get("replication", 1),
+        arguments.get("compaction", "compact" if kind == "table" else "delete"),
         retention,
         config,
     )

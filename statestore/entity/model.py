@@ -8,13 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from statestore import naming
-from statestore.entity.declared import Declared, Kind, TopicSpec, checked, table_settings, topic_spec
+from statestore.entity.arguments import (
+    EntityArguments,
+    Kind,
+    TopicSpec,
+    checked_arguments,
+    table_settings,
+    topic_spec,
+)
 from statestore.entity.windowed import Windowing, bar_warnings, check_bars, read_windowing
 from statestore.errors import ConfigError
-from statestore.fields.columns import column_type
-from statestore.fields.records import read_record
-from statestore.fields.schema import schema
-from statestore.fields.types import Field, Record, type_name
+from statestore.fields.inspection import read_record_type
+from statestore.fields.ksql_types import column_type
+from statestore.fields.stored_schema import stored_schema
+from statestore.fields.types import Field, RecordType, type_name
 from statestore.fields.windows import Window
 from statestore.settings import TableSettings
 
@@ -23,7 +30,7 @@ from statestore.settings import TableSettings
 class EntityModel:
     """What an entity class says. Immutable."""
 
-    record: Record
+    record_type: RecordType
     """The class and its stored fields."""
     kind: Kind
     topic: str
@@ -56,12 +63,12 @@ class EntityModel:
     @property
     def cls(self) -> type:
         """The entity class."""
-        return self.record.cls
+        return self.record_type.cls
 
     @property
     def name(self) -> str:
         """The entity class's name, as messages show it."""
-        return self.record.cls.__name__
+        return self.record_type.cls.__name__
 
     @property
     def windows(self) -> tuple[Window, ...]:
@@ -76,9 +83,11 @@ class EntityModel:
         return [own, *(naming.window_names(*own, label) for label in labels)]
 
     @property
-    def schema(self) -> dict[str, Any]:
-        """Its fields, as a store keeps them to know a later class: :mod:`statestore.fields.schema`."""
-        return schema(self.key_format, self.value_format, self.key_fields, self.value_fields, ksql=self.ksql)
+    def stored_schema(self) -> dict[str, Any]:
+        """Its fields, as a store keeps them to know a later class: :mod:`statestore.fields.stored_schema`."""
+        return stored_schema(
+            self.key_format, self.value_format, self.key_fields, self.value_fields, ksql=self.ksql
+        )
 
     @property
     def serialisation(self) -> str:
@@ -94,7 +103,7 @@ def is_dataclass(cls: type) -> bool:
 
 def build_model(
     cls: type,
-    given: Declared,
+    given: EntityArguments,
     location: str,
     model_of: Callable[[type], EntityModel],
     *,
@@ -108,51 +117,53 @@ def build_model(
 
 
 class _Builder:
-    def __init__(self, cls: type, given: Declared, relaxed: bool) -> None:
+    def __init__(self, cls: type, given: EntityArguments, relaxed: bool) -> None:
         self._cls = cls
         self._where = cls.__name__
         self._given = given
         self._relaxed = relaxed
         self._faults: list[str] = []
         self._warnings: list[str] = []
-        self._declared = checked(given, self._where, self._faults)
+        self._arguments = checked_arguments(given, self._where, self._faults)
 
     def build(self, location: str, model_of: Callable[[type], EntityModel]) -> EntityModel:
-        declared = self._declared
+        arguments = self._arguments
         source = self._source(model_of)
         topic = self._topic(source)
         logical, physical = self._store_names()
         self._check_is_concrete()
         before = len(self._faults)
-        record = self._record()
+        record_type = self._record()
         is_readable = len(self._faults) == before
-        windowing = self._windowing(record, topic, logical, physical, source if is_readable else None)
-        kind = self._kind(record, windowing, is_readable)
-        if declared.get("ksql", False):
-            self._check_ksql(record, topic)
+        windowing = self._windowing(record_type, topic, logical, physical, source if is_readable else None)
+        kind = self._kind(record_type, windowing, is_readable)
+        if arguments.get("ksql", False):
+            self._check_ksql(record_type, topic)
             if is_readable:
-                is_json = declared.get("value_format") == "json"
-                column_type(record, self._where, self._faults, is_json=is_json)
+                is_json = arguments.get("value_format") == "json"
+                column_type(record_type, self._where, self._faults, is_json=is_json)
         if self._faults:
             raise ConfigError(self._faults)
         return EntityModel(
-            record=record,
+            record_type=record_type,
             kind=kind,
             topic=topic,
-            topic_spec=topic_spec(declared, kind),
+            topic_spec=topic_spec(arguments, kind),
             logical_name=logical,
             physical_name=physical,
-            key_fields=tuple(field for field in record.fields if field.is_key),
-            value_fields=tuple(field for field in record.fields if not field.is_key and field.window is None),
-            event_time=next((field for field in record.fields if field.is_event_time), None),
-            key_format=declared.get("key_format", "ordered"),
-            value_format=declared.get("value_format", "msgpack"),
-            ksql=declared.get("ksql", False),
-            options=table_settings(declared),
-            cache_reason=declared.get("cache_reason"),
+            key_fields=tuple(field for field in record_type.fields if field.is_key),
+            value_fields=tuple(
+                field for field in record_type.fields if not field.is_key and field.window is None
+            ),
+            event_time=next((field for field in record_type.fields if field.is_event_time), None),
+            key_format=arguments.get("key_format", "ordered"),
+            value_format=arguments.get("value_format", "msgpack"),
+            ksql=arguments.get("ksql", False),
+            options=table_settings(arguments),
+            cache_reason=arguments.get("cache_reason"),
             windowing=windowing,
             warnings=tuple(self._warnings),
-            stated=frozenset(declared),
+            stated=frozenset(arguments),
             location=location,
         )
 
@@ -171,7 +182,7 @@ class _Builder:
             return ""
 
     def _source(self, model_of: Callable[[type], EntityModel]) -> EntityModel | None:
-        source = self._declared.get("source")
+        source = self._arguments.get("source")
         if not isinstance(source, type):
             return None
         try:
@@ -186,10 +197,10 @@ class _Builder:
         return found
 
     def _topic(self, source: EntityModel | None) -> str:
-        declared = self._declared
-        if "topic" in declared:
-            topic = self._named(naming.check_topic_name, declared["topic"])
-            if topic != topic.lower() and not declared.get("ksql", False):
+        arguments = self._arguments
+        if "topic" in arguments:
+            topic = self._named(naming.check_topic_name, arguments["topic"])
+            if topic != topic.lower() and not arguments.get("ksql", False):
                 self._warn(
                     f"topic {topic!r} has upper case letters: it can be read so, but topics of ours are "
                     "lower case, or ksqlDB's (ksql=True)"
@@ -198,7 +209,7 @@ class _Builder:
         if "topic" in self._given:  # of the wrong type
             return ""
         if "source" in self._given:
-            named = declared.get("source")
+            named = arguments.get("source")
             return named if isinstance(named, str) else "" if source is None else source.topic
         if not self._relaxed:
             self._fault("no topic: write @entity(topic=…)")
@@ -208,11 +219,11 @@ class _Builder:
         return topic
 
     def _store_names(self) -> tuple[str, str]:
-        declared = self._declared
-        logical = declared.get("store_name", naming.logical_name(self._where))
+        arguments = self._arguments
+        logical = arguments.get("store_name", naming.logical_name(self._where))
         logical = self._named(naming.check_logical_name, logical)
-        if "physical_name" in declared:
-            return logical, self._named(naming.check_physical_name, declared["physical_name"])
+        if "physical_name" in arguments:
+            return logical, self._named(naming.check_physical_name, arguments["physical_name"])
         return logical, self._named(naming.physical_name, logical) if logical else ""
 
     def _check_is_concrete(self) -> None:
@@ -220,54 +231,58 @@ class _Builder:
             names = ", ".join(sorted(vars(self._cls)["__abstractmethods__"]))
             self._fault(f"the class is abstract ({names}), so none of it can be made: declare its subclasses")
 
-    def _record(self) -> Record:
+    def _record(self) -> RecordType:
         if is_dataclass(self._cls):
-            return read_record(
+            return read_record_type(
                 self._cls,
                 self._faults,
                 self._warnings,
                 relaxed=self._relaxed,
-                upper_case=self._declared.get("ksql", False),
+                upper_case=self._arguments.get("ksql", False),
             )
         self._fault("not a dataclass: write @dataclass(frozen=True, slots=True) under @entity(…)")
-        return Record(self._cls, (), positional=False)
+        return RecordType(self._cls, (), positional=False)
 
     def _windowing(
-        self, record: Record, topic: str, logical: str, physical: str, source: EntityModel | None
+        self, record_type: RecordType, topic: str, logical: str, physical: str, source: EntityModel | None
     ) -> Windowing | None:
-        declared = self._declared
+        arguments = self._arguments
         windowing = read_windowing(
-            record, declared.get("windows"), declared.get("source"), declared.get("grace"), self._faults
+            record_type,
+            arguments.get("windows"),
+            arguments.get("source"),
+            arguments.get("grace"),
+            self._faults,
         )
         if windowing is None:
             return None
-        if not declared.get("cache", True):
+        if not arguments.get("cache", True):
             self._fault("cache=False with windows: they are always stored")
         for derived in windowing.topics(topic) if topic else ():
             self._named(naming.check_topic_name, derived)
         for window in windowing.windows if logical and physical else ():
             self._named(naming.check_physical_name, naming.window_names(logical, physical, window.label)[1])
-        if source is not None and record.fields:
-            check_bars(record, windowing, source.record, self._faults)
-            self._warnings += bar_warnings(record, windowing, source.record)
+        if source is not None and record_type.fields:
+            check_bars(record_type, windowing, source.record_type, self._faults)
+            self._warnings += bar_warnings(record_type, windowing, source.record_type)
         return windowing
 
-    def _kind(self, record: Record, windowing: Windowing | None, is_readable: bool) -> Kind:
-        has_key = any(field.is_key for field in record.fields)
-        kind = self._declared.get("kind", "table" if has_key else "stream")
-        if windowing is not None and "kind" in self._declared and kind == "stream":
+    def _kind(self, record_type: RecordType, windowing: Windowing | None, is_readable: bool) -> Kind:
+        has_key = any(field.is_key for field in record_type.fields)
+        kind = self._arguments.get("kind", "table" if has_key else "stream")
+        if windowing is not None and "kind" in self._arguments and kind == "stream":
             self._fault("kind='stream' with windows: rows of windows are a table")
         elif kind == "table" and not has_key and is_readable:
             self._fault("a table needs a key field: mark one with Annotated[…, Key]")
-        elif not has_key and "kind" not in self._declared:
+        elif not has_key and "kind" not in self._arguments:
             self._warn(
                 "no key field, so it is a stream: mark one with Annotated[…, Key], or say kind='stream'"
             )
         return kind
 
-    def _check_ksql(self, record: Record, topic: str) -> None:
+    def _check_ksql(self, record_type: RecordType, topic: str) -> None:
         """Note what ksqlDB makes of the names, which are in upper case."""
-        names = {field.name: field.wire_name for field in record.fields}
+        names = {field.name: field.wire_name for field in record_type.fields}
         for name in (topic, *names.values()):
             if name.upper() in naming.KSQL_RESERVED:
                 self._warn(f"{name!r} is a reserved word of KSQL: statements must quote it, `{name}`")

@@ -9,10 +9,9 @@ from typing import Any, TypeVar, cast
 from statestore.entity import model_of
 from statestore.errors import EncodeError
 from statestore.fields.types import Scalar
-from statestore.serde.formats import FormatContext, key_codec, value_codec
-from statestore.serde.misfit import MisfitError
-from statestore.serde.scalars import normal
-from statestore.serde.wires import builder
+from statestore.serde.field_codecs import builder
+from statestore.serde.formats import FieldValueError, FormatContext, key_codec, value_codec
+from statestore.serde.scalars import normaliser
 
 T = TypeVar("T")
 
@@ -32,26 +31,26 @@ def normalise(entity: T) -> T:
 @lru_cache(maxsize=256)
 def _normaliser(cls: type) -> Callable[[Any], Any]:
     model = model_of(cls)
-    fields = model.record.fields
-    values_of = value_codec(model, FormatContext()).normal
-    build = builder(model.record)
+    fields = model.record_type.fields
+    values_of = value_codec(model, FormatContext()).normalise
+    build = builder(model.record_type)
     keys = [
-        (i, normal(field.type))
+        (i, normaliser(field.type))
         for i, field in enumerate(fields)
         if field.is_key and isinstance(field.type, Scalar)
     ]
-    normal_key = key_codec(model, FormatContext()).normal if keys else tuple
+    normalise_keys = key_codec(model, FormatContext()).normalise if keys else tuple
 
     def convert(entity: Any) -> Any:
         try:
             values = values_of(entity)
-            for index, kept in keys:
-                values[index] = kept(getattr(entity, fields[index].name))
-            key = normal_key(tuple([values[index] for index, _ in keys]))
+            for index, normalise_key in keys:
+                values[index] = normalise_key(getattr(entity, fields[index].name))
+            key = normalise_keys(tuple([values[index] for index, _ in keys]))
             for (index, _), value in zip(keys, key, strict=True):
                 values[index] = value
-        except MisfitError as misfit:
-            raise EncodeError(f"{model.name}{misfit.path}: {misfit}") from None
+        except FieldValueError as fault:
+            raise EncodeError(f"{model.name}{fault.path}: {fault}") from None
         except EncodeError as error:
             raise EncodeError(f"{model.name}: {error}") from None
         return build(values)

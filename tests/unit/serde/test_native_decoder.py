@@ -25,8 +25,8 @@ from statestore.entity import model_of
 from statestore.errors import DecodeError
 from statestore.fields.attributes import Float32, Int32, MaxLength, Precision
 from statestore.fields.types import Scalar
-from statestore.serde.decoder import is_plain
 from statestore.serde.entities import EntityCodec
+from statestore.serde.native_decoder import is_plain
 
 pytestmark = pytest.mark.skipif(
     core.IMPLEMENTATION == "pure" or not core.uses("decoder"), reason="there is no native decoder here"
@@ -113,7 +113,7 @@ def classes(draw: st.DrawFn) -> type:
 def entities(draw: st.DrawFn) -> Any:
     cls = draw(classes())
     values = {}
-    for field in model_of(cls).record.fields:
+    for field in model_of(cls).record_type.fields:
         nullable = hasattr(field.type, "item")
         value = STRATEGIES[field.type.item if nullable else field.type]  # type: ignore[union-attr,index]
         values[field.name] = draw(st.none() | value if nullable else value)
@@ -134,7 +134,7 @@ def test_what_we_write_is_decoded_alike(thing: Any) -> None:
         assert outcome(twin, *twin.encode(again)) == outcome(twin, key, payload)
     else:
         assert hasattr(thing, MARK)
-        assert model_of(type(thing)).record.positional is False
+        assert model_of(type(thing)).record_type.positional is False
 
 
 FOREIGN = st.recursive(

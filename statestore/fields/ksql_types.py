@@ -7,7 +7,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from statestore.fields.attributes import EPOCHS
-from statestore.fields.types import DictOf, FieldType, ListOf, Nullable, Record, Scalar
+from statestore.fields.types import DictOf, FieldType, ListOf, Nullable, RecordType, Scalar
 
 _MOST_DIGITS = 38
 _TYPES: dict[type, str] = {
@@ -38,7 +38,7 @@ def column_type(type_: FieldType, where: str, faults: list[str], *, is_json: boo
             return f"ARRAY<{of(item)}>"
         case DictOf(_, item):
             return f"MAP<VARCHAR, {of(item)}>"
-        case Record(cls, fields):
+        case RecordType(cls, fields):
             if not fields:
                 faults.append(f"{where}: a STRUCT of ksqlDB has a field, and {cls.__name__} has none")
             named = [(field.wire_name, of(field.type, f"{where}.{field.name}")) for field in fields]

@@ -1,7 +1,7 @@
-"""Reading a dataclass: which fields it stores, of which types, and what is wrong with them.
+"""Inspecting a dataclass: which fields it stores, their types, and every fault in their declaration.
 
-:func:`read_record` gives the :class:`~statestore.fields.types.Record` of which every format is derived.
-``marks.py`` judges the attributes of a field.
+:func:`read_record_type` returns the :class:`~statestore.fields.types.RecordType`, from which every format is
+derived. ``annotations.py`` checks the attributes of a field.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Union, get_args, get_origin
 
+from statestore.fields.annotations import FieldAttributes, scalar, split
 from statestore.fields.attributes import (
     Alias,
     EventTime,
@@ -26,7 +27,6 @@ from statestore.fields.attributes import (
     WindowSize,
     WindowStart,
 )
-from statestore.fields.marks import Marks, scalar, split
 from statestore.fields.types import (
     KEY_TYPES,
     SCALAR_TYPES,
@@ -35,7 +35,7 @@ from statestore.fields.types import (
     FieldType,
     ListOf,
     Nullable,
-    Record,
+    RecordType,
     Scalar,
 )
 
@@ -47,48 +47,48 @@ _UNSUPPORTED = (
 )
 
 
-def read_record(
+def read_record_type(
     cls: type, faults: list[str], warnings: list[str], *, relaxed: bool = False, upper_case: bool = False
-) -> Record:
+) -> RecordType:
     """Return what the dataclass ``cls`` says, appending to ``faults`` each thing that cannot be stored.
 
     Where there is a fault the record is of no use. If ``relaxed``, a field of an unsupported type that has a
     default is not stored, as if it were ``Ignored``, and that is a warning. If ``upper_case``, so are the
     names in records, but for those that ``Name`` gives.
     """
-    return _Reader(faults, warnings, relaxed, upper_case).record(cls, ())
+    return _Inspector(faults, warnings, relaxed, upper_case).record(cls, ())
 
 
-class _Reader:
+class _Inspector:
     def __init__(self, faults: list[str], warnings: list[str], relaxed: bool, upper_case: bool) -> None:
         self._faults = faults
         self._warnings = warnings
         self._relaxed = relaxed
         self._upper_case = upper_case
 
-    def record(self, cls: type, outer: tuple[type, ...]) -> Record:
+    def record(self, cls: type, outer: tuple[type, ...]) -> RecordType:
         """Return the record of ``cls``; ``outer`` are the dataclasses around it."""
         hints = self._hints(cls)
         if hints is None:
-            return Record(cls, (), positional=False)
+            return RecordType(cls, (), positional=False)
         fields = []
         for declared in dataclasses.fields(cls):
             where = f"{cls.__name__}.{declared.name}"
-            annotation, marks = split(hints[declared.name], where, self._faults)
-            if not self._is_stored(declared, marks, where):
+            annotation, attributes = split(hints[declared.name], where, self._faults)
+            if not self._is_stored(declared, attributes, where):
                 continue
             unsupported: list[str] = []
-            type_ = self._type(annotation, marks, where, unsupported, (*outer, cls))
-            if unsupported and self._relaxed and _has_default(declared) and not marks.has(Key):
+            type_ = self._type(annotation, attributes, where, unsupported, (*outer, cls))
+            if unsupported and self._relaxed and _has_default(declared) and not attributes.has(Key):
                 self._warnings += [f"{fault}; not stored (validation='relaxed')" for fault in unsupported]
                 continue
             self._faults += unsupported
-            field = _field(declared, type_, marks, self._upper_case)
+            field = _field(declared, type_, attributes, self._upper_case)
             fields.append(field)
             if not unsupported and not outer:
                 self._faults += _misplaced(field, where)
         self._faults += _ambiguous(cls, fields)
-        return Record(cls, tuple(fields), self._takes_in_order(cls, fields))
+        return RecordType(cls, tuple(fields), self._takes_in_order(cls, fields))
 
     def _hints(self, cls: type) -> dict[str, Any] | None:
         try:
@@ -103,12 +103,12 @@ class _Reader:
             self._faults.append(f"{cls.__name__}: an annotation cannot be evaluated: {error}")
         return None
 
-    def _is_stored(self, declared: dataclasses.Field[Any], marks: Marks, where: str) -> bool:
-        if declared.init and not marks.has(Ignored):
+    def _is_stored(self, declared: dataclasses.Field[Any], attributes: FieldAttributes, where: str) -> bool:
+        if declared.init and not attributes.has(Ignored):
             return True
-        reason = "Ignored" if marks.has(Ignored) else "no argument of the constructor (init=False)"
-        others = [name for name in marks.names if name != "Ignored"]
-        if marks.has(Key) and not marks.has(Ignored):
+        reason = "Ignored" if attributes.has(Ignored) else "no argument of the constructor (init=False)"
+        others = [name for name in attributes.names if name != "Ignored"]
+        if attributes.has(Key) and not attributes.has(Ignored):
             self._faults.append(
                 f"{where}: a key field must be an argument of the constructor: drop init=False"
             )
@@ -142,18 +142,23 @@ class _Reader:
         ]
 
     def _type(
-        self, annotation: Any, marks: Marks, where: str, unsupported: list[str], outer: tuple[type, ...]
+        self,
+        annotation: Any,
+        attributes: FieldAttributes,
+        where: str,
+        unsupported: list[str],
+        outer: tuple[type, ...],
     ) -> FieldType:
         """Return the type of a field, noting in ``unsupported`` why there is none for it."""
-        if marks.has(Key):
-            return self._key_type(annotation, marks, where, unsupported)
+        if attributes.has(Key):
+            return self._key_type(annotation, attributes, where, unsupported)
         if annotation in SCALAR_TYPES:
-            return scalar(annotation, marks, where, self._faults)
+            return scalar(annotation, attributes, where, self._faults)
         origin, arguments = get_origin(annotation), get_args(annotation)
         if origin in (Union, types.UnionType) and type(None) in arguments and len(arguments) == 2:
             (item,) = (argument for argument in arguments if argument is not type(None))
-            return Nullable(self._inner(item, marks, where, unsupported, outer))
-        self._faults += marks.not_for(_show(annotation), where)
+            return Nullable(self._inner(item, attributes, where, unsupported, outer))
+        self._faults += attributes.not_for(_annotation_text(annotation), where)
         if annotation in outer:
             within = (annotation, *reversed(outer[outer.index(annotation) :]))
             chain = " in ".join(cls.__name__ for cls in within)
@@ -163,52 +168,61 @@ class _Reader:
         elif isinstance(annotation, type) and dataclasses.is_dataclass(annotation) and origin is None:
             return self.record(annotation, outer)
         elif origin is list and len(arguments) == 1:
-            return ListOf(self._inner(arguments[0], Marks(), where, unsupported, outer))
+            return ListOf(self._inner(arguments[0], FieldAttributes(), where, unsupported, outer))
         elif origin is dict and len(arguments) == 2:
             of_keys = f"{where} (key of the dict)"
-            key, key_marks = split(arguments[0], of_keys, self._faults)
+            key, key_attributes = split(arguments[0], of_keys, self._faults)
             return DictOf(
-                self._key_type(key, key_marks, of_keys, unsupported),
-                self._inner(arguments[1], Marks(), where, unsupported, outer),
+                self._key_type(key, key_attributes, of_keys, unsupported),
+                self._inner(arguments[1], FieldAttributes(), where, unsupported, outer),
             )
         else:
-            unsupported.append(f"{where}: {_show(annotation)} {_UNSUPPORTED}")
+            unsupported.append(f"{where}: {_annotation_text(annotation)} {_UNSUPPORTED}")
         return _FAULTY
 
     def _inner(
-        self, annotation: Any, marks: Marks, where: str, unsupported: list[str], outer: tuple[type, ...]
+        self,
+        annotation: Any,
+        attributes: FieldAttributes,
+        where: str,
+        unsupported: list[str],
+        outer: tuple[type, ...],
     ) -> FieldType:
-        """Return the type of a part of a field, which may say more of itself than ``marks`` do."""
+        """Return the type of a part of a field, which may say more of itself than ``attributes`` do."""
         annotation, own = split(annotation, where, self._faults)
         self._faults += own.not_inside(where)
-        return self._type(annotation, own.of_values() + marks, where, unsupported, outer)
+        return self._type(annotation, own.of_values() + attributes, where, unsupported, outer)
 
-    def _key_type(self, annotation: Any, marks: Marks, where: str, unsupported: list[str]) -> Scalar:
+    def _key_type(
+        self, annotation: Any, attributes: FieldAttributes, where: str, unsupported: list[str]
+    ) -> Scalar:
         if annotation in KEY_TYPES:
-            return scalar(annotation, marks, where, self._faults)
+            return scalar(annotation, attributes, where, self._faults)
         names = ", ".join(key.__name__ for key in KEY_TYPES)
         optional = type(None) in get_args(annotation)
         remedy = "a key is never None; make it one of" if optional else "it must be one of"
-        unsupported.append(f"{where}: {_show(annotation)} cannot be a key: {remedy} {names}")
+        unsupported.append(f"{where}: {_annotation_text(annotation)} cannot be a key: {remedy} {names}")
         return _FAULTY
 
 
-def _field(declared: dataclasses.Field[Any], type_: FieldType, marks: Marks, upper_case: bool) -> Field:
+def _field(
+    declared: dataclasses.Field[Any], type_: FieldType, attributes: FieldAttributes, upper_case: bool
+) -> Field:
     plain_name = declared.name.upper() if upper_case else declared.name
-    name, alias = marks.find(Name), marks.find(Alias)
-    window = next((kind for kind in (WindowStart, WindowEnd, WindowSize) if marks.has(kind)), None)
+    name, alias = attributes.find(Name), attributes.find(Alias)
+    window = next((kind for kind in (WindowStart, WindowEnd, WindowSize) if attributes.has(kind)), None)
     return Field(
         declared.name,
         type_,
-        marks.has(Key),
+        attributes.has(Key),
         declared.default,
         declared.default_factory,
         plain_name if name is None else name.name,
         () if alias is None else alias.names,
-        marks.has(EventTime),
-        marks.has(Index),
+        attributes.has(EventTime),
+        attributes.has(Index),
         window,
-        marks.others,
+        attributes.others,
     )
 
 
@@ -255,7 +269,7 @@ def _ambiguous(cls: type, fields: Sequence[Field]) -> list[str]:
     return faults
 
 
-def _show(annotation: Any) -> str:
+def _annotation_text(annotation: Any) -> str:
     return (
         annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
     )

@@ -17,22 +17,21 @@ import msgspec
 from statestore.entity import EntityModel
 from statestore.fields.attributes import Precision
 from statestore.fields.types import Scalar
-from statestore.serde.misfit import MisfitError, show
-from statestore.serde.plain import plain
+from statestore.serde.field_codecs import Convert, FieldCodec, TypeMapping, msgspec_codec
+from statestore.serde.formats import FieldValueError, show
 from statestore.serde.scalars import days, microseconds
-from statestore.serde.wires import Convert, Wire, Wiring
 
-__all__ = ["convert", "wiring_of"]
+__all__ = ["convert", "type_mapping"]
 
 # Taken as they are, so that text is none of them. A UUID is text in Avro.
 _BUILTIN = (bytes, datetime, date, Decimal)
 
 
-def wiring_of(model: EntityModel) -> Wiring:
+def type_mapping(model: EntityModel) -> TypeMapping:
     """Return how the values of a class are held."""
     if model.ksql:
-        return Wiring(_ksql_scalar, _key, lambda name: (name.upper(), name.lower()))
-    return Wiring(_scalar, _key)
+        return TypeMapping(_ksql_scalar, _key, lambda name: (name.upper(), name.lower()))
+    return TypeMapping(_scalar, _key)
 
 
 def convert(value: Any, type_: Any) -> Any:
@@ -40,8 +39,8 @@ def convert(value: Any, type_: Any) -> Any:
     return msgspec.convert(value, type_, builtin_types=_BUILTIN)
 
 
-def _scalar(scalar: Scalar) -> Wire:
-    held = plain(scalar)
+def _scalar(scalar: Scalar) -> FieldCodec:
+    held = msgspec_codec(scalar)
     if scalar.precision is not None:
         return _written(held, _unscaled(scalar.precision))
     if scalar.type is datetime:
@@ -50,22 +49,22 @@ def _scalar(scalar: Scalar) -> Wire:
     return held if to is None else _written(held, to)
 
 
-def _ksql_scalar(scalar: Scalar) -> Wire:
+def _ksql_scalar(scalar: Scalar) -> FieldCodec:
     """ksqlDB knows times to the millisecond: the rest of one is not kept."""
     if scalar.type is not datetime:
         return _scalar(scalar)
-    held = plain(scalar)
+    held = msgspec_codec(scalar)
 
-    def normal(value: Any) -> datetime:
-        kept: datetime = held.normal(value)
-        return kept.replace(microsecond=kept.microsecond // 1000 * 1000)
+    def normalise(value: Any) -> datetime:
+        normal: datetime = held.normalise(value)
+        return normal.replace(microsecond=normal.microsecond // 1000 * 1000)
 
-    return _written(held._replace(normal=normal), lambda value: microseconds(value) // 1000)
+    return _written(held._replace(normalise=normalise), lambda value: microseconds(value) // 1000)
 
 
-def _key(scalar: Scalar) -> Wire:
+def _key(scalar: Scalar) -> FieldCodec:
     """Return how keys of a dict are held, which are text in Avro."""
-    held = plain(scalar)
+    held = msgspec_codec(scalar)
     if scalar.type is str:
         return held
 
@@ -73,16 +72,16 @@ def _key(scalar: Scalar) -> Wire:
         try:
             value = msgspec.convert(text, held.type, strict=False)
         except msgspec.ValidationError as error:
-            raise MisfitError(f"a key of the map: {error}: {show(text)}") from None
+            raise FieldValueError(f"a key of the map: {error}: {show(text)}") from None
         return held.read(value) if held.read else value
 
     return _written(held, lambda value: str(msgspec.to_builtins(value)))._replace(type=str, read=read)
 
 
-def _written(held: Wire, to: Convert) -> Wire:
+def _written(held: FieldCodec, to: Convert) -> FieldCodec:
     """Return ``held`` with ``to`` as what turns its normal value into what is written."""
-    normal = held.normal
-    return held._replace(write=lambda value: to(normal(value)))
+    normalise = held.normalise
+    return held._replace(write=lambda value: to(normalise(value)))
 
 
 def _unscaled(precision: Precision) -> Convert:

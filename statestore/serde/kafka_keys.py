@@ -11,9 +11,8 @@ from statestore.core import KeyCodec as NativeKeys
 from statestore.entity import EntityModel
 from statestore.errors import ConfigError, DecodeError, EncodeError
 from statestore.fields.types import Scalar, type_name
-from statestore.serde.formats import FormatContext, KeyCodec, KeyPlan
-from statestore.serde.keys.ordered import OrderedKeys
-from statestore.serde.misfit import show
+from statestore.serde.formats import FormatContext, KeyCodec, KeyPlan, show
+from statestore.serde.ordered_keys import OrderedKeys
 
 Range = tuple[bytes | None, bytes | None, bytes | None]
 
@@ -83,10 +82,10 @@ class IntegerKeys:
                 f"{self._name} writes {self._bytes.size} bytes, the stored key has {len(data)}: {show(data)}"
             ) from None
 
-    def normal(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    def normalise(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
         return self.decode(self.encode(values))
 
-    def spellings(self, values: tuple[Any, ...]) -> Sequence[bytes]:
+    def encodings(self, values: tuple[Any, ...]) -> Sequence[bytes]:
         return (self.encode(values),)
 
     def plan(
@@ -121,16 +120,16 @@ class UuidTextKeys:
             value = UUID(text)
         except ValueError:
             text, value = "", None
-        if value is None or str(value) != text:  # another spelling would be a key that `get` does not find
+        if value is None or str(value) != text:  # another text would be a key that `get` does not find
             raise DecodeError(
                 f"not a UUID as UUIDSerializer writes it (36 characters, lower case): {show(data)}"
             )
         return (value,)
 
-    def normal(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    def normalise(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
         return self.decode(self.encode(values))
 
-    def spellings(self, values: tuple[Any, ...]) -> Sequence[bytes]:
+    def encodings(self, values: tuple[Any, ...]) -> Sequence[bytes]:
         return (self.encode(values),)
 
     def plan(

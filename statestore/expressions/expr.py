@@ -1,0 +1,303 @@
+"""Expressions over the fields of an entity: ``(F.amount > 100) & F.customer.in_(["ada", "alan"])``.
+
+An expression says what to compute. Nothing is computed until the expression is given an entity
+(``evaluation.py``) or is translated. ``F.name`` is a field. ``F.address["count"]`` is a field of a nested
+dataclass, a dict's value or a list's item. ``F[Order].amount`` is the field of one class, where several are
+in question. An attribute of ``F`` may have any name; ``F["name"]`` is the same.
+
+:class:`Expr` and its subclasses only carry the operators. Each holds a node (``nodes.py``). Two expressions
+are the same if ``a.node == b.node``, since ``a == b`` is an expression itself. Expressions are immutable, so
+any number of threads may share one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, NoReturn, overload
+from uuid import UUID
+
+from statestore.expressions.nodes import (
+    Between,
+    Binary,
+    Constant,
+    FieldPath,
+    In,
+    IsNull,
+    Logic,
+    Negative,
+    Node,
+    Not,
+    node_text,
+    root_text,
+)
+from statestore.fields.types import SCALAR_TYPES
+
+Operand = bool | int | float | Decimal | str | bytes | datetime | date | UUID
+"""What may stand beside a field: a constant of a type that a field can have, and never ``None``."""
+
+
+class Expr:
+    """What every expression can do. Hashable by its content; see the module for how to compare two."""
+
+    __slots__ = ("node",)
+
+    node: Node
+    """What the expression says, as a plain value."""
+
+    def __init__(self, node: Node) -> None:
+        object.__setattr__(self, "node", node)
+
+    def __eq__(self, other: Expr | Operand) -> Condition:  # type: ignore[override]
+        return Predicate(Binary("==", self.node, _node(self, "==", other)))
+
+    def __ne__(self, other: Expr | Operand) -> Condition:  # type: ignore[override]
+        return Predicate(Binary("!=", self.node, _node(self, "!=", other)))
+
+    def __hash__(self) -> int:
+        return hash(self.node)
+
+    def is_null(self) -> Condition:
+        """Whether the value is ``None``; always true or false. The opposite is ``~F.x.is_null()``."""
+        return Predicate(IsNull(self.node))
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} is neither true nor false before it is evaluated: instead of 'and', 'or', 'not' write "
+            "&, |, ~ with each comparison in parentheses, (F.a > 1) & (F.b > 2); instead of 'low <= F.a <= "
+            "high' F.a.between(low, high); instead of 'F.a in values' F.a.in_(values); whether two "
+            "expressions are the same tells a.node == b.node"
+        )
+
+    __iter__ = None  # or list(F.x) would try F.x[0], F.x[1], … for ever
+    __contains__ = None
+
+    if not TYPE_CHECKING:  # the checkers know better which names there are
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(
+                f"{self!r} has no method {name!r}" + ("" if name[:2] == "__" else _bracketed(self, name))
+            )
+
+        def __rand__(self, other: object) -> NoReturn:
+            _refuse_bare(other, "&", self)
+
+        def __ror__(self, other: object) -> NoReturn:
+            _refuse_bare(other, "|", self)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"{self!r} cannot be changed: an expression is a value")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        self.__setattr__(name, None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.node,)
+
+    def __repr__(self) -> str:
+        return node_text(self.node)
+
+
+class Condition(Expr):
+    """What is true, false or unknown: ``F.amount > 100``. Joined by ``&`` and ``|``, inverted by ``~``."""
+
+    __slots__ = ()
+
+    def __and__(self, other: Condition) -> Condition:
+        return _joined("&", self, other)
+
+    def __or__(self, other: Condition) -> Condition:
+        return _joined("|", self, other)
+
+    def __invert__(self) -> Condition:
+        return Predicate(Not(self.node))
+
+
+class Value(Expr):
+    """What has an order, or can be computed with: ``F.price * F.quantity``."""
+
+    __slots__ = ()
+
+    def __lt__(self, other: Value | Operand) -> Condition:
+        return Predicate(Binary("<", self.node, _node(self, "<", other)))
+
+    def __le__(self, other: Value | Operand) -> Condition:
+        return Predicate(Binary("<=", self.node, _node(self, "<=", other)))
+
+    def __gt__(self, other: Value | Operand) -> Condition:
+        return Predicate(Binary(">", self.node, _node(self, ">", other)))
+
+    def __ge__(self, other: Value | Operand) -> Condition:
+        return Predicate(Binary(">=", self.node, _node(self, ">=", other)))
+
+    def in_(self, values: Iterable[Operand]) -> Condition:
+        """Whether the value equals one of ``values``. Of no values it is false."""
+        if isinstance(values, str | bytes | Expr):
+            raise TypeError(f"{self!r}.in_({values!r}): give a list of constants, in_([…])")
+        constants = tuple(_constant(f"{self!r}.in_([…])", value) for value in values)
+        return Predicate(In(self.node, constants))
+
+    def between(self, low: Value | Operand, high: Value | Operand) -> Condition:
+        """Whether ``low <= value <= high``: both ends are included."""
+        return Predicate(Between(self.node, _node(self, ".between", low), _node(self, ".between", high)))
+
+    def __add__(self, other: Value | Operand) -> Value:
+        return Computed(Binary("+", self.node, _node(self, "+", other)))
+
+    def __sub__(self, other: Value | Operand) -> Value:
+        return Computed(Binary("-", self.node, _node(self, "-", other)))
+
+    def __mul__(self, other: Value | Operand) -> Value:
+        return Computed(Binary("*", self.node, _node(self, "*", other)))
+
+    def __truediv__(self, other: Value | Operand) -> Value:
+        return Computed(Binary("/", self.node, _node(self, "/", other)))
+
+    def __mod__(self, other: Value | Operand) -> Value:
+        return Computed(Binary("%", self.node, _node(self, "%", other)))
+
+    def __radd__(self, other: Operand) -> Value:
+        return Computed(Binary("+", _node(self, "+", other), self.node))
+
+    def __rsub__(self, other: Operand) -> Value:
+        return Computed(Binary("-", _node(self, "-", other), self.node))
+
+    def __rmul__(self, other: Operand) -> Value:
+        return Computed(Binary("*", _node(self, "*", other), self.node))
+
+    def __rtruediv__(self, other: Operand) -> Value:
+        return Computed(Binary("/", _node(self, "/", other), self.node))
+
+    def __rmod__(self, other: Operand) -> Value:
+        return Computed(Binary("%", _node(self, "%", other), self.node))
+
+    def __neg__(self) -> Value:
+        return Computed(Negative(self.node))
+
+
+class Ref(Value, Condition):
+    """A field, which may be of any type; ``check`` (``checking.py``) knows of which."""
+
+    __slots__ = ()
+
+    def __getitem__(self, step: str | int) -> Ref:
+        """The field ``step`` of a nested dataclass, a dict's value at the key, a list's item (from 0)."""
+        if type(step) not in (str, int):
+            raise TypeError(f"{self!r}[{step!r}]: name a field, a key of the dict or an item's number")
+        path = self.node
+        assert isinstance(path, FieldPath)  # F makes them, and this
+        return Ref(FieldPath(path.entity, (*path.steps, step)))
+
+
+# What operators give are siblings of Ref: of ``a == b`` Python asks b first where it is of a subclass of a's.
+
+
+class Predicate(Condition):
+    """What comparing and joining gives."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:  # the checkers know that it has no order
+
+        def __lt__(self, other: object) -> NoReturn:
+            raise TypeError(
+                f"{self!r} is true or false and has no order: put each comparison in parentheses, "
+                "(F.a > 1) & (F.b > 2)"
+            )
+
+        __le__ = __gt__ = __ge__ = __lt__
+
+
+class Computed(Value):
+    """What computing gives."""
+
+    __slots__ = ()
+
+
+class Fields:
+    """``F``: its attributes are fields. ``F[Order]`` is the same for the fields of one class."""
+
+    __slots__ = ("__entity",)
+
+    __entity: type | None
+
+    def __init__(self, entity: type | None = None) -> None:
+        object.__setattr__(self, "_Fields__entity", entity)  # past our own __setattr__
+
+    def __getattr__(self, name: str) -> Ref:
+        if name[:2] == name[-2:] == "__":  # what Python itself asks for is no field
+            raise AttributeError(name)
+        return self[name]
+
+    @overload
+    def __getitem__(self, name: str) -> Ref: ...
+    @overload
+    def __getitem__(self, name: type) -> Fields: ...
+    def __getitem__(self, name: object) -> Ref | Fields:
+        if isinstance(name, str):
+            return Ref(FieldPath(self.__entity, (name,)))
+        if isinstance(name, type) and self.__entity is None:
+            return Fields(name)
+        raise TypeError(f"{self!r}[{name!r}]: write F['field'] or F[EntityClass]")
+
+    __iter__ = None
+    __contains__ = None
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"{self!r}.{name} cannot be set: F only names fields")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        self.__setattr__(name, None)
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return "F" if self.__entity is None else (Fields, (self.__entity,))
+
+    def __repr__(self) -> str:
+        return root_text(self.__entity)
+
+
+F: Final = Fields()
+
+
+# Operands
+
+
+def _node(left: Expr, op: str, operand: object) -> Node:
+    return operand.node if isinstance(operand, Expr) else _constant(f"{left!r} {op} …", operand)
+
+
+def _constant(where: str, value: object) -> Constant:
+    if value is None:
+        raise TypeError(f"{where}: comparing with None is never true; ask F.x.is_null() or ~F.x.is_null()")
+    if isinstance(value, Expr):
+        raise TypeError(f"{where}: {value!r} is an expression; constants only")
+    if type(value) not in SCALAR_TYPES:
+        names = ", ".join(scalar.__name__ for scalar in SCALAR_TYPES)
+        raise TypeError(f"{where}: {value!r} is of type {type(value).__name__}; constants are {names}")
+    if isinstance(value, datetime) and value.utcoffset() is None:
+        raise ValueError(f"{where}: {value!r} has no time zone: times are UTC, give it tzinfo=UTC")
+    if value.is_nan() if isinstance(value, Decimal) else value != value:
+        raise ValueError(f"{where}: NaN equals nothing, and is neither less nor more")
+    return Constant(value)
+
+
+def _joined(op: str, *conditions: object) -> Condition:
+    operands: list[Node] = []
+    for one in conditions:
+        if not isinstance(one, Expr):
+            _refuse_bare(one, op, conditions[0])
+        node = one.node
+        operands += node.operands if isinstance(node, Logic) and node.op == op else (node,)
+    return Predicate(Logic(op, tuple(operands)))
+
+
+def _refuse_bare(operand: object, op: str, expression: object) -> NoReturn:
+    raise TypeError(
+        f"{operand!r} beside {expression!r} and {op!r}: {op} joins conditions, and binds tighter than "
+        f"comparisons: put each in parentheses, (F.a > 1) {op} (F.b < 2)"
+    )
+
+
+def _bracketed(expression: Expr, name: str) -> str:
+    return f": if it is a nested field, write {expression!r}[{name!r}]" if isinstance(expression, Ref) else ""

@@ -1,1 +1,0 @@
-"""The formats of keys: ``docs/key-format.md``."""
