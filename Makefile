@@ -9,7 +9,7 @@ PYTEST := $(PY) -m pytest
 NATIVE := $(wildcard _native/*.pyx _native/*.pxi _native/*.pxd _native/*.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-without sanitize lint bench bench-peers bench-docs dist wheel clean distclean FORCE
+.PHONY: help demo test test-all test-without sanitize lint bench bench-against bench-peers bench-docs dist wheel clean distclean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -68,6 +68,10 @@ MEASURE := $(PYTEST) -c benchmarks/pytest.ini
 
 bench: $(VENV)/installed ## measure, and print ratios to the reference in the same run (GROUPS=..., BENCH=...)
 	@$(MEASURE) $(patsubst %,benchmarks/bench_%.py,$(GROUPS)) $(BENCH)
+
+bench-against: $(VENV)/installed ## compare the speed with another checkout's, in turns (BASE=/path/to/it, BENCH=...)
+	@[ -n "$(BASE)" ] || { echo "Name the other checkout: make bench-against BASE=/path/to/it" >&2; exit 2; }
+	@$(PY) benchmarks/against.py $(BASE) $(BENCH)
 
 PEERS := .venv-peers
 

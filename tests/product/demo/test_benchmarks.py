@@ -89,6 +89,32 @@ def test_profile_tells_libraries(broker: Broker, tmp_path: Path) -> None:
     assert "libpython" in (tmp_path / "profile-get--memory.txt").read_text()
 
 
+@pytest.mark.skipif(Path(sys.prefix) != ROOT / ".venv", reason="make has not set up this Python")
+@pytest.mark.parametrize(
+    "groups",
+    [
+        {"codecs": 24, "reads": 18},
+        pytest.param({"scans": 18, "writes": 20, "follow": 6}, marks=pytest.mark.soak),
+    ],
+)
+def test_two_checkouts_are_compared(groups: dict[str, int], tmp_path: Path) -> None:
+    results = tmp_path / "against.md"
+    sizes = ("--pairs", "1", "--turns", "1", "--rows", "200", "--results", str(results))
+    subprocess.run(
+        [sys.executable, BENCHMARKS / "against.py", ROOT, "--groups", *groups, *sizes],
+        cwd=tmp_path,
+        check=True,
+        timeout=240,
+    )
+    found = Counter[str]()
+    for line in results.read_text().splitlines():
+        if line.startswith("### "):
+            group = line.removeprefix("### ")
+        elif "| base |" in line:
+            found[group] += 1
+    assert found == groups
+
+
 def test_every_group_is_tested() -> None:
     groups = {path.stem.removeprefix("bench_") for path in BENCHMARKS.glob("bench_*.py")}
     assert groups == WITHOUT_KAFKA.keys() | WITH_KAFKA.keys() | {"peers"}
