@@ -217,10 +217,14 @@ def _restore(options: Options, name: str, kafka: str, topic: str, backend: str, 
 # Reads and scans of tables.
 
 
-def tables(options: Options) -> Iterator[tuple[str, Any, Any, Any]]:
+def tables(
+    options: Options, backends: tuple[str, ...] = BACKENDS, memory: int = 256 << 20
+) -> Iterator[tuple[str, Any, Any, Any]]:
     """Give each backend's tables of bytes, ticks and orders, which stay open."""
-    for backend in BACKENDS:
-        manager = StoreManager(Path(options.directory, backend), kafka=options.mock, backend=backend)
+    settings = {"defaults": {"memory_budget": memory}}
+    for backend in backends:
+        directory = Path(options.directory, backend)
+        manager = StoreManager(directory, kafka=options.mock, backend=backend, settings=settings)
         bound: tuple[Any, Any, Any] = (manager.bind("pairs"), manager.bind(Tick), manager.bind(Order))
         manager.wait_until_ready(timeout=PATIENCE)
         for table in bound:
@@ -236,18 +240,25 @@ def reads(options: Options) -> Rows:
         absent = [one + b"-" for one in hot]  # between those that are there: no range excludes them
         yield Row(f"{backend}, get of bytes, hot", each(pairs.get, hot), count, "reads")
         yield Row(f"{backend}, get of bytes, absent", each(pairs.get, absent), count, "reads")
-        cold = in_turn(pairs.get, [key(number) for number in range(options.rows)], count)
-        yield Row(f"{backend}, get of bytes, cold", cold, count, "reads")
-        every = [Tick.numbered(number).symbol for number in range(options.rows)]
-        yield Row(f"{backend}, get of an entity, hot", each(ticks.get, every[:count]), count, "reads")
-        yield Row(f"{backend}, get of an entity, cold", in_turn(ticks.get, every, count), count, "reads")
+        symbols = [Tick.numbered(number).symbol for number in range(count)]
+        yield Row(f"{backend}, get of an entity, hot", each(ticks.get, symbols), count, "reads")
         some = [(one.region, one.number) for one in map(Order.numbered, range(count))]
         converted = each(lambda key, get=orders.get: get(*key), some)
         yield Row(f"{backend}, get of an entity with members, hot", converted, count, "reads")
 
 
+def cold(options: Options) -> Rows:
+    """Reads that the record cache does not answer: it is smaller than the table. The system has the files."""
+    for backend, pairs, ticks, _ in tables(options, ("rocksdb", "lmdb"), memory=16 << 20):
+        count = min(READS, options.rows)
+        keys = [key(number) for number in range(options.rows)]
+        yield Row(f"{backend}, get of bytes, cold", in_turn(pairs.get, keys, count), count, "reads")
+        symbols = [Tick.numbered(number).symbol for number in range(options.rows)]
+        yield Row(f"{backend}, get of an entity, cold", in_turn(ticks.get, symbols, count), count, "reads")
+
+
 def in_turn(get: Callable[[Any], object], keys: list[Any], count: int) -> Work:
-    """Return work that reads ``count`` keys that were not read for the longest: no cache answers."""
+    """Return work that reads the ``count`` keys whose last read is the longest ago."""
     random.Random(19).shuffle(keys)
     endless = itertools.cycle(keys)
 
@@ -366,6 +377,7 @@ def calls(call: Callable[..., object], *arguments: Any) -> Work:
 GROUPS: dict[str, Callable[[Options], Rows]] = {
     "codecs": codecs,
     "reads": reads,
+    "cold": cold,
     "scans": scans,
     "writes": writes,
     "follow": follow,

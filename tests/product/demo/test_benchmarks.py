@@ -93,8 +93,8 @@ def test_profile_tells_libraries(broker: Broker, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "groups",
     [
-        {"codecs": 24, "reads": 18},
-        pytest.param({"scans": 18, "writes": 20, "follow": 6}, marks=pytest.mark.soak),
+        {"codecs": 24, "cold": 4},
+        pytest.param({"reads": 15, "scans": 18, "writes": 20, "follow": 6}, marks=pytest.mark.soak),
     ],
 )
 def test_two_checkouts_are_compared(groups: dict[str, int], tmp_path: Path) -> None:
