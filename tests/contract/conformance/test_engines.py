@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -16,3 +17,9 @@ class TestEngine(BackendConformance):
     @pytest.fixture
     def engine_factory(self, name: str) -> Callable[[], Engine]:
         return partial(find_engine(name), memory_budget=16 << 20)
+
+    @pytest.mark.slow
+    def test_behaves_as_a_dict_under_any_sequence_of_calls(
+        self, engine_factory: Callable[[], Engine], tmp_path: Path
+    ) -> None:
+        super().test_behaves_as_a_dict_under_any_sequence_of_calls(engine_factory, tmp_path)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 BROKEN = Path(__file__).with_name("broken.py")
 MACHINE = "test_behaves_as_a_dict_under_any_sequence_of_calls"
 

@@ -57,6 +57,7 @@ def check(rows: Rows, counts: dict[str, int]) -> None:
         assert row["least"] <= row["median"] <= row["most"], row
 
 
+@pytest.mark.slow
 def test_groups_without_kafka(tmp_path: Path) -> None:
     rows = measure(tmp_path, *files(*WITHOUT_KAFKA))
     check(rows, WITHOUT_KAFKA)
@@ -120,6 +121,7 @@ def test_every_group_is_tested() -> None:
     assert groups == WITHOUT_KAFKA.keys() | WITH_KAFKA.keys() | {"peers"}
 
 
+@pytest.mark.slow
 def test_results_of_several_runs_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAVA_HOME", "/nowhere")
     first = measure(tmp_path, *files("restore", "writes"), kafka="")  # the one needs a broker, the other none

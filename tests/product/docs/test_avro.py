@@ -15,6 +15,7 @@ TEXT = (Path(__file__).parents[3] / "docs" / "avro.md").read_text(encoding="utf-
 SAMPLES = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sample", SAMPLES, ids=["table", "stand-in"])
 def test_sample_prints_what_it_says(sample: str, run_sample: Callable[..., None]) -> None:
     mock = Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": 1, "log_level": 0})

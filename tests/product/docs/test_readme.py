@@ -54,6 +54,7 @@ def mock() -> Iterator[str]:
     producer.flush(0)  # the broker lives as long as its owner
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sample", SAMPLES, ids=TITLES)
 def test_sample_prints_what_it_says(
     sample: str, mock: str, run_sample: Callable[..., None], tmp_path: Path

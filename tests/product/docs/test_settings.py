@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from statestore.settings import Settings, load_settings
 
 TEXT = (Path(__file__).parents[3] / "docs" / "settings.md").read_text(encoding="utf-8")
@@ -22,6 +24,7 @@ def test_the_file_is_a_settings_file(tmp_path: Path) -> None:
     assert settings.topics["orders"].config == {"min.insync.replicas": "2"}
 
 
+@pytest.mark.slow
 def test_the_script_prints_what_it_says(run_sample: Callable[..., None]) -> None:
     run_sample(block("python"), {"localhost:9092": "127.0.0.1:1"})
 

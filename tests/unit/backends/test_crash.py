@@ -101,6 +101,7 @@ def run_and_kill(
     return last
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("load_every", [0, 3])
 @pytest.mark.parametrize("changelog", [False, True])
 def test_a_killed_store_is_the_fold_up_to_its_position(

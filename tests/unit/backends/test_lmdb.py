@@ -122,6 +122,7 @@ def test_a_reserved_map_takes_no_disk(tmp_path: Path) -> None:
         assert store.size() < 1 << 20
 
 
+@pytest.mark.slow
 def test_where_address_space_is_short_a_smaller_map_is_taken(tmp_path: Path) -> None:
     program = """
 import resource, sys

@@ -60,6 +60,7 @@ store.close()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changelog", [False, True])
 def test_a_full_disk(name: str, directory: Path, changelog: bool) -> None:
     arguments = [name, str(directory), str(changelog)]

@@ -216,7 +216,7 @@ class Coherence(RuleBasedStateMachine):
 
 
 Coherence.TestCase.settings = settings(deadline=None, max_examples=150, stateful_step_count=40)
-TestCoherence = Coherence.TestCase
+TestCoherence = pytest.mark.slow(Coherence.TestCase)
 
 
 @pytest.mark.parametrize("kind", BROKEN)

@@ -162,6 +162,7 @@ def test_skipping_leaves_the_fold_of_what_decodes(
     assert (table.last.offset if table.last else None) == (bad[-1] if bad else None)
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(records=RECORDS)
 def test_failing_stops_before_the_first_bad_record_each_time(

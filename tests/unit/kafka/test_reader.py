@@ -152,6 +152,7 @@ RECORD = st.tuples(
 )
 
 
+@pytest.mark.slow
 @native_only
 @settings(max_examples=40, deadline=None)
 @given(

@@ -81,6 +81,7 @@ def run(program: str, directory: Path, address: str, backend: str) -> tuple[int,
     return status, numbers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_program_that_closes_nothing_loses_nothing(
     backend: str, ending: str, address: str, tmp_path: Path

@@ -39,6 +39,7 @@ def command(directory: Path, address: str, backend: str, ending: str) -> list[st
     return [*PYTHON, str(FORKING), str(directory / "state"), address, backend, str(FORKS), ending]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["_exit", "exit", "end"])
 def test_a_child_is_refused_everything_and_ends_and_the_parent_goes_on(
     backend: str, ending: str, address: str, tmp_path: Path
@@ -64,6 +65,7 @@ def test_a_child_is_refused_everything_and_ends_and_the_parent_goes_on(
             assert (sessions[b"a"], sessions[b"c"]) == (b"1", b"3")
 
 
+@pytest.mark.slow
 def test_a_child_that_outlives_its_parent_does_not_keep_the_directory(
     backend: str, address: str, tmp_path: Path
 ) -> None:

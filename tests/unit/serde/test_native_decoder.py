@@ -120,6 +120,7 @@ def entities(draw: st.DrawFn) -> Any:
     return cls(**values)
 
 
+@pytest.mark.slow
 @given(entities())
 def test_what_we_write_is_decoded_alike(thing: Any) -> None:
     codec, twin = codecs(type(thing))

@@ -189,6 +189,7 @@ def entities(draw: st.DrawFn, form: str) -> Drawn:
     return Drawn(cls(**values), cls(**kept), kinds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS)
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # classes are made while drawing
 @given(st.data())
@@ -205,6 +206,7 @@ def test_what_comes_back_is_the_normal_entity(form: str, data: st.DataObject) ->
     assert (codec.key_mismatches, codec.overlong) == (0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS)
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.data())

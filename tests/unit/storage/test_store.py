@@ -194,7 +194,7 @@ def test_an_unknown_backend_is_refused_listing_the_registered_ones(tmp_path: Pat
 
 
 def test_unknown_backend_options_are_refused_naming_them(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"backends\.rocksdb: .*compresion"):
+    with pytest.raises(ConfigError, match=r"backends\.rocksdb\.compresion: no such option"):
         StoreManager(tmp_path, settings={"backends": {"rocksdb": {"compresion": "none"}}})
 
 

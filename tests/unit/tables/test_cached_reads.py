@@ -106,6 +106,7 @@ def test_a_closed_table_does_not_answer(manager: StoreManager, producer: Produce
     assert manager._opener.cache.count == 0
 
 
+@pytest.mark.slow
 def test_a_table_is_read_only_together_with_its_group(manager: StoreManager, producer: Producer) -> None:
     one, other = hot(manager, producer, "one"), hot(manager, producer, "other")
     together = (one._binding, other._binding)
@@ -128,6 +129,7 @@ def test_a_rebuild_forgets_what_was_read(manager: StoreManager, producer: Produc
     assert (table.get(b"k"), table.get(b"absent"), table.get(b"l")) == (b"2", b"3", None)
 
 
+@pytest.mark.slow
 def test_readers_of_a_following_table_never_go_back(manager: StoreManager, producer: Producer) -> None:
     table = hot(manager, producer)
     keys = [b"%d" % number for number in range(5)]

@@ -118,6 +118,7 @@ def in_range(key: tuple[Any, ...], start: Any, stop: Any, prefix: Any) -> bool:
     return bool(key[: len(prefix)] == prefix)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(KEYS), st.data())
 def test_a_scan_is_a_filter_over_the_sorted_rows(

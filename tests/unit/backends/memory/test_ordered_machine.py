@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -167,6 +168,7 @@ def size_of(content: dict[bytes, bytes]) -> int:
     return sum(len(key) + len(value) for key, value in content.items())
 
 
+@pytest.mark.slow
 def test_any_sequence_of_calls(ordered_map: type[OrderedMap]) -> None:
     class Chosen(Machine):
         kind = ordered_map

@@ -69,6 +69,7 @@ def register(stand_in: StandInRegistry) -> Callable[..., Callable[[Any], bytes]]
     return register
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_a_key_is_read_as_it_was_written_and_has_one_spelling(data: st.DataObject) -> None:
     types = data.draw(st.lists(st.sampled_from(list(KEYS)), min_size=1, max_size=3))
