@@ -95,7 +95,7 @@ def test_profile_tells_libraries(broker: Broker, tmp_path: Path) -> None:
     "groups",
     [
         {"codecs": 24, "cold": 4},
-        pytest.param({"reads": 15, "scans": 18, "writes": 20, "follow": 6}, marks=pytest.mark.soak),
+        pytest.param({"reads": 12, "scans": 18, "writes": 20, "follow": 6}, marks=pytest.mark.soak),
     ],
 )
 def test_two_checkouts_are_compared(groups: dict[str, int], tmp_path: Path) -> None:
