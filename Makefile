@@ -38,7 +38,7 @@ test-without: $(VENV)/installed ## the whole suite with each fast path off, and 
 # A finding ends the process; its report is written past pytest, which must not capture the file descriptors.
 SANITIZED := build/sanitize
 SANITIZED_TESTS := tests/contract/conformance tests/unit/core tests/unit/backends/memory tests/unit/entity \
-	tests/unit/serde tests/unit/tables tests/unit/kafka/test_reader.py tests/unit/kafka/test_checked.py
+	tests/unit/serde tests/unit/tables tests/unit/kafka/test_reader.py tests/unit/kafka/test_filtered.py
 
 sanitize: $(VENV)/installed ## the tests of the native parts under the address and undefined-behaviour sanitizers
 	@cc=$${CC:-cc}; runtime=; for library in libasan.so libubsan.so libstdc++.so.6; do \

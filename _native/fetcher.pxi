@@ -18,7 +18,7 @@ cdef struct Partition:
 
 
 @cython.final
-cdef class Feed:
+cdef class AssignedTopic:
     """One topic that is read."""
 
     cdef bytes name
@@ -26,15 +26,15 @@ cdef class Feed:
     cdef Partition *partitions
     cdef int count
     cdef bint touched  # a record of it is in this read
-    cdef Run run
+    cdef WriteRun run
     cdef Py_ssize_t null_keys, stale, size, skipped
     cdef int64_t last_timestamp
-    cdef object check, last_skipped, refusal
-    cdef bint checked, stopped  # whether there is a check; whether that stopped the topic, for good
+    cdef object record_filter, last_skipped, rejected
+    cdef bint filtered, stopped  # whether there is a filter; whether that stopped the topic, for good
 
-    def __cinit__(self, bytes name, dict positions, dict ends, check):
+    def __cinit__(self, bytes name, dict positions, dict ends, record_filter):
         self.name = name
-        self.check, self.checked = check, check is not None
+        self.record_filter, self.filtered = record_filter, record_filter is not None
         self.topic = PyBytes_AS_STRING(name)
         self.partitions = <Partition *>calloc(max(1, len(positions)), sizeof(Partition))
         if self.partitions == NULL:
@@ -52,10 +52,10 @@ cdef class Feed:
     cdef int start(self) except -1:
         """Begin a new run."""
         cdef int i
-        self.run = Run.__new__(Run)
+        self.run = WriteRun.__new__(WriteRun)
         self.touched = False
         self.null_keys = self.stale = self.size = self.skipped = 0
-        self.last_skipped = self.refusal = None
+        self.last_skipped = self.rejected = None
         self.last_timestamp = -1
         for i in range(self.count):
             self.partitions[i].moved = False
@@ -83,7 +83,7 @@ cdef class Feed:
         timestamp = kafka.timestamp(message, &kind)
         if kind == 0:
             timestamp = -1
-        if self.checked and message.key != NULL and message.value != NULL:
+        if self.filtered and message.key != NULL and message.value != NULL:
             if not self.passes(message, timestamp):
                 if self.stopped:
                     return False
@@ -109,28 +109,28 @@ cdef class Feed:
         return True
 
     cdef bint passes(self, const Message *message, int64_t timestamp) except -1 nogil:
-        """Ask the check; take note of a record that it refuses."""
+        """Ask the filter; take note of a record that it rejects."""
         with gil:
-            refusal = self.check(
+            rejected = self.record_filter(
                 message.partition,
                 message.offset,
                 PyBytes_FromStringAndSize(<const char *>message.key, <Py_ssize_t>message.key_size),
                 PyBytes_FromStringAndSize(<const char *>message.value, <Py_ssize_t>message.value_size),
                 timestamp,
             )
-            if refusal is None:
+            if rejected is None:
                 return True
-            if refusal.stops:
-                self.refusal, self.stopped = refusal, True
+            if rejected.stops:
+                self.rejected, self.stopped = rejected, True
             else:
-                self.last_skipped = refusal
+                self.last_skipped = rejected
                 self.skipped += 1
             return False
 
     cdef object folded(self, bint sort):
         """Hand over what was read, and begin anew."""
         cdef int i
-        cdef Run run = self.run
+        cdef WriteRun run = self.run
         if sort:
             run.sort()
         positions = {
@@ -147,7 +147,7 @@ cdef class Feed:
             self.last_timestamp,
             self.skipped,
             self.last_skipped,
-            self.refusal,
+            self.rejected,
         )
         self.start()
         return folded
@@ -165,11 +165,11 @@ cdef class Fetcher:
     cdef void *client
     cdef void *queue
     cdef Inbox *inbox
-    cdef dict feeds  # by topic
-    cdef list order  # the same feeds, for ``places``
+    cdef dict assigned  # by topic
+    cdef list order  # the same ones, for ``places``
     cdef void **places  # borrowed from ``order``
     cdef Py_ssize_t count
-    cdef bint checked  # one of them has a check
+    cdef bint filtered  # one of them has a filter
     cdef list events
     cdef volatile bint woken
     cdef bint busy
@@ -182,7 +182,7 @@ cdef class Fetcher:
         cdef char text[512]
         if not kafka_found:
             raise RuntimeError("find_kafka comes first")
-        self.feeds, self.order, self.events = {}, [], []
+        self.assigned, self.order, self.events = {}, [], []
         self.inbox = new_inbox()
         conf = kafka.new_conf()
         try:
@@ -239,38 +239,38 @@ cdef class Fetcher:
 
     # What is read
 
-    def assign(self, str topic not None, dict positions not None, dict ends not None, check=None):
+    def assign(self, str topic not None, dict positions not None, dict ends not None, record_filter=None):
         """Read ``topic`` too, from ``{partition: (offset, leader epoch)}``.
 
         ``ends`` are offsets at which a read returns at once. What the records of other partitions say is
-        dropped. ``check`` is a ``Check``: what that skips moves the position only, and where it stops, nothing
-        of the topic is given or told any more.
+        dropped. A record that ``record_filter`` skips moves the position only; from one at which it stops,
+        nothing of the topic is given or told any more.
         """
-        cdef Feed feed
+        cdef AssignedTopic one_topic
         self.enter()
         try:
-            if topic in self.feeds:
+            if topic in self.assigned:
                 raise ValueError(f"topic {topic!r} is read already")
-            feed = Feed.__new__(Feed, topic.encode(), positions, ends, check)
+            one_topic = AssignedTopic.__new__(AssignedTopic, topic.encode(), positions, ends, record_filter)
             self.reserve(self.count + 1)
-            self.change(feed, positions, kafka.assign)
-            self.feeds[topic] = feed
-            self.list_feeds()
+            self.change(one_topic, positions, kafka.assign)
+            self.assigned[topic] = one_topic
+            self.list_assigned()
         finally:
             self.busy = False
 
     def unassign(self, str topic not None):
         """Read ``topic`` no more; fine when it was not read. What was read of it is dropped."""
-        cdef Feed feed
+        cdef AssignedTopic one_topic
         cdef int i
         self.enter()
         try:
-            feed = self.feeds.pop(topic, None)
-            if feed is None:
+            one_topic = self.assigned.pop(topic, None)
+            if one_topic is None:
                 return
-            self.list_feeds()
-            positions = {feed.partitions[i].number: (0, -1) for i in range(feed.count)}
-            self.change(feed, positions, kafka.unassign)
+            self.list_assigned()
+            positions = {one_topic.partitions[i].number: (0, -1) for i in range(one_topic.count)}
+            self.change(one_topic, positions, kafka.unassign)
         finally:
             self.busy = False
 
@@ -301,27 +301,27 @@ cdef class Fetcher:
         self.places = places
         return 0
 
-    cdef int list_feeds(self) except -1:
-        cdef Feed feed
-        self.order = list(self.feeds.values())
+    cdef int list_assigned(self) except -1:
+        cdef AssignedTopic one_topic
+        self.order = list(self.assigned.values())
         self.count = 0
-        self.checked = False
-        for feed in self.order:
-            self.checked = self.checked or feed.checked
-            self.places[self.count] = <void *>feed
+        self.filtered = False
+        for one_topic in self.order:
+            self.filtered = self.filtered or one_topic.filtered
+            self.places[self.count] = <void *>one_topic
             self.count += 1
         return 0
 
-    cdef int change(self, Feed feed, dict positions, assign_t call) except -1:
+    cdef int change(self, AssignedTopic one_topic, dict positions, assign_t call) except -1:
         cdef void *client = self.client
         cdef void *partition
         cdef void *failure
         cdef void *partitions = kafka.new_list(<int>len(positions))
         try:
             for number, (offset, epoch) in positions.items():
-                partition = kafka.add_partition(partitions, feed.topic, number)
+                partition = kafka.add_partition(partitions, one_topic.topic, number)
                 kafka.set_epoch(partition, epoch)
-                kafka.set_offset(partitions, feed.topic, number, offset)
+                kafka.set_offset(partitions, one_topic.topic, number, offset)
             with nogil:
                 failure = call(client, partitions)
         finally:
@@ -361,13 +361,13 @@ cdef class Fetcher:
 
         After an exception what was read is lost: every topic must be assigned again.
         """
-        cdef Feed feed
+        cdef AssignedTopic one_topic
         self.enter()
         try:
             self.events = []  # of a read that failed: an end without the records before it
             with nogil:
                 self.fill(wait, settle, span, records, memory)
-            by_topic = {topic: feed.folded(sort) for topic, feed in self.feeds.items() if feed.touched}
+            by_topic = {topic: one_topic.folded(sort) for topic, one_topic in self.assigned.items() if one_topic.touched}
             events, self.events = self.events, []
             return by_topic, events, take_notices(self.inbox)
         finally:
@@ -398,8 +398,8 @@ cdef class Fetcher:
     cdef Py_ssize_t memory(self) noexcept nogil:
         cdef Py_ssize_t i, total = 0
         for i in range(self.count):
-            if (<Feed>self.places[i]).touched:
-                total += (<Feed>self.places[i]).run.memory
+            if (<AssignedTopic>self.places[i]).touched:
+                total += (<AssignedTopic>self.places[i]).run.memory
         return total
 
     cdef Py_ssize_t consume(self, int timeout, Py_ssize_t most) except -1 nogil:
@@ -408,7 +408,7 @@ cdef class Fetcher:
             with gil:
                 raise common.ClientError(kafka.last_error(NULL), "records cannot be taken")
         try:
-            if self.checked:
+            if self.filtered:
                 with gil:  # once, and not anew for each record: others would be waited for each time
                     self.take(taken)
             else:
@@ -437,7 +437,7 @@ cdef class Fetcher:
                 partition = self.find(message, &place)
                 applied = NULL
             last = message
-            if partition != NULL and (<Feed>place).take(partition, message):
+            if partition != NULL and (<AssignedTopic>place).take(partition, message):
                 applied = message
         self.leave(partition, applied)
         return 0
@@ -455,18 +455,18 @@ cdef class Fetcher:
             return NULL
         name = kafka.topic_name(message.topic)
         for i in range(self.count):
-            if strcmp((<Feed>self.places[i]).topic, name) == 0:
+            if strcmp((<AssignedTopic>self.places[i]).topic, name) == 0:
                 place[0] = self.places[i]
-                return (<Feed>place[0]).find(message.partition)
+                return (<AssignedTopic>place[0]).find(message.partition)
         return NULL
 
     cdef int note(self, const Message *message) except -1 nogil:
         cdef void *place = NULL
-        if self.find(message, &place) == NULL or (<Feed>place).stopped:
+        if self.find(message, &place) == NULL or (<AssignedTopic>place).stopped:
             return 0
         with gil:
             self.events.append((
-                (<Feed>place).name.decode(),
+                (<AssignedTopic>place).name.decode(),
                 message.partition,
                 message.offset,
                 message.error,

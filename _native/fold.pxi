@@ -2,37 +2,37 @@
 
 
 @cython.final
-cdef class Table:
+cdef class TopicFold:
     """The last write per key of one topic, and what was counted on the way."""
 
     cdef dict positions
-    cdef Run writes
+    cdef WriteRun writes
     cdef Py_ssize_t null_keys, stale, size
     cdef int64_t last_timestamp
-    cdef object check, last_skipped, stopped  # None: there is none
+    cdef object record_filter, last_skipped, stopped  # None: there is none
     cdef Py_ssize_t skipped
 
-    def __cinit__(self, check):
-        self.check = check
+    def __cinit__(self, record_filter):
+        self.record_filter = record_filter
         self.positions = {}
-        self.writes = Run.__new__(Run)
+        self.writes = WriteRun.__new__(WriteRun)
         self.last_timestamp = -1
 
     cdef bint passes(self, object message, object offset) except -1:
-        """Ask the check; take note of a record that it refuses."""
+        """Ask the filter; take note of a record that it rejects."""
         cdef object key = message.key()
         cdef object value = message.value()
         cdef tuple stamp
         if key is None or value is None:
             return True
         stamp = message.timestamp()
-        refusal = self.check(message.partition(), offset, key, value, -1 if stamp[0] == 0 else stamp[1])
-        if refusal is None:
+        rejected = self.record_filter(message.partition(), offset, key, value, -1 if stamp[0] == 0 else stamp[1])
+        if rejected is None:
             return True
-        if refusal.stops:
-            self.stopped = refusal
+        if rejected.stops:
+            self.stopped = rejected
         else:
-            self.last_skipped = refusal
+            self.last_skipped = rejected
             self.skipped += 1
         return False
 
@@ -67,77 +67,77 @@ cdef class Table:
 
 
 @cython.final
-cdef class Cursor:
-    """How far the fold got in one partition; without a table: the partition is not ours."""
+cdef class PartitionFold:
+    """How far the fold got in one partition; without a fold of its topic: the partition is not ours."""
 
-    cdef Table table
+    cdef TopicFold topic_fold
     cdef object topic, partition, last
     cdef int64_t next
 
     cdef int finish(self) except -1:
-        """Tell the table how far its partition got."""
+        """Tell the topic's fold how far its partition got."""
         if self.last is not None:
             epoch = self.last.leader_epoch()
-            self.table.positions[self.partition] = (self.next, -1 if epoch is None else epoch)
+            self.topic_fold.positions[self.partition] = (self.next, -1 if epoch is None else epoch)
         return 0
 
 
-def fold(messages, positions, checks=None):
+def fold(messages, positions, filters=None):
     """Fold consumed ``messages`` into the last write of each key, per topic.
 
     ``positions`` holds the next offset to apply of each ``(topic, partition)`` that is ours. A record below
     it, or below one seen earlier in ``messages``, was applied before: it is counted as stale and otherwise
     ignored. A record of any other partition is not ours and leaves no trace. Where several partitions of one
-    topic write one key, the later in the list wins. ``checks`` has a ``Check`` by topic: what that skips
-    moves the position only, and where it stops, the topic's records are left out from there on.
+    topic write one key, the later in the list wins. ``filters`` has a ``RecordFilter`` by topic: a record
+    that it skips moves the position only; from one at which it stops, the topic's records are left out.
 
     Returns ``Folded`` by topic, for the topics with a record of ours, and the messages that are errors or
     events (``error()`` is not ``None``) in their order. Keeps nothing: any thread may call it.
     """
-    cdef dict tables = {}
-    cdef dict cursors = {}
+    cdef dict topics = {}
+    cdef dict parts = {}
     cdef list events = []
-    cdef Cursor cursor = None
+    cdef PartitionFold part = None
     cdef int64_t offset
-    if checks is None:
-        checks = {}
+    if filters is None:
+        filters = {}
     for message in messages:
         if message.error() is not None:
             events.append(message)
             continue
         topic = message.topic()
         partition = message.partition()
-        # Records come in runs of one partition, so the last cursor is nearly always the right one.
-        if cursor is None or partition != cursor.partition or topic != cursor.topic:
+        # Records come in runs of one partition, so the last partition is nearly always the right one.
+        if part is None or partition != part.partition or topic != part.topic:
             place = (topic, partition)
-            cursor = cursors.get(place)
-            if cursor is None:
-                cursor = cursors[place] = open_cursor(place, positions, tables, checks)
-        if cursor.table is None or cursor.table.stopped is not None:
+            part = parts.get(place)
+            if part is None:
+                part = parts[place] = part_of(place, positions, topics, filters)
+        if part.topic_fold is None or part.topic_fold.stopped is not None:
             continue
         offset = message.offset()
-        if offset < cursor.next:
-            cursor.table.stale += 1
+        if offset < part.next:
+            part.topic_fold.stale += 1
             continue
-        if cursor.table.check is None or cursor.table.passes(message, offset):
-            cursor.table.apply(message)
-        elif cursor.table.stopped is not None:
+        if part.topic_fold.record_filter is None or part.topic_fold.passes(message, offset):
+            part.topic_fold.apply(message)
+        elif part.topic_fold.stopped is not None:
             continue
-        cursor.next = offset + 1
-        cursor.last = message
-    for cursor in cursors.values():
-        cursor.finish()
-    return {topic: (<Table>table).folded() for topic, table in tables.items()}, events
+        part.next = offset + 1
+        part.last = message
+    for part in parts.values():
+        part.finish()
+    return {topic: (<TopicFold>one).folded() for topic, one in topics.items()}, events
 
 
-cdef Cursor open_cursor(tuple place, object positions, dict tables, object checks):
-    cdef Cursor cursor = Cursor.__new__(Cursor)
-    cursor.topic, cursor.partition = place
+cdef PartitionFold part_of(tuple place, object positions, dict topics, object filters):
+    cdef PartitionFold part = PartitionFold.__new__(PartitionFold)
+    part.topic, part.partition = place
     position = positions.get(place)
     if position is None:
-        return cursor
-    cursor.next = position
-    cursor.table = tables.get(cursor.topic)
-    if cursor.table is None:
-        cursor.table = tables[cursor.topic] = Table.__new__(Table, checks.get(cursor.topic))
-    return cursor
+        return part
+    part.next = position
+    part.topic_fold = topics.get(part.topic)
+    if part.topic_fold is None:
+        part.topic_fold = topics[part.topic] = TopicFold.__new__(TopicFold, filters.get(part.topic))
+    return part

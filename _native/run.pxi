@@ -84,7 +84,7 @@ cdef struct Chunk:
 
 
 @cython.final
-cdef class Run:
+cdef class WriteRun:
     """The last write of each key of one topic: what a restore writes at once.
 
     Keys carry the data namespace byte ``0x01``, values are ``timestamp ms (int64 BE) ‖ payload``. A run is

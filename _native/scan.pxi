@@ -70,7 +70,7 @@ cdef class PairQueue(PairSource):
         return <PyObject *>pair
 
 
-cdef class Gate:
+cdef class CallGuard:
     """What calls into an engine pass, for ``backends/lifetime.py``; a step of a scan does so in C."""
 
     cdef public list inside
@@ -81,14 +81,14 @@ cdef class Gate:
 
 
 cdef class GuardedPairs(PairSource):
-    """A scan that takes each pair from the engine when it is asked for, in a call announced to ``_gate``.
+    """A scan that takes each pair from the engine when it is asked for, in a call announced to ``_guard``.
 
     A subclass puts an iterator of the engine into ``_source``, how many pairs are still wanted into ``_left``
     (below 0: all), and where the range ends into ``_stop``, which is behind it, or ``_start``, if reversed.
     It has ``_failed(error)``, which raises what an error of the engine means, and ``release()``, for the end.
     """
 
-    cdef public Gate _gate
+    cdef public CallGuard _guard
     cdef public object _source
     cdef public Py_ssize_t _left
     cdef public bytes _start
@@ -111,22 +111,22 @@ cdef class GuardedPairs(PairSource):
     cdef PyObject *advance(self) except? NULL:
         if self._finished:
             return NULL
-        if self._gate is None:
-            raise TypeError("no gate")
-        self._gate.inside.append(None)
+        if self._guard is None:
+            raise TypeError("no guard")
+        self._guard.inside.append(None)
         try:
-            while self._gate.barrier is not None:
+            while self._guard.barrier is not None:
                 self.wait()
             return self.step()
         finally:
-            self._gate.inside.pop()
+            self._guard.inside.pop()
 
     cdef int wait(self) except -1:
-        self._gate.inside.pop()
+        self._guard.inside.pop()
         try:
-            self._gate.barrier()
+            self._guard.barrier()
         finally:
-            self._gate.inside.append(None)
+            self._guard.inside.append(None)
         return 0
 
     cdef PyObject *step(self) except? NULL:
@@ -193,7 +193,7 @@ cdef class Steps:
         cdef PyObject *pair
         self.count += 1
         if self.count % TURN == 0:
-            common.take_turns()
+            common.yield_to_threads()
         if self.native is not None:
             return self.native.advance()
         source = self.source

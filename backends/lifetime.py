@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from types import TracebackType
 
 from statestore.backends.contract import BackendIterator, check_limit, range_bounds
-from statestore.core import Gate, PairQueue, mean_size
+from statestore.core import CallGuard, PairQueue, mean_size
 from statestore.core.common import closed_error as closed_error  # the engines take it from here
 from statestore.core.common import must_be_bytes
 from statestore.errors import StateStoreError
@@ -40,7 +40,7 @@ _SPARE = 12
 """Items that are always in the list of calls, so that it never gives back memory to take it again."""
 
 
-class Lifetime(Gate):
+class Lifetime(CallGuard):
     """Lets calls in and counts them: ``with lifetime: ...`` around each one.
 
     A call announces itself first and looks at the barrier afterwards; the closing side raises the barrier

@@ -14,7 +14,7 @@ from content import Pairs
 from harness import Work
 
 from statestore.backends import find_engine
-from statestore.core import Run
+from statestore.core import WriteRun
 from statestore.storage.store import DATA, HEADER, ChangelogStore, Position
 
 BATCH = 1_000
@@ -82,11 +82,11 @@ def _batches(count: int) -> Batches:
     ]
 
 
-def _runs(batches: Batches) -> list[Run]:
+def _runs(batches: Batches) -> list[WriteRun]:
     """Return the batches as the changelog hands them to a store."""
     runs = []
     for batch, _ in batches:
-        runs.append(Run())
+        runs.append(WriteRun())
         for key, value in batch:
             timestamp = int.from_bytes(value[:HEADER], signed=True)
             runs[-1].write(key.removeprefix(DATA), value[HEADER:], timestamp)

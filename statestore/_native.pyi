@@ -3,7 +3,7 @@ from contextlib import AbstractContextManager
 from decimal import Context
 from typing import Any, Self, TypeAlias, TypeVar, final, overload
 
-from statestore.core.common import Check, Folded, Message, Writes
+from statestore.core.common import Folded, Message, RecordFilter, Writes
 
 Told: TypeAlias = tuple[str, int, int, int, str]
 Notice: TypeAlias = tuple[int, int, str]
@@ -38,7 +38,7 @@ class Decoder:
     ) -> Iterator[Any]: ...
 
 @final
-class Run:
+class WriteRun:
     @property
     def size(self) -> int: ...
     @property
@@ -55,12 +55,12 @@ class Run:
     def deletes(self) -> list[bytes]: ...
     def feed(self, put: Callable[[bytes, bytes], object], delete: Callable[[bytes], object]) -> None: ...
 
-class Gate:
+class CallGuard:
     inside: list[None]
     barrier: Callable[[], None] | None
 
 class GuardedPairs:
-    _gate: Gate
+    _guard: CallGuard
     _source: Iterator[tuple[bytes, bytes]]
     _left: int
     _start: bytes | None
@@ -93,7 +93,9 @@ def read_pairs(
 def window_key(key: bytes, start_ms: int) -> bytes: ...
 def split_window_key(data: bytes) -> tuple[bytes, int]: ...
 def fold(
-    messages: Iterable[M], positions: Mapping[tuple[str, int], int], checks: Mapping[str, Check] | None = None
+    messages: Iterable[M],
+    positions: Mapping[tuple[str, int], int],
+    filters: Mapping[str, RecordFilter] | None = None,
 ) -> tuple[dict[str, Folded], list[M]]: ...
 
 @final
@@ -152,7 +154,7 @@ class Fetcher:
         topic: str,
         positions: dict[int, tuple[int, int]],
         ends: dict[int, int],
-        check: Check | None = None,
+        record_filter: RecordFilter | None = None,
     ) -> None: ...
     def look_up(self, topic: str, timeout: float) -> bool: ...
     def unassign(self, topic: str) -> None: ...

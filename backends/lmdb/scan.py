@@ -25,7 +25,7 @@ class LMDBIterator(GuardedPairs, TrackedReader, BackendIterator):
         reverse: bool,
         limit: int | None,
     ) -> None:
-        self._gate = lifetime
+        self._guard = lifetime
         self._directory = directory
         self._left = -1 if limit is None else limit
         try:

@@ -20,7 +20,7 @@ from statestore.changelog.mirror import Mirror
 from statestore.changelog.readiness import Reason, State, excess
 from statestore.changelog.status import LOST, RUNNING, Status
 from statestore.changelog.undecodable import REMEDY, Hold, located, place_of
-from statestore.core import Folded, Refusal
+from statestore.core import Folded, RejectedRecord
 from statestore.errors import (
     EncodeError,
     ForkedProcessError,
@@ -55,7 +55,7 @@ class Binding(Status):
         self.run = 0
         self._entered = 0
         """The run in which a lane took the table in, the last time."""
-        self.check = mirror.check
+        self.record_filter = mirror.record_filter
         self._on_close = on_close
         self._tries = 0
         self.contact_failures = 0
@@ -398,16 +398,16 @@ class Binding(Status):
         lane.remove(self)
         self.binder.supervisor.later(wait, lambda: self._put_into(lane, run))
 
-    def _stopped_before(self, record: Refusal) -> None:
+    def _stopped_before(self, record: RejectedRecord) -> None:
         """Fail before a record that does not decode; wait where that is not known yet."""
         if not isinstance(record.error, UnreachableRegistryError):
             self.fail(self.mirror.unavailable(located(self.topic, record), REMEDY), record.error)
             return
-        lane, run, check = self.binder.lane_of(self), self.run, self.check
+        lane, run, record_filter = self.binder.lane_of(self), self.run, self.record_filter
         lane.remove(self)
-        assert check is not None
+        assert record_filter is not None
         where = place_of(self.topic, record)
-        check.ask(
+        record_filter.ask(
             Hold(
                 wanted=lambda: self.run == run and self.state in RUNNING,
                 says=lambda text: self.waits(f"{text} (in front of {where})"),

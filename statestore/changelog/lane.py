@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, Protocol
 
-from statestore.core import Check, Folded
+from statestore.core import Folded, RecordFilter
 from statestore.errors import StoreClosedError
 from statestore.kafka.answers import Trouble, trouble_of
 from statestore.kafka.reader import Event, Reader
@@ -33,7 +33,7 @@ class LaneMember(Protocol):
     topic: str
 
     @property
-    def check(self) -> Check | None:
+    def record_filter(self) -> RecordFilter | None:
         """Judges each record before it counts."""
         ...
 
@@ -94,7 +94,9 @@ class Lane:
 
     def add(self, mirror: LaneMember) -> None:
         """Start to read ``mirror``'s topic. On the lane's thread."""
-        self._reader.assign(mirror.topic, mirror.start_offsets(), mirror.captured_ends(), mirror.check)
+        self._reader.assign(
+            mirror.topic, mirror.start_offsets(), mirror.captured_ends(), mirror.record_filter
+        )
         self._mirrors[mirror.topic] = mirror
 
     def holds(self, mirror: LaneMember) -> bool:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from statestore.backends.contract import Backend
 from statestore.changelog.readiness import PartitionProgress, Progress
-from statestore.changelog.undecodable import DecodingCheck, SkipLog
-from statestore.core import Folded, RecordCache, Run
+from statestore.changelog.undecodable import DecodingFilter, SkipLog
+from statestore.core import Folded, RecordCache, WriteRun
 from statestore.errors import (
     ForkedProcessError,
     StateStoreError,
@@ -75,12 +75,17 @@ class Storage:
 class Mirror:
     """See the module. ``store`` is ``None`` while closed.
 
-    ``grace`` is for how many seconds a mirror that follows may not know that it is at the end. ``check``
-    judges each record before it counts; ``None``: all count.
+    ``grace`` is for how many seconds a mirror that follows may not know that it is at the end.
+    ``record_filter`` judges each record; without one, all count.
     """
 
     def __init__(
-        self, name: str, topic: str, storage: Storage, grace: float = 0.0, check: DecodingCheck | None = None
+        self,
+        name: str,
+        topic: str,
+        storage: Storage,
+        grace: float = 0.0,
+        record_filter: DecodingFilter | None = None,
     ) -> None:
         self.name = name
         self.topic = topic
@@ -90,7 +95,7 @@ class Mirror:
         self.counts = Counts()
         self.identity = TopicState()
         self.partition_count: int | None = None
-        self.check = check
+        self.record_filter = record_filter
         self.skips = SkipLog(f"table {name!r}", topic)
         self.unflushed = 0
         """Bytes applied since the last flush."""
@@ -228,7 +233,7 @@ class Mirror:
             if old is None or new[:2] != old[:2] or new.valid_since - old.valid_since > old_enough:
                 moved[number] = new
         if moved:
-            store.apply(Run(), moved)
+            store.apply(WriteRun(), moved)
             self._written.update(moved)
             self._durable = False
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from statestore.core import Refusal
+from statestore.core import RejectedRecord
 from statestore.errors import DecodeError, UnreachableRegistryError
 from statestore.serde.formats import REGISTRY_ACCESS
 
@@ -40,8 +40,8 @@ class Hold:
     """Run something in so many seconds."""
 
 
-class DecodingCheck:
-    """Refuses the records of a topic that ``decode`` refuses; see :class:`~statestore.core.Check`.
+class DecodingFilter:
+    """Refuses the records of a topic that ``decode`` refuses; see :class:`~statestore.core.RecordFilter`.
 
     With ``skip``, one that raises ``DecodeError`` is passed over. Without it, and at any other error, which
     says nothing about the record (the schema registry is away), the topic is not read on.
@@ -58,7 +58,7 @@ class DecodingCheck:
 
     def __call__(
         self, partition: int, offset: int, key: bytes, value: bytes, timestamp: int
-    ) -> Refusal | None:
+    ) -> RejectedRecord | None:
         REGISTRY_ACCESS.allowed = False
         try:
             self._decode(key, value)
@@ -66,7 +66,7 @@ class DecodingCheck:
             if isinstance(error, UnreachableRegistryError):
                 self._waiting = (key, value)
             skip = self._skip and isinstance(error, DecodeError)
-            return Refusal(partition, offset, key, timestamp, error, stops=not skip)
+            return RejectedRecord(partition, offset, key, timestamp, error, stops=not skip)
         finally:
             REGISTRY_ACCESS.allowed = True
         return None
@@ -99,13 +99,13 @@ class SkipLog:
     """Tells the log which records are skipped, of a crowd of them now and then. ``who`` is in each line."""
 
     def __init__(self, who: str, topic: str) -> None:
-        self.last: Refusal | None = None
+        self.last: RejectedRecord | None = None
         self._who = who
         self._topic = topic
         self._untold = 0
         self._told_at = -math.inf
 
-    def add(self, count: int, last: Refusal) -> None:
+    def add(self, count: int, last: RejectedRecord) -> None:
         """``count`` more were skipped, ``last`` the last of them."""
         self.last = last
         self._untold += count
@@ -136,15 +136,15 @@ def hold_time(tries: int) -> float:
     return min(LONGEST_HOLD, 0.2 * 2.0 ** min(tries, 10))
 
 
-def located(topic: str, refusal: Refusal) -> str:
+def located(topic: str, rejected: RejectedRecord) -> str:
     """Return where the record is, its key and time, and what is wrong with it."""
-    return f"{place_of(topic, refusal)}: {refusal.error}"
+    return f"{place_of(topic, rejected)}: {rejected.error}"
 
 
-def place_of(topic: str, refusal: Refusal) -> str:
+def place_of(topic: str, rejected: RejectedRecord) -> str:
     """Return where the record is, its key and time."""
-    place = f"{topic} [{refusal.partition}] @ {refusal.offset}"
-    return f"{place}, {_key(refusal.key)}, {_time(refusal.timestamp)}"
+    place = f"{topic} [{rejected.partition}] @ {rejected.offset}"
+    return f"{place}, {_key(rejected.key)}, {_time(rejected.timestamp)}"
 
 
 def _key(key: bytes | None) -> str:

@@ -11,7 +11,7 @@ replace.
 import os
 from typing import TYPE_CHECKING, Literal, get_args
 
-from statestore.core.common import Check, ClientError, Folded, Refusal, Writes
+from statestore.core.common import ClientError, Folded, RecordFilter, RejectedRecord, Writes
 
 IMPLEMENTATION: Literal["native", "pure"]
 
@@ -22,7 +22,7 @@ if not TYPE_CHECKING and os.environ.get("STATESTORE_PURE_PYTHON") == "1":
         PointReads,
         Readable,
         RecordCache,
-        Run,
+        WriteRun,
         fold,
         split_window_key,
         window_key,
@@ -38,7 +38,7 @@ else:
             PointReads,
             Readable,
             RecordCache,
-            Run,
+            WriteRun,
             find_kafka,
             fold,
             split_window_key,
@@ -68,7 +68,7 @@ def uses(path: FastPath) -> bool:
 
 if not TYPE_CHECKING and (IMPLEMENTATION == "pure" or not uses("scan")):
     from statestore.core.pure_scan import (
-        Gate,
+        CallGuard,
         GuardedPairs,
         PairQueue,
         Pairs,
@@ -77,10 +77,18 @@ if not TYPE_CHECKING and (IMPLEMENTATION == "pure" or not uses("scan")):
         read_pairs,
     )
 else:
-    from statestore._native import Gate, GuardedPairs, PairQueue, Pairs, count_pairs, mean_size, read_pairs
+    from statestore._native import (
+        CallGuard,
+        GuardedPairs,
+        PairQueue,
+        Pairs,
+        count_pairs,
+        mean_size,
+        read_pairs,
+    )
 
 __all__ = [
-    "Check",
+    "RecordFilter",
     "ClientError",
     "FAST_PATHS",
     "Fetcher",
@@ -88,7 +96,7 @@ __all__ = [
     "BytesReads",
     "FastPath",
     "Folded",
-    "Gate",
+    "CallGuard",
     "GuardedPairs",
     "KeyCodec",
     "PairQueue",
@@ -96,8 +104,8 @@ __all__ = [
     "PointReads",
     "Readable",
     "RecordCache",
-    "Refusal",
-    "Run",
+    "RejectedRecord",
+    "WriteRun",
     "Writes",
     "count_pairs",
     "find_kafka",

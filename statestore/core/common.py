@@ -64,7 +64,7 @@ class Writes(Protocol):
 
 
 class CountedWrites(Writes, Protocol):
-    """Writes that were counted as they came, those replaced since included: what both ``Run`` are."""
+    """Writes that were counted as they came, those replaced since included: what both ``WriteRun`` are."""
 
     @property
     def upserts(self) -> int: ...
@@ -75,8 +75,8 @@ class CountedWrites(Writes, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """A record that the check of its topic does not let count."""
+class RejectedRecord:
+    """A record that the filter of its topic does not let count."""
 
     partition: int
     offset: int
@@ -89,7 +89,7 @@ class Refusal:
     """Whether the topic is not read on from here; otherwise the record is skipped."""
 
 
-class Check(Protocol):
+class RecordFilter(Protocol):
     """Judges each record of a topic with key and value, in the order of a partition's offsets.
 
     Must not raise: what it raises is an error of the whole read.
@@ -97,7 +97,7 @@ class Check(Protocol):
 
     def __call__(
         self, partition: int, offset: int, key: bytes, value: bytes, timestamp: int
-    ) -> Refusal | None:
+    ) -> RejectedRecord | None:
         """Return ``None`` for a record that counts; ``timestamp`` is in ms, -1 for none."""
         ...
 
@@ -127,9 +127,9 @@ class Folded:
     last_timestamp: int
     """Greatest timestamp of the records applied, in ms since 1970; -1 if none has one."""
     skipped: int = 0
-    """Records that the topic's check refused and that were passed over. No other number counts them."""
-    last_skipped: Refusal | None = None
-    stopped: Refusal | None = None
+    """Records that the topic's filter rejected and that were skipped. No other number counts them."""
+    last_skipped: RejectedRecord | None = None
+    stopped: RejectedRecord | None = None
     """The record before which reading the topic stopped, for good: nothing of it comes any more."""
 
 
@@ -141,8 +141,8 @@ def folded(
     size: int,
     last_timestamp: int,
     skipped: int,
-    last_skipped: Refusal | None,
-    stopped: Refusal | None,
+    last_skipped: RejectedRecord | None,
+    stopped: RejectedRecord | None,
 ) -> Folded:
     """Return the ``Folded`` of ``writes`` with what was counted beside them; ``size`` is its ``bytes``."""
     return Folded(
@@ -162,8 +162,8 @@ def folded(
     )
 
 
-def take_turns() -> None:
-    """Let other threads run, and signals be handled, where it is time to: as each call of a function does."""
+def yield_to_threads() -> None:
+    """Let other threads run, and signals be handled, where it is time to; each call of a function does."""
 
 
 _repr = reprlib.Repr()

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, final
 from uuid import UUID
 
 from statestore.core import common
-from statestore.core.common import Check, Folded, Message, Refusal
+from statestore.core.common import Folded, Message, RecordFilter, RejectedRecord
 from statestore.core.pure_reads import BytesReads as BytesReads
 from statestore.core.pure_reads import PointReads as PointReads
 from statestore.core.pure_reads import Readable as Readable
@@ -200,7 +200,7 @@ def split_window_key(data: bytes) -> tuple[bytes, int]:
 
 
 @final
-class Run:
+class WriteRun:
     """The last write of each key of one topic: what a restore writes at once.
 
     Keys carry the data namespace byte ``0x01``, values are ``timestamp ms (int64 BE) ‖ payload``. A run is
@@ -272,51 +272,51 @@ class Run:
                 put(key, value)
 
 
-class _Cursor:
+class _PartitionFold:
     """How far the fold got in one partition."""
 
-    __slots__ = ("last", "next", "partition", "table")
+    __slots__ = ("last", "next", "partition", "topic_fold")
 
-    def __init__(self, table: _Table, partition: int, position: int) -> None:
-        self.table = table
+    def __init__(self, topic_fold: _TopicFold, partition: int, position: int) -> None:
+        self.topic_fold = topic_fold
         self.partition = partition
         self.next = position
         self.last: Message | None = None
 
     def finish(self) -> None:
-        """Tell the table how far its partition got."""
+        """Tell the topic's fold how far its partition got."""
         if self.last is not None:
             epoch = self.last.leader_epoch()
-            self.table.positions[self.partition] = (self.next, -1 if epoch is None else epoch)
+            self.topic_fold.positions[self.partition] = (self.next, -1 if epoch is None else epoch)
 
 
-class _Table:
+class _TopicFold:
     """The last write per key of one topic, and what was counted on the way."""
 
-    def __init__(self, check: Check | None) -> None:
-        self.check = check
+    def __init__(self, record_filter: RecordFilter | None) -> None:
+        self.record_filter = record_filter
         self.positions: dict[int, tuple[int, int]] = {}
-        self.writes = Run()
+        self.writes = WriteRun()
         self.null_keys = self.stale = self.bytes = self.skipped = 0
         self.last_timestamp = -1
-        self.last_skipped: Refusal | None = None
-        self.stopped: Refusal | None = None
+        self.last_skipped: RejectedRecord | None = None
+        self.stopped: RejectedRecord | None = None
 
     def passes(self, message: Message) -> bool:
-        """Ask the check, if there is one; take note of a record that it refuses."""
+        """Ask the filter, if there is one; take note of a record that it rejects."""
         key, value = message.key(), message.value()
-        if self.check is None or key is None or value is None:
+        if self.record_filter is None or key is None or value is None:
             return True
         kind, timestamp = message.timestamp()
-        refusal = self.check(
+        rejected = self.record_filter(
             message.partition(), message.offset(), key, value, -1 if kind == 0 else timestamp
         )
-        if refusal is None:
+        if rejected is None:
             return True
-        if refusal.stops:
-            self.stopped = refusal
+        if rejected.stops:
+            self.stopped = rejected
         else:
-            self.last_skipped = refusal
+            self.last_skipped = rejected
             self.skipped += 1
         return False
 
@@ -352,57 +352,57 @@ class _Table:
 def fold(
     messages: Iterable[M],
     positions: Mapping[tuple[str, int], int],
-    checks: Mapping[str, Check] | None = None,
+    filters: Mapping[str, RecordFilter] | None = None,
 ) -> tuple[dict[str, Folded], list[M]]:
     """Fold consumed ``messages`` into the last write of each key, per topic.
 
     ``positions`` holds the next offset to apply of each ``(topic, partition)`` that is ours. A record below
     it, or below one seen earlier in ``messages``, was applied before: it is counted as stale and otherwise
     ignored. A record of any other partition is not ours and leaves no trace. Where several partitions of one
-    topic write one key, the later in the list wins. ``checks`` has a ``Check`` by topic: what that skips
-    moves the position only, and where it stops, the topic's records are left out from there on.
+    topic write one key, the later in the list wins. ``filters`` has a ``RecordFilter`` by topic: a record
+    that it skips moves the position only; from one at which it stops, the topic's records are left out.
 
     Returns ``Folded`` by topic, for the topics with a record of ours, and the messages that are errors or
     events (``error()`` is not ``None``) in their order. Keeps nothing: any thread may call it.
     """
-    tables: dict[str, _Table] = {}
-    cursors: dict[tuple[str, int], _Cursor | None] = {}
+    topics: dict[str, _TopicFold] = {}
+    parts: dict[tuple[str, int], _PartitionFold | None] = {}
     events: list[M] = []
     for message in messages:
         if message.error() is not None:
             events.append(message)
             continue
         place = (message.topic(), message.partition())
-        if place not in cursors:
-            cursors[place] = _open_cursor(place, positions, tables, checks or {})
-        cursor = cursors[place]
-        if cursor is None or cursor.table.stopped is not None:
+        if place not in parts:
+            parts[place] = _part_of(place, positions, topics, filters or {})
+        part = parts[place]
+        if part is None or part.topic_fold.stopped is not None:
             continue
         offset = message.offset()
-        if offset < cursor.next:
-            cursor.table.stale += 1
+        if offset < part.next:
+            part.topic_fold.stale += 1
             continue
-        if cursor.table.passes(message):
-            cursor.table.apply(message)
-        elif cursor.table.stopped is not None:
+        if part.topic_fold.passes(message):
+            part.topic_fold.apply(message)
+        elif part.topic_fold.stopped is not None:
             continue
-        cursor.next = offset + 1
-        cursor.last = message
-    for reached in cursors.values():
+        part.next = offset + 1
+        part.last = message
+    for reached in parts.values():
         if reached is not None:
             reached.finish()
-    return {topic: table.folded() for topic, table in tables.items()}, events
+    return {topic: one.folded() for topic, one in topics.items()}, events
 
 
-def _open_cursor(
+def _part_of(
     place: tuple[str, int],
     positions: Mapping[tuple[str, int], int],
-    tables: dict[str, _Table],
-    checks: Mapping[str, Check],
-) -> _Cursor | None:
+    topics: dict[str, _TopicFold],
+    filters: Mapping[str, RecordFilter],
+) -> _PartitionFold | None:
     position = positions.get(place)
     if position is None:
         return None
     topic, partition = place
-    table = tables.setdefault(topic, _Table(checks.get(topic)))
-    return _Cursor(table, partition, position)
+    topic_fold = topics.setdefault(topic, _TopicFold(filters.get(topic)))
+    return _PartitionFold(topic_fold, partition, position)

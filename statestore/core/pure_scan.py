@@ -33,7 +33,7 @@ class PairQueue:
                 self._fill()
 
 
-class Gate:
+class CallGuard:
     """What calls into an engine pass, for ``backends/lifetime.py``; a step of a scan does so in C."""
 
     inside: list[None]
@@ -41,14 +41,14 @@ class Gate:
 
 
 class GuardedPairs:
-    """A scan that takes each pair from the engine when it is asked for, in a call announced to ``_gate``.
+    """A scan that takes each pair from the engine when it is asked for, in a call announced to ``_guard``.
 
     A subclass puts an iterator of the engine into ``_source``, how many pairs are still wanted into ``_left``
     (below 0: all), and where the range ends into ``_stop``, which is behind it, or ``_start``, if reversed.
     It has ``_failed(error)``, which raises what an error of the engine means, and ``release()``, for the end.
     """
 
-    _gate: Gate
+    _guard: CallGuard
     _source: Iterator[Pair] = iter(())
     _left: int = -1
     _start: bytes | None = None
@@ -61,10 +61,10 @@ class GuardedPairs:
     def __next__(self) -> Pair:
         if self._finished:
             raise StopIteration
-        inside = self._gate.inside
+        inside = self._guard.inside
         inside.append(None)
         try:
-            while (barrier := self._gate.barrier) is not None:
+            while (barrier := self._guard.barrier) is not None:
                 inside.pop()
                 try:
                     barrier()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Future
 
-from statestore.core import Check, Folded
+from statestore.core import Folded, RecordFilter
 from statestore.kafka.reader import Event, Reader
 from statestore.runtime.worker import Worker
 
@@ -32,10 +32,10 @@ class ReadAhead:
         topic: str,
         positions: Mapping[int, tuple[int, int]],
         ends: Mapping[int, int | None],
-        check: Check | None = None,
+        record_filter: RecordFilter | None = None,
     ) -> None:
         self._pause()
-        self._reader.assign(topic, positions, ends, check)
+        self._reader.assign(topic, positions, ends, record_filter)
 
     def unassign(self, topic: str) -> None:
         self._pause()

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition, cimpl
 
 from statestore import core
-from statestore.core import Check, ClientError, Folded, fold
+from statestore.core import ClientError, Folded, RecordFilter, fold
 from statestore.runtime import fork
 
 log = logging.getLogger("statestore.changelog")
@@ -59,12 +59,14 @@ class Reader(Protocol):
         topic: str,
         positions: Mapping[int, tuple[int, int]],
         ends: Mapping[int, int | None],
-        check: Check | None = None,
+        record_filter: RecordFilter | None = None,
     ) -> None:
         """Read ``topic`` too, from ``{partition: (offset, leader epoch)}``.
 
-        Reaching one of ``ends`` is worth telling at once. ``check`` judges the records: what it skips moves
-        the position only; where it stops, nothing of the topic comes any more. Raises ``KafkaException``.
+        A read that reaches one of ``ends`` returns at once. A record that ``record_filter`` skips moves the
+        position only; from one at which it stops, nothing of the topic comes any more.
+
+        Raises ``KafkaException``.
         """
 
     def unassign(self, topic: str) -> None:
@@ -110,14 +112,14 @@ class ConsumerReader:
         self._batch = min(portion.records, self.MOST_RECORDS)
         self._wait = portion.wait
         self._positions: dict[tuple[str, int], int] = {}
-        self._checks: dict[str, Check] = {}
+        self._filters: dict[str, RecordFilter] = {}
 
     def assign(
         self,
         topic: str,
         positions: Mapping[int, tuple[int, int]],
         ends: Mapping[int, int | None],  # noqa: ARG002 - a read takes no longer than its wait anyway
-        check: Check | None = None,
+        record_filter: RecordFilter | None = None,
     ) -> None:
         if not self._connected:
             with contextlib.suppress(KafkaException):
@@ -130,11 +132,11 @@ class ConsumerReader:
             ]
         )
         self._positions.update({(topic, number): offset for number, (offset, _) in positions.items()})
-        if check is not None:
-            self._checks[topic] = check
+        if record_filter is not None:
+            self._filters[topic] = record_filter
 
     def unassign(self, topic: str) -> None:
-        self._checks.pop(topic, None)
+        self._filters.pop(topic, None)
         places = [place for place in self._positions if place[0] == topic]
         for place in places:
             del self._positions[place]
@@ -142,7 +144,7 @@ class ConsumerReader:
             self._consumer.incremental_unassign([TopicPartition(*place) for place in places])
 
     def read(self) -> tuple[dict[str, Folded], list[Event]]:
-        by_topic, told = fold(self._consumer.consume(self._batch, self._wait), self._positions, self._checks)
+        by_topic, told = fold(self._consumer.consume(self._batch, self._wait), self._positions, self._filters)
         for topic, folded in by_topic.items():
             for number, (offset, _) in folded.positions.items():
                 self._positions[topic, number] = offset
@@ -188,12 +190,12 @@ class NativeReader:
         topic: str,
         positions: Mapping[int, tuple[int, int]],
         ends: Mapping[int, int | None],
-        check: Check | None = None,
+        record_filter: RecordFilter | None = None,
     ) -> None:
         self._connected = self._connected or self._fetcher.look_up(topic, FIRST_ANSWER)
         known = {number: end for number, end in ends.items() if end is not None}
         try:
-            self._fetcher.assign(topic, dict(positions), known, check)
+            self._fetcher.assign(topic, dict(positions), known, record_filter)
         except ClientError as error:
             raise _kafka_exception(error) from None
 

@@ -17,7 +17,7 @@ from statestore.backends.contract import Engine
 from statestore.changelog.binder import Binder
 from statestore.changelog.binding import Binding
 from statestore.changelog.mirror import Mirror
-from statestore.changelog.undecodable import DecodingCheck
+from statestore.changelog.undecodable import DecodingFilter
 from statestore.entity import EntityModel, model_of
 from statestore.errors import ConfigError, StartupError, StateStoreError, StoreClosedError
 from statestore.kafka.topics import Mode, TopicsReport
@@ -248,10 +248,10 @@ class StoreManager(ManagerWrites, ManagerReadiness):
             if self._connect == "eager":
                 info = binder.source.topic_info(topic, self._settings.defaults.request_timeout)
             codec = None if model is None else self._codec_of(model)
-            check = None
+            record_filter = None
             if codec is not None and options.on_undecodable != "raise":
-                check = DecodingCheck(codec.decode, skip=options.on_undecodable == "skip")
-            binding = self._make_binding(binder, logical, topic, model, engine, options, check)
+                record_filter = DecodingFilter(codec.decode, skip=options.on_undecodable == "skip")
+            binding = self._make_binding(binder, logical, topic, model, engine, options, record_filter)
             if info is not None:
                 binding.mirror.partition_count = info.partitions
                 binder.cluster_id = info.cluster_id
@@ -275,7 +275,7 @@ class StoreManager(ManagerWrites, ManagerReadiness):
         model: EntityModel | None,
         engine: Engine,
         options: TableOptions,
-        check: DecodingCheck | None,
+        record_filter: DecodingFilter | None,
     ) -> Binding:
         declared = model is not None and logical == model.logical_name
         physical = model.physical_name if model and declared else physical_name(logical)
@@ -286,7 +286,7 @@ class StoreManager(ManagerWrites, ManagerReadiness):
         self._opener.claim(logical, physical)
         # Where the ends are is known to within two questions, and the fetch that follows the second.
         grace = 2 * self._settings.defaults.confirm_interval + 1
-        mirror = Mirror(logical, topic, storage, grace, check)
+        mirror = Mirror(logical, topic, storage, grace, record_filter)
         return Binding(binder, mirror, options, on_close=lambda: self._release(logical))
 
     def ensure_topics(self, *entities: type[Any], mode: Mode = "warn") -> TopicsReport:

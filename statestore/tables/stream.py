@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar, cast
 
 from statestore.changelog.undecodable import SkipLog, located
-from statestore.core import Refusal
+from statestore.core import RejectedRecord
 from statestore.core.common import NAIVE, negative_limit
 from statestore.entity import EntityModel
 from statestore.errors import DecodeError, StateStoreError
@@ -150,15 +150,15 @@ class Stream(Generic[T]):
                 raise DecodeError(f"{self._model.name}: the record has no key")
             return self._codec.decode(record.key or b"", value)
         except DecodeError as error:
-            refusal = Refusal(
+            rejected = RejectedRecord(
                 record.partition, record.offset, record.key, record.timestamp, error, stops=False
             )
             if not self._skip:
-                text = f"stream {self.name!r}, {located(self.topic, refusal)}"
+                text = f"stream {self.name!r}, {located(self.topic, rejected)}"
                 raise DecodeError(text) from error
             with self._mutex:
                 self._counts["skipped"] += 1
-                self._skips.add(1, refusal)
+                self._skips.add(1, rejected)
             return None
 
     def _count(self, what: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from statestore import StoreManager
 from statestore.backends import find_engine
-from statestore.core import Run
+from statestore.core import WriteRun
 from statestore.storage.directory import DataDirectory, StoreFile
 from statestore.storage.store import ChangelogStore, Position
 
@@ -68,7 +68,7 @@ def make_bound(directory: Path, backend: str, wanted: dict[str, Any]) -> None:
     engine = kind(BUDGET, None)
     opened = engine.open(place.generation_path, changelog=True)
     store = ChangelogStore("orders_Store", opened, kind.max_key_size)
-    first, second = Run(), Run()
+    first, second = WriteRun(), WriteRun()
     for number, (key, (stamp, value)) in enumerate(wanted["orders"].items()):
         (second if number % 2 else first).write(bytes.fromhex(key), bytes.fromhex(value), stamp)
     first.write(b"gone", b"", 0)

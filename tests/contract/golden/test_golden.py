@@ -14,7 +14,7 @@ import pytest
 
 from statestore import StoreIdentityError, StoreManager
 from statestore.backends import find_engine
-from statestore.core import Run
+from statestore.core import WriteRun
 from statestore.storage.directory import DataDirectory, StoreFile
 from statestore.storage.store import ChangelogStore, Position
 
@@ -101,7 +101,7 @@ def test_a_bound_store_has_its_rows_timestamps_and_positions(
 
 def test_a_bound_store_goes_on_from_its_position(directory: Path, orders: StoreFile) -> None:
     with bound(directory, orders) as store:
-        run = Run()
+        run = WriteRun()
         run.write(b"new", b"1", 0)
         run.write(b"key-0000", None, 0)
         store.apply(run, {0: Position(4213, 4, 5)})

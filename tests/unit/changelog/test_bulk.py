@@ -11,7 +11,7 @@ import pytest
 from statestore import core
 from statestore.backends import BulkLoad, find_engine
 from statestore.changelog.mirror import Mirror, Storage
-from statestore.core import Folded, Run
+from statestore.core import Folded, WriteRun
 from statestore.errors import EncodeError
 from statestore.kafka.answers import Bounds
 from statestore.storage.store import SMALL_COUNT, SMALL_SIZE, Position
@@ -54,12 +54,12 @@ def mirror(name: str, tmp_path: Path, calls: list[str], monkeypatch: pytest.Monk
     mirror.close()
 
 
-def batch(run: Run, offset: int) -> Folded:
+def batch(run: WriteRun, offset: int) -> Folded:
     return Folded(run, {0: (offset, 3)}, len(run), run.upserts, 0, 0, 0, run.size, run.longest_key, -1)
 
 
-def run_of(count: int, size: int = 1) -> Run:
-    run = Run()
+def run_of(count: int, size: int = 1) -> WriteRun:
+    run = WriteRun()
     for number in range(count):
         run.write(b"%08d" % number, b"v" * size, number)
     return run
@@ -94,7 +94,7 @@ def test_loads_and_batches_follow_one_another(mirror: Mirror) -> None:
     assert store is not None
     expected: dict[bytes, bytes] = {}
     for number, count in enumerate([20_000, 100, 15_000, 20, 12_000], 1):
-        run = Run()
+        run = WriteRun()
         for key in range(count):
             value = None if (key + number) % 5 == 0 else b"%d" % number
             run.write(b"%06d" % (key * number), value, number)

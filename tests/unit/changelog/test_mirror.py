@@ -9,7 +9,7 @@ import pytest
 
 from statestore.backends.memory import MemoryEngine
 from statestore.changelog.mirror import Mirror, Storage
-from statestore.core import Folded, Run
+from statestore.core import Folded, WriteRun
 from statestore.errors import StateStoreError
 from statestore.kafka.answers import Bounds, TopicState
 
@@ -37,7 +37,7 @@ def apply(mirror: Mirror, folded: Folded) -> None:
 
 
 def wrote(partition: int, offset: int) -> Folded:
-    run = Run()
+    run = WriteRun()
     run.write(b"k", b"", 0)
     return Folded(run, {partition: (offset, -1)}, 1, 1, 0, 0, 0, 9, 1, -1)
 

@@ -155,7 +155,7 @@ def run_of_writes(native: ModuleType) -> tuple[list[Call], list[object]]:
     keys = [b"%04d" % number for number in range(10)]
 
     def filled() -> Any:
-        run = native.Run()
+        run = native.WriteRun()
         for number, key in enumerate(keys):
             run.write(key, value, number)
             run.write(key, None if number % 3 else value, number)
@@ -192,7 +192,7 @@ def scan(native: ModuleType) -> tuple[list[Call], list[object]]:
     pairs = [(b"\1%04d" % number, value) for number in range(10)]
     tiny = [(b"\1", b""), (b"\1k", b"12345678"), (b"\1k", b"123456789")]
     misfits = [(1, 2), (b"three", b"of", b"them"), b"none", ("text", value)]
-    gate, ends = native.Gate(), b"\1\xff"
+    guard, ends = native.CallGuard(), b"\1\xff"
 
     class Queue(native.PairQueue):  # type: ignore[misc, name-defined]
         def __init__(self, filled: list[Pair]) -> None:
@@ -205,7 +205,7 @@ def scan(native: ModuleType) -> tuple[list[Call], list[object]]:
 
     class Guarded(native.GuardedPairs):  # type: ignore[misc, name-defined]
         def __init__(self, source: Iterator[Any], left: int = -1, stop: bytes = ends) -> None:
-            self._gate, self._source, self._left, self._stop = gate, source, left, stop
+            self._guard, self._source, self._left, self._stop = guard, source, left, stop
 
         def _failed(self, error: Exception) -> None:
             raise DecodeError("translated") from error
@@ -240,7 +240,7 @@ def scan(native: ModuleType) -> tuple[list[Call], list[object]]:
         lambda: native.read_pairs(lambda: bytes(2_000), lambda: bytes(2_000), lambda: None, 10),
         lambda: native.read_pairs(lambda: bytes(2_000), lambda: bytes(2_000), refuse, 10),
     ]
-    return calls, [value, ends, gate, *pairs, *misfits]
+    return calls, [value, ends, guard, *pairs, *misfits]
 
 
 def rows(native: ModuleType) -> tuple[list[Call], list[object]]:

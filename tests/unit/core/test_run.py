@@ -27,7 +27,7 @@ Write = tuple[bytes, bytes | None, int]
 
 
 def filled(core: ModuleType, writes: list[Write]) -> Any:
-    run = core.Run()
+    run = core.WriteRun()
     for key, value, timestamp in writes:
         run.write(key, value, timestamp)
     return run
@@ -63,12 +63,12 @@ def test_a_tombstone_replaces_and_is_replaced(core: ModuleType) -> None:
 
 
 def test_an_empty_run_feeds_nothing(core: ModuleType) -> None:
-    run = core.Run()
+    run = core.WriteRun()
     assert (len(run), run.size, fed(run)) == (0, 0, [])
 
 
 def test_longer_and_shorter_values_replace_one_another(core: ModuleType) -> None:
-    run = core.Run()
+    run = core.WriteRun()
     for size in (3, 0, 100, 7, 100, 101, 5_000_000, 1):
         run.write(b"k", b"v" * size, size)
         run.write(b"other", b"w" * 9, 0)
@@ -91,7 +91,7 @@ def test_it_can_be_fed_again_and_read_afterwards(core: ModuleType) -> None:
 
 
 def test_a_run_that_was_fed_takes_no_more_writes(core: ModuleType) -> None:
-    for run in (core.Run(), filled(core, [(b"a", b"1", 0)])):
+    for run in (core.WriteRun(), filled(core, [(b"a", b"1", 0)])):
         before = fed(run)
         with pytest.raises(RuntimeError, match="takes no more writes"):
             run.write(b"b", b"2", 0)
@@ -179,9 +179,9 @@ def test_memory_is_given_back(native: ModuleType) -> None:
 
 OUT_OF_MEMORY = """
 import resource
-from statestore._native import Run
-run, written = Run(), 0
-reserve = bytearray(1 << 20)  # for what Python itself takes to go on
+from statestore._native import WriteRun
+run, written = WriteRun(), 0
+reserves = [bytearray(1 << 20), bytearray(1 << 20)]  # for what Python itself takes to go on
 size = int(open("/proc/self/statm").read().split()[0]) * 4096
 resource.setrlimit(resource.RLIMIT_AS, (size + (24 << 20), resource.RLIM_INFINITY))
 try:
@@ -189,7 +189,7 @@ try:
         run.write(b"%08d" % (written * 7919 % 10**8), b"v" * SIZE, written)
         written += 1
 except MemoryError:
-    del reserve
+    del reserves[1]
 assert len(run) == run.upserts == written > 20, (len(run), written)
 while True:
     try:
@@ -197,6 +197,7 @@ while True:
         run.feed(lambda key, value: fed.append(key), fed.append)
         break
     except MemoryError:
+        del reserves[:]
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 assert len(fed) == written and fed == sorted(fed)
 print("fine")

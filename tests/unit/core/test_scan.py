@@ -188,15 +188,15 @@ def guarded(scans: ModuleType, source: Source, **attributes: Any) -> Any:
 
     class Scan(scans.GuardedPairs):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
-            self._gate = scans.Gate()
-            self._gate.inside = [None]
+            self._guard = scans.CallGuard()
+            self._guard.inside = [None]
             self._source = iter(source)
             self.released = 0
             for name, value in attributes.items():
                 setattr(self, name, value)
 
         def _failed(self, error: Exception) -> None:
-            assert len(self._gate.inside) == 2
+            assert len(self._guard.inside) == 2
             raise LookupError("told") from error
 
         def release(self) -> None:
@@ -234,7 +234,7 @@ def test_a_guarded_scan_ends_with_its_range(
         assert consume(scan) == expected
         assert list(scan) == []
         assert scan.released == 1
-        assert scan._gate.inside == [None]
+        assert scan._guard.inside == [None]
 
 
 @given(key=st.binary(max_size=4), stop=st.binary(max_size=4))
@@ -257,22 +257,22 @@ def test_a_barrier_is_passed_by_each_step(scans: ModuleType) -> None:
     waited: list[int] = []
 
     def pause() -> None:
-        waited.append(len(scan._gate.inside))
-        scan._gate.barrier = None
+        waited.append(len(scan._guard.inside))
+        scan._guard.barrier = None
 
     def bar() -> None:
         raise BarredError
 
     assert next(scan) == ABCD[0]
-    scan._gate.barrier = pause
+    scan._guard.barrier = pause
     assert next(scan) == ABCD[1]
     assert waited == [1]  # nobody counts as inside who waits
-    scan._gate.barrier = bar
+    scan._guard.barrier = bar
     for steps in (scan, scans.Pairs(scan, 0)):
         for _ in range(2):
             with pytest.raises(BarredError):
                 next(steps)
-    assert scan._gate.inside == [None]
+    assert scan._guard.inside == [None]
     scan.close()
     assert list(scan) == []
 
@@ -284,7 +284,7 @@ def test_an_error_of_the_engine_is_told_at_each_step(scans: ModuleType) -> None:
         with pytest.raises(LookupError, match="told") as caught:
             next(scan)
         assert str(caught.value.__cause__) == said
-        assert scan._gate.inside == [None]
+        assert scan._guard.inside == [None]
     assert list(scan) == [ABCD[1]]
 
 
@@ -312,7 +312,7 @@ def test_others_get_their_turn_where_the_source_gives_none(
     native: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turns: list[None] = []
-    monkeypatch.setattr("statestore.core.common.take_turns", lambda: turns.append(None))
+    monkeypatch.setattr("statestore.core.common.yield_to_threads", lambda: turns.append(None))
     pairs = [(b"\x01key", b"value")] * 10_000
     for call in (lambda: list(native.Pairs(iter(pairs), 0)), lambda: native.count_pairs(iter(pairs))):
         turns.clear()
@@ -324,7 +324,7 @@ def test_an_interrupt_in_a_turn_comes_out(native: ModuleType, monkeypatch: pytes
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("statestore.core.common.take_turns", interrupt)
+    monkeypatch.setattr("statestore.core.common.yield_to_threads", interrupt)
     with pytest.raises(KeyboardInterrupt):
         native.count_pairs(iter([(b"", b"")] * 10_000))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from statestore.core import Check
+from statestore.core import RecordFilter
 from statestore.kafka.ahead import ReadAhead
 from statestore.kafka.reader import Event
 
@@ -34,7 +34,7 @@ class Scripted:
         topic: str,
         positions: Mapping[int, tuple[int, int]],
         ends: Mapping[int, int | None],
-        check: Check | None = None,
+        record_filter: RecordFilter | None = None,
     ) -> None:
         self._alone(f"assign {topic}")
 

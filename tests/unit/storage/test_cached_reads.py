@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from statestore import StoreClosedError, StoreManager, StoreUnavailableError
-from statestore.core import IMPLEMENTATION, Run, uses
+from statestore.core import IMPLEMENTATION, WriteRun, uses
 from statestore.storage.store import SMALL_COUNT, ChangelogStore, KeyValueStore, Position
 
 CACHED = IMPLEMENTATION == "native" and uses("cache")
@@ -131,7 +131,7 @@ def test_a_mirror_s_batch_is_seen_small_or_in_bulk(manager: StoreManager, tmp_pa
     keys = [b"%06d" % number for number in range(count)]
     with ChangelogStore("mirror", backend, engine.max_key_size, manager._opener.cache_of(engine)) as store:
         for value in (b"1", b"2", None, b"3"):
-            run = Run()
+            run = WriteRun()
             for key in keys:
                 run.write(key, value, 7)
             store.apply(run, {0: Position(1)})

@@ -12,7 +12,7 @@ import pytest
 
 from statestore import Key, StoreClosedError, entity
 from statestore.backends import find_engine
-from statestore.core import Readable, Run
+from statestore.core import Readable, WriteRun
 from statestore.entity import model_of
 from statestore.errors import DecodeError
 from statestore.serde.entities import EntityCodec
@@ -67,7 +67,7 @@ class Bound(Readable):
 
 
 def put(store: ChangelogStore, *pairs: tuple[bytes, bytes]) -> None:
-    run = Run()
+    run = WriteRun()
     for key, payload in pairs:
         run.write(key, payload, 1_234)
     store.apply(run, {0: Position(1)})

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from statestore import EncodeError, Key, StoreClosedError, entity
 from statestore.backends import find_engine
 from statestore.changelog.mirror import Counts
-from statestore.core import Readable, Run
+from statestore.core import Readable, WriteRun
 from statestore.entity import model_of
 from statestore.errors import DecodeError
 from statestore.fields.attributes import Alias, Int32
@@ -82,7 +82,7 @@ class Filled:
         self.table: Table[Any] = Table(cast("Any", binding), self.codec, cls, cast("Any", None))
 
     def put(self, key: bytes, payload: bytes | None, timestamp: int = 1) -> None:
-        run = Run()
+        run = WriteRun()
         run.write(key, payload, timestamp)
         self.store.apply(run, {0: Position(1)})
 

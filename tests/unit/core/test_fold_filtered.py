@@ -1,4 +1,4 @@
-"""The apply loop with a check: what is refused leaves nothing behind, what stops a topic ends it there."""
+"""The apply loop with a record filter: a rejected record leaves nothing, one that stops ends its topic."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from statestore.core import Refusal
+from statestore.core import RejectedRecord
 
 BAD = ValueError("bad")
 
@@ -24,10 +24,10 @@ RECORD = st.builds(
 )
 
 
-def judge(partition: int, offset: int, key: bytes, value: bytes, timestamp: int) -> Refusal | None:
+def judge(partition: int, offset: int, key: bytes, value: bytes, timestamp: int) -> RejectedRecord | None:
     if value in (b"1", b"2"):
         return None
-    return Refusal(partition, offset, key, timestamp, BAD, stops=value == b"stop")
+    return RejectedRecord(partition, offset, key, timestamp, BAD, stops=value == b"stop")
 
 
 @settings(deadline=None)
@@ -38,8 +38,8 @@ def test_a_checked_topic_is_the_fold_of_what_passes(
     messages = []
     rows: dict[bytes, bytes | None] = {}
     reached = {0: first, 1: first}
-    skipped: list[Refusal] = []
-    stopped: Refusal | None = None
+    skipped: list[RejectedRecord] = []
+    stopped: RejectedRecord | None = None
     counts = [0, 0, 0]  # applied, without a key, stale
     offsets = {0: 0, 1: 0}
     for partition, key, value, timestamp in records:
@@ -52,15 +52,15 @@ def test_a_checked_topic_is_the_fold_of_what_passes(
         if offset < first:
             counts[2] += 1
             continue
-        refusal = None
+        rejected = None
         if checked and key is not None and value is not None:
-            refusal = judge(partition, offset, key, value, stamp)
-        if refusal is not None and refusal.stops:
-            stopped = refusal
+            rejected = judge(partition, offset, key, value, stamp)
+        if rejected is not None and rejected.stops:
+            stopped = rejected
             continue
         reached[partition] = offset + 1
-        if refusal is not None:
-            skipped.append(refusal)
+        if rejected is not None:
+            skipped.append(rejected)
             continue
         counts[0] += 1
         counts[1] += key is None

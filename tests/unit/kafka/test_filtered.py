@@ -13,8 +13,8 @@ from confluent_kafka import Producer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from statestore.changelog.undecodable import DecodingCheck, SkipLog, located
-from statestore.core import Check, Folded, Refusal
+from statestore.changelog.undecodable import DecodingFilter, SkipLog, located
+from statestore.core import Folded, RecordFilter, RejectedRecord
 from statestore.errors import DecodeError, UnreachableRegistryError
 from statestore.kafka.ahead import ReadAhead
 from statestore.kafka.reader import ConsumerReader, NativeReader, Portion, Reader, unfit
@@ -81,11 +81,13 @@ class Applied:
         self.rows: dict[bytes, bytes] = {}
         self.position = 0
         self.skipped = 0
-        self.last: Refusal | None = None
+        self.last: RejectedRecord | None = None
 
-    def read(self, one: Reader, topic: str, end: int, check: Check | None) -> Refusal | None:
-        """Read on until ``end``, or until the check stops the topic; return where."""
-        one.assign(topic, {0: (self.position, -1)}, {0: end}, check)
+    def read(
+        self, one: Reader, topic: str, end: int, record_filter: RecordFilter | None
+    ) -> RejectedRecord | None:
+        """Read on until ``end``, or until the filter stops the topic; return where."""
+        one.assign(topic, {0: (self.position, -1)}, {0: end}, record_filter)
         deadline = time.monotonic() + PATIENCE
         stopped = None
         try:
@@ -149,11 +151,11 @@ def test_skipping_leaves_the_fold_of_what_decodes(
     make: MakeReader, producer: Producer, records: Records, cut: int
 ) -> None:
     topic = written(producer, records)
-    one, table, check = make(), Applied(), DecodingCheck(decode, skip=True)
+    one, table, record_filter = make(), Applied(), DecodingFilter(decode, skip=True)
     try:
         # In two parts, the second from where the first left off: as after a restart.
-        table.read(one, topic, min(cut, len(records)), check)
-        assert table.read(one, topic, len(records), check) is None
+        table.read(one, topic, min(cut, len(records)), record_filter)
+        assert table.read(one, topic, len(records), record_filter) is None
     finally:
         one.close()
     bad = [offset for offset, record in enumerate(records) if is_bad(*record)]
@@ -170,10 +172,10 @@ def test_failing_stops_before_the_first_bad_record_each_time(
 ) -> None:
     topic = written(producer, records)
     first = next((offset for offset, record in enumerate(records) if is_bad(*record)), len(records))
-    one, table, check = make(), Applied(), DecodingCheck(decode, skip=False)
+    one, table, record_filter = make(), Applied(), DecodingFilter(decode, skip=False)
     try:
         for _ in range(2):  # and again after a restart
-            stopped = table.read(one, topic, len(records), check)
+            stopped = table.read(one, topic, len(records), record_filter)
             assert table.position == first
             assert table.rows == fold_of(records[:first])
             if first == len(records):
@@ -195,14 +197,14 @@ def test_what_cannot_be_judged_is_never_skipped(make: MakeReader, producer: Prod
     one, table = make(), Applied()
     try:
         for _ in range(2):
-            stopped = table.read(one, topic, 5, DecodingCheck(decode, skip=True))
+            stopped = table.read(one, topic, 5, DecodingFilter(decode, skip=True))
             assert isinstance(stopped and stopped.error, UnreachableRegistryError)
             assert (table.position, table.rows, table.skipped) == (2, {b"a": b"1"}, 1)
 
         def answered(key: bytes, value: bytes) -> None:
             decode(key, b"known" if value == b"unknown" else value)
 
-        answering = DecodingCheck(answered, skip=True)
+        answering = DecodingFilter(answered, skip=True)
         assert table.read(one, topic, 5, answering) is None
         assert (table.position, table.rows) == (5, {b"a": b"unknown", b"b": b"2"})
     finally:
@@ -215,7 +217,7 @@ def test_other_topics_of_the_reader_go_on(make: MakeReader, producer: Producer) 
     one = make()
     rows: dict[str, int] = {}
     try:
-        one.assign(stopping, {0: (0, -1)}, {}, DecodingCheck(decode, skip=False))
+        one.assign(stopping, {0: (0, -1)}, {}, DecodingFilter(decode, skip=False))
         one.assign(other, {0: (0, -1)}, {})
         deadline = time.monotonic() + PATIENCE
         while rows != {stopping: 1, other: 2}:
@@ -239,16 +241,16 @@ def test_other_topics_of_the_reader_go_on(make: MakeReader, producer: Producer) 
 # What is told of it
 
 
-def refusal(offset: int = 7, **changed: Any) -> Refusal:
+def rejected(offset: int = 7, **changed: Any) -> RejectedRecord:
     fields: dict[str, Any] = {"key": b"k", "timestamp": 0, "error": DecodeError("no"), "stops": False}
-    return Refusal(partition=3, offset=offset, **{**fields, **changed})
+    return RejectedRecord(partition=3, offset=offset, **{**fields, **changed})
 
 
 def test_a_refused_record_is_located() -> None:
-    assert located("t", refusal()) == "t [3] @ 7, key b'k', 1970-01-01T00:00:00.000+00:00: no"
-    assert located("t", refusal(timestamp=-1)) == "t [3] @ 7, key b'k', no timestamp: no"
-    assert "timestamp 9223372036854775807 ms" in located("t", refusal(timestamp=(1 << 63) - 1))
-    long = located("t", refusal(key=b"k" * 100_000))
+    assert located("t", rejected()) == "t [3] @ 7, key b'k', 1970-01-01T00:00:00.000+00:00: no"
+    assert located("t", rejected(timestamp=-1)) == "t [3] @ 7, key b'k', no timestamp: no"
+    assert "timestamp 9223372036854775807 ms" in located("t", rejected(timestamp=(1 << 63) - 1))
+    long = located("t", rejected(key=b"k" * 100_000))
     assert "(100000 bytes)" in long
     assert len(long) < 300
 
@@ -258,7 +260,7 @@ def test_a_crowd_of_skipped_records_does_not_flood_the_log(caplog: pytest.LogCap
     skips = SkipLog("table 'x'", "t")
     assert skips.report() is None
     for offset in range(100):
-        skips.add(10, refusal(offset))
+        skips.add(10, rejected(offset))
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith("table 'x': 10 undecodable records skipped; the last is t [3] @ 0")
     assert skips.report() == {"partition": 3, "offset": 99, "timestamp": 0, "error": "no"}
