@@ -8,7 +8,6 @@ itself) first keeps new calls out and then waits until the last one has left.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 import weakref
 from abc import abstractmethod
@@ -57,7 +56,7 @@ class Lifetime(CallGuard):
         """One item for each call under way, and the spare ones."""
         self.barrier: Callable[[], None] | None = None
         """What a call has to get past first: it raises, or returns after a pause."""
-        self._lock = threading.Lock()  # held to change the barrier, and as long as a pause lasts
+        self._lock = fork.lock()  # held to change the barrier, and as long as a pause lasts
 
     def __enter__(self) -> None:
         self.inside.append(None)
@@ -99,7 +98,6 @@ class Lifetime(CallGuard):
     def forked(self) -> None:
         """The same in a forked child, where nobody is inside and nothing may be freed."""
         self.ended = fork.forked_error
-        self._lock = threading.Lock()  # a thread that does not exist here may have held it
         self.barrier = self.check
         for reader in list(self.readers):
             fork.leak(list(vars(reader).values()))

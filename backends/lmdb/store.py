@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 import time
 import weakref
 from abc import abstractmethod
@@ -83,8 +82,8 @@ class LMDBBackend(_ViewReader, Backend):
         self._lock = lock
         self._lifetime = Lifetime()
         self._inside = self._lifetime.inside
-        self._write_lock = threading.Lock()
-        self._close_lock = threading.Lock()
+        self._write_lock = fork.lock()
+        self._close_lock = fork.lock()
         self._closed = False
         self._use(opener(home), home)
         fork.register(self)
@@ -259,9 +258,6 @@ class LMDBBackend(_ViewReader, Backend):
             raise errors.translate(self._directory, "deleting", error) from error
 
     def _forked(self) -> None:
-        # A thread that does not exist here may have held the locks.
-        self._write_lock = threading.Lock()
-        self._close_lock = threading.Lock()
         fork.leak(self._environment)
         self._lifetime.forked()
         if not self._closed:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import weakref
 from pathlib import Path
 from typing import ClassVar
@@ -13,18 +11,11 @@ from statestore.backends.memory.options import MemoryOptions
 from statestore.backends.memory.store import MemoryBackend
 from statestore.backends.options import EngineOptions
 from statestore.errors import StoreUnavailableError
+from statestore.runtime import fork
 
 _open: weakref.WeakValueDictionary[Path, MemoryBackend] = weakref.WeakValueDictionary()
 """The open stores of this process. A store nobody can reach any more is not in the way of the next one."""
-_open_lock = threading.Lock()
-
-
-def _renew_open_lock() -> None:
-    global _open_lock
-    _open_lock = threading.Lock()  # a thread that does not exist in the child may have held the old one
-
-
-os.register_at_fork(after_in_child=_renew_open_lock)
+_open_lock = fork.lock()
 
 
 class MemoryEngine(Engine):

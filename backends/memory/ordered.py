@@ -7,7 +7,6 @@ without a lock.
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -17,6 +16,7 @@ from statestore.backends.lifetime import check_bytes, scan_bounds
 from statestore.backends.memory.content import EMPTY, Content
 from statestore.core.common import Writes, closed_error
 from statestore.errors import StateStoreError
+from statestore.runtime import fork
 
 
 class OrderedIterator(BackendIterator):
@@ -59,7 +59,7 @@ class _Readers:
 
     def __init__(self) -> None:
         self.gone: Callable[[], StateStoreError] | None = None
-        self.lock = threading.Lock()  # never held while a change is made
+        self.lock = fork.lock()  # never held while a change is made
         self.live: weakref.WeakSet[OrderedIterator | OrderedSnapshot] = weakref.WeakSet()
 
     def check(self) -> None:
@@ -207,8 +207,6 @@ class OrderedMap(_ContentReader):
 
         ``leak`` frees nothing, for a forked child.
         """
-        if leak:
-            self._readers.lock = threading.Lock()  # a thread that does not exist here may have held it
         with self._readers.lock:
             if self._content is not None or leak:
                 self._readers.gone = self._gone = gone

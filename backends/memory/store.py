@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +33,7 @@ class MemoryBackend(OrderedMap, Backend):
         self._max_bytes = max_bytes
         self._on_end = on_end
         self._in_child = False
-        self._write_lock = threading.Lock()
+        self._write_lock = fork.lock()
         fork.register(self)
 
     def write(self, batch: Batch) -> None:
@@ -77,6 +76,5 @@ class MemoryBackend(OrderedMap, Backend):
 
     def _forked(self) -> None:
         self._in_child = True
-        self._write_lock = threading.Lock()  # a thread that does not exist here may have held it
         self._on_end(self._directory)
         self.end(fork.forked_error, leak=True)

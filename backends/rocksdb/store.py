@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -72,9 +71,9 @@ class RocksDBBackend(Backend):
         self._stall_timeout = stall_timeout
         self._compacts_from = _COMPACT_FILES
         self._lifetime = Lifetime()
-        self._write_lock = threading.Lock()
-        self._close_lock = threading.Lock()
-        self._compact_lock = threading.Lock()
+        self._write_lock = fork.lock()
+        self._close_lock = fork.lock()
+        self._compact_lock = fork.lock()
         self._closed = False
         fork.register(self)
 
@@ -263,10 +262,6 @@ class RocksDBBackend(Backend):
         return errors.translate(self._directory, doing, error)
 
     def _forked(self) -> None:
-        # A thread that does not exist here may have held the locks.
-        self._write_lock = threading.Lock()
-        self._close_lock = threading.Lock()
-        self._compact_lock = threading.Lock()
         self._read = _refuse
         fork.leak(self._database)
         self._lifetime.forked()

@@ -8,7 +8,6 @@ told apart.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -65,7 +64,7 @@ class Binding(Status):
         self._flushed_at = 0.0
         self._leaving: Future[Future[None]] | None = None
         """The table is leaving its lane, first the one, then the other."""
-        self._lifecycle = threading.RLock()
+        self._lifecycle = fork.rlock()
 
     # Lifecycle, on the user's thread
 
@@ -489,7 +488,3 @@ class Binding(Status):
         log.critical("table %r failed: %s", self.name, error)
         for lane in (self.binder.restoring, self.binder.following):
             lane.call(lambda lane=lane: lane.remove(self) if self.run == run else None)  # type: ignore[misc]
-
-    def _forked(self) -> None:
-        super()._forked()
-        self._lifecycle = threading.RLock()  # a thread that does not exist here may have held it

@@ -6,7 +6,6 @@ No existing topic is ever altered.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future
@@ -131,7 +130,7 @@ class Topics:
     def __init__(self, given: Mapping[str, Any], request_timeout: float) -> None:
         self._given = given
         self._request_timeout = request_timeout
-        self._mutex = threading.Lock()
+        self._mutex = fork.lock()
         self._admin: AdminClient | None = None
         self._trouble = ""
         self._forked_here = False
@@ -304,7 +303,6 @@ class Topics:
 
     def _forked(self) -> None:
         self._forked_here = True
-        self._mutex = threading.Lock()  # a thread that does not exist here may have held it
         fork.leak(self._admin)
 
 

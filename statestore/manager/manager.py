@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import logging
 import os
-import threading
 import weakref
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -100,7 +99,7 @@ class StoreManager(ManagerWrites, ManagerReadiness):
         set_levels(self._settings.logging)
         self._has_told_of_strangers = bool(entities)
         self._connect = connect
-        self._mutex = threading.RLock()
+        self._mutex = fork.rlock()
         self._stores: dict[str, KeyValueStore] = {}
         self._tables: dict[str, BoundTable[Any]] = {}
         self._streams: dict[str, Stream[Any]] = {}
@@ -469,7 +468,6 @@ class StoreManager(ManagerWrites, ManagerReadiness):
 
     def _forked(self) -> None:
         self._forked_here = True
-        self._mutex = threading.RLock()  # a thread that does not exist here may have held it
 
 
 def _check_windows(model: EntityModel) -> None:

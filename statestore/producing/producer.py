@@ -41,7 +41,7 @@ class Producer:
         self.trouble = ""
         """What librdkafka last complained of, since something was delivered."""
         self._properties = {**producer_properties(given, request_timeout), "error_cb": self._heard}
-        self._mutex = threading.Lock()
+        self._mutex = fork.lock()
         self._sent = self._delivered = self._failed = 0
         self._waiting: list[tuple[int, Future[None]]] = []
         """Who waits for room, and until how many are in flight."""
@@ -194,5 +194,4 @@ class Producer:
 
     def _forked(self) -> None:
         self._forked_here = True
-        self._mutex = threading.Lock()  # a thread that does not exist here may have held it
         fork.leak(self._handle)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -93,14 +92,15 @@ class Transactions:
         self._timeout = request_timeout
         self._name = name
         self._writer = writer
-        self._one = threading.Lock()
+        self._one = fork.lock()
         self._handle: Handle | None = None
-        self._closed = False
+        self._closed = self._forked_here = False
         fork.register(self)
 
     @contextlib.contextmanager
     def begin(self) -> Iterator[Transaction]:
         """Give a transaction, and commit it where the block ends without an error."""
+        self._check_open()
         if not self._one.acquire(blocking=False):
             raise RuntimeError("a transaction of this manager is open already: end it before the next one")
         try:
@@ -112,16 +112,22 @@ class Transactions:
             if records:
                 transaction.deliveries = self._commit(records)
         finally:
-            self._one.release()
+            if self._one.locked():  # in a child that was forked in the block it is free
+                self._one.release()
 
     def close(self) -> None:
         """Let go of the producer. Nothing is on its way: a commit waits for its end."""
         self._closed = True
         self._handle = None
 
-    def _commit(self, records: list[Outgoing]) -> list[Delivery]:
+    def _check_open(self) -> None:
+        if self._forked_here:
+            raise fork.forked_error()
         if self._closed:
             raise StoreClosedError("the manager is closed")
+
+    def _commit(self, records: list[Outgoing]) -> list[Delivery]:
+        self._check_open()
         reports: dict[int, Report] = {}
         began = False
         try:
@@ -212,6 +218,6 @@ class Transactions:
         )
 
     def _forked(self) -> None:
+        self._forked_here = True
         fork.leak(self._handle)
         self._handle = None
-        self._one = threading.Lock()  # a thread that does not exist here may have held it

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial
@@ -46,7 +45,7 @@ class Writer:
         self._request_timeout = request_timeout
         self.topics = Topics(kafka, request_timeout)
         self._codec_of = codec_of
-        self._mutex = threading.Lock()
+        self._mutex = fork.lock()
         self._producer: Producer | None = None
         self._closed = self._forked_here = False
         self._encoders: dict[type, Encoder] = {}
@@ -295,7 +294,6 @@ class Writer:
 
     def _forked(self) -> None:
         self._forked_here = True
-        self._mutex = threading.Lock()  # a thread that does not exist here may have held it
 
 
 def _unsent(outgoing: Iterator[Outgoing | Future[None]]) -> list[Outgoing]:

@@ -3,7 +3,7 @@
 The threads of RocksDB, librdkafka and ours do not exist in the child, so closing or even freeing one of their
 objects there can hang, and using one can corrupt the parent's files. Each class that owns such an object
 calls :func:`register`; in the child its ``_forked()`` is called once, before any user code runs, and the
-object is never freed.
+object is never freed. Locks that are taken in the child too are made by :func:`lock` and :func:`rlock`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import threading
 import weakref
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 from statestore.errors import ForkedProcessError
 
@@ -29,6 +30,23 @@ _live: weakref.WeakSet[ForkAware] = weakref.WeakSet()
 def register(thing: ForkAware) -> None:
     """Have ``thing._forked()`` called in every child forked while ``thing`` lives."""
     _live.add(thing)
+
+
+_locks: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def lock() -> threading.Lock:
+    """Return a lock that is free in a forked child: the thread that held it does not exist there."""
+    made = threading.Lock()
+    _locks.add(made)
+    return made
+
+
+def rlock() -> threading.RLock:
+    """Return a lock that its holder may take again; in a forked child it is free, as one of ``lock`` is."""
+    made = threading.RLock()
+    _locks.add(made)
+    return made
 
 
 def leak(thing: object) -> None:
@@ -62,6 +80,8 @@ def forked_error() -> ForkedProcessError:
 
 
 def _after_fork_in_child() -> None:
+    for one in list(_locks):
+        one._at_fork_reinit()  # noqa: SLF001 - as Python's own modules do with theirs
     for thing in list(_live):
         leak(thing)
         thing._forked()  # noqa: SLF001 - the protocol of this module

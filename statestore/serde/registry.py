@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
 
 from statestore.errors import ConfigError, RegistryError, UnreachableRegistryError
+from statestore.runtime import fork
 from statestore.serde.formats import REGISTRY_ACCESS
 from statestore.settings import RegistrySettings
 from statestore.settings.sections import HIDDEN
@@ -224,7 +225,7 @@ def registry_of(settings: RegistrySettings) -> Registry:
         return found
 
 
-_MUTEX = threading.Lock()
+_MUTEX = fork.lock()  # also for a manager that is made in a child
 _SHARED: weakref.WeakValueDictionary[tuple[int, RegistrySettings], Registry] = weakref.WeakValueDictionary()
 _MOCKS: dict[str, SchemaRegistryClient] = {}
 

@@ -8,7 +8,6 @@ one instant. Its values are ``timestamp ms (int64 BE, -1 = none) ‖ payload``.
 from __future__ import annotations
 
 import struct
-import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from operator import itemgetter
 from types import TracebackType
@@ -17,6 +16,7 @@ from typing import NamedTuple, Self
 from statestore.backends.contract import Backend, BackendIterator, Batch, BulkLoad, Reader, check_limit
 from statestore.core import Pairs, PointReads, RecordCache, Writes, count_pairs, uses
 from statestore.errors import EncodeError
+from statestore.runtime import fork
 
 DATA = b"\x01"
 DATA_END = b"\x02"
@@ -117,7 +117,7 @@ class KeyValueStore(StoreReader, MutableMapping[bytes, bytes]):
         self._backend = backend
         self._max_key_size = max_key_size
         self._on_close = on_close
-        self._close_lock = threading.Lock()
+        self._close_lock = fork.lock()
         self._closed = False
 
     def put(self, key: bytes, value: bytes) -> None:
