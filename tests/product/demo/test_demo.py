@@ -40,7 +40,7 @@ def test_demo_restores_reads_and_resumes(backend: str, replayed: str, tmp_path: 
     assert len(re.findall(r"Status: READY, Lag: 0, Partitions: 4, Ready in: [\d.]+s", done.stdout)) == 2
     assert "to_list()           2,574 flights" in done.stdout
     assert "get('N520UA')       UA910 EWR-BOS, 31 Jan 2013 02:25 UTC, -6 min" in done.stdout
-    assert f"resumed with {replayed} records replayed, 2,574 aircraft are there" in done.stdout
+    assert f"resumed with {replayed} records replayed, 2,574 aircraft ready" in done.stdout
     assert set((ROOT / "demo-state").glob("*")) <= before, "the demonstration leaves its state behind"
 
 
