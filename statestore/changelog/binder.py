@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from statestore.changelog.binding import Binding
-from statestore.changelog.lane import Lane, LaneMember
+from statestore.changelog.host import Member
+from statestore.changelog.lane import Lane
+from statestore.changelog.machine import Connection
 from statestore.changelog.readiness import State
-from statestore.changelog.status import RUNNING, Connection
 from statestore.kafka.answers import (
     Bounds,
     ContactError,
@@ -56,7 +56,7 @@ class Binder:
         self.defaults = defaults
         self.changed = threading.Condition(threading.RLock())
         self.connection = Connection()
-        self.bindings: list[Binding] = []
+        self.members: list[Member] = []
         self.cluster_id: str | None = None
         self._closed = False
         self.source = KafkaSource(properties, name, defaults.request_timeout, self._troubled)
@@ -76,17 +76,15 @@ class Binder:
         if defaults.health_interval:
             self.supervisor.later(defaults.health_interval, self._log_health)
 
-    def add(self, binding: Binding) -> None:
+    def add(self, member: Member) -> None:
+        """Ask the broker about ``member`` from now on."""
         with self.changed:
-            self.bindings.append(binding)
+            self.members.append(member)
 
-    def forget(self, binding: Binding) -> None:
+    def forget(self, member: Member) -> None:
         with self.changed:
-            if binding in self.bindings:
-                self.bindings.remove(binding)
-
-    def lane_of(self, binding: LaneMember) -> Lane:
-        return self.restoring if self.restoring.holds(binding) else self.following
+            if member in self.members:
+                self.members.remove(member)
 
     def wait(self, done: Callable[[], bool], timeout: float | None) -> bool:
         """Wait on the condition until ``done()``; tell whether it became true.
@@ -104,12 +102,13 @@ class Binder:
             return
         self._closed = True
         # All leave their lanes together: each of them alone would wait for a read of the lane's.
-        for close in (Binding.begin_stop, Binding.close):
-            for binding in list(self.bindings):
+        calls: tuple[Callable[[Member], None], ...] = (lambda one: one.begin_stop(), lambda one: one.close())
+        for call in calls:
+            for member in list(self.members):
                 try:
-                    close(binding)
+                    call(member)
                 except Exception:  # the others are closed all the same
-                    log.exception("table %r could not be closed", binding.name)
+                    log.exception("table %r could not be closed", member.name)
         deadline = time.monotonic() + timeout
         parts = (self.supervisor, self.restoring, self.following, self.events)
         left = [part.thread.name for part in parts if not part.stop(max(0.1, deadline - time.monotonic()))]
@@ -118,112 +117,103 @@ class Binder:
 
     # The first contact
 
-    def connect(self, binding: Binding, run: int, attempt: int = 0) -> None:
-        """Find out where ``binding``'s partitions begin and end, and have it start to read. Any thread."""
-        self.supervisor.soon(lambda: self._ask(binding, run, attempt))
+    def connect(self, member: Member, start_id: int) -> None:
+        """Find out where ``member``'s partitions begin and end, and have it start to read. Any thread."""
+        self.supervisor.soon(lambda: self._ask(member, start_id, 0))
 
-    def _ask(self, binding: Binding, run: int, attempt: int) -> None:
-        if binding.run != run or binding.state not in RUNNING:
+    def _ask(self, member: Member, start_id: int, attempt: int) -> None:
+        if not member.runs(start_id):
             return
-        if binding.mirror.partition_count is None and not self._find_topic(binding, run, attempt):
+        if member.partition_count is None and not self._find_topic(member, start_id, attempt):
             return
-        partitions = [(binding.topic, number) for number in range(binding.mirror.partition_count or 0)]
+        partitions = [(member.topic, number) for number in range(member.partition_count or 0)]
         asked_at = time.time()
         ends, starts = self.source.ends(partitions), self.source.starts(partitions)
-        identity = self._ask_identity([binding.topic])
+        identity = self._ask_identity([member.topic])
         identity.add_done_callback(
-            lambda answer: self.supervisor.soon(lambda: self._identified([(binding, run)], answer.result()))
+            lambda answer: self.supervisor.soon(
+                lambda: self._identified([(member, start_id)], answer.result())
+            )
         )
         awaited: list[Future[Any]] = [*ends.values(), *starts.values()]
-        if binding.mirror.topic_id is not None:
+        if member.awaits_identity:
             # Nothing is applied to old data before we know that the topic is the same.
             awaited.append(identity)
         _when_done(
             awaited,
             lambda: self.supervisor.soon(
-                lambda: self._captured(binding, run, attempt, asked_at, ends, starts)
+                lambda: self._captured(member, start_id, attempt, asked_at, ends, starts)
             ),
         )
 
-    def _find_topic(self, binding: Binding, run: int, attempt: int) -> bool:
+    def _find_topic(self, member: Member, start_id: int, attempt: int) -> bool:
         """With ``connect="lazy"``, or after a rebuild, the partition count is still to be learned."""
         try:
-            info = self.source.topic_info(binding.topic, timeout=1.0)
+            info = self.source.topic_info(member.topic, timeout=1.0)
         except ContactError as error:
             if error.kind is Trouble.REFUSED:
-                remedy = "correct the credentials or rights, then restart()"
-                binding.fail(binding.mirror.unavailable(str(error), remedy))
+                member.fail(str(error), "correct the credentials or rights, then restart()")
                 return False
             if error.kind is Trouble.AWAY:
                 self._stall(error.cause)
             else:
-                binding.waits(error.cause)
-            self._again(binding, run, attempt)
+                member.waits(start_id, error.cause)
+            self._again(member, start_id, attempt)
             return False
         self._recovered()
-        binding.mirror.partition_count = info.partitions
+        member.found(info.partitions)
         self.cluster_id = info.cluster_id
         return True
 
-    def _again(self, binding: Binding, run: int, attempt: int) -> None:
+    def _again(self, member: Member, start_id: int, attempt: int) -> None:
         wait = min(LONGEST_BACKOFF, 0.2 * 2 ** min(attempt, 10)) * random.uniform(0.8, 1.2)
-        self.supervisor.later(wait, lambda: self._ask(binding, run, attempt + 1))
+        self.supervisor.later(wait, lambda: self._ask(member, start_id, attempt + 1))
 
     def _captured(
         self,
-        binding: Binding,
-        run: int,
+        member: Member,
+        start_id: int,
         attempt: int,
         asked_at: float,
         ends: Mapping[tuple[str, int], Future[Any]],
         starts: Mapping[tuple[str, int], Future[Any]],
     ) -> None:
-        if binding.run != run or binding.state not in RUNNING:
+        if not member.runs(start_id):
             return
         failure = next(filter(None, map(failure_of, (*ends.values(), *starts.values()))), None)
         if failure is not None:
-            kind = trouble(failure)
-            if kind is not Trouble.AWAY:
-                binding.contact_failures += 1
-            if kind is Trouble.REFUSED or binding.contact_failures > len(self.defaults.retry_waits):
-                binding.fail(
-                    binding.mirror.unavailable(
-                        f"Kafka at {self.source.address}: topic {binding.topic!r}: {failure.str()}",
-                        "remove the cause, then restart()",
-                    )
-                )
-            else:
+            cause = f"Kafka at {self.source.address}: topic {member.topic!r}: {failure.str()}"
+            member.contact_failed(start_id, trouble(failure), cause)
+            if member.runs(start_id):
                 self._stall(failure.str())
-                self._again(binding, run, attempt)
+                self._again(member, start_id, attempt)
             return
         self._recovered()
         bounds = {
             number: Bounds(starts[topic, number].result().offset, future.result().offset)
             for (topic, number), future in ends.items()
         }
-        if attempt < BEYOND_TRIES and binding.mirror.is_beyond(bounds):
-            self._again(binding, run, attempt)  # right after a restart a broker may tell an older end
+        if attempt < BEYOND_TRIES and member.is_beyond(bounds):
+            self._again(member, start_id, attempt)  # right after a restart a broker may tell an older end
         else:
-            binding.captured(run, bounds, asked_at)
+            member.captured(start_id, bounds, asked_at)
 
     # The same questions again, while running
 
     def _period(self) -> float:
-        limits = [one.options.max_staleness for one in self.bindings]
+        limits = [one.max_staleness for one in list(self.members)]
         return min([self.defaults.confirm_interval, *(limit / 3 for limit in limits if limit is not None)])
 
     def _tick(self) -> None:
         self.supervisor.later(self._period(), self._tick)
         now = time.time()
-        running = [(one, one.run) for one in list(self.bindings) if one.state in RUNNING]
-        for binding in list(self.bindings):
-            binding.evaluate()
-        known = [(one, run) for one, run in running if one.mirror.progress.partitions]
+        running = [(one, one.start_id) for one in list(self.members) if one.runs(one.start_id)]
+        for member in list(self.members):
+            member.evaluate()
+        known = [(one, start_id) for one, start_id in running if one.captured_partitions]
         if not known or self._asking_ends:
             return
-        ends = self.source.ends(
-            (one.topic, number) for one, _ in known for number in list(one.mirror.progress.partitions)
-        )
+        ends = self.source.ends((one.topic, number) for one, _ in known for number in one.captured_partitions)
         self._asking_ends = True
         _when_done(ends.values(), lambda: self.supervisor.soon(lambda: self._confirmed(known, ends, now)))
         if self._tells_identity is not False:
@@ -233,7 +223,7 @@ class Binder:
 
     def _confirmed(
         self,
-        asked: Iterable[tuple[Binding, int]],
+        asked: Iterable[tuple[Member, int]],
         answers: Mapping[tuple[str, int], Future[Any]],
         asked_at: float,
     ) -> None:
@@ -246,15 +236,14 @@ class Binder:
             self._recovered()
         if any(trouble(error) is Trouble.OTHER for error in failures):
             self.source.look_again()
-        for binding, run in asked:
+        for member, start_id in asked:
             ends = {
                 number: future.result().offset
                 for (topic, number), future in answers.items()
-                if topic == binding.topic and failure_of(future) is None
+                if topic == member.topic and failure_of(future) is None
             }
-            if binding.run == run:
-                binding.confirmed(ends, asked_at)
-                binding.evaluate()
+            member.confirmed(start_id, ends, asked_at)
+            member.evaluate()
 
     def _ask_identity(self, topics: list[str]) -> Future[dict[str, TopicState]]:
         ids = self.source.topic_ids(topics, IDENTITY_TIMEOUT)
@@ -266,15 +255,14 @@ class Binder:
         )
         return done
 
-    def _identified(self, asked: Iterable[tuple[Binding, int]], found: Mapping[str, TopicState]) -> None:
+    def _identified(self, asked: Iterable[tuple[Member, int]], found: Mapping[str, TopicState]) -> None:
         if any(state.topic_id or state.unknown for state in found.values()):
             self._tells_identity = True
             self._recovered()
         elif self._tells_identity is None and not self.connection.stalled:
             self._tells_identity = False
-        for binding, run in asked:
-            if binding.run == run and binding.state in RUNNING:
-                binding.identified(found[binding.topic], self.cluster_id)
+        for member, start_id in asked:
+            member.identified(start_id, found[member.topic], self.cluster_id)
 
     # Being away, and reports
 
@@ -282,10 +270,9 @@ class Binder:
         if kind is Trouble.AWAY:
             self._stall(text)
         elif kind is Trouble.REFUSED:
-            for binding in list(self.bindings):
+            for member in list(self.members):
                 cause = f"Kafka at {self.source.address}: {text}"
-                remedy = "correct the credentials or rights, then restart()"
-                binding.fail(binding.mirror.unavailable(cause, remedy))
+                member.fail(cause, "correct the credentials or rights, then restart()")
 
     def _stall(self, cause: str) -> None:
         with self.changed:
@@ -303,16 +290,16 @@ class Binder:
 
     def _report_progress(self) -> None:
         self.supervisor.later(self.defaults.progress_interval, self._report_progress)
-        for binding in list(self.bindings):
-            binding.report_progress()
+        for member in list(self.members):
+            member.report_progress()
 
     def _log_health(self) -> None:
         self.supervisor.later(self.defaults.health_interval, self._log_health)
-        for binding in list(self.bindings):
-            if self._logged.get(binding.name, State.READY) is not binding.state:
-                self._logged[binding.name] = binding.state
-                if binding.state is not State.READY:
-                    log.warning("table %s", binding.describe())
+        for member in list(self.members):
+            if self._logged.get(member.name, State.READY) is not member.state:
+                self._logged[member.name] = member.state
+                if member.state is not State.READY:
+                    log.warning("table %s", member.describe())
 
 
 def _when_done(futures: Iterable[Future[Any]], then: Callable[[], None]) -> None:

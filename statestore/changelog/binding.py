@@ -1,23 +1,38 @@
-"""One table's state machine around its mirror.
+"""One bound table: the shell around its state machine, which decides, and its mirror, which writes.
 
 Who calls what: users on any thread; the members of ``LaneMember`` on the thread of the lane the table is in;
-the rest on the supervisor's. Each start counts up ``run``, so that answers which belong to an earlier one are
-told apart.
+those of ``Member`` on the supervisor's. Each gives the machine an event under the condition ``changed``, and
+carries out what comes back: transitions while it holds the condition, everything else after it.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
-from typing import Any
 
 from statestore.changelog.host import Host
 from statestore.changelog.lane import Lane
+from statestore.changelog.machine import (
+    NOTHING,
+    AskBroker,
+    Effect,
+    Effects,
+    EnterLane,
+    LaneKind,
+    LeaveLanes,
+    LeaveOwnLane,
+    OpenStore,
+    ReachedEnd,
+    RebuildStore,
+    Settle,
+    TableMachine,
+    Transition,
+)
 from statestore.changelog.mirror import Mirror
-from statestore.changelog.readiness import Reason, State, excess
-from statestore.changelog.status import LOST, RUNNING, Status
+from statestore.changelog.readiness import State
+from statestore.changelog.status import LOST, Status
 from statestore.changelog.undecodable import REMEDY, Hold, located, place_of
 from statestore.core import Folded, RejectedRecord
 from statestore.errors import (
@@ -44,23 +59,23 @@ class Binding(Status):
 
     def __init__(
         self,
-        binder: Host[Binding],
+        host: Host,
         mirror: Mirror,
         options: TableOptions,
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(mirror, options, binder.changed, binder.events, binder.connection)
-        self.binder = binder
-        self.run = 0
-        self._entered = 0
-        """The run in which a lane took the table in, the last time."""
+        defaults = host.defaults
+        machine = TableMachine(
+            options,
+            host.connection,
+            time.time(),
+            retry_waits=defaults.retry_waits,
+            auto_restart=defaults.auto_restart,
+        )
+        super().__init__(mirror, options, machine, host.changed, host.events, host.connection.fetcher)
+        self.host = host
         self.record_filter = mirror.record_filter
         self._on_close = on_close
-        self._tries = 0
-        self.contact_failures = 0
-        """Answers to the first contact that were refusals, the broker not being away."""
-        self._settled = False
-        """Whether readiness of this run is on disk, and the table follows."""
         self._flushed_at = 0.0
         self._leaving: Future[Future[None]] | None = None
         """The table is leaving its lane, first the one, then the other."""
@@ -72,20 +87,7 @@ class Binding(Status):
         """Open the store and begin to restore. Fine when running already."""
         with self._lifecycle:
             self.check_open()
-            if self.state in RUNNING:
-                return
-            with self.changed:
-                self.failure = None
-                self._tries = 0
-                self._started_at = time.time()
-                self._begin(Reason.OPENING, "started")
-                try:
-                    self.mirror.open()
-                except StoreUnavailableError as error:
-                    self.fail(error)
-                    return
-                self._waiting_for = Reason.CONNECTING
-            self.binder.connect(self, self.run)
+            self._handle(lambda: self.machine.start(time.time()))
 
     def stop(self, timeout: float = STOP_TIMEOUT) -> None:
         """Stop applying and make durable what was applied. Fine when stopped already."""
@@ -97,65 +99,50 @@ class Binding(Status):
         """Stop applying; ``stop`` or ``close`` waits until what was applied is durable."""
         with self._lifecycle:
             self.check_open()
-            if self.state in (*RUNNING, State.PAUSED):
-                with self.changed:
-                    self._enter(State.STOPPED, "stopped")
-                self._leave_lanes()
+            self._handle(lambda: self.machine.stop(time.time()))
 
     def restart(self) -> None:
         """Start anew from the stored position, after a failure too."""
         with self._lifecycle:
             self.stop()
-            self._leave_lanes()
+            self._begin_leaving(self.start_id)
             self._wait_until_left(STOP_TIMEOUT)
-            if self.failure is not None and not isinstance(self.failure, StorePositionError):
+            failure = self.machine.failure
+            if failure is not None and not isinstance(failure, StorePositionError):
                 self._close_failed()  # an engine may stay in its error until it is opened again
             self.mirror.counts.restarts += 1
-            self.start()
+            self._handle(lambda: self.machine.restart(time.time()))
 
     def pause(self) -> None:
         """Stop applying; a table that was ready goes on being read."""
         with self._lifecycle:
             self.check_open()
-            if self.state in RUNNING:
-                with self.changed:
-                    self._ready_before_pause = self.state is State.READY
-                    self._enter(State.PAUSED, "paused")
-                self._leave_lanes()
-                self._wait_until_left(STOP_TIMEOUT)
+            self._handle(lambda: self.machine.pause(time.time()))
+            self._wait_until_left(STOP_TIMEOUT)
 
     def resume(self) -> None:
         """Go on after ``pause``."""
         with self._lifecycle:
             self.check_open()
-            if self.state is State.PAUSED:
-                with self.changed:
-                    self._begin(
-                        Reason.CONNECTING,
-                        "resumed",
-                        State.READY if self._ready_before_pause else State.RESTORING,
-                    )
-                self.binder.connect(self, self.run)
+            self._handle(lambda: self.machine.resume(time.time()))
 
     def close(self, timeout: float = STOP_TIMEOUT) -> None:
         """Stop and close the store; live iterators end with ``StoreClosedError``. Idempotent."""
         with self._lifecycle:
             if self._forked_here:
                 raise fork.forked_error()
-            if self._closed:
+            if self.machine.closed:
                 return
             self.stop(timeout)
-            with self.changed:
-                self._closed = True
-                self._enter(State.STOPPED, "closed")
-            self.binder.forget(self)
+            self._handle(lambda: self.machine.close(time.time()))
+            self.host.forget(self)
             self.mirror.close()
             self._on_close()
 
     def flush(self) -> None:
-        """Return when everything applied so far, and the position behind it, is on disk."""
+        """Return when everything applied so far, and the position after it, is on disk."""
         self.check_open()
-        self.binder.lane_of(self).call(self.mirror.make_durable).result()
+        self._lane(self.machine.lane).call(self.mirror.make_durable).result()
 
     def _close_failed(self) -> None:
         try:
@@ -163,13 +150,97 @@ class Binding(Status):
         except StateStoreError as error:
             log.warning("table %r: closing its failed store: %s", self.name, error)
 
-    def _leave_lanes(self) -> None:
+    # What the machine wants done
+
+    def _handle(self, event: Callable[[], Effects]) -> Effects:
+        """Give the machine an event, and do what it decides."""
+        with self.changed:
+            effects = event()
+            for effect in effects:
+                if isinstance(effect, Transition):
+                    self.publish(effect)
+        for effect in effects:
+            self._carry_out(effect)
+        return effects
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case EnterLane() | LeaveOwnLane() | LeaveLanes():
+                self._change_lanes(effect)
+            case OpenStore():
+                self._open_store(effect)
+            case AskBroker():
+                self.host.connect(self, effect.start_id)
+            case RebuildStore():
+                log.warning("table %r: rebuilding the store: %s", self.name, effect.cause)
+                self.host.supervisor.soon(lambda: self._rebuild(effect.start_id))
+            case Settle():
+                self._settle(effect.start_id)
+            case ReachedEnd():
+                records = self.mirror.counts.records - self._records_at_start
+                text = "topic %s: store %r is ready after %.2f s and %d records"
+                log.info(text, self.topic, self.name, effect.seconds, records)
+
+    def _change_lanes(self, effect: EnterLane | LeaveOwnLane | LeaveLanes) -> None:
+        match effect:
+            case EnterLane(delay=0.0):
+                self._enter_lane(effect)
+            case EnterLane():
+                self.host.supervisor.later(effect.delay, lambda: self._enter_lane(effect))
+            case LeaveOwnLane():
+                self._lane(effect.lane).remove(self)
+            case LeaveLanes(flush=True):
+                self._begin_leaving(effect.start_id)
+            case LeaveLanes():
+                for lane in (self.host.restoring, self.host.following):
+                    self._leave_unless_restarted(lane, effect.start_id)
+
+    def _lane(self, kind: LaneKind) -> Lane:
+        return self.host.restoring if kind is LaneKind.RESTORE else self.host.following
+
+    def _open_store(self, wanted: OpenStore) -> None:
+        with self.changed:  # a close() meanwhile ends the start
+            if not self.runs(wanted.start_id):
+                return
+            try:
+                if wanted.anew:
+                    self.mirror.start_anew()
+                else:
+                    self.mirror.open()
+            except StoreUnavailableError as error:
+                self._fail(error)
+                return
+            self._handle(lambda: self.machine.opened(wanted.start_id))
+
+    def _enter_lane(self, wanted: EnterLane) -> None:
+        """Have a lane take the table in, unless another start came in between."""
+        lane = self._lane(wanted.lane)
+
+        def enter() -> None:
+            with self.changed:
+                entered = self.machine.entered(wanted.start_id)
+            if entered:
+                self._flushed_at = time.time()
+                lane.add(self)
+                self._advanced()
+
+        def entered(done: Future[None]) -> None:
+            if (error := done.exception()) is not None:
+                self.broken(error)
+
+        lane.call(enter).add_done_callback(entered)
+
+    def _leave_unless_restarted(self, lane: Lane, start_id: int) -> None:
+        lane.call(lambda: lane.remove(self) if self.start_id == start_id else None)
+
+    def _begin_leaving(self, start_id: int) -> None:
         """Begin to leave whichever lane the table is in, and to flush."""
-        restoring, following = self.binder.restoring, self.binder.following
+        restoring, following = self.host.restoring, self.host.following
 
         def leave_last() -> None:
-            following.remove(self)
-            self.mirror.make_durable()
+            if self.machine.entered_start <= start_id:  # else a later start was faster
+                following.remove(self)
+                self.mirror.make_durable()
 
         def leave_first() -> Future[None]:
             restoring.remove(self)
@@ -178,7 +249,7 @@ class Binding(Status):
         self._leaving = restoring.call(leave_first)
 
     def _wait_until_left(self, timeout: float) -> None:
-        """Wait for what ``_leave_lanes`` began; the wait is bounded."""
+        """Wait for what ``_begin_leaving`` began; the wait is bounded."""
         leaving, self._leaving = self._leaving, None
         if leaving is None:
             return
@@ -196,112 +267,117 @@ class Binding(Status):
         except StateStoreError as error:
             log.warning("table %r: its final flush failed: %s", self.name, error)
 
-    # The broker's answers, on the supervisor's thread
+    def _rebuild(self, start_id: int) -> None:
+        restoring, following = self.host.restoring, self.host.following
+        restoring.call(lambda: restoring.remove(self)).result()
+        following.call(lambda: following.remove(self)).result()
+        self._handle(lambda: self.machine.rebuilding(start_id, time.time()))
 
-    def waits(self, cause: str) -> None:
-        """What is in the way now is tried again and may pass."""
-        with self.changed:
-            if self.state in RUNNING:
-                self._cause = cause
-                self.changed.notify_all()
-
-    def captured(self, run: int, bounds: Mapping[int, Bounds], now: float) -> None:
-        """The first contact told where each partition's log starts and ends: begin to read."""
-        with self.changed:
-            if self.run != run or self.state not in RUNNING:
-                return
-            self.contact_failures = 0
-            lost = self.mirror.capture(bounds, now)
-            if lost is None:
-                self._waiting_for = Reason.REPLAYING
-                self._records_at_start = self.mirror.counts.records
-            at_end = self.state is State.READY or self.mirror.progress.complete
-        if lost is not None:
-            self.lost(lost)
+    def _settle(self, start_id: int) -> None:
+        try:
+            self.mirror.settle()
+        except StateStoreError as error:
+            self._write_failed(error)
         else:
-            self._put_into(self.binder.following if at_end else self.binder.restoring, run)
+            self._handle(lambda: self.machine.settled(start_id))
 
-    def identified(self, found: TopicState, cluster_id: str | None) -> None:
+    # Failures
+
+    def fail(self, cause: str, remedy: str) -> None:
+        """Enter ``FAILED``, until ``restart()``. Any thread."""
+        self._fail(self.mirror.unavailable(cause, remedy))
+
+    def lost(self, cause: str) -> None:
+        """The topic no longer continues at the stored position: fail, or rebuild."""
+        error = self.mirror.position_lost(cause)
+        self._handle(lambda: self.machine.lost(error, time.time()))
+
+    def _fail(self, error: StoreUnavailableError, origin: BaseException | None = None) -> None:
+        error.__cause__ = origin
+        self._handle(lambda: self.machine.failed(error, time.time()))
+
+    # Member: the broker's answers, on the supervisor's thread
+
+    @property
+    def partition_count(self) -> int | None:
+        return self.mirror.partition_count
+
+    @property
+    def awaits_identity(self) -> bool:
+        return self.mirror.topic_id is not None
+
+    @property
+    def captured_partitions(self) -> Collection[int]:
+        return list(self.mirror.progress.partitions)
+
+    def found(self, partition_count: int) -> None:
+        self.mirror.partition_count = partition_count
+
+    def waits(self, start_id: int, cause: str) -> None:
+        with self.changed:
+            self.machine.waits(start_id, cause)
+            self.changed.notify_all()
+
+    def contact_failed(self, start_id: int, kind: Trouble, cause: str) -> None:
+        error = self.mirror.unavailable(cause, "remove the cause, then restart()")
+        final, away = kind is Trouble.REFUSED, kind is Trouble.AWAY
+        self._handle(
+            lambda: self.machine.contact_failed(start_id, error, final=final, away=away, now=time.time())
+        )
+
+    def is_beyond(self, bounds: Mapping[int, Bounds]) -> bool:
+        return self.mirror.is_beyond(bounds)
+
+    def captured(self, start_id: int, bounds: Mapping[int, Bounds], asked_at: float) -> None:
+        def capture() -> Effects:
+            if not self.runs(start_id):
+                return NOTHING
+            lost = self.mirror.capture(bounds, asked_at)
+            if lost is not None:
+                return self.machine.lost(self.mirror.position_lost(lost), time.time())
+            self._records_at_start = self.mirror.counts.records
+            return self.machine.captured(start_id, self.mirror.progress)
+
+        self._handle(capture)
+
+    def identified(self, start_id: int, found: TopicState, cluster_id: str | None) -> None:
         """The broker told what the topic is: is it still the one that this store mirrors?"""
+        if not self.runs(start_id):
+            return
         if found.unknown:
-            self.fail(
-                self.mirror.unavailable(
-                    f"topic {self.topic!r} does not exist any more", "create it, then restart()"
-                )
-            )
+            self.fail(f"topic {self.topic!r} does not exist any more", "create it, then restart()")
         elif found.cleanup_policy is not None and "compact" not in found.cleanup_policy:
             self.fail(
-                self.mirror.unavailable(
-                    f"topic {self.topic!r} is not compacted (cleanup.policy={found.cleanup_policy})",
-                    "give it cleanup.policy=compact (else its values vanish by age), then restart()",
-                )
+                f"topic {self.topic!r} is not compacted (cleanup.policy={found.cleanup_policy})",
+                "give it cleanup.policy=compact (else its values vanish by age), then restart()",
             )
         else:
             try:
                 lost = self.mirror.identify(found, cluster_id)
             except StoreUnavailableError as error:
-                self.fail(error)
+                self._fail(error)
                 return
             if lost is not None:
                 self.lost(lost)
 
-    def confirmed(self, ends: Mapping[int, int], asked_at: float) -> None:
-        """The broker told the present ends."""
-        with self.changed:
-            lost = self.mirror.confirm(ends, asked_at)
-        if lost is not None:
-            self.lost(lost)
+    def confirmed(self, start_id: int, ends: Mapping[int, int], asked_at: float) -> None:
+        def confirm() -> Effects:
+            if not self.runs(start_id) or (lost := self.mirror.confirm(ends, asked_at)) is None:
+                return NOTHING
+            return self.machine.lost(self.mirror.position_lost(lost), time.time())
+
+        self._handle(confirm)
 
     def evaluate(self) -> None:
-        """Compare lag and staleness with their limits, and the files with the ones opened."""
-        with self.changed:
-            if self.state in RUNNING and (fault := self.mirror.vanished() or self.mirror.overfull()):
-                self.fail(fault)
-                return
-            excess = self._excess()
-            if self.state is State.READY and excess:
-                self._enter(State.LAGGING, excess)
-            elif self.state is State.LAGGING and not excess:
-                self._enter(State.READY, "caught up")
-            elif self.state is State.PAUSED and self._ready_before_pause and excess:
-                self._ready_before_pause = False
-                self._enter(State.PAUSED, excess)
+        def evaluate() -> Effects:
+            now = time.time()
+            if self.machine.running and (fault := self.mirror.vanished() or self.mirror.overfull()):
+                return self.machine.failed(fault, now)
+            return self.machine.evaluated(self.mirror.progress, now)
 
-    def lost(self, cause: str) -> None:
-        """The topic no longer continues at the stored position: fail, or rebuild."""
-        if self.options.on_missing == "fail":
-            self.fail(self.mirror.position_lost(cause))
-            return
-        with self.changed:
-            if self.state not in RUNNING:
-                return
-            self._begin(Reason.OPENING, f"rebuilding: {cause}")
-        log.warning("table %r: rebuilding the store: %s", self.name, cause)
-        run = self.run
-        self.binder.supervisor.soon(lambda: self._rebuild(run))
-
-    def _rebuild(self, run: int) -> None:
-        restoring, following = self.binder.restoring, self.binder.following
-        restoring.call(lambda: restoring.remove(self)).result()
-        following.call(lambda: following.remove(self)).result()
-        with self.changed:  # a close() meanwhile ends the run
-            if self.run != run or self.state is not State.RESTORING:
-                return
-            try:
-                self.mirror.start_anew()
-            except StoreUnavailableError as error:
-                self.fail(error)
-                return
-            self._started_at = time.time()
-            self._waiting_for = Reason.CONNECTING
-        self.binder.connect(self, run)
+        self._handle(evaluate)
 
     # LaneMember: on the lane's thread
-
-    @property
-    def _applying(self) -> bool:
-        """Whether what the lane reads still belongs to this run, and nothing has come in between."""
-        return self._entered == self.run and self.state in RUNNING and self._waiting_for is Reason.REPLAYING
 
     def start_offsets(self) -> dict[int, tuple[int, int]]:
         partitions = self.mirror.progress.partitions
@@ -311,7 +387,7 @@ class Binding(Status):
         return {number: one.target for number, one in self.mirror.progress.partitions.items()}
 
     def apply(self, folded: Folded) -> None:
-        if not self._applying:
+        if not self.machine.applying:
             return
         try:
             self.mirror.write(folded)  # may take long: other tables go on meanwhile
@@ -322,48 +398,52 @@ class Binding(Status):
             return
         with self.changed:
             self.mirror.advance(folded)
+            self.machine.applied()
             if self._awaited:
                 self._tell_applied()
-        self._tries = 0
         if (full := self.mirror.overfull(at_once=False)) is not None:
-            self.fail(full)
-            return
-        if folded.stopped is not None:
+            self._fail(full)
+        elif folded.stopped is not None:
             self._stopped_before(folded.stopped)
-            return
-        self._check_complete()
+        else:
+            self._advanced()
 
     def at_end(self, partition: int, offset: int) -> None:
-        with self.changed:
-            if not self._applying:
-                return  # records before it may have been refused
-            lost = self.mirror.reached_end(partition, offset, time.time())
+        def reached_end() -> Effects:
+            if not self.machine.applying:
+                return NOTHING  # records before it may have been refused
+            now = time.time()
+            lost = self.mirror.reached_end(partition, offset, now)
             if self._awaited:
                 self._tell_applied()
-        if lost is not None:
-            self.lost(lost)
-        else:
-            self._check_complete()
+            if lost is not None:
+                return self.machine.lost(self.mirror.position_lost(lost), now)
+            return self.machine.advanced(self.mirror.progress, now)
+
+        self._handle(reached_end)
+
+    def _advanced(self) -> None:
+        self._handle(lambda: self.machine.advanced(self.mirror.progress, time.time()))
 
     def troubled(self, kind: Trouble, partition: int, offset: int, text: str) -> None:
-        if not self._applying:
+        if not self.machine.applying:
             return
         where = f"{self.topic} [{partition}]"
         if kind in (Trouble.POSITION, Trouble.TRUNCATED):
             position = self.mirror.progress.partitions[partition].position
             self.lost(f"{where}: position {position} is not in the log any more: {text}")
         elif kind is Trouble.UNKNOWN_TOPIC:
-            self.fail(self.mirror.unavailable(f"{where}: {text}", "create the topic, then restart()"))
+            self.fail(f"{where}: {text}", "create the topic, then restart()")
         elif kind is Trouble.REFUSED:
-            self.fail(self.mirror.unavailable(f"{where}: {text}", "grant reading it, then restart()"))
+            self.fail(f"{where}: {text}", "grant reading it, then restart()")
         else:
             log.info("%s @ %d: %s", where, offset, text)
 
     def tick(self, now: float) -> None:
-        defaults = self.binder.defaults
+        defaults = self.host.defaults
         full = self.mirror.unflushed >= defaults.flush_bytes
         due = full or now - self._flushed_at >= defaults.flush_interval
-        if not self._applying:
+        if not self.machine.applying:
             return
         try:
             if self.state is not State.RESTORING:
@@ -377,114 +457,38 @@ class Binding(Status):
             self._write_failed(error)
 
     def broken(self, error: BaseException) -> None:
-        self.fail(self.mirror.unavailable(f"unexpected error: {error!r}", "report it, and restart()"), error)
+        self._fail(self.mirror.unavailable(f"unexpected error: {error!r}", "report it, and restart()"), error)
 
     def _write_failed(self, error: StateStoreError) -> None:
-        """Leave the lane, and come back for the same records from the stored position."""
+        """Leave the lane, and come back for the same records from the stored position; or give up."""
         self.mirror.counts.write_failures += 1
-        defaults = self.binder.defaults
-        waits = defaults.retry_waits if defaults.auto_restart else ()
-        for_good = isinstance(error, (*LOST, EncodeError))  # another try would end the same way
-        if for_good or self._tries >= len(waits):
-            if not isinstance(error, StoreUnavailableError):
-                error = self.mirror.unavailable(str(error), "remove the cause, then restart()")
-            self.fail(error, error.__cause__)
-            return
-        wait = waits[self._tries]
-        self._tries += 1
-        log.warning("table %r: a write failed, again in %g s: %s", self.name, wait, error)
-        lane, run = self.binder.lane_of(self), self.run
-        lane.remove(self)
-        self.binder.supervisor.later(wait, lambda: self._put_into(lane, run))
+        final = isinstance(error, (*LOST, EncodeError))  # another try would end the same way
+        if isinstance(error, StoreUnavailableError):
+            failure = error
+        else:
+            failure = self.mirror.unavailable(str(error), "remove the cause, then restart()")
+            failure.__cause__ = error
+        for effect in self._handle(lambda: self.machine.write_failed(failure, final=final, now=time.time())):
+            if isinstance(effect, EnterLane):
+                log.warning("table %r: a write failed, again in %g s: %s", self.name, effect.delay, error)
 
     def _stopped_before(self, record: RejectedRecord) -> None:
         """Fail before a record that does not decode; wait where that is not known yet."""
         if not isinstance(record.error, UnreachableRegistryError):
-            self.fail(self.mirror.unavailable(located(self.topic, record), REMEDY), record.error)
+            self._fail(self.mirror.unavailable(located(self.topic, record), REMEDY), record.error)
             return
-        lane, run, record_filter = self.binder.lane_of(self), self.run, self.record_filter
-        lane.remove(self)
-        assert record_filter is not None
-        where = place_of(self.topic, record)
-        record_filter.ask(
+        start_id, where = self.start_id, place_of(self.topic, record)
+        self._handle(self.machine.held)
+        assert self.record_filter is not None
+
+        def go_on() -> None:
+            self._handle(lambda: self.machine.released(start_id))
+
+        self.record_filter.ask(
             Hold(
-                wanted=lambda: self.run == run and self.state in RUNNING,
-                says=lambda text: self.waits(f"{text} (in front of {where})"),
-                told=lambda: self._put_into(lane, run),
-                later=self.binder.supervisor.later,
+                wanted=lambda: self.runs(start_id),
+                says=lambda text: self.waits(start_id, f"{text} (in front of {where})"),
+                told=go_on,
+                later=self.host.supervisor.later,
             )
         )
-
-    def _put_into(self, lane: Lane, run: int) -> None:
-        """Have ``lane`` take the table in, unless another start came in between."""
-
-        def enter() -> None:
-            if self.run != run:
-                return
-            self._entered = run
-            if self._applying:
-                self._flushed_at = time.time()
-                lane.add(self)
-                self._check_complete()
-
-        def entered(done: Future[Any]) -> None:
-            if (error := done.exception()) is not None:
-                self.broken(error)
-
-        lane.call(enter).add_done_callback(entered)
-
-    def _check_complete(self) -> None:
-        with self.changed:
-            if self.state is State.LAGGING and not self._excess():
-                self._enter(State.READY, "caught up")
-            if self.state is State.RESTORING and self._applying and self.mirror.progress.complete:
-                self._become_ready()
-            if self._settled or self.state is not State.READY:
-                return
-        try:
-            self.mirror.settle()
-        except StateStoreError as error:
-            self._write_failed(error)
-            return
-        self._settled = True
-        restoring = self.binder.restoring
-        if restoring.holds(self):
-            restoring.remove(self)
-            self._put_into(self.binder.following, self.run)
-
-    # Inside; the caller holds the condition
-
-    def _become_ready(self) -> None:
-        self.mirror.progress.confirmed_at = time.time()
-        self.time_to_ready = time.time() - self._started_at
-        self._enter(State.READY, "reached the end")
-        log.info(
-            "topic %s: store %r is ready after %.2f s and %d records",
-            self.topic,
-            self.name,
-            self.time_to_ready,
-            self.mirror.counts.records - self._records_at_start,
-        )
-
-    def _excess(self) -> str:
-        progress = self.mirror.progress
-        return excess(self.options, progress.lag, progress.staleness(time.time()))
-
-    def _begin(self, waiting_for: Reason, cause: str, state: State = State.RESTORING) -> None:
-        self.run += 1
-        self._settled = False
-        self._waiting_for = waiting_for
-        self._enter(state, cause)
-
-    def fail(self, error: StoreUnavailableError, origin: BaseException | None = None) -> None:
-        """Enter ``FAILED``, until ``restart()``. Any thread; takes the condition itself."""
-        with self.changed:
-            if self.state not in (*RUNNING, State.PAUSED):
-                return
-            error.__cause__ = origin
-            self.failure = error
-            self._enter(State.FAILED, str(error))
-            run = self.run
-        log.critical("table %r failed: %s", self.name, error)
-        for lane in (self.binder.restoring, self.binder.following):
-            lane.call(lambda lane=lane: lane.remove(self) if self.run == run else None)  # type: ignore[misc]

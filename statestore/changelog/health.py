@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from statestore.changelog.readiness import State
-from statestore.changelog.status import RUNNING, Status
+from statestore.changelog.status import Status
 
 
 class Health(dict[str, Any]):
@@ -39,10 +39,10 @@ def table_health(table: Status) -> Health:
             ttl=table.options.ttl,
             max_bytes=table.options.max_bytes,
             state=str(table.state),
-            since=table.since,
+            since=table.machine.since,
             reason=str(table.reason),
-            cause=table.cause,
-            running=table.state in RUNNING,
+            cause=table.machine.cause,
+            running=table.machine.running,
             ready=table.ready,
             lag=progress.lag,
             lag_by_partition={str(number): lag for number, lag in progress.lag_by_partition.items()},
@@ -51,8 +51,8 @@ def table_health(table: Status) -> Health:
             partitions=mirror.partition_count,
             staleness=progress.staleness(time.time()),
             size=None if store is None or table.state is State.FAILED else store.backend.size(),
-            last_error=None if table.failure is None else str(table.failure),
-            time_to_ready=table.time_to_ready,
+            last_error=None if table.machine.failure is None else str(table.machine.failure),
+            time_to_ready=table.machine.time_to_ready,
             fetcher=table.fetcher,
             topic_id=identity.topic_id or "unknown",
             cleanup_policy=identity.cleanup_policy or "unknown",

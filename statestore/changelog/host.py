@@ -1,21 +1,106 @@
-"""What a binding asks of the manager's binder, which knows the bindings; they do not know it."""
+"""What the binder and the bindings ask of each other: neither of them knows the other's class.
+
+A binding asks a :class:`Host` for the threads and the connection that all tables of a manager share. The
+binder asks each :class:`Member` what it should ask the broker, and gives it the answers.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
 
-from statestore.changelog.lane import Lane, LaneMember
-from statestore.changelog.status import Connection
+from statestore.changelog.lane import Lane
+from statestore.changelog.machine import Connection
+from statestore.changelog.readiness import State
+from statestore.kafka.answers import Bounds, TopicState, Trouble
 from statestore.runtime.worker import Worker
 from statestore.settings import Defaults
 
-B_contra = TypeVar("B_contra", contravariant=True)
+
+class Member(Protocol):
+    """A bound table, as the binder sees it. All of it is called on the supervisor's thread.
+
+    Each answer carries the number of the start that it was asked for, and changes nothing in a later one.
+    """
+
+    name: str
+    topic: str
+
+    @property
+    def state(self) -> State: ...
+
+    @property
+    def start_id(self) -> int:
+        """The number of the present start."""
+        ...
+
+    def runs(self, start_id: int) -> bool:
+        """Whether the start ``start_id`` is the present one, and neither stopped nor failed."""
+        ...
+
+    @property
+    def partition_count(self) -> int | None:
+        """How many partitions the topic has; ``None``: the broker must be asked, and ``found`` called."""
+        ...
+
+    @property
+    def awaits_identity(self) -> bool:
+        """Whether nothing may be applied before the broker has told the topic's id."""
+        ...
+
+    @property
+    def captured_partitions(self) -> Collection[int]:
+        """The partitions whose ends were captured; there are none before the first contact."""
+        ...
+
+    @property
+    def max_staleness(self) -> float | None: ...
+
+    def describe(self) -> str:
+        """Return one sentence: state, lag, reason."""
+        ...
+
+    def found(self, partition_count: int) -> None:
+        """The topic has so many partitions."""
+
+    def waits(self, start_id: int, cause: str) -> None:
+        """The first contact failed for a reason that may pass; it is tried again."""
+
+    def contact_failed(self, start_id: int, kind: Trouble, cause: str) -> None:
+        """The first contact failed; it is tried again while the start ``runs``."""
+
+    def is_beyond(self, bounds: Mapping[int, Bounds]) -> bool:
+        """Whether a stored position is past the log's end."""
+        ...
+
+    def captured(self, start_id: int, bounds: Mapping[int, Bounds], asked_at: float) -> None:
+        """The partitions begin and end there: begin to read."""
+
+    def identified(self, start_id: int, found: TopicState, cluster_id: str | None) -> None:
+        """The topic is this one."""
+
+    def confirmed(self, start_id: int, ends: Mapping[int, int], asked_at: float) -> None:
+        """The partitions end there now."""
+
+    def evaluate(self) -> None:
+        """Compare lag, staleness and size with their limits, and the files with the ones opened."""
+
+    def fail(self, cause: str, remedy: str) -> None:
+        """Fail the table until ``restart()``."""
+
+    def report_progress(self) -> None:
+        """Tell the listeners how far the restore is."""
+
+    def begin_stop(self) -> None:
+        """Stop applying; ``close`` waits until what was applied is durable."""
+
+    def close(self) -> None:
+        """Close the table. Idempotent."""
 
 
-class Host(Protocol[B_contra]):
-    """The threads and the connection that all bindings of a manager share."""
+class Host(Protocol):
+    """What all tables of a manager share. ``changed`` guards their state and is notified when it changes."""
 
     defaults: Defaults
     changed: threading.Condition
@@ -25,15 +110,11 @@ class Host(Protocol[B_contra]):
     supervisor: Worker
     events: Worker
 
-    def connect(self, binding: B_contra, run: int) -> None:
-        """Find out where the partitions begin and end, and have the binding start to read. Any thread."""
+    def connect(self, member: Member, start_id: int) -> None:
+        """Find out where the partitions begin and end, and tell ``captured``. Any thread."""
 
-    def forget(self, binding: B_contra) -> None:
-        """Ask the broker nothing more about a closed binding."""
-
-    def lane_of(self, binding: LaneMember) -> Lane:
-        """Return the lane that the binding is in, ``following`` where it is in none."""
-        ...
+    def forget(self, member: Member) -> None:
+        """Ask the broker nothing more about a closed table."""
 
     def wait(self, done: Callable[[], bool], timeout: float | None) -> bool:
         """Wait on ``changed`` until ``done()``; tell whether it became true."""

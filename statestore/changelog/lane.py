@@ -57,7 +57,7 @@ class LaneMember(Protocol):
     def tick(self, now: float) -> None:
         """Called often: make durable what is due."""
 
-    def broken(self, error: Exception) -> None:
+    def broken(self, error: BaseException) -> None:
         """The lane met an error nobody foresaw; the mirror is not in the lane any more."""
 
 

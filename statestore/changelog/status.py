@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 
 from statestore.changelog.events import Listeners, RestoreProgress, StateChange
+from statestore.changelog.machine import TableMachine, Transition
 from statestore.changelog.mirror import Mirror
 from statestore.changelog.readiness import Reason, State
 from statestore.core import Readable
@@ -35,16 +36,6 @@ log = logging.getLogger("statestore.changelog")
 
 LOST = (StoreMissingError, StoreCorruptError, StoreFormatError, StoreIdentityError)
 """Failures after which the local data is not read, not even as stale, and writing is not tried again."""
-RUNNING = (State.RESTORING, State.READY, State.LAGGING)
-
-
-class Connection:
-    """Whether the broker answers, for all tables of a manager."""
-
-    def __init__(self) -> None:
-        self.fetcher = ""
-        self.stalled = False
-        self.cause = ""
 
 
 class Status(Readable):
@@ -56,80 +47,73 @@ class Status(Readable):
         self,
         mirror: Mirror,
         options: TableOptions,
+        machine: TableMachine,
         changed: threading.Condition,
         events: Worker,
-        connection: Connection,
+        fetcher: str,
     ) -> None:
         self.mirror = mirror
         self.options = options
+        self.machine = machine
         self.name = mirror.name
         self.topic = mirror.topic
         self.changed = changed
+        self.fetcher = fetcher
+        """What reads the topic, and why not the faster one."""
         self.listeners = Listeners(events)
-        self.state = State.CREATED
-        self.since = time.time()
-        self.failure: StoreUnavailableError | None = None
-        self.time_to_ready: float | None = None
         self.readable = None
-        self.group: tuple[Status, ...] = ()
+        self.group: Sequence[Status] = (self,)
         """Tables that are read only while all of them are ready."""
-        self._connection = connection
-        self._cause = ""
-        self._waiting_for = Reason.OPENING
-        self._ready_before_pause = False
-        self._closed = False
         self._forked_here = False
-        self._started_at = 0.0
         self._records_at_start = 0
         self._awaited: dict[Future[None], Mapping[int, int]] = {}
         """Who waits until which offsets are applied, by partition."""
         fork.register(self)
 
     @property
+    def state(self) -> State:
+        return self.machine.state
+
+    @property
     def ready(self) -> bool:
         """Whether the mirror itself may be read, its group not asked."""
-        return self.state is State.READY or (self.state is State.PAUSED and self._ready_before_pause)
+        return self.machine.ready
 
     @property
     def reason(self) -> Reason:
         """Why the table is in its state."""
-        if self.state is State.FAILED:
-            return Reason.MISSING if isinstance(self.failure, StoreMissingError) else Reason.FAILED
-        if self.state in RUNNING and self._connection.stalled:
-            return Reason.STALLED
-        by_state = {
-            State.RESTORING: self._waiting_for,
-            State.LAGGING: Reason.LAGGING,
-            State.PAUSED: Reason.PAUSED,
-        }
-        return by_state.get(self.state, Reason.NONE)
-
-    @property
-    def cause(self) -> str:
-        """One sentence about the last change, or about what the table waits for."""
-        return self._connection.cause if self.reason is Reason.STALLED else self._cause
-
-    @property
-    def fetcher(self) -> str:
-        """What reads the topic, and why not the faster one."""
-        return self._connection.fetcher
+        return self.machine.reason
 
     @property
     def lag(self) -> int | None:
         return self.mirror.progress.lag
 
+    @property
+    def max_staleness(self) -> float | None:
+        return self.options.max_staleness
+
+    @property
+    def start_id(self) -> int:
+        """The number of the present start."""
+        return self.machine.start_id
+
+    def runs(self, start_id: int) -> bool:
+        """Whether the start ``start_id`` is the present one, and neither stopped nor failed."""
+        return self.machine.runs(start_id)
+
     def report_progress(self) -> None:
         """Tell the listeners how far the restore is."""
-        if self.state is State.RESTORING:
+        started_at = self.machine.started_at
+        if self.state is State.RESTORING and started_at is not None:
             records = self.mirror.counts.records - self._records_at_start
-            rate = records / max(1e-3, time.time() - self._started_at)
+            rate = records / max(1e-3, time.time() - started_at)
             eta = self.lag / rate if self.lag is not None and rate > 0 else None
             self.listeners.progressed(RestoreProgress(self.name, self.lag, records, rate, eta))
 
     def describe(self) -> str:
         """Return one sentence: state, lag, reason."""
         text = f"{self.name!r} is {self.state}, lag {'unknown' if self.lag is None else self.lag}"
-        detail = ": ".join(part for part in (str(self.reason), self.cause) if part)
+        detail = ": ".join(part for part in (str(self.reason), self.machine.cause) if part)
         return f"{text} ({detail})" if detail else text
 
     # Reading and waiting
@@ -139,10 +123,10 @@ class Status(Readable):
         if self.readable is not None:
             return self.readable
         self.check_open()
-        lost = isinstance(self.failure, LOST)
+        lost = isinstance(self.machine.failure, LOST)
         if allow_stale and self.mirror.store is not None and not lost:
             return self.mirror.store
-        if self.failure is not None:
+        if self.machine.failure is not None:
             raise self._failed()
         behind = next((one for one in self.group if not one.ready), self) if self.ready else self
         text = f"table {self.describe()}"
@@ -154,13 +138,13 @@ class Status(Readable):
         """Raise for a closed table, or in a forked child."""
         if self._forked_here:
             raise fork.forked_error()
-        if self._closed:
+        if self.machine.closed:
             raise StoreClosedError(f"table {self.name!r} is closed")
 
     def raise_if_over(self) -> None:
         """Raise where waiting for readiness is in vain."""
         self.check_open()
-        if self.failure is not None:
+        if self.machine.failure is not None:
             raise self._failed()
         if self.state is State.STOPPED:
             raise StoreNotReadyError(f"table {self.describe()}: restart() it", reason=self.reason)
@@ -172,9 +156,10 @@ class Status(Readable):
 
     def _failed(self) -> StoreUnavailableError:
         """Return the failure as a fresh exception: one instance raised on many threads grows tracebacks."""
-        assert self.failure is not None
-        error = type(self.failure)(self.failure.path, self.failure.cause, self.failure.remedy)
-        error.__cause__ = self.failure.__cause__
+        failure = self.machine.failure
+        assert failure is not None
+        error = type(failure)(failure.path, failure.cause, failure.remedy)
+        error.__cause__ = failure.__cause__
         return error
 
     def applied(self, offsets: Mapping[int, int]) -> Future[None]:
@@ -225,7 +210,9 @@ class Status(Readable):
         self.check_open()
         with self.changed:
             self.listeners.on_state.append(call)
-            self.listeners.tell(call, StateChange(self.name, None, self.state, self._cause, self.since))
+            self.listeners.tell(
+                call, StateChange(self.name, None, self.state, self.machine.cause, self.machine.since)
+            )
 
     def on_progress(self, call: Callable[[RestoreProgress], None]) -> None:
         self.check_open()
@@ -234,24 +221,34 @@ class Status(Readable):
 
     # Changing; the caller holds the condition
 
-    def _enter(self, state: State, cause: str) -> None:
-        was_ready, self.state = self.ready, state
-        self._cause, self.since = cause, time.time()
-        for member in self.group or (self,):
+    def publish(self, change: Transition) -> None:
+        """Let readers, waiters and listeners know of a new state."""
+        for member in self.group:
             member.refresh_readable()
-        if was_ready and state in (State.LAGGING, State.RESTORING, State.FAILED):
-            log.warning("table %r is not ready any more: %s", self.name, cause)
-        event = StateChange(self.name, None, state, cause, self.since)
-        self.listeners.state_changed(event, ready=self.ready and not was_ready)
+        if change.state is State.FAILED:
+            log.critical("table %r failed: %s", self.name, change.cause)
+        elif change.was_ready and not change.ready and change.state is not State.STOPPED:
+            log.warning("table %r is not ready any more: %s", self.name, change.cause)
+        event = StateChange(self.name, None, change.state, change.cause, change.time)
+        self.listeners.state_changed(event, ready=change.ready and not change.was_ready)
         if self._awaited:
             self._tell_applied()
         self.changed.notify_all()
 
     def refresh_readable(self) -> None:
         """Allow or forbid reads, after a change of this table's state or of its group's."""
-        together = all(member.ready for member in self.group)
-        self.readable = self.mirror.store if self.ready and together and not self._closed else None
+        self.readable = self.mirror.store if self.machine.readable else None
 
     def _forked(self) -> None:
         self._forked_here = True
         self.readable = None
+
+
+def read_together(tables: Sequence[Status]) -> None:
+    """Make ``tables`` one group: each is read only while all of them are ready."""
+    with tables[0].changed:
+        for table in tables:
+            table.group = tables
+            table.machine.group = tuple(one.machine for one in tables)
+        for table in tables:
+            table.refresh_readable()

@@ -16,6 +16,7 @@ from statestore.backends.contract import Engine
 from statestore.changelog.binder import Binder
 from statestore.changelog.binding import Binding
 from statestore.changelog.mirror import Mirror
+from statestore.changelog.status import read_together
 from statestore.changelog.undecodable import DecodingFilter
 from statestore.entity import EntityModel, model_of
 from statestore.errors import ConfigError, StartupError, StateStoreError, StoreClosedError
@@ -127,11 +128,7 @@ class StoreManager(ManagerWrites, ManagerReadiness):
         tables = [one for one in bound if isinstance(one, BoundTable)]
         bindings = tuple(table._binding for table in tables)  # noqa: SLF001 - the manager makes both
         if together and bindings:
-            with bindings[0].changed:
-                for binding in bindings:
-                    binding.group = bindings
-                for binding in bindings:
-                    binding.refresh_readable()
+            read_together(bindings)
         if wait is not None:
             try:
                 self.wait_until_ready(timeout=wait)
@@ -252,7 +249,7 @@ class StoreManager(ManagerWrites, ManagerReadiness):
                 record_filter = DecodingFilter(codec.decode, skip=options.on_undecodable == "skip")
             binding = self._make_binding(binder, logical, topic, model, engine, options, record_filter)
             if info is not None:
-                binding.mirror.partition_count = info.partitions
+                binding.found(info.partitions)
                 binder.cluster_id = info.cluster_id
                 self._writer.found(topic)
             table: Table[Any] | BytesTable

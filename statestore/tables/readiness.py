@@ -67,7 +67,7 @@ class ManagerReadiness:
                     binding.raise_if_over()
             return all(binding.ready for binding in waited)
 
-        if not waited[0].binder.wait(done, timeout):
+        if not waited[0].host.wait(done, timeout):
             behind = [binding for binding in waited if not binding.ready]
             lags = [binding.lag for binding in behind]
             known = [lag for lag in lags if lag is not None]

@@ -123,7 +123,7 @@ class BoundTable(AwaitsDeliveries, Generic[T]):
         failed; ``RuntimeError`` inside a callback, which would wait for itself.
         """
         binding = self._binding
-        together = binding.group or (binding,)
+        together = binding.group
 
         def done() -> bool:
             for one in together:
@@ -132,7 +132,7 @@ class BoundTable(AwaitsDeliveries, Generic[T]):
             return all(one.ready for one in together)
 
         binding.check_open()
-        if not binding.binder.wait(done, timeout):
+        if not binding.host.wait(done, timeout):
             raise next((one for one in together if not one.ready), binding).timeout_error(timeout or 0.0)
 
     def on_ready(self, call: Callable[[], None]) -> None:

@@ -25,7 +25,7 @@ from statestore import (
     StoreUnavailableError,
     entity,
 )
-from statestore.changelog.binding import Binding
+from statestore.changelog.machine import TableMachine
 from statestore.fields.attributes import EventTime
 from statestore.producing.producer import Producer
 from statestore.testing.kafka import Broker
@@ -344,7 +344,7 @@ def test_waiting_ends_when_time_is_up_or_the_table_goes_on(
         (lambda table: table.stop(), StoreNotReadyError),
         (lambda table: table.close(), StoreNotReadyError),
         (
-            lambda table: table._binding.fail(StoreUnavailableError("x", "made up", "none")),
+            lambda table: table._binding.fail("made up", "none"),
             StoreUnavailableError,
         ),
     ],
@@ -467,8 +467,8 @@ def test_nothing_is_applied_before_a_read_would_find_it(
 ) -> None:
     """A table that restores gives no row, also where the partition that was written is at its end already."""
     complete = threading.Event()
-    check = Binding._check_complete
-    monkeypatch.setattr(Binding, "_check_complete", lambda self: complete.is_set() and check(self))
+    advanced = TableMachine.advanced
+    monkeypatch.setattr(TableMachine, "advanced", lambda *now: advanced(*now) if complete.is_set() else ())
     table = managers(broker).bind(orders)
     delivery = table.add(orders(1, "one"))
     eventually(lambda: table.get(1, allow_stale=True) == orders(1, "one"))

@@ -67,7 +67,7 @@ def test_an_end_of_partition_does_not_undo_a_rebuild(manager: StoreManager, prod
         binding.at_end(0, 2)
         binding.tick(time.time())
 
-    binding.binder.following.call(lose_it_and_read_on).result(LIMIT)
+    binding.host.following.call(lose_it_and_read_on).result(LIMIT)
     assert table.state is not State.READY
     table.wait_until_ready(LIMIT)
     assert table.health()["generation"] == 2
@@ -88,17 +88,17 @@ def test_an_end_read_before_a_resume_is_not_taken_after_it(
     table: BytesTable = manager.bind("t")
     table.wait_until_ready(LIMIT)
     binding = table._binding
-    wait_until(lambda: binding.binder.following.holds(binding))
+    wait_until(lambda: binding.host.following.holds(binding))
     busy = threading.Event()
 
     def end_of_what_was_read() -> None:
         assert busy.wait(LIMIT)
         binding.at_end(0, 50)
 
-    ended = binding.binder.following.call(end_of_what_was_read)
+    ended = binding.host.following.call(end_of_what_was_read)
     table.pause()
     table.resume()
-    wait_until(lambda: binding._waiting_for is Reason.REPLAYING)
+    wait_until(lambda: binding.machine._waiting_for is Reason.REPLAYING)
     busy.set()
     ended.result(LIMIT)
     assert table.health()["positions"]["0"] == 2

@@ -23,6 +23,7 @@ from statestore import (
     StoreUnavailableError,
     entity,
 )
+from statestore.changelog.status import read_together
 from statestore.core import IMPLEMENTATION, uses
 from statestore.entity import model_of
 from statestore.serde.entities import EntityCodec
@@ -65,10 +66,12 @@ def hot(manager: StoreManager, producer: Producer, topic: str = "t", **how: Any)
 @contextmanager
 def being(table: BytesTable, state: State) -> Iterator[None]:
     """Have the table be in ``state``, which nobody else can change meanwhile."""
-    with table._binding.changed:
-        table._binding._enter(state, "as a test has it")
-        yield
-        table._binding._enter(State.READY, "as a test has it")
+    binding = table._binding
+    with binding.changed:
+        for entered in (state, State.READY):
+            binding.publish(binding.machine._enter(entered, "as a test has it", time.time()))
+            if entered is state:
+                yield
 
 
 @pytest.mark.parametrize("state", [State.LAGGING, State.RESTORING, State.STOPPED])
@@ -91,7 +94,7 @@ def test_a_failed_table_answers_only_who_takes_stale_values(
     manager: StoreManager, producer: Producer
 ) -> None:
     table = hot(manager, producer)
-    table._binding.fail(table._binding.mirror.unavailable("as a test has it", "nothing"))
+    table._binding.fail("as a test has it", "nothing")
     with pytest.raises(StoreUnavailableError, match="as a test has it"):
         table.get(b"k")
     assert table.get(b"k", allow_stale=True) == b"1"
@@ -109,10 +112,7 @@ def test_a_closed_table_does_not_answer(manager: StoreManager, producer: Produce
 @pytest.mark.slow
 def test_a_table_is_read_only_together_with_its_group(manager: StoreManager, producer: Producer) -> None:
     one, other = hot(manager, producer, "one"), hot(manager, producer, "other")
-    together = (one._binding, other._binding)
-    with one._binding.changed:
-        for binding in together:
-            binding.group = together
+    read_together((one._binding, other._binding))
     with (
         being(other, State.LAGGING),
         pytest.raises(StoreNotReadyError, match="'one_Store' is read only together with 'other_Store'"),
@@ -124,7 +124,7 @@ def test_a_table_is_read_only_together_with_its_group(manager: StoreManager, pro
 def test_a_rebuild_forgets_what_was_read(manager: StoreManager, producer: Producer) -> None:
     table = hot(manager, producer, on_missing="rebuild")
     produce(producer, "t", (b"k", b"2"), (b"absent", b"3"), (b"l", None))
-    table._binding.binder.following.call(lambda: table._binding.lost("as a test has it")).result(LIMIT)
+    table._binding.host.following.call(lambda: table._binding.lost("as a test has it")).result(LIMIT)
     table.wait_until_ready(LIMIT)
     assert (table.get(b"k"), table.get(b"absent"), table.get(b"l")) == (b"2", b"3", None)
 
