@@ -7,6 +7,7 @@ import re
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 
@@ -32,7 +33,13 @@ os.environ.pop(FILE_VARIABLE, None)
 hypothesis.settings.register_profile("unhurried", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("unhurried")
 
-SKIPPED = pytest.StashKey[list[str]]()
+# Brokers live for seconds: the second, optimising compiler of the JVM costs more than it gives.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+
+NO_BROKER = "Skipped: no broker: "
+
+no_broker: list[str] = []
+"""Why each Kafka test that was skipped had no broker, of all workers where there are several."""
 
 
 @cache
@@ -48,39 +55,50 @@ def kafka_fault() -> str | None:
     return None
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[SKIPPED] = []
-
-
 @pytest.hookimpl(trylast=True)  # what -m leaves over
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the soak tests out, unless ``-m`` names the marker or ``STATESTORE_SOAK=1`` asks for them."""
-    if "soak" in config.option.markexpr or os.environ.get("STATESTORE_SOAK") == "1":
-        return
-    long = [item for item in items if item.get_closest_marker("soak")]
-    if long:
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if not item.get_closest_marker("soak")]
+    """Leave the soak tests out, unless ``-m`` names the marker or ``STATESTORE_SOAK=1`` asks for them.
+
+    Of several workers each takes one file after the other: the files that take long come first, so that none
+    of them is left to a single worker at the end.
+    """
+    if "soak" not in config.option.markexpr and os.environ.get("STATESTORE_SOAK") != "1":
+        soak = [item for item in items if item.get_closest_marker("soak")]
+        if soak:
+            config.hook.pytest_deselected(items=soak)
+            items[:] = [item for item in items if not item.get_closest_marker("soak")]
+    if hasattr(config, "workerinput"):
+        slow = Counter(
+            item.path
+            for item in items
+            for marker in ("kafka", "slow", "soak")
+            if item.get_closest_marker(marker)
+        )
+        items.sort(key=lambda item: -slow[item.path])
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("kafka") and (fault := kafka_fault()):
-        item.config.stash[SKIPPED].append(item.nodeid)
-        pytest.skip(fault)
+        pytest.skip(NO_BROKER.removeprefix("Skipped: ") + fault)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep what was skipped for want of a broker; with several workers their reports come here as well."""
+    if report.skipped and isinstance(report.longrepr, tuple) and report.longrepr[2].startswith(NO_BROKER):
+        no_broker.append(report.longrepr[2].removeprefix(NO_BROKER))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # around the terminal's own summary: ours is the last line
 def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
-    skipped = len(session.config.stash[SKIPPED])
     in_ci = os.environ.get("CI") == "true"
-    if skipped and in_ci and session.exitstatus == pytest.ExitCode.OK:
+    if no_broker and in_ci and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     yield
     terminal = session.config.pluginmanager.get_plugin("terminalreporter")
-    if skipped and terminal is not None:
+    if no_broker and terminal is not None:
         verdict = "a failure, since CI=true" if in_ci else "the rest is what was tested"
         terminal.write_line(
-            f"{skipped} Kafka tests skipped ({verdict}): {kafka_fault()}", red=in_ci, yellow=True
+            f"{len(no_broker)} Kafka tests skipped ({verdict}): {no_broker[0]}", red=in_ci, yellow=True
         )
 
 
