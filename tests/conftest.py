@@ -148,7 +148,7 @@ def no_thread_left_behind() -> Iterator[None]:
     """Fail a test behind which a thread of the library goes on living."""
     before = set(threading.enumerate())
     yield
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while left := [
         thread.name
         for thread in threading.enumerate()

@@ -18,7 +18,7 @@ from statestore.backends.contract import Backend, Batch, Engine
 from statestore.testing.kafka import Broker
 
 BACKENDS = ("memory", "rocksdb", "lmdb")
-PATIENCE = 25.0
+PATIENCE = 60.0
 """Seconds after which a test takes what it waits for as never coming."""
 
 QUICK = {

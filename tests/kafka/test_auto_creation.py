@@ -51,7 +51,7 @@ def test_a_deleted_topic_does_not_come_back(
     creating.produce("deleted", [(b"k", b"v")])
     manager = managers(creating)
     table = manager.bind("deleted")
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     creating.delete_topic("deleted")
     assert manager._binder is not None
     manager._binder.source.look_again()

@@ -64,7 +64,7 @@ class Theirs:
         keys: Any = AvroSerializer(self._client, json.dumps(key_schema))
         values: Any = AvroSerializer(self._client, json.dumps(value_schema))
         self._producer.produce(self._topic, values(value, self._value), keys(key, self._key))
-        assert self._producer.flush(10) == 0
+        assert self._producer.flush(60) == 0
 
     def close(self) -> None:
         self._client.close()
@@ -90,7 +90,7 @@ def manager(broker: Broker, managers: Managers, registry: StandInRegistry) -> St
 
 
 def topic_of(cls: type[Any]) -> str:
-    return str(cls.__statestore_entity__.declared["topic"])
+    return str(cls.__statestore_entity__.arguments["topic"])
 
 
 THEIR_VALUE = {
@@ -106,7 +106,7 @@ THEIR_VALUE = {
 
 def test_what_was_added_is_found_and_deleted(orders: type[Any], manager: StoreManager) -> None:
     table: Table[Any] = manager.bind(orders)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     now = datetime(2024, 1, 1, 0, 0, 0, 123456, UTC)
     table.add_all([orders(300, Decimal("1.5"), now, "x"), orders(-1, Decimal(2))], wait=True)
     assert table.get(300) == orders(300, Decimal("1.50"), now, "x")
@@ -122,7 +122,7 @@ def test_one_key_under_two_schema_ids_is_one_row_and_counted(
 ) -> None:
     theirs.write(7, {"amount": Decimal("1.5"), "clerk": "bob"}, "int", THEIR_VALUE)
     table: Table[Any] = manager.bind(orders)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     assert table.get(7) == orders(7, Decimal("1.50"))
     assert table.health()["duplicate_keys"] == 0
     table.add(orders(7, Decimal(3)), wait=True)
@@ -147,7 +147,7 @@ def test_an_outage_of_the_registry_is_told_and_passes(
     theirs.write(7, {"amount": Decimal("1.5"), "clerk": "bob"}, "long", THEIR_VALUE)
     registry.stop()
     table: Table[Any] = manager.bind(orders)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     with pytest.raises(UnreachableRegistryError, match=f"subject {topic_of(orders)}-key"):
         table.get(7)
     with pytest.raises(UnreachableRegistryError):
@@ -184,7 +184,7 @@ def test_an_event_loop_goes_on_while_the_registry_is_asked(
     ask: Ask, orders: type[Any], manager: StoreManager, registry: StandInRegistry
 ) -> None:
     table: Table[Any] = manager.bind(orders)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
 
     async def main() -> None:
         registry.delay = 0.3

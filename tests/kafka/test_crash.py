@@ -27,7 +27,7 @@ KILLS = 30 if os.environ.get("STATESTORE_SOAK") == "1" else 5
 PARTITIONS = 3
 RECORDS = 60_000
 KEYS = 2_000  # of each partition
-PATIENCE = 30.0
+PATIENCE = 60.0
 MIRROR = Path(__file__).with_name("mirror_process.py")
 
 NewTopic = Callable[..., str]

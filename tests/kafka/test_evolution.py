@@ -23,7 +23,7 @@ from statestore.testing.registry import StandInRegistry
 
 pytestmark = pytest.mark.kafka
 
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 FORMATS = ("msgpack", "json", "avro")
 
 

@@ -90,7 +90,7 @@ def test_rows_without_the_key_columns_are_read_natively(
     keys = WRITTEN[name][2]
     cls = entity_of(name, prefix + name)
     table = managers(broker).bind(cls)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     began = datetime.fromtimestamp(1_714_564_800, UTC)
     rows = {
         key: cls(*key, f"row {number}", began + timedelta(milliseconds=number), Decimal("1.50"))
@@ -121,7 +121,7 @@ def test_a_key_wins_over_a_value_that_differs_and_that_is_counted(
     ]
     broker.produce(name, rows)
     table = managers(broker).bind(Row)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     assert table.to_list() == [Row("a", "1"), Row("b", "2"), Row("d", "3")]
     assert table.health()["key_mismatches"] == 1
 
@@ -131,4 +131,4 @@ def test_another_key_format_is_another_store(prefix: str, broker: Broker, manage
     manager.bind(entity_of("int", prefix + "int")).close()
     table = manager.bind(entity_of("int", prefix + "int", key_format="ordered"))
     with pytest.raises(StoreIdentityError, match="written as 'kafka', the class says 'ordered'"):
-        table.wait_until_ready(25)
+        table.wait_until_ready(60)

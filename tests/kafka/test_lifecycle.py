@@ -41,7 +41,7 @@ def name(broker: Broker, topic: NewTopic) -> str:
 
 def restored(manager: StoreManager, name: str) -> BytesTable:
     table = manager.bind(name)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     return table
 
 
@@ -55,11 +55,11 @@ def test_stopped_and_restarted(
     with pytest.raises(StoreNotReadyError, match="STOPPED"):
         table.get(b"001")
     with pytest.raises(StoreNotReadyError, match=r"restart\(\) it"):
-        table.wait_until_ready(25)
+        table.wait_until_ready(60)
     assert table.get(b"001", allow_stale=True) == b"1"
     broker.produce(name, [(b"001", b"2"), (b"002", None)])
     table.restart()
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     assert dict(table.scan()) == fold(broker, name)
     assert table.health()["records"] == 202, "it began anew"
     assert table.health()["restarts"] == 1
@@ -93,7 +93,7 @@ def test_paused_while_restoring_is_not_ready(
     assert refused.value.reason == "paused"
     write_faults.failing = lambda call: False
     table.resume()
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     assert table.count() == 200
 
 
@@ -166,7 +166,7 @@ def test_flush_makes_data_and_position_durable(
     table.flush()
     shutil.copytree(tmp_path / "state", tmp_path / "copy")
     copy = managers(broker, backend=persistent, directory="copy").bind(name)
-    copy.wait_until_ready(25)
+    copy.wait_until_ready(60)
     assert copy.health()["records"] == 0, "records were read again, so their position was not on disk"
     assert copy.to_list() == table.to_list()
 
@@ -201,7 +201,7 @@ def test_the_number_of_tries_starts_anew_after_progress(
     """Two tries for each write, of which the first always fails: any number of writes succeeds."""
     write_faults.failing = lambda call: call % 2 == 1
     table = managers(broker, defaults={"retry_waits": [0.01]}).bind(name)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     for i in range(5):
         broker.produce(name, [(b"more%d" % i, b"1")])
         eventually(lambda i=i: table.get(b"more%d" % i, allow_stale=True))
@@ -230,7 +230,7 @@ def test_giving_up_is_told_on_every_read_and_wait_until_restarted(
         table.to_list,
         table.count,
         lambda: table.for_each(print),
-        lambda: table.wait_until_ready(25),
+        lambda: table.wait_until_ready(60),
     ]
     for read in reads:
         with pytest.raises(StoreFullError, match="no space left; free some"):
@@ -241,7 +241,7 @@ def test_giving_up_is_told_on_every_read_and_wait_until_restarted(
     eventually(lambda: states[-1] is State.FAILED)
     write_faults.failing = lambda call: False
     table.restart()
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     assert dict(table.scan()) == fold(broker, name)
     assert table.health()["last_error"] is None
 
@@ -252,7 +252,7 @@ def test_without_auto_restart_the_first_failure_is_final(
     write_faults.failing = lambda call: True
     table = managers(broker, defaults={"auto_restart": False}).bind(name)
     with pytest.raises(StoreUnavailableError, match="input/output error; replace the disk"):
-        table.wait_until_ready(25)
+        table.wait_until_ready(60)
     assert table.health()["write_failures"] == 1
 
 

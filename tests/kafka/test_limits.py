@@ -41,7 +41,7 @@ def test_old_rows_are_hidden_removed_and_stay_away(
     settings = {"tables": {name: {"ttl": HOUR}}}
     with managers(broker, backend=backend, settings=settings) as manager:
         table = manager.bind(name)
-        table.wait_until_ready(25)
+        table.wait_until_ready(60)
         assert table.to_list() == [(b"7", b"written again"), (b"new", b"1")]
         assert (table.count(), table.get(b"8"), b"8" in table, table.get(b"new")) == (2, None, False, b"1")
         eventually(lambda: stored(table) == {b"7", b"new"})
@@ -49,7 +49,7 @@ def test_old_rows_are_hidden_removed_and_stay_away(
         table.flush()
     with managers(broker, backend=backend, settings=settings) as manager:
         table = manager.bind(name)
-        table.wait_until_ready(25)
+        table.wait_until_ready(60)
         assert table.to_list() == [(b"7", b"written again"), (b"new", b"1")]
     assert broker.end_offsets(name) == end
 
@@ -63,7 +63,7 @@ def test_a_row_ends_while_it_is_read(
     aged(broker, name, [(b"a", b"1")], 0)
     with managers(broker, backend="rocksdb", settings={"tables": {name: {"ttl": 1.5}}}) as manager:
         table = manager.bind(name)
-        table.wait_until_ready(25)
+        table.wait_until_ready(60)
         eventually(lambda: table.get(b"a") is None)
         assert table.to_list() == []
         aged(broker, name, [(b"a", b"2")], 0)
@@ -84,10 +84,10 @@ def test_a_longer_life_needs_the_rows_that_are_gone(
 
     for ttl in (None, 2.0 * HOUR, 1.0 * HOUR):  # less is fine
         with bound(ttl) as manager:
-            manager.bind(name).wait_until_ready(25)
+            manager.bind(name).wait_until_ready(60)
     for ttl in (2.0 * HOUR, None):
         with bound(ttl) as manager, pytest.raises(StoreIdentityError, match="no rows older than ttl=3600 s"):
-            manager.bind(name).wait_until_ready(25)
+            manager.bind(name).wait_until_ready(60)
 
 
 def test_a_store_that_outgrows_its_limit_fails_the_table_and_drops_nothing(
@@ -101,7 +101,7 @@ def test_a_store_that_outgrows_its_limit_fails_the_table_and_drops_nothing(
     manager = managers(broker, backend=backend, defaults=defaults, settings={"tables": tables})
     table = manager.bind(name)
     broker.produce(name, [(b"%d" % number, noise[number]) for number in range(20)])
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     eventually(lambda: table.count() == 20)
     for round_ in range(20):
         broker.produce(name, [(b"%d.%d" % (round_, number), noise[number]) for number in range(250)])
@@ -113,7 +113,7 @@ def test_a_store_that_outgrows_its_limit_fails_the_table_and_drops_nothing(
     eventually(lambda: table.state is State.FAILED)
     table.close()
     wider = managers(broker, backend=backend, directory="other").bind(name)
-    wider.wait_until_ready(25)
+    wider.wait_until_ready(60)
     assert wider.count() == 20 + 20 * 250
 
 
@@ -127,7 +127,7 @@ def test_a_table_that_is_not_cached_is_read_anew_and_leaves_no_file(
         settings = {"tables": {name: {"cache": False}}}
         with managers(broker, backend="rocksdb", settings=settings) as manager:
             table = manager.bind(name)
-            table.wait_until_ready(25)
+            table.wait_until_ready(60)
             assert table.count() == expected
             assert table.health()["records"] == expected
         broker.produce(name, [(b"c", b"3")])

@@ -33,7 +33,7 @@ NewTopic = Callable[..., str]
 def assert_failed(table: BytesTable, error: type[StoreUnavailableError], words: str) -> None:
     """Every read and wait raises the failure, with cause and remedy."""
     with pytest.raises(error, match=words) as failure:
-        table.wait_until_ready(25)
+        table.wait_until_ready(60)
     assert failure.value.remedy in str(failure.value)
     with pytest.raises(error, match=words):
         table.to_list()
@@ -46,7 +46,7 @@ def rebuilt(manager: StoreManager, table: BytesTable) -> dict[bytes, bytes]:
     """Follow the remedy to the letter, and return the rows of the table that comes of it."""
     table.close()
     table = manager.bind(table.topic, on_missing="rebuild")
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     rows = dict(table.scan())
     assert table.count() == len(rows)
     return rows
@@ -69,7 +69,7 @@ def test_recreated_while_away(
     broker.create_topic(name)
     broker.produce(name, [(b"old%03d" % i, b"1") for i in range(100)])
     with managers(broker, backend=persistent) as manager:
-        manager.bind(name).wait_until_ready(25)
+        manager.bind(name).wait_until_ready(60)
     recreate(broker, name, records)
     manager = managers(broker, backend=persistent)
     table = manager.bind(name)
@@ -92,14 +92,14 @@ def test_recreated_under_a_live_reader(
     broker.create_topic(name)
     broker.produce(name, [(b"old%03d" % i, b"1") for i in range(100)])
     table = managers(broker, defaults=LATER).bind(name)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     recreate(broker, name, records)
     eventually(lambda: table.state is State.FAILED)
     # Which is noticed first: that the log was shorter for a moment, or that the topic is another one.
     assert_failed(table, StorePositionError, "created again|not in the log any more")
     table.restart()  # which is no remedy
     with pytest.raises(StorePositionError, match="created again"):
-        table.wait_until_ready(25)
+        table.wait_until_ready(60)
 
 
 def test_recreated_under_a_live_reader_that_rebuilds(
@@ -114,7 +114,7 @@ def test_recreated_under_a_live_reader_that_rebuilds(
     broker.create_topic(name)
     broker.produce(name, [(b"old%03d" % i, b"1") for i in range(100)])
     table = managers(broker, backend=backend, defaults=LATER).bind(name, on_missing="rebuild")
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     recreate(broker, name, 150)
     eventually(lambda: table.is_ready and table.get(b"new149") and not table.get(b"old000"))
     assert dict(table.scan()) == fold(broker, name)
@@ -130,7 +130,7 @@ def test_truncated_while_away(
     broker.create_topic(name, config={"cleanup.policy": "compact,delete"})
     broker.produce(name, [(b"%03d" % i, b"1") for i in range(100)])
     with managers(broker, backend=persistent) as manager:
-        manager.bind(name).wait_until_ready(25)
+        manager.bind(name).wait_until_ready(60)
     broker.produce(name, [(b"000", None), (b"001", b"2"), (b"002", b"2")])
     broker.truncate(name, 0, before_offset=102)
     table = managers(broker, backend=persistent, directory="state").bind(name)
@@ -146,10 +146,10 @@ def test_truncated_below_the_position_is_no_loss(
     broker.create_topic(name, config={"cleanup.policy": "compact,delete"})
     broker.produce(name, [(b"%03d" % i, b"1") for i in range(100)])
     with managers(broker, backend=persistent) as manager:
-        manager.bind(name).wait_until_ready(25)
+        manager.bind(name).wait_until_ready(60)
     broker.truncate(name, 0, before_offset=100)
     table = managers(broker, backend=persistent).bind(name)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     assert table.count() == 100
 
 
@@ -161,7 +161,7 @@ def test_truncated_under_a_paused_reader(
     broker.produce(name, [(b"%03d" % i, b"1") for i in range(100)])
     manager = managers(broker, backend=backend)
     table = manager.bind(name)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     table.pause()
     broker.produce(name, [(b"000", None), (b"001", b"2"), (b"002", b"2")])
     broker.truncate(name, 0, before_offset=102)
@@ -183,7 +183,7 @@ def test_no_zombie_after_tombstones_were_compacted_away(
     broker.create_topic(name, config={"cleanup.policy": "compact", "delete.retention.ms": "500"})
     broker.produce(name, [(b"kept", b"1"), (b"zombie", b"1")])
     with managers(broker, backend=persistent) as manager:
-        manager.bind(name).wait_until_ready(25)
+        manager.bind(name).wait_until_ready(60)
     broker.produce(name, [(b"zombie", None)])
     broker.force_compaction(name, tombstones=True)
     assert (b"zombie", None) not in [(message.key(), message.value()) for message in broker.read(name)]
@@ -200,7 +200,7 @@ def test_no_zombie_after_a_long_pause(
     broker.create_topic(name, config={"cleanup.policy": "compact", "delete.retention.ms": "500"})
     broker.produce(name, [(b"kept", b"1"), (b"zombie", b"1")])
     table = managers(broker).bind(name, on_missing="rebuild")
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     table.pause()
     broker.produce(name, [(b"zombie", None)])
     broker.force_compaction(name, tombstones=True)
@@ -217,10 +217,10 @@ def test_a_quiet_topic_never_grows_too_old(
     broker.create_topic(name, config={"cleanup.policy": "compact", "delete.retention.ms": "100"})
     broker.produce(name, [(b"a", b"1"), (b"b", None)])
     with managers(broker, backend=persistent) as manager:
-        manager.bind(name).wait_until_ready(25)
+        manager.bind(name).wait_until_ready(60)
     time.sleep(0.5)
     table = managers(broker, backend=persistent).bind(name)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     time.sleep(1)  # several looks at the topic's configuration
     assert table.to_list() == [(b"a", b"1")]
 
@@ -231,7 +231,7 @@ def test_following_a_topic_with_short_tombstone_retention(
     name = topic()
     broker.create_topic(name, config={"cleanup.policy": "compact", "delete.retention.ms": "0"})
     table = managers(broker).bind(name)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     for i in range(10):
         broker.produce(name, [(b"a", b"%d" % i), (b"b", None), (b"c%d" % i, b"1")])
         time.sleep(0.1)
@@ -253,7 +253,7 @@ def test_grown_partitions_while_away(
     broker.create_topic(name, partitions=1)
     broker.produce(name, [(b"a", b"1")])
     with managers(broker, backend=persistent) as manager:
-        manager.bind(name).wait_until_ready(25)
+        manager.bind(name).wait_until_ready(60)
     grow(broker, name, 3)
     broker.produce(name, [(b"b", b"1")], partition=2)
     manager = managers(broker, backend=persistent)
@@ -274,7 +274,7 @@ def test_grown_partitions_under_a_live_reader(
     broker.create_topic(name, partitions=1)
     broker.produce(name, [(b"a", b"1")])
     table = managers(broker, backend=backend).bind(name, on_missing="rebuild")
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     grow(broker, name, 2)
     broker.produce(name, [(b"b", b"1")], partition=1)
     eventually(lambda: table.is_ready and table.get(b"b"))
@@ -284,7 +284,7 @@ def test_grown_partitions_under_a_live_reader(
 
 def grow(broker: Broker, name: str, partitions: int) -> None:
     admin = AdminClient({"bootstrap.servers": broker.bootstrap})
-    admin.create_partitions([NewPartitions(name, partitions)])[name].result(25)
+    admin.create_partitions([NewPartitions(name, partitions)])[name].result(60)
     broker.end_offsets(name)
 
 
@@ -294,11 +294,11 @@ def test_a_topic_that_is_not_compacted(broker: Broker, topic: NewTopic, managers
     table = managers(broker).bind(name)
     with pytest.raises(StoreUnavailableError, match=r"cleanup\.policy=delete"):
         for _ in range(250):
-            table.to_list(allow_stale=False) if table.is_ready else table.wait_until_ready(25)
+            table.to_list(allow_stale=False) if table.is_ready else table.wait_until_ready(60)
             time.sleep(0.1)
     broker.configure_topic(name, {"cleanup.policy": "compact"})
     table.restart()
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     assert table.to_list() == []
 
 
@@ -307,7 +307,7 @@ def test_a_deleted_topic(broker: Broker, topic: NewTopic, managers: Managers, ev
     broker.create_topic(name)
     broker.produce(name, [(b"a", b"1")])
     table = managers(broker).bind(name)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     broker.delete_topic(name)
     eventually(lambda: table.state is State.FAILED)
     with pytest.raises(StoreUnavailableError, match="does not exist any more"):
@@ -332,7 +332,7 @@ def test_a_directory_that_vanishes_while_running(
     broker.produce(name, [(b"a", b"1")])
     manager = managers(broker, backend=persistent)
     table = manager.bind(name)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     table.flush()  # behind which the store is known to be complete
     path = Path(table.health()["path"])
     shutil.rmtree(path)
@@ -345,7 +345,7 @@ def test_a_directory_that_vanishes_while_running(
     assert any(record.levelno == logging.CRITICAL for record in caplog.records)
     table.restart()
     with pytest.raises(StoreMissingError, match="was complete once"):
-        table.wait_until_ready(25)
+        table.wait_until_ready(60)
     assert rebuilt(manager, table) == fold(broker, name)
 
 
@@ -357,7 +357,7 @@ def test_a_store_that_is_missing_at_the_start(
     broker.produce(name, [(b"a", b"1")])
     with managers(broker, backend=persistent) as manager:
         table = manager.bind(name)
-        table.wait_until_ready(25)
+        table.wait_until_ready(60)
         path = Path(table.health()["path"])
     shutil.rmtree(path)
     manager = managers(broker, backend=persistent)

@@ -48,7 +48,7 @@ def test_killed_while_following(
 ) -> None:
     mortal.produce(name, [(b"a", b"1"), (b"b", b"1")])
     table = managers(mortal, backend=backend).bind(name)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     mortal.kill()
     eventually(lambda: table.reason is Reason.STALLED)
     assert table.get(b"a") == b"1", "without max_staleness it goes on being read"
@@ -96,7 +96,7 @@ def test_staleness_is_an_event_and_passes(
 ) -> None:
     mortal.produce(name, [(b"a", b"1")])
     table = managers(mortal).bind(name, max_staleness=1.0)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     seen: list[StateChange] = []
     table.on_state_change(seen.append)
     mortal.kill()
@@ -119,7 +119,7 @@ def test_closing_without_the_broker(
     mortal.produce(name, [(b"a", b"1")])
     manager = managers(mortal)
     table = manager.bind(name)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     mortal.kill()
     eventually(lambda: table.reason is Reason.STALLED)
     if not ready_first:
@@ -134,7 +134,7 @@ def test_closing_without_the_broker(
 
 def test_a_bind_while_the_broker_is_away(mortal: KafkaBroker, name: str, managers: Managers) -> None:
     manager = managers(mortal)
-    manager.bind(name).wait_until_ready(25)
+    manager.bind(name).wait_until_ready(60)
     mortal.kill()
     began = time.monotonic()
     with pytest.raises(KafkaError, match=mortal.bootstrap):
@@ -195,12 +195,12 @@ def test_a_lazy_bind_waits_for_its_topic_alone(
     manager = managers(broker, connect="lazy")
     waiting = manager.bind(coming)
     ready = manager.bind(there)
-    ready.wait_until_ready(25)
+    ready.wait_until_ready(60)
     eventually(lambda: "nknown topic" in waiting.health()["cause"])
     assert waiting.reason is Reason.CONNECTING
     assert ready.reason is Reason.NONE, "the broker is there: another's topic is missing"
     with pytest.raises(StoreNotReadyError, match="nknown topic"):
         waiting.to_list()
     broker.create_topic(coming)
-    waiting.wait_until_ready(25)
+    waiting.wait_until_ready(60)
     assert waiting.to_list() == []

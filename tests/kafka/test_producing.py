@@ -58,7 +58,7 @@ def orders(broker: Broker, topic: NewTopic) -> type[Any]:
 
 
 def topic_of(cls: type[Any]) -> str:
-    return str(cls.__statestore_entity__.declared["topic"])
+    return str(cls.__statestore_entity__.arguments["topic"])
 
 
 def records(broker: Broker, topic: str) -> int:
@@ -68,7 +68,7 @@ def records(broker: Broker, topic: str) -> int:
 
 def test_what_was_added_is_found(backend: str, broker: Broker, orders: type[Any], managers: Managers) -> None:
     table = managers(broker, backend=backend).bind(orders)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     delivery = table.add(orders(1, "one"))
     table.wait_for(delivery)
     assert table.get(1) == orders(1, "one")
@@ -87,16 +87,16 @@ def test_the_same_awaited(broker: Broker, orders: type[Any], managers: Managers)
     table = managers(broker).bind(orders)
 
     async def main() -> None:
-        await table.add_async(orders(1, "one"), wait=True, timeout=25)
+        await table.add_async(orders(1, "one"), wait=True, timeout=60)
         deliveries = await table.add_all_async(orders(n, str(n)) for n in range(2, 1000))
-        await table.wait_for_async(deliveries, timeout=25)
-        await table.delete_async(3, wait=True, timeout=25)
+        await table.wait_for_async(deliveries, timeout=60)
+        await table.delete_async(3, wait=True, timeout=60)
         both = await asyncio.gather(*(table.add_async(orders(n), wait=True) for n in (2000, 2001)))
         assert [table.get(n, allow_stale=True) for n in (2000, 2001)] == [orders(2000), orders(2001)]
         assert len(set(both)) == 2
 
     asyncio.run(main())
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     assert table.count() == 1000
     assert table.get(3) is None
 
@@ -167,10 +167,10 @@ def test_every_format_is_written_and_found(
         value_format=value_format,
     )
     table = managers(broker, settings={"schema_registry": {"url": f"mock://{name}"}}).bind(row)
-    table.wait_until_ready(25)
-    table.add_all([row(key, b"value") for key in reversed(keys)], wait=True, timeout=25)
+    table.wait_until_ready(60)
+    table.add_all([row(key, b"value") for key in reversed(keys)], wait=True, timeout=60)
     assert table.to_list() == [row(key, b"value") for key in keys]
-    table.delete(keys[1], wait=True, timeout=25)
+    table.delete(keys[1], wait=True, timeout=60)
     assert [one.key for one in table.to_list()] == [keys[0], keys[2]]
 
 
@@ -201,7 +201,7 @@ def test_many_keep_their_order_where_the_queue_is_small(
         for message in broker.read(topic_of(orders), partition)
     }
     table = manager.bind(orders)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     keys = [table._codec.encode_key((number,)) for number in range(total)]
     assert [read[delivery.partition, delivery.offset] for delivery in deliveries] == keys
     for partition in range(4):
@@ -295,7 +295,7 @@ def test_a_record_has_the_event_time(broker: Broker, topic: NewTopic, managers: 
 
 def test_many_threads_share_the_producer(broker: Broker, orders: type[Any], managers: Managers) -> None:
     table = managers(broker).bind(orders)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     wrong: list[object] = []
 
     def write(first: int) -> None:
@@ -320,7 +320,7 @@ def test_waiting_ends_when_time_is_up_or_the_table_goes_on(
     broker: Broker, orders: type[Any], managers: Managers
 ) -> None:
     table = managers(broker).bind(orders)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     table.add(orders(0))  # the first one takes longer
     table.pause()
     before = records(broker, topic_of(orders))
@@ -330,7 +330,7 @@ def test_waiting_ends_when_time_is_up_or_the_table_goes_on(
         table.add_all([orders(2), orders(3)], wait=True, timeout=2)
     assert [len(error.value.delivered) for error in (late, later)] == [1, 2]
     assert records(broker, topic_of(orders)) == before + 3
-    waiting = threading.Thread(target=table.wait_for, args=(late.value.delivered + later.value.delivered, 25))
+    waiting = threading.Thread(target=table.wait_for, args=(late.value.delivered + later.value.delivered, 60))
     waiting.start()
     table.resume()
     waiting.join()
@@ -359,7 +359,7 @@ def test_waiting_ends_with_the_table(
     eventually: Eventually,
 ) -> None:
     table = managers(broker).bind(orders)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     raised: list[BaseException] = []
 
     def wait() -> None:
@@ -390,23 +390,23 @@ def test_a_record_behind_which_a_transaction_ends_counts_as_applied(
     broker: Broker, orders: type[Any], managers: Managers
 ) -> None:
     table = managers(broker).bind(orders)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     producer = Client({"bootstrap.servers": broker.bootstrap, "transactional.id": topic_of(orders)})
-    producer.init_transactions(25)
+    producer.init_transactions(60)
     for commit in (producer.commit_transaction, producer.abort_transaction):
         producer.begin_transaction()
         producer.produce(topic_of(orders), key=b"k", partition=0)
-        producer.flush(25)
-        commit(25)
+        producer.flush(60)
+        commit(60)
     # The aborted record never arrives: that its place is passed is all there is to wait for.
-    table.wait_for([Delivery(topic_of(orders), 0, offset, 0) for offset in (0, 2)], timeout=25)
+    table.wait_for([Delivery(topic_of(orders), 0, offset, 0) for offset in (0, 2)], timeout=60)
 
 
 def test_a_cancelled_wait_leaves_nothing_behind(
     broker: Broker, orders: type[Any], managers: Managers
 ) -> None:
     table = managers(broker).bind(orders)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
 
     async def main() -> None:
         waiting = asyncio.create_task(table.wait_for_async(Delivery(topic_of(orders), 0, 10**9, 0), None))
@@ -436,7 +436,7 @@ def test_a_record_of_which_the_broker_cannot_tell_where_it_is(
             return None
 
     table = managers(broker).bind(orders)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     known = [table.add(orders(1)) for _ in range(3)]
     send = Producer.send
 
@@ -444,7 +444,7 @@ def test_a_record_of_which_the_broker_cannot_tell_where_it_is(
         return send(producer, record, lambda error, message: on_report(error, Unplaced(message)))
 
     monkeypatch.setattr(Producer, "send", unplaced)
-    delivery = table.add(orders(1, "last"), wait=True, timeout=25)
+    delivery = table.add(orders(1, "last"), wait=True, timeout=60)
     assert table.get(1) == orders(1, "last")
     assert (delivery.partition, delivery.offset) == (known[2].partition, known[2].offset + 1)
 
@@ -454,7 +454,7 @@ def test_one_mapping_serves_reading_and_writing(
 ) -> None:
     kafka = {"bootstrap.servers": broker.bootstrap, "compression.type": "gzip", "session.timeout.ms": 9_000}
     table = managers(broker, kafka=kafka).bind(orders)
-    table.add(orders(1, "x"), wait=True, timeout=25)
+    table.add(orders(1, "x"), wait=True, timeout=60)
     assert "CONFWARN" not in caplog.text
 
 
@@ -475,8 +475,8 @@ def test_nothing_is_applied_before_a_read_would_find_it(
     with pytest.raises(ReadyTimeoutError):
         table.wait_for(delivery, timeout=0.2)
     complete.set()
-    table.add(orders(2), wait=True, timeout=25)
-    table.wait_for(delivery, timeout=25)
+    table.add(orders(2), wait=True, timeout=60)
+    table.wait_for(delivery, timeout=60)
     assert table.get(1) == orders(1, "one")
 
 
@@ -491,6 +491,6 @@ def test_a_record_larger_than_the_queue_is_taken_or_refused(
     manager = managers(broker, kafka=properties)
     if queue:
         with pytest.raises(RefusedError, match=r"at most 1024 are taken: .* queue\.buffering\.max\.kbytes"):
-            manager.add(cls(1, "x" * 2000), timeout=25)
-    manager.add(cls(1, "x" * (500 if queue else 34_000_000)), timeout=25)
+            manager.add(cls(1, "x" * 2000), timeout=60)
+    manager.add(cls(1, "x" * (500 if queue else 34_000_000)), timeout=60)
     assert records(broker, topic_of(cls)) == 1

@@ -36,7 +36,7 @@ def read_whole(kind: type[Any], broker: Broker, topic: str) -> Found:
         position = (0, -1)
         counts = [0, 0, 0, 0]
         ends: list[Event] = []
-        deadline = time.monotonic() + 25
+        deadline = time.monotonic() + 60
         while not ends:
             assert time.monotonic() < deadline
             by_topic, ends = one.read()
@@ -58,14 +58,14 @@ def test_transactions_and_gaps_are_read_alike(broker: Broker, topic: Callable[..
     broker.create_topic(name, config={"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01"})
     broker.produce(name, [(b"%d" % (number % 7), b"%d" % number) for number in range(500)])
     producer = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": name})
-    producer.init_transactions(20)
+    producer.init_transactions(60)
     for ending in (producer.commit_transaction, producer.abort_transaction) * 2:
         producer.begin_transaction()
         for number in range(10):
             producer.produce(name, key=b"t%d" % number, value=ending.__name__.encode())
         producer.produce(name, key=b"1", value=None)
-        assert producer.flush(20) == 0  # an abort would drop what was not sent
-        ending(20)
+        assert producer.flush(60) == 0  # an abort would drop what was not sent
+        ending(60)
     before = read_whole(NativeReader, broker, name)
     assert before == read_whole(ConsumerReader, broker, name)
     rows, (position, _), (records, *_), (end,) = before

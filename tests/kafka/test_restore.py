@@ -30,7 +30,7 @@ def test_four_partitions_one_of_them_empty(
         broker.produce(name, [(key, b"new") for key in keys[:500]], partition)
         broker.produce(name, [(key, None) for key in keys[250:300]], partition)
     table = managers(broker, backend=backend).bind(name)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     assert dict(table.scan()) == fold(broker, name)
     assert table.count() == 3 * 950
     assert table.lag == 0
@@ -46,7 +46,7 @@ def test_an_empty_value_is_not_a_tombstone_and_a_null_key_is_counted(
     broker.produce(name, [(b"gone", b"1"), (b"gone", None)])
     broker.configure_topic(name, {"cleanup.policy": "compact"})
     table = managers(broker, backend=backend).bind(name)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     assert table.to_list() == [(b"", b"empty key"), (b"empty", b"")]
     assert table.get(b"empty") == b""
     assert table.get(b"gone") is None
@@ -60,7 +60,7 @@ def test_an_empty_topic_is_ready_at_once(
     name = topic()
     broker.create_topic(name, partitions=2)
     table = managers(broker, backend=backend).bind(name)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     assert table.to_list() == []
     assert table.lag == 0
     assert table.health()["records"] == 0
@@ -74,11 +74,11 @@ def test_tombstones_before_and_after_real_compaction(
     broker.produce(name, [(b"%03d" % i, b"v%d" % version) for version in range(3) for i in range(100)])
     broker.produce(name, [(b"%03d" % i, None) for i in range(50)])
     before = managers(broker, backend=backend, directory="before").bind(name)
-    before.wait_until_ready(25)
+    before.wait_until_ready(60)
     assert dict(before.scan()) == fold(broker, name) == {b"%03d" % i: b"v2" for i in range(50, 100)}
     broker.force_compaction(name, tombstones=True)
     after = managers(broker, backend=backend, directory="after").bind(name)
-    after.wait_until_ready(25)
+    after.wait_until_ready(60)
     assert dict(after.scan()) == dict(before.scan()) == fold(broker, name)
     assert after.health()["records"] < 350, "the records were still there: nothing was compacted"
 
@@ -91,7 +91,7 @@ def test_a_log_whose_records_are_all_deleted_is_ready(
     broker.produce(name, [(b"%d" % i, b"") for i in range(10)])
     broker.truncate(name, 0, before_offset=10)
     table = managers(broker).bind(name)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     assert table.to_list() == []
     assert table.health()["positions"] == {"0": 10}
 
@@ -104,7 +104,7 @@ def test_ready_although_a_producer_never_stops(
     broker.produce(name, [(b"%05d" % i, b"x" * 100) for i in range(20_000)])
     writing(name)
     table = managers(broker).bind(name)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     assert table.count() == 20_100 or table.count() == 20_000  # the producer's 100 keys may not be there yet
     assert table.get(b"19999") == b"x" * 100
 
@@ -146,10 +146,10 @@ def test_a_restart_goes_on_at_the_stored_position(
     broker.create_topic(name, partitions=2)
     broker.produce(name, [(b"%03d" % i, b"1") for i in range(100)])
     with managers(broker, backend=persistent) as manager:
-        manager.bind(name).wait_until_ready(25)
+        manager.bind(name).wait_until_ready(60)
     broker.produce(name, [(b"%03d" % i, None) for i in range(10)])
     broker.produce(name, [(b"other", b"2")], partition=1)
     table = managers(broker, backend=persistent).bind(name)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     assert dict(table.scan()) == fold(broker, name)
     assert table.health()["records"] == 11, "it began anew"

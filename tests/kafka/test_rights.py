@@ -46,7 +46,7 @@ def guarded() -> Iterator[KafkaBroker]:
             broker.create_topic(topic)
             for right in rights:
                 one = AclBinding(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, *everyone, *right)
-                admin.create_acls([one])[one].result(25)
+                admin.create_acls([one])[one].result(60)
         yield broker
 
 

@@ -96,7 +96,7 @@ def nothing_left() -> Iterator[Callable[[], None]]:
     """Note which clients there are when called; behind the test there must be no more."""
     noted: list[int] = []
     yield lambda: noted.append(len(client_threads()))
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while noted and len(client_threads()) > noted[0]:
         assert time.monotonic() < deadline, client_threads()
         time.sleep(0.02)
@@ -154,24 +154,24 @@ def test_only_what_was_committed_and_no_marker_is_waited_for(
     broker.create_topic(name, config=DELETE)
     stream = managers(broker).stream(trade_entity(name))
     producer = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": uuid.uuid4().hex})
-    producer.init_transactions(20)
+    producer.init_transactions(60)
 
     def begin(*numbers: int) -> None:
         producer.begin_transaction()
         for number in numbers:
             producer.produce(name, payload("x", number))
-        assert producer.flush(20) == 0
+        assert producer.flush(60) == 0
 
     begin(1, 2)
-    producer.abort_transaction(20)
+    producer.abort_transaction(60)
     assert stream.to_list() == [], "nothing but a marker"
     begin(3)
-    producer.commit_transaction(20)  # returns before its marker is in the topic
+    producer.commit_transaction(60)  # returns before its marker is in the topic
     eventually(lambda: prices(stream) == [3])
     begin(4)
     write(broker, name, 5)
     assert prices(stream) == [3], "what is not stable yet belongs to a later call"
-    producer.commit_transaction(20)
+    producer.commit_transaction(60)
     eventually(lambda: prices(stream) == [3, 4, 5])
 
 
@@ -209,7 +209,7 @@ def test_limit_and_until(broker: Broker, topic: NewTopic, managers: Managers) ->
     producer = Producer({"bootstrap.servers": broker.bootstrap})
     for number, seconds in enumerate(times):
         producer.produce(name, payload("x", number), timestamp=1000 * seconds)
-    assert producer.flush(20) == 0
+    assert producer.flush(60) == 0
     stream = managers(broker).stream(trade_entity(name))
 
     @settings(max_examples=12, deadline=None)
@@ -431,7 +431,7 @@ def test_a_stream_is_bound_like_a_table_and_has_no_store(
     broker.create_topic(beside)
     write(broker, name, 1)
     trade = trade_entity(name)
-    manager = managers(broker, backend="rocksdb", entities=[trade, beside], wait=25)
+    manager = managers(broker, backend="rocksdb", entities=[trade, beside], wait=60)
     stream = manager.stream(trade)
     bound: Any = manager.bind(trade)
     assert bound is stream
@@ -448,7 +448,7 @@ def test_a_stream_is_bound_like_a_table_and_has_no_store(
     with pytest.raises(ConfigError, match="Trade_Store"):
         manager.stream(trade_entity(name))
     assert prices(manager.stream(trade_entity(name), name="again")) == prices(stream) == [1]
-    assert managers(broker, directory="alone", entities=[trade], wait=25).is_ready
+    assert managers(broker, directory="alone", entities=[trade], wait=60).is_ready
 
 
 def test_a_table_is_no_stream(broker: Broker, topic: NewTopic, managers: Managers) -> None:

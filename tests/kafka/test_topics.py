@@ -48,7 +48,7 @@ def config_of(broker: Broker, topic: str) -> dict[str, str]:
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
     admin = AdminClient({"bootstrap.servers": broker.bootstrap})
     return {
-        name: entry.value for name, entry in admin.describe_configs([resource])[resource].result(25).items()
+        name: entry.value for name, entry in admin.describe_configs([resource])[resource].result(60).items()
     }
 
 
@@ -76,7 +76,7 @@ def test_what_is_missing_is_created_as_declared(broker: Broker, topic: NewTopic,
     assert (config["retention.ms"], config["max.message.bytes"]) == ("172800000", "5000")
     assert config["message.timestamp.type"] == "LogAppendTime"
     table = manager.bind(entities[0])
-    table.add(entities[0](1), wait=True, timeout=25)
+    table.add(entities[0](1), wait=True, timeout=60)
 
 
 def test_the_settings_go_before_the_class(broker: Broker, topic: NewTopic, tmp_path: Path) -> None:

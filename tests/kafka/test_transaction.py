@@ -37,7 +37,7 @@ def classes(broker: Broker, topic: Callable[[str], str]) -> tuple[Any, Any]:
 
 def test_all_is_visible_together(broker: Broker, classes: tuple[Any, Any], managers: Managers) -> None:
     one, other = classes
-    manager = managers(broker, entities=classes, wait=25)
+    manager = managers(broker, entities=classes, wait=60)
     table = manager.bind(one)
     table.add(one(9, "old"), wait=True)
     with manager.transaction() as transaction:
@@ -49,12 +49,12 @@ def test_all_is_visible_together(broker: Broker, classes: tuple[Any, Any], manag
     assert len(transaction.deliveries) == 5
     for cls in classes:
         bound = manager.bind(cls)
-        bound.wait_for([at for at in transaction.deliveries if at.topic == bound.topic], 25)
+        bound.wait_for([at for at in transaction.deliveries if at.topic == bound.topic], 60)
     assert table.to_list() == [one(1, "a")]
     assert manager.bind(other).to_list() == [other(1, "b"), other(2, "c")]
     with manager.transaction() as transaction:
         transaction.add(one(2))
-    table.wait_for(transaction.deliveries, 25)
+    table.wait_for(transaction.deliveries, 60)
     assert table.count() == 2
 
 
@@ -101,7 +101,7 @@ def test_a_record_that_the_broker_refuses_aborts_all(
     broker: Broker, classes: tuple[Any, Any], managers: Managers
 ) -> None:
     one, other = classes
-    manager = managers(broker, entities=classes, wait=25)
+    manager = managers(broker, entities=classes, wait=60)
     broker.configure_topic(manager.bind(other).topic, {"max.message.bytes": "1000"})
     with pytest.raises(DeliveryError, match="not committed") as caught, manager.transaction() as transaction:
         transaction.add(one(1))
@@ -111,7 +111,7 @@ def test_a_record_that_the_broker_refuses_aborts_all(
     with manager.transaction() as transaction:  # the next one is not the worse for it
         transaction.add(one(2))
     table = manager.bind(one)
-    table.wait_for(transaction.deliveries, 25)
+    table.wait_for(transaction.deliveries, 60)
     assert table.to_list() == [one(2)]
 
 
@@ -145,6 +145,6 @@ def test_the_broker_is_away(own_broker: Any, managers: Managers) -> None:
     with manager.transaction() as transaction:
         transaction.add(cls(4))
     table = manager.bind(cls)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     assert {1, 4} <= {row.id for row in table.to_list()}
     assert {row.id for row in table.to_list()} in ({1, 4}, {1, 2, 3, 4})

@@ -18,7 +18,7 @@ Fold = Callable[[Broker, str], dict[bytes, bytes]]
 Eventually = Callable[..., None]
 NewTopic = Callable[..., str]
 
-TIMEOUT = 20
+TIMEOUT = 60
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_committed_and_aborted(
     begin(producer, name, (b"c", None), (b"e", b"2"))
     producer.commit_transaction(TIMEOUT)
     table = managers(broker, backend=backend).bind(name)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     assert dict(table.scan()) == {b"a": b"1", b"b": b"1", b"e": b"2"} == fold(broker, name)
     assert table.lag == 0
 
@@ -62,7 +62,7 @@ def test_a_topic_of_nothing_but_an_aborted_transaction(
     begin(producer, name, *[(b"%d" % i, b"never") for i in range(5)])
     producer.abort_transaction(TIMEOUT)
     table = managers(broker).bind(name)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     assert table.to_list() == []
     assert table.lag == 0
     assert table.health()["positions"] == {"0": 6}, "the marker was not passed"
@@ -83,7 +83,7 @@ def test_an_open_transaction_is_not_waited_for(
     broker.produce(name, [(b"held", b"behind the open one")])
     assert broker.end_offsets(name, read_committed=False) == {0: 4}
     table = managers(broker, backend=backend).bind(name)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     assert table.to_list() == [(b"a", b"1")]
     assert table.lag == 0, "what is not stable yet is no lag"
     producer.commit_transaction(TIMEOUT)
@@ -98,7 +98,7 @@ def test_a_later_abort_never_appears(
     broker.create_topic(name)
     begin(producer, name, (b"a", b"never"), (b"b", b"never"))
     table = managers(broker).bind(name)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     assert table.health()["positions"] == {"0": 0}
     producer.abort_transaction(TIMEOUT)
     eventually(lambda: table.health()["positions"] == {"0": 3})

@@ -81,7 +81,7 @@ def test_skipped_records_are_as_if_never_written(
     )
     with managers(broker, backend=backend) as manager:
         table = manager.bind(cls)
-        table.wait_until_ready(25)
+        table.wait_until_ready(60)
         assert rows(table) == {"a": 1, "c": 2}
         health = table.health()
         assert (health["skipped"], health["records"], health["lag"]) == (4, 5, 0)
@@ -93,7 +93,7 @@ def test_skipped_records_are_as_if_never_written(
     broker.produce(name, records_of(cls, ("a", BAD), ("e", 5)))
     with managers(broker, backend=backend) as manager:
         table = manager.bind(cls)
-        table.wait_until_ready(25)
+        table.wait_until_ready(60)
         assert rows(table) == {"a": 1, "c": 2, "e": 5}
         assert table.health()["skipped"] == (5 if backend == "memory" else 1)
 
@@ -109,7 +109,7 @@ def test_a_table_fails_before_the_record_and_again_after_a_restart(
         table = manager.bind(cls)
         for _ in range(2):
             with pytest.raises(StoreUnavailableError) as failed:
-                table.wait_until_ready(25)
+                table.wait_until_ready(60)
             text = str(failed.value)
             assert f"{name} [0] @ 2" in text
             assert "Order.amount" in text
@@ -122,7 +122,7 @@ def test_a_table_fails_before_the_record_and_again_after_a_restart(
     skipping = {"tables": {"Order": {"on_undecodable": "skip"}}}
     with managers(broker, backend=persistent, settings=skipping) as manager:
         table = manager.bind(cls)
-        table.wait_until_ready(25)
+        table.wait_until_ready(60)
         assert rows(table) == {"a": 1, "b": 2}, "it goes on behind what was applied"
         assert table.health()["records"] == 2
 
@@ -137,7 +137,7 @@ def test_a_table_that_follows_fails_too(
         broker.produce(one, records_of(failing, ("a", 1)))
     manager = managers(broker)
     table, beside = manager.bind(failing), manager.bind(other)
-    manager.wait_until_ready(timeout=25)
+    manager.wait_until_ready(timeout=60)
     broker.produce(name, records_of(failing, ("b", 2), ("a", BAD), ("c", 3)))
     eventually(lambda: table.state is State.FAILED)
     assert rows(table, allow_stale=True) == {"a": 1, "b": 2}
@@ -171,7 +171,7 @@ def test_a_registry_that_is_away_is_waited_for(
     assert (health["state"], health["positions"], health["skipped"]) == ("RESTORING", {"0": 1}, 0)
     assert f"{name} [0] @ 1" in health["cause"]
     away = False
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     assert rows(table) == {"a": 1, "b": 2}
     assert table.health()["skipped"] == 1
     away = True
@@ -205,7 +205,7 @@ def test_what_only_a_registry_knows(
         assert (health["state"], health["positions"], health["skipped"]) == ("RESTORING", {"0": 0}, 0)
         assert f"{name} [0] @ 0" in health["cause"]
         registry.start()
-        table.wait_until_ready(25)
+        table.wait_until_ready(60)
         assert rows(table) == {"a": 1, "b": 2}
         assert table.health()["skipped"] == 1
         registry.stop()
@@ -234,7 +234,7 @@ def test_a_registry_that_does_not_answer_holds_its_table_alone(
         held = manager.bind(order_entity(name, "fail", value_format="avro"))
         connection, _ = silent.accept()
         other = manager.bind(beside)
-        other.wait_until_ready(25)
+        other.wait_until_ready(60)
         for number in range(3):
             broker.produce(beside, [(b"k", b"%d" % number)])
             eventually(lambda expected=b"%d" % number: other.get(b"k") == expected)
@@ -305,7 +305,7 @@ def test_killed_while_skipping(
             finally:
                 process.kill()
     table = managers(broker, backend=persistent).bind(cls)
-    table.wait_until_ready(25)
+    table.wait_until_ready(60)
     assert rows(table) == expected
     assert table.health()["positions"] == {"0": len(amounts)}
     bad = [amount for _, amount in amounts if amount == BAD]

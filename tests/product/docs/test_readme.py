@@ -48,8 +48,8 @@ def mock() -> Iterator[str]:
         producer.produce("payments", EntityCodec[Payment](model_of(Payment)).encode(payment)[1], partition=0)
     for name, city in (("alan", "Manchester"), ("ada", "London"), ("grace", "New York")):
         producer.produce("customers", f'{{"city": "{city}"}}', name)
-    assert producer.flush(10) == 0
-    found = next(iter(producer.list_topics(timeout=10).brokers.values()))
+    assert producer.flush(60) == 0
+    found = next(iter(producer.list_topics(timeout=60).brokers.values()))
     yield f"{found.host}:{found.port}"
     producer.flush(0)  # the broker lives as long as its owner
 

@@ -101,7 +101,7 @@ def test_files_pile_up_while_runs_are_loaded_and_no_longer(
         store.write(BATCH)
     else:
         store.flush()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while files() > 4:
         assert time.monotonic() < deadline, f"{files()} files are left in level 0"
         time.sleep(0.01)
@@ -194,7 +194,7 @@ def test_a_write_that_stalls_too_long_fails_and_can_be_given_again(tmp_path: Pat
             store.write(batch)
         assert store.get(b"later") is None
         end_of_stall()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while store.get(b"later") is None and time.monotonic() < deadline:
             try:
                 store.write(batch)

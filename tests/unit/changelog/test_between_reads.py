@@ -12,7 +12,7 @@ import statestore.changelog.binding
 from statestore import BytesTable, State, StoreManager, StoreUnavailableError
 from statestore.changelog.readiness import Reason
 
-LIMIT = 25.0
+LIMIT = 60.0
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartit
 @pytest.fixture(scope="module")
 def consumed() -> Iterator[list[Message]]:
     producer = Producer({"test.mock.num.brokers": 1, "log_level": 0})
-    (broker,) = producer.list_topics(timeout=10).brokers.values()
+    (broker,) = producer.list_topics(timeout=60).brokers.values()
     for key, value, timestamp in [
         (b"a", b"1", 1_000),
         (b"b", b"2", 2_000),
@@ -22,7 +22,7 @@ def consumed() -> Iterator[list[Message]]:
         (b"b", b"", 5_000),
     ]:
         producer.produce("orders", value, key, partition=0, timestamp=timestamp)
-    assert producer.flush(10) == 0
+    assert producer.flush(60) == 0
     consumer = Consumer(
         {
             "bootstrap.servers": f"{broker.host}:{broker.port}",
@@ -35,7 +35,7 @@ def consumed() -> Iterator[list[Message]]:
     try:
         consumer.assign([TopicPartition("orders", 0, 0)])
         messages: list[Message] = []
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while len(messages) < 6:
             assert time.monotonic() < deadline, f"only {len(messages)} messages within 30 s"
             messages += consumer.consume(100, timeout=0.1)

@@ -47,7 +47,7 @@ class Scripted:
             self.reads += 1
             if not self.portions:
                 self.waiting.set()
-                assert self.woken.wait(10), "nobody wakes the reader"
+                assert self.woken.wait(60), "nobody wakes the reader"
                 self.woken.clear()
                 return {}, []
             portion = self.portions.pop(0)
@@ -112,7 +112,7 @@ def test_what_was_read_ahead_of_a_topic_that_was_given_up_is_dropped(
 def test_a_command_does_not_wait_for_records(scripted: Scripted, ahead: ReadAhead) -> None:
     scripted.portions = [portion(0, "a")]
     ahead.read()
-    assert scripted.waiting.wait(10)
+    assert scripted.waiting.wait(60)
     ahead.assign("b", {0: (0, -1)}, {})  # and the next read finds nothing, not the end of everything
     assert ahead.read() == ({}, [])
 

@@ -19,7 +19,7 @@ from statestore.errors import DecodeError, UnreachableRegistryError
 from statestore.kafka.ahead import ReadAhead
 from statestore.kafka.reader import ConsumerReader, NativeReader, Portion, Reader, unfit
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 PORTION = Portion(records=1 << 40, memory=1 << 20, wait=0.02, settle=0.01, span=1.0)
 PROPERTIES: dict[str, Any] = {
     "group.id": "a test",
@@ -52,7 +52,7 @@ def producer() -> Producer:
 )
 def make(request: pytest.FixtureRequest, producer: Producer) -> MakeReader:
     """Make readers of each kind."""
-    brokers = producer.list_topics(timeout=10).brokers.values()
+    brokers = producer.list_topics(timeout=60).brokers.values()
     properties = {
         "bootstrap.servers": ",".join(f"{one.host}:{one.port}" for one in brokers),
         **PROPERTIES,

@@ -22,7 +22,7 @@ from statestore import StoreManager, core
 from statestore.core import Folded
 from statestore.kafka.reader import ConsumerReader, Event, NativeReader, Portion, Reader, unfit
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 PARTITIONS = 4  # of a topic that librdkafka's mock broker makes
 
 PORTION = Portion(records=1 << 40, memory=1 << 20, wait=0.05, settle=0.01, span=1.0)
@@ -62,7 +62,7 @@ def producer() -> Producer:
 
 @pytest.fixture(scope="module")
 def address(producer: Producer) -> str:
-    return ",".join(f"{one.host}:{one.port}" for one in producer.list_topics(timeout=10).brokers.values())
+    return ",".join(f"{one.host}:{one.port}" for one in producer.list_topics(timeout=60).brokers.values())
 
 
 @pytest.fixture(params=KINDS)

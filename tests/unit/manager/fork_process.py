@@ -37,7 +37,7 @@ def main(directory: str, address: str, backend: str, forks: str, ending: str) ->
     table = manager.bind("orders")
     table.wait_until_ready(15)
     topics._SOON = 0.1  # the mock broker names no controller, which answers
-    manager.add(Payment(1), timeout=15)
+    manager.add(Payment(1), timeout=60)
     snapshot, scan, rows = kv.snapshot(), kv.scan(), iter(table)
     next(scan)
     next(rows)
@@ -116,7 +116,7 @@ def main(directory: str, address: str, backend: str, forks: str, ending: str) ->
         rest = [len(list(scan)), len(list(rows))]
         kv.put(b"c", b"3")
         table.flush()
-        manager.add(Payment(3), timeout=15)
+        manager.add(Payment(3), timeout=60)
         print(json.dumps({"rest": rest, "a": repr(kv.get(b"a")), "rows": table.count()}), flush=True)
         manager.close()
 

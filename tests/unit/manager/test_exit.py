@@ -25,7 +25,7 @@ manager = StoreManager(sys.argv[1], kafka=sys.argv[2], backend=sys.argv[3])
 kv = manager.open("sessions")
 kv.put(b"runs", kv.get(b"runs", b"") + b"1")
 table = manager.bind("orders")
-table.wait_until_ready(20)
+table.wait_until_ready(60)
 rows, snapshot = iter(table), kv.snapshot()
 next(rows)
 print(table.health()["records"], table.count(), len(kv[b"runs"]), flush=True)
@@ -58,10 +58,10 @@ pytestmark = pytest.mark.parametrize("backend", ["rocksdb", "lmdb"])
 def address() -> Iterator[str]:
     """The address of librdkafka's mock broker, with a topic of ``ROWS`` rows."""
     producer = Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": 1, "log_level": 0})
-    (broker,) = producer.list_topics(timeout=5).brokers.values()
+    (broker,) = producer.list_topics(timeout=60).brokers.values()
     for number in range(ROWS):
         producer.produce("orders", key=b"%d" % number, value=b"v")
-    assert producer.flush(5) == 0
+    assert producer.flush(60) == 0
     yield f"{broker.host}:{broker.port}"
     del producer  # the broker lives as long as this
 

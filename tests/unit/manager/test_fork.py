@@ -26,11 +26,11 @@ pytestmark = pytest.mark.parametrize("backend", ["memory", "rocksdb", "lmdb"])
 def address() -> Iterator[str]:
     """The address of librdkafka's mock broker, with a topic of three rows."""
     producer = Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": 1, "log_level": 0})
-    (broker,) = producer.list_topics(timeout=5).brokers.values()
+    (broker,) = producer.list_topics(timeout=60).brokers.values()
     for number in range(3):
         producer.produce("orders", key=b"k%d" % number, value=b"v")
     producer.produce("payments", key=b"k", value=b"v")
-    producer.flush(5)
+    producer.flush(60)
     yield f"{broker.host}:{broker.port}"
     del producer  # the broker lives as long as this
 

@@ -37,7 +37,7 @@ VECTORS = {
 @pytest.fixture
 def mock() -> Iterator[str]:
     client = Client({"bootstrap.servers": "mock", "test.mock.num.brokers": 1, "log_level": 0})
-    (found,) = client.list_topics(timeout=10).brokers.values()
+    (found,) = client.list_topics(timeout=60).brokers.values()
     yield f"{found.host}:{found.port}"
     client.flush(0)  # the broker lives as long as its owner
 

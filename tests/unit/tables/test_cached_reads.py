@@ -28,7 +28,7 @@ from statestore.core import IMPLEMENTATION, uses
 from statestore.entity import model_of
 from statestore.serde.entities import EntityCodec
 
-LIMIT = 25.0
+LIMIT = 60.0
 
 
 @pytest.fixture

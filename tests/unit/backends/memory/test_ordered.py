@@ -281,7 +281,7 @@ def test_the_end_comes_in_the_middle_of_a_change(ordered_map: type[OrderedMap]) 
                     map_.change(pairs(20_000, b"w"), [b"%06d" % number for number in range(0, 30_000, 3)])
 
         def end(map_: OrderedMap = map_, begun: threading.Event = begun) -> None:
-            begun.wait(30)
+            begun.wait(60)
             assert map_.get(b"000001") in (b"v", b"w")
             map_.end(gone)
 

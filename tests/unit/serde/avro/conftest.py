@@ -25,7 +25,7 @@ def ask(stand_in: StandInRegistry) -> Ask:
     """Settings for the stand-in, with others in place of the defaults."""
 
     def settings(**given: Any) -> RegistrySettings:
-        chosen = {"url": stand_in.url, "retry_wait": 0.0, "timeout": 10.0, **given}
+        chosen = {"url": stand_in.url, "retry_wait": 0.0, "timeout": 60.0, **given}
         return RegistrySettings.model_validate(chosen)
 
     return settings

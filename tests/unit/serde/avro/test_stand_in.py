@@ -21,7 +21,7 @@ def request(stand_in: StandInRegistry, method: str, path: str, body: Any = None)
     sent = None if body is None else json.dumps(body).encode()
     try:
         with urllib.request.urlopen(
-            urllib.request.Request(stand_in.url + path, sent, method=method), timeout=10
+            urllib.request.Request(stand_in.url + path, sent, method=method), timeout=60
         ) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
