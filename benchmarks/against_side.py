@@ -1,4 +1,4 @@
-"""One side of ``against.py``: measures what this Python's ``statestore`` does, one turn whenever it is asked.
+"""One side of ``against.py``: measures the ``statestore`` of this Python, one turn at a time.
 
 The Python of a checkout runs it, and that checkout may be older than this file. So it uses public names, and
 looks for the few others in every place where a layout had them. First it prints where its ``statestore`` is
@@ -121,7 +121,7 @@ class Options(NamedTuple):
     kafka: str
     """Address of a real broker."""
     topics: dict[str, tuple[str, int]]
-    """Topics of the real broker to restore, by what is in them, and their numbers of records."""
+    """Topics of the real broker and their numbers of records, by a description of their content."""
 
 
 def found(*places: str) -> Any:
@@ -192,7 +192,7 @@ def restore(options: Options) -> Rows:
 
 
 def follow(options: Options) -> Rows:
-    """A restore that is too small to be loaded in bulk is applied in batches, as what follows is."""
+    """Restores too small for a bulk load: they are applied in small batches, as a table that follows does."""
     for backend in BACKENDS:
         name = f"{backend}, in small batches"
         yield _restore(options, name, options.mock, "pairs", backend, options.rows)
@@ -248,7 +248,7 @@ def reads(options: Options) -> Rows:
 
 
 def cold(options: Options) -> Rows:
-    """Reads that the record cache does not answer: it is smaller than the table. The system has the files."""
+    """Reads that the record cache cannot answer, because it is smaller than the table."""
     for backend, pairs, ticks, _ in tables(options, ("rocksdb", "lmdb"), memory=16 << 20):
         count = min(READS, options.rows)
         keys = [key(number) for number in range(options.rows)]

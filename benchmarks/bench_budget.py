@@ -1,4 +1,4 @@
-"""The memory that a restore takes while it runs, librdkafka's queues included: RssAnon, from outside."""
+"""The memory of a restore while it runs, librdkafka's queues included: RssAnon, read from outside."""
 
 from __future__ import annotations
 

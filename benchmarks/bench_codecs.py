@@ -1,5 +1,6 @@
-"""The codecs of keys, native, against the pure-Python twins that they must agree with; those of entities
-against ``msgspec`` with a struct of the same fields, which checks and converts no more than it has to.
+"""The native codecs of keys against their pure-Python twins, and the codecs of entities against ``msgspec``.
+
+The reference of an entity is a struct of the same fields, which checks and converts no more than it must.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Point reads of files that the system has dropped from its page cache, against the backends' bindings."""
+"""Point reads of files that are not in the system's page cache, against the backends' bindings."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from stores import fill
 from statestore import StoreManager
 
 TIMES = 5
-"""The keys of this group are so many times those of the others: what is read ahead must not be all."""
+"""This group has so many times the keys of the others: read-ahead must not load all of them."""
 READS = 500
 WANTED = 0.9
 
 
 def drop(directory: Path) -> None:
-    """Have the system forget what it holds of the files below ``directory``; nobody may have them mapped."""
+    """Drop the files below ``directory`` from the page cache. No process may have them mapped."""
     for path in directory.rglob("*"):
         if path.is_file():
             descriptor = os.open(path, os.O_RDONLY)
             try:
-                os.fsync(descriptor)  # what is not written yet cannot be dropped
+                os.fsync(descriptor)  # pages that are not written yet cannot be dropped
                 os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             finally:
                 os.close(descriptor)

@@ -1,4 +1,4 @@
-"""What a table takes of memory, disk and CPU, and how that grows with its keys."""
+"""The memory, disk and CPU that a table takes, and how they grow with its keys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from topics import Shape, Topics, fill
 
 BACKENDS = ["rocksdb", "lmdb", "memory"]
 KEYS = [10_000, 100_000, 1_000_000, 10_000_000]
-"""Those that ``--records`` allows."""
+"""Numbers of keys; those above ``--records`` are left out."""
 RATE = 50_000
 """Records a second while following."""
 FOLLOWED_SECONDS = 4
@@ -62,6 +62,6 @@ def measure_followed(bench: Bench, fresh: Fresh, topics: Topics, sizes: Sizes, b
         run = follower.result()
     bench.add(
         alone(f"{backend}, following: CPU", [run["cpu"] / count * 1e6], unit="s/M records"),
-        alone(f"{backend}, following: behind at the end", [run["seconds"] - took], unit="s"),
+        alone(f"{backend}, following: lag at the end", [run["seconds"] - took], unit="s"),
         sizes=f"{count:,} records at {RATE:,}/s, once",
     )

@@ -1,4 +1,4 @@
-"""How long one ``get`` takes while other things happen in the process: percentiles, with breaks between."""
+"""How long one ``get`` takes while the process does other work: percentiles, with breaks between reads."""
 
 from __future__ import annotations
 

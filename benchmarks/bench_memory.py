@@ -17,7 +17,7 @@ from stores import fill
 from statestore import KeyValueStore, StoreManager
 
 TIMES = 10
-"""The keys of this group are so many times those of the others: a million by default."""
+"""This group has so many times the keys of the others: a million by default."""
 READS = 50_000
 SCANS = 1_000
 SCANNED = 100
@@ -66,7 +66,7 @@ def measure_get(bench: Bench, content: Content) -> None:
 
 @pytest.mark.parametrize("values", [True, False])
 def measure_scan(bench: Bench, content: Content, values: bool) -> None:
-    """Ours gives pairs; theirs keys alone, unless ``values`` are looked up for them."""
+    """Our scan gives pairs. Theirs gives keys only, unless ``values`` asks to look up the values."""
     starts = some_keys(min(SCANS, len(content.pairs) // 10), len(content.pairs))
     store, ordered = content.store, content.ordered
 

@@ -1,4 +1,4 @@
-"""The same topic restored by ours and by libraries of the kind: Kafka Streams, Quix Streams, Faust.
+"""The same topic restored by statestore and by Kafka Streams, Quix Streams and Faust.
 
 Each restore is a process of its own. A peer's clock runs while it recovers, and not while it starts, joins
 its group or closes; ours runs from ``bind()`` to READY. ``make bench-peers`` installs what the peers need.
@@ -34,11 +34,11 @@ SLOW = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """What all restore: the changelog of an application of Quix Streams, whose header the others ignore."""
+    """The topic that all restore: a changelog of Quix Streams, whose header the others ignore."""
 
     bootstrap: str
     source: str
-    """The topic that the peers' applications would read; it is empty."""
+    """The empty topic that the peers' applications read."""
     changelog: str
     records: int
 
@@ -117,7 +117,7 @@ def measure_kafka_streams(
     name = f"Kafka Streams {KAFKA_VERSION}"
     found = _pairs(fresh, topic_of(sizes.records), streams, sizes.pairs)
     _rows(bench, name, sizes.records, found, 2.5)
-    # From its first partition's start to its last one's end: what it says itself that restoring takes.
+    # Kafka Streams' own figure: from the start of its first partition to the end of its last one.
     bare = [(ours, {**theirs, "seconds": theirs["restoring"]}) for ours, theirs in found]
     _speed_row(bench, f"{name}, its listener's time", sizes.records, bare, 2.5)
 

@@ -1,6 +1,6 @@
-"""Where the time of each hot path goes, by library, native frames too; and the floors they stand on.
+"""Where the time of each hot path goes, by library, native frames included; and the least it can cost.
 
-The profile is taken by ``perf`` from outside. Its reports by function go to the results folder, too.
+``perf`` takes the profile from outside. Its reports by function go to the results folder too.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ LIBRARIES = {
     "libpython": "Python",
     "python3": "Python",
 }
-"""Names of files that ``perf`` tells, by a part of each."""
+"""Names of libraries, by a part of the file name that ``perf`` reports."""
 
 
 class Profile:
-    """The samples of a process, by ``perf``; skips the test where there is none."""
+    """Samples of a process, taken by ``perf``. Without ``perf`` the test is skipped."""
 
     def __init__(self, home: Path) -> None:
         home.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ class Profile:
         self._perf.wait()
 
     def report(self, by: str) -> str:
-        """Return what ``perf report`` says; skip where it could take no samples."""
+        """Return the output of ``perf report``. Skip the test if ``perf`` could take no samples."""
         command = ["perf", "report", "-i", str(self._file), "--no-children", "--sort", by, "-t", "\t"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         if done.returncode != 0:
@@ -86,7 +86,7 @@ class Profile:
 
 
 def _called(library: str) -> str:
-    """Return what a reader calls the file that ``perf`` names."""
+    """Return the name of the library whose file ``perf`` reports."""
     return next((name for part, name in LIBRARIES.items() if part in library), library)
 
 
@@ -151,7 +151,7 @@ def ticks(topics: Topics, sizes: Sizes) -> str:
     return name
 
 
-# The floors: the CPU that the same outcome takes with what there is, without a store or without Python.
+# The floors: the least CPU for the same outcome with existing tools, without a store or without Python.
 
 
 def measure_floor_of_restore(bench: Bench, fresh: Fresh, topics: Topics, sizes: Sizes) -> None:

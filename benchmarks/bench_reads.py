@@ -1,4 +1,4 @@
-"""Point reads that are in memory, of present and of absent keys, against the backends' own bindings."""
+"""Point reads of present and of absent keys, in memory, against the backends' own bindings."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def measure_hot_get_without_kafka(bench: Bench, stores: Filled) -> None:
 
 
 def measure_absent_get(bench: Bench, stores: Filled) -> None:
-    absent = [key + b"-" for key in _present(bench)]  # between those that are there: no range excludes them
+    absent = [
+        key + b"-" for key in _present(bench)
+    ]  # between present keys, so that no range of keys excludes them
     assert stores.table.get(absent[0]) is None
     _row(bench, stores, "get of absent keys, table", stores.table.get, absent, None)
 

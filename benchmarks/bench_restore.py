@@ -1,4 +1,4 @@
-"""A topic of 16 + 100 bytes restored to READY, against the best loop that reads and discards it."""
+"""A topic with records of 16 + 100 bytes restored to READY, against the best loop that discards them."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ ROWS = [
 
 
 def collecting(work: Work) -> Work:
-    """Return ``work`` with garbage collection on, as in a program; the harness keeps it out.
+    """Return ``work`` with garbage collection on, as in a program; the harness turns it off.
 
-    A loop of Python makes objects for each record and pays for it, ours makes none.
+    A Python loop makes objects for each record, which the collector visits. Our restore makes none.
     """
 
     def run(state: Any) -> None:
@@ -52,7 +52,7 @@ def collecting(work: Work) -> Work:
 
 @dataclass
 class Restore:
-    """A restore, on the clock from ``bind()`` to READY and the first read; off it, until all is durable."""
+    """A restore. The clock runs from ``bind()`` to READY and the first read; a second one until durable."""
 
     fresh: Fresh
     bootstrap: str

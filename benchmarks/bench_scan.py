@@ -1,4 +1,4 @@
-"""Full scans of bytes, against the backends' own iteration that tells when it fails."""
+"""Full scans of bytes, against iteration by the backends' bindings that reports errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How late another Python thread wakes up during a restore: one that sleeps 1 ms, over and over."""
+"""How late another Python thread, which sleeps 1 ms again and again, wakes up during a restore."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def measure_overshoot(
         shutil.rmtree(home)
         loop = Child("discard", **common, records=shape.records, partitions=shape.partitions, tuning=tuning)
         theirs += loop.run()["late"]
-    # The samples of all runs together: one run is too short for a thousandth of them to say something.
+    # All runs together: one run has too few samples for its p99.9.
     found = [(1000 * percentile(ours, SHARE), 1000 * percentile(theirs, SHARE))]
     bench.add(
         beside(

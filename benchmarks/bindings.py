@@ -16,11 +16,11 @@ MAP_SIZE = 16 << 30
 
 
 class Binding(ABC):
-    """A store made with a binding alone, in ``directory``, which it creates; ``get`` is the point read."""
+    """A store made with a binding alone. It creates its ``directory``. ``get`` is the point read."""
 
     get: Callable[[bytes], Any]
     names: ClassVar[dict[str, str]]
-    """What is measured, by kind of work."""
+    """The calls that are measured, by kind of work."""
 
     @abstractmethod
     def __init__(self, directory: Path) -> None: ...
@@ -31,7 +31,7 @@ class Binding(ABC):
 
     @abstractmethod
     def scan(self) -> None:
-        """Look at each pair, and at the status behind the last one."""
+        """Look at each pair, and at the status after the last one."""
 
     @abstractmethod
     def write(self, pairs: Pairs) -> None:
@@ -50,8 +50,8 @@ class Binding(ABC):
     def flush(self) -> None:  # noqa: B027 - LMDB has written it already
         """Return when everything is on disk."""
 
-    def compact(self) -> None:  # noqa: B027 - LMDB does without
-        """Bring the files into the form that reads are fastest in."""
+    def compact(self) -> None:  # noqa: B027 - LMDB needs none
+        """Give the files the form in which reads are fastest."""
 
     def __enter__(self) -> Self:
         return self
@@ -76,7 +76,7 @@ class RocksDBBinding(Binding):
         self._store = Rdict(str(directory), Options(raw_mode=True))
         self.get = self._store.get
         self._options = WriteOptions()
-        self._options.disable_wal = True  # type: ignore[method-assign, assignment] # its stub has it wrong
+        self._options.disable_wal = True  # type: ignore[method-assign, assignment] # the stub is wrong
 
     def get_many(self, keys: Sequence[bytes]) -> object:
         return self._store.get(list(keys))

@@ -1,7 +1,7 @@
-"""One measurement in a process of its own: what it takes of CPU and memory is nobody else's.
+"""One measurement in a process of its own, so that its CPU and memory can be told from those of others.
 
-Waits for a line before it begins, so that what imports take does not count; prints its result as JSON, and
-waits for its end with everything still open.
+The process waits for a line before it begins, so that imports do not count. It prints its result as JSON, and
+then waits to be ended, with everything still open.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from statestore import BytesTable, StoreManager
 
 LAST = b"the last key"
 BREAK = 0.0005
-"""Seconds between two reads whose latency is measured: a service's, not a loop's."""
+"""Seconds between two reads whose latency is measured: as in a service, and not in a loop."""
 
 kept: list[Any] = []
-"""What must live until the memory of this process has been looked at."""
+"""Objects that must stay alive until the memory of this process has been read."""
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def say(word: str) -> None:
-    """Tell the parent, and wait until it lets this process go on."""
+    """Send a word to the parent, and wait until the parent lets this process continue."""
     print(word, flush=True)
     sys.stdin.readline()
 
@@ -56,7 +56,7 @@ def cpu() -> float:
 
 @contextmanager
 def sleeper(watch: bool) -> Iterator[list[float]]:
-    """Have a thread sleep 1 ms over and over; the list gets the seconds that it woke up late."""
+    """Run a thread that sleeps 1 ms again and again. The list gets the seconds by which it woke up late."""
     late: list[float] = []
     over = threading.Event()
 
@@ -110,12 +110,12 @@ def discard(
 
 
 def disk(directory: str) -> int:
-    """Return the bytes that the files below ``directory`` take; a sparse one takes less than its length."""
+    """Return the bytes that the files below ``directory`` occupy: of a sparse file less than its length."""
     return sum(path.stat().st_blocks * 512 for path in Path(directory).rglob("*") if path.is_file())
 
 
 def fill_memory(keys: int, into: str, directory: str) -> dict[str, Any]:
-    """Fill the memory backend, or a ``dict`` with the same pairs; no two keys share a value."""
+    """Fill the memory backend, or a ``dict``, with the same pairs. No two keys share a value."""
     content = ((one, bytes(bytearray(value))) for one, value in records(keys, keys))
     if into == "dict":
         kept.append(dict(content))
@@ -129,7 +129,7 @@ def fill_memory(keys: int, into: str, directory: str) -> dict[str, Any]:
 def repeat(
     path: str, kafka: str, topic: str, rows: int, backend: str, directory: str, seconds: float
 ) -> dict[str, Any]:
-    """Go one of the hot ``path``s of reading over and over: CPU, and how many records that were."""
+    """Repeat one of the hot ``path``s of reading. Return the CPU and the number of records."""
     stores = StoreManager(directory, kafka=kafka, backend=backend)
     kept.append(stores)
     wanted = some_keys(min(rows, 20_000), rows)
@@ -157,7 +157,7 @@ def get_each(table: BytesTable, wanted: list[bytes]) -> int:
 
 
 def tables(kafka: str, topics: list[str], backend: str, directory: str) -> dict[str, Any]:
-    """Bind many tables in one manager: seconds until all are READY, and the threads it has then."""
+    """Bind many tables in one manager. Return the seconds until all are READY, and the number of threads."""
     stores = StoreManager(directory, kafka=kafka, backend=backend)
     kept.append(stores)
     began, used = time.perf_counter(), cpu()
@@ -170,7 +170,7 @@ def tables(kafka: str, topics: list[str], backend: str, directory: str) -> dict[
 
 
 def latencies(table: BytesTable, wanted: list[bytes], over: Callable[[], bool]) -> list[float]:
-    """Return the seconds of each ``get``, one after the other with breaks, until it is ``over``."""
+    """Return the seconds of each ``get``, with breaks between them, until ``over()``."""
     taken: list[float] = []
     while not over():
         for one in wanted[:100]:
@@ -182,7 +182,7 @@ def latencies(table: BytesTable, wanted: list[bytes], over: Callable[[], bool]) 
 
 
 def after(seconds: float) -> Callable[[], bool]:
-    """Return a function that says whether ``seconds`` are over."""
+    """Return a function that tells whether ``seconds`` have passed."""
     until = time.perf_counter() + seconds
     return lambda: time.perf_counter() > until
 
@@ -204,7 +204,7 @@ def read_while_restoring(
 def follow(
     kafka: str, topic: str, rows: int, backend: str, directory: str, read: bool = False
 ) -> dict[str, Any]:
-    """Follow a topic that another process writes to, until its last key is there; optionally read it, too."""
+    """Follow a topic that another process writes, until its last key has arrived; ``read`` it, too."""
     stores = StoreManager(directory, kafka=kafka, backend=backend)
     kept.append(stores)
     table = stores.bind(topic)

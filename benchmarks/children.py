@@ -1,4 +1,4 @@
-"""Runs one measurement of ``child.py`` in a process of its own, and watches its memory from outside."""
+"""Runs one measurement of ``child.py`` in a process of its own, and reads its memory from outside."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ SAMPLE_SECONDS = 0.005
 
 
 class Child:
-    """A process that has imported everything and waits; its memory counts from then on.
+    """A process that has imported everything and waits. Its memory counts from then on.
 
-    ``run`` does it all; ``start`` and ``result`` let others work beside it. Left as a context, it is gone.
+    ``run`` does everything. With ``start`` and ``result`` others can work at the same time. Leaving the
+    context ends the process.
     """
 
     def __init__(self, task: str, **arguments: Any) -> None:
@@ -46,22 +47,22 @@ class Child:
         self._process.communicate()
 
     def run(self) -> dict[str, Any]:
-        """Return what the task measured, and the growth of its anonymous memory: at its end and at most."""
+        """Return the task's result, and the growth of its anonymous memory: at the end, and at most."""
         with self:
             self.start()
             return self.result()
 
     def start(self) -> None:
-        """Let the task begin, or go on from where it says that it is prepared."""
+        """Let the task begin, or continue once it is prepared."""
         assert self._process.stdin is not None
         self._process.stdin.write(b"\n")
 
     def prepared(self) -> None:
-        """Return when the task says that it is prepared."""
+        """Return when the task is prepared."""
         self._read()
 
     def result(self) -> dict[str, Any]:
-        """Return what the task measured; ``growth`` and ``peak`` are bytes. The process stays until left."""
+        """Return the task's result, with ``growth`` and ``peak`` in bytes. The process stays alive."""
         assert self._process.stdout is not None
         peak = 0
         while not select.select([self._process.stdout], [], [], SAMPLE_SECONDS)[0]:

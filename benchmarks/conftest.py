@@ -1,4 +1,4 @@
-"""The options and fixtures of ``make bench``, and what it prints and writes."""
+"""The options, fixtures, printed lines and files of ``make bench``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from statestore.testing.kafka import BrokerUnavailableError, KafkaBroker, extern
 
 ROOT = Path(__file__).parents[1]
 SCRATCH = ROOT / ".benchmarks"
-"""On the disk of the checkout: the temporary directory may be memory."""
+"""On the disk of the checkout, because the temporary directory may be in memory."""
 SIZES = {
     "records": (200_000, "of a topic that is restored"),
     "rows": (100_000, "keys of a store that is read, scanned or written"),
@@ -31,7 +31,7 @@ SIZES = {
     "pairs": (5, "runs of each side"),
 }
 SHORT = 5
-"""Short work is measured so many times as often: another process's turn on the core changes more of it."""
+"""Short work is measured so many times as often, because other processes disturb it more."""
 RESULTS = pytest.StashKey[Results]()
 Fresh = Callable[[], Path]
 WIDTHS = (50, 28, 18, 18, 15, 12, 12)
@@ -50,18 +50,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Of pytest-benchmark, where all that was chosen is measured in processes of its own.
+    # pytest-benchmark says this when every chosen row is measured in a process of its own.
     warnings.filterwarnings("ignore", "Not saving anything")
     config.stash[RESULTS] = Results(config.getoption("results"))
     config.option.benchmark_json = str(config.stash[RESULTS].rounds_file())
 
 
 def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
-    """Leave the name of the machine out of what is published."""
+    """Leave the name of the machine out of the published results."""
     machine_info.pop("node", None)
 
 
-# What it prints: a line for each row as soon as it is measured, in place of pytest's dots.
+# Printing: a line for each row as soon as it is measured, instead of pytest's dots.
 
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
@@ -121,18 +121,18 @@ def print_cells(config: pytest.Config, cells: Sequence[str], **markup: bool) -> 
     terminal_of(config).write_line("  ".join(padded).rstrip(), **markup)
 
 
-# What rows are made of.
+# Fixtures of the rows.
 
 
 class Bench:
-    """Measures rows and hands them in."""
+    """Measures rows and adds them to the results."""
 
     def __init__(self, request: pytest.FixtureRequest, sizes: Sizes) -> None:
         self.sizes = sizes
         self._request = request
 
     def pairs(self, ours: Work, theirs: Work, *, times: int = 1) -> list[tuple[float, float]]:
-        """Measure both sides in turns; once in a test, since pytest-benchmark keeps one record for each."""
+        """Measure both sides in turns. Once in a test, because pytest-benchmark keeps one record for each."""
         benchmark: BenchmarkFixture = self._request.getfixturevalue("benchmark")
         benchmark.group = self.group
         found = measure(benchmark, ours, theirs, times * self.sizes.pairs)
@@ -150,7 +150,7 @@ class Bench:
         of: str,
         wanted: float | None = None,
     ) -> None:
-        """Measure a row of short work (a tenth of a second) and hand it in."""
+        """Measure a row of short work (a tenth of a second) and add it to the results."""
         found = self.pairs(ours, theirs, times=SHORT)
         self.add(
             speed(work, reference, found, items=items, of=of, wanted=wanted),
@@ -158,7 +158,7 @@ class Bench:
         )
 
     def add(self, *results: Result, sizes: str) -> None:
-        """Hand in rows, with what they were measured on."""
+        """Add rows to the results, with the sizes they were measured with."""
         for result in results:
             row = replace(result, group=self.group, sizes=sizes)
             self._request.node.user_properties.append(("result", row))
@@ -189,7 +189,7 @@ def bench(request: pytest.FixtureRequest, sizes: Sizes) -> Bench:
 
 @pytest.fixture(scope="session")
 def fresh() -> Iterator[Fresh]:
-    """Gives paths at which there is nothing yet; what is made there goes at the end of the run."""
+    """Gives paths that do not exist yet. Files made there are removed at the end of the run."""
     SCRATCH.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=SCRATCH) as scratch:
         numbers = itertools.count(1)
@@ -198,7 +198,7 @@ def fresh() -> Iterator[Fresh]:
 
 @pytest.fixture(scope="session")
 def topics() -> Iterator[Topics]:
-    """Topics of a real broker: that of ``STATESTORE_TEST_KAFKA``, or one that lives as long as the run."""
+    """Topics of a real broker: the one of ``STATESTORE_TEST_KAFKA``, or one started for this run."""
     external = external_broker()
     if external is not None:
         with Topics(external) as made:
@@ -214,7 +214,7 @@ def topics() -> Iterator[Topics]:
 
 @pytest.fixture(scope="session")
 def mock_topics() -> Iterator[MockTopics]:
-    """Topics of librdkafka's own broker, in this process: it needs no Java and takes no CPU when quiet."""
+    """Topics of librdkafka's mock broker, in this process. It needs no Java, and no CPU when idle."""
     with MockTopics() as made:
         yield made
 
@@ -223,7 +223,7 @@ def mock_topics() -> Iterator[MockTopics]:
 def stores(
     request: pytest.FixtureRequest, fresh: Fresh, mock_topics: MockTopics, sizes: Sizes
 ) -> Iterator[Filled]:
-    """The same pairs in our stores and in the binding alone, for each backend that has files."""
+    """The same pairs in our stores and in the binding alone, for each backend with files."""
     directory = fresh()
     directory.mkdir()
     with filled(directory, request.param, pairs(sizes.rows), mock_topics) as found:

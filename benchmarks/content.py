@@ -1,4 +1,4 @@
-"""What stores and topics hold: keys of 16 bytes, values of 100 that compress by half; always the same."""
+"""The content of stores and topics: keys of 16 bytes, values of 100 that compress by half. No run differs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def key(number: int) -> bytes:
 
 
 def values(seed: int = 13) -> list[bytes]:
-    """Return values to take in turns; a prime number of them, so that a key written again gets another."""
+    """Return values to take in turns: a prime number, so that a key written again gets another one."""
     chance = random.Random(seed)
     return [chance.randbytes(VALUE_SIZE // 2).hex().encode() for _ in range(9973)]
 
 
 def records(count: int, keys: int) -> Iterator[tuple[bytes, bytes]]:
-    """Give ``count`` records that write ``keys`` keys over and over, never in their order."""
+    """Yield ``count`` records that write ``keys`` keys again and again, never in key order."""
     pool = values()
     step = _step(keys)
     for number in range(count):
@@ -31,7 +31,7 @@ def records(count: int, keys: int) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _step(keys: int) -> int:
-    """Return a step that shares no factor with ``keys``, so that it visits each of them once."""
+    """Return a step without a common factor with ``keys``: steps of this size visit each key once."""
     return next(step for step in (7_919, 7_907, 7_901) if keys % step)
 
 
@@ -41,6 +41,6 @@ def pairs(count: int) -> Pairs:
 
 
 def some_keys(count: int, among: int, seed: int = 17) -> list[bytes]:
-    """Return ``count`` keys of those below ``among``, any of them equally often."""
+    """Return ``count`` random keys with numbers below ``among``."""
     chance = random.Random(seed)
     return [key(chance.randrange(among)) for _ in range(count)]

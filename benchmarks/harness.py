@@ -1,7 +1,8 @@
-"""Measures work against a reference in one run, and says how they compare.
+"""Measures work against a reference in one run, and compares both.
 
-Times of one machine are not those of another, nor its own an hour later; ratios of two things measured in
-turns are. Each pair runs both, in alternating order, so that what slows the machine slows both.
+A time measured on one machine says nothing about another machine, or about the same one an hour later. The
+ratio of two times measured in turns does. Each pair runs both sides, in alternating order, so that a slow
+moment of the machine slows both.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 
 def nothing(*_: Any) -> None:
-    """What comes before and after work that needs neither."""
+    """Prepare and finish nothing, for work that needs neither."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One side of a comparison. Only ``run`` is on the clock; each gets what ``prepare`` returned."""
+    """One side of a comparison. Only ``run`` is timed; it and ``finish`` get the result of ``prepare``."""
 
     run: Callable[[Any], object]
     prepare: Callable[[], Any] = nothing
@@ -31,11 +32,11 @@ class Work:
 
     @classmethod
     def of(cls, call: Callable[[], object]) -> Self:
-        """Return work that needs nothing and leaves nothing."""
+        """Return work without preparation and clean-up."""
         return cls(lambda _: call())
 
     def seconds(self) -> float:
-        """Do the work once, garbage collection kept out of it."""
+        """Do the work once, with garbage collection turned off, and return the seconds."""
         state = self.prepare()
         gc.collect()
         gc.disable()
@@ -49,9 +50,9 @@ class Work:
 
 
 def measure(benchmark: BenchmarkFixture, ours: Work, theirs: Work, pairs: int) -> list[tuple[float, float]]:
-    """Return the seconds of both sides, pair by pair, after one of each that does not count.
+    """Return the seconds of both sides, pair by pair. One run of each comes first and does not count.
 
-    pytest-benchmark takes the times of ours; in its breaks before and behind it, the reference has its turn.
+    pytest-benchmark takes our times. The reference runs in the breaks before and after each of our runs.
     """
     reference: list[float] = []
 
@@ -90,27 +91,27 @@ class Result:
     theirs: float | None
     unit: str
     kind: Kind
-    """What ``median``, ``least`` and ``most`` are of: of ours alone, of ours beside the reference."""
+    """What ``median``, ``least`` and ``most`` are: our figure, or how it compares to the reference."""
     median: float
     least: float
     most: float
     wanted: float | None = None
-    """What the design asks of ``median``; told beside it, not enforced."""
+    """The design's target for ``median``. It is shown, not enforced."""
     at_most: bool = False
-    """Whether ``wanted`` is the most and not the least that ``median`` may be."""
+    """Whether ``wanted`` is an upper limit of ``median``; otherwise it is a lower one."""
     group: str = ""
     sizes: str = ""
-    """What the row was measured with."""
+    """The sizes that the row was measured with."""
 
     @property
     def met(self) -> bool | None:
-        """Whether ``median`` is what was wanted; ``None`` where nothing was."""
+        """Whether ``median`` meets the target, or ``None`` without a target."""
         if self.wanted is None:
             return None
         return self.median <= self.wanted if self.at_most else self.median >= self.wanted
 
     def cells(self) -> list[str]:
-        """Return work, reference, ours, theirs, spread, wanted and, last, what came out."""
+        """Return work, reference, ours, theirs, spread, wanted and the result."""
         unit = {"ratio": " x", "difference": f" {self.unit}", "value": f" {self.unit}"}[self.kind]
         sign = "+" if self.kind == "difference" else ""
         median = f"{sign if self.median >= 0 else ''}{figure(self.median)}{unit}"
@@ -132,7 +133,7 @@ class Result:
 
 
 def figure(value: float) -> str:
-    """Return ``value`` with three digits that count."""
+    """Return ``value`` with three significant digits."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     return f"{value:,.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
@@ -147,7 +148,7 @@ def speed(
     of: str,
     wanted: float | None = None,
 ) -> Result:
-    """Return how many times as fast as its reference work on ``items`` was."""
+    """Return the speed of work on ``items`` as a multiple of its reference's speed."""
     ratios = [theirs / ours for ours, theirs in pairs]
     ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
     per_second = f"k {of}/s"
@@ -174,7 +175,7 @@ def beside(
     kind: Kind,
     wanted: float | None = None,
 ) -> Result:
-    """Return figures where less is better, ours and the reference's, as ``kind`` says; at most ``wanted``."""
+    """Return a row of which less is better, compared as ``kind`` says. ``wanted`` is the upper limit."""
     figures = [
         ours / theirs if kind == "ratio" else ours - theirs if kind == "difference" else ours
         for ours, theirs in pairs
@@ -196,7 +197,7 @@ def beside(
 
 
 def alone(work: str, figures: Sequence[float], *, unit: str, wanted: float | None = None) -> Result:
-    """Return a figure that has no reference; at most ``wanted``."""
+    """Return a row without a reference. ``wanted`` is the upper limit."""
     median = statistics.median(figures)
     return Result(
         work, "", median, None, unit, "value", median, min(figures), max(figures), wanted, at_most=True
@@ -204,17 +205,17 @@ def alone(work: str, figures: Sequence[float], *, unit: str, wanted: float | Non
 
 
 def percentile(samples: Iterable[float], share: float) -> float:
-    """Return the smallest of ``samples`` that at least ``share`` of them do not exceed."""
+    """Return the least of ``samples`` that a ``share`` of them does not exceed."""
     ordered = sorted(samples)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is measured; the same for every group of a run."""
+    """The sizes of a run, for all of its groups."""
 
     records: int
-    """Records of a topic that is restored."""
+    """Records in a topic that is restored."""
     rows: int
     """Keys of a store that is read, scanned and written."""
     tables: int

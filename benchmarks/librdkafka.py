@@ -1,7 +1,7 @@
-"""Reads a topic with librdkafka alone: what fetching and taking apart costs when nobody looks at a record.
+"""Reads a topic with librdkafka alone: the cost of fetching and taking apart records that nobody looks at.
 
-It is called through ``ctypes``, without the GIL, in the very library that the ``confluent-kafka`` wheel has
-loaded; each record is given to a function of the C library that does nothing with it.
+``ctypes`` calls the library that the ``confluent-kafka`` wheel has loaded, without the GIL. Each record is
+passed to a function of the C library that does nothing with it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def read(bootstrap: str, topic: str, shape: Shape, tuning: dict[str, Any]) -> No
 
 
 def _loaded() -> Any:
-    confluent_kafka.libversion()  # it is loaded
+    confluent_kafka.libversion()  # loads it
     found = re.search(r"\s(/\S*librdkafka\S*)$", Path("/proc/self/maps").read_text(), re.MULTILINE)
     if found is None:
         raise RuntimeError("confluent_kafka has loaded no librdkafka of its own")

@@ -1,4 +1,4 @@
-"""Topics of the mock broker that librdkafka has: for tables that are read, and Kafka is no matter."""
+"""Topics of librdkafka's mock broker, for tables that are only read afterwards."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 
 
 class MockTopics:
-    """A mock broker in this process; it keeps some megabytes for each topic."""
+    """A mock broker in this process. It keeps a few megabytes of each topic."""
 
     def __enter__(self) -> Self:
         self._producer = Producer(
@@ -27,7 +27,7 @@ class MockTopics:
         self._producer.flush(0)  # the broker lives as long as its owner
 
     def fill(self, topic: str, pairs: Iterable[tuple[bytes, bytes]]) -> None:
-        """Write ``pairs`` to a topic that appears by this."""
+        """Write ``pairs`` to a topic, which this creates."""
         for number, (key, value) in enumerate(pairs):
             self._producer.produce(topic, value, key)
             if number % 10_000 == 0:

@@ -1,4 +1,4 @@
-"""``make bench-docs``: copies the last results into the page that tells how fast everything is."""
+"""``make bench-docs``: copies the last results into ``docs/performance.md``."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ BETWEEN = re.compile(r"(<!-- results -->\n).*(<!-- end of results -->)", re.DOTA
 
 
 def publish(folder: Path, page: Path) -> None:
-    """Replace what is between the page's two marks by the rows in ``folder``, and the plot beside it."""
+    """Replace the text between the page's two marks by the rows in ``folder``, and replace the plot."""
     text = page.read_text()
     if not BETWEEN.search(text):
-        raise SystemExit(f"{page} has no marks to put the results between")
+        raise SystemExit(f"{page} has no marks for the results: <!-- results --> and <!-- end of results -->")
     tables = as_markdown(*load(folder))
     page.write_text(BETWEEN.sub(lambda found: f"{found[1]}\n{tables}\n{found[2]}", text))
     shutil.copy(folder / "ratios.svg", page.with_name("performance.svg"))
@@ -29,5 +29,5 @@ def publish(folder: Path, page: Path) -> None:
 if __name__ == "__main__":
     results = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / ".benchmarks" / "results"
     if not (results / "results.json").exists():
-        raise SystemExit(f"{results} holds no results: run make bench first")
+        raise SystemExit(f"{results} has no results: run make bench first")
     publish(results, PAGE)

@@ -1,7 +1,7 @@
-"""The results of a run, and what is made of them: JSON, Markdown and a plot.
+"""The results of a run, as JSON, Markdown and a plot.
 
-A run that measured some groups leaves the rows of others as they were, so that a full result can be put
-together from runs with different sizes.
+A run of some groups keeps the earlier rows of the others. So a full result can be put together from runs with
+different sizes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PACKAGES = ("statestore", "confluent-kafka", "rocksdict", "lmdb", "msgspec", "ms
 
 
 class Results:
-    """The rows of one run, and those that earlier runs left in ``folder``."""
+    """The rows of one run, and those of earlier runs in ``folder``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -39,12 +39,12 @@ class Results:
         self._rows.append(row)
 
     def rounds_file(self) -> Path:
-        """Return the file in which pytest-benchmark keeps each round of the last run."""
+        """Return the file in which pytest-benchmark keeps the rounds of the last run."""
         self.folder.mkdir(parents=True, exist_ok=True)
         return self.folder / "rounds.json"
 
     def write(self) -> list[Path]:
-        """Write everything and return the paths; nothing where nothing was measured."""
+        """Write everything and return the paths. Without rows, write nothing."""
         if not self._rows:
             return []
         rows = merged(self._earlier(), self._rows)
@@ -61,7 +61,7 @@ class Results:
 
 
 def load(folder: Path) -> tuple[dict[str, str], list[Result]]:
-    """Return the machine and the rows that are in the results of ``folder``."""
+    """Return the machine and the rows of the results in ``folder``."""
     told = json.loads((folder / "results.json").read_text())
     names = {field.name for field in fields(Result)}
     rows = [Result(**{name: value for name, value in row.items() if name in names}) for row in told["rows"]]
@@ -69,14 +69,14 @@ def load(folder: Path) -> tuple[dict[str, str], list[Result]]:
 
 
 def merged(earlier: Sequence[Result], rows: Sequence[Result]) -> list[Result]:
-    """Return ``rows`` and those of ``earlier`` that were not measured again, group by group."""
+    """Return ``rows``, and those of ``earlier`` that were not measured again, group by group."""
     new = {(row.group, row.work, row.reference) for row in rows}
     kept = [row for row in earlier if (row.group, row.work, row.reference) not in new]
     return sorted([*kept, *rows], key=lambda row: row.group)  # stable: in a group, the order of measuring
 
 
 def machine() -> dict[str, str]:
-    """Describe what was measured on; no name, no date."""
+    """Describe the machine, without its name and without a date."""
     off = [path for path in FAST_PATHS if not uses(path)]
     return {
         "processor": f"{os.cpu_count()} cores, {_processor()}",
@@ -105,7 +105,7 @@ def _broker() -> str:
 
 
 def as_markdown(told: dict[str, str], rows: Sequence[Result]) -> str:
-    """Return the machine, and a table for each group, without the columns that are empty in all of it."""
+    """Return the machine, and a table for each group, without columns that are empty."""
     lines = [f"- {name}: {what}" for name, what in told.items()]
     for group, found in groupby(rows, key=lambda row: row.group):
         table = [HEADER]
@@ -125,7 +125,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def plot(rows: Sequence[Result], path: Path) -> None:
-    """Draw the ratios of all rows that have a wanted one, each beside it."""
+    """Draw the ratio of each row that has a target, beside its target."""
     # Imported here: it takes longer than some groups.
     from matplotlib import rcParams
     from matplotlib.figure import Figure

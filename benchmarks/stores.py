@@ -1,4 +1,4 @@
-"""Filled stores: ours, bound to a topic or not, and the same pairs in the binding alone."""
+"""Filled stores: ours, with and without a topic, and the same pairs in the binding alone."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from statestore import BytesTable, KeyValueStore, StoreManager
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """The same pairs three times."""
+    """The same pairs in three stores."""
 
     backend: str
     pairs: Pairs
     table: BytesTable
-    """Ours, bound to a topic: what most users read."""
+    """Ours, bound to a topic, as most users have it."""
     store: KeyValueStore
     """Ours, without Kafka."""
     theirs: Binding
@@ -31,7 +31,7 @@ class Filled:
 
 @contextmanager
 def filled(directory: Path, backend: str, pairs: Pairs, mock_topics: MockTopics) -> Iterator[Filled]:
-    """Fill all three below ``directory``, on disk and with nothing left to do behind it."""
+    """Fill all three below ``directory``, and return when they are on disk."""
     topic = f"pairs-{len(pairs)}"
     if topic not in mock_topics.topics:
         mock_topics.fill(topic, pairs)

@@ -1,4 +1,4 @@
-"""An entity of six fields, and what decoding its payload costs without a store."""
+"""An entity of six fields, and a decoder of its payload that needs no store."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class TickValue:
-    """What the payload of a ``Tick`` holds: all but the key."""
+    """The fields in the payload of a ``Tick``: all but the key."""
 
     price: float
     quantity: int

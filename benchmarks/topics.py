@@ -18,10 +18,10 @@ from statestore.testing.kafka import Broker
 TRIES = 3
 """Runs of each tuning before the faster one is taken."""
 PATIENCE = 900.0
-"""Seconds after which what a row waits for is taken as never coming."""
+"""Seconds after which a row stops waiting and fails."""
 
-# "The best-tuned loop": what makes it fast differs with the number of partitions and the broker, so all are
-# tried. The first does not sleep for a second when the queue is full, the second has a queue that never is.
+# "The best-tuned loop": which tuning is best depends on the number of partitions and the broker, so all are
+# tried. With the first, a full queue does not sleep for a second. With the second, the queue is never full.
 TUNINGS: dict[str, dict[str, Any]] = {
     "backoff 2 ms": {"fetch.queue.backoff.ms": 2},
     "queue of 1 M": {"queued.min.messages": 1_000_000, "queued.max.messages.kbytes": 1 << 20},
@@ -30,7 +30,7 @@ TUNINGS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a topic is filled with."""
+    """The content of a topic."""
 
     records: int
     writes_per_key: int = 1
@@ -48,7 +48,7 @@ class Shape:
 
 
 class Topics:
-    """Makes topics and deletes them at the end; one for each shape, since they are only read."""
+    """Makes topics, one for each shape because they are only read, and deletes them at the end."""
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
@@ -75,7 +75,7 @@ class Topics:
         return name
 
     def of(self, shape: Shape) -> str:
-        """Return the name of the topic of this shape, which is filled the first time."""
+        """Return the name of the topic of this shape. The first call fills it."""
         if shape not in self._filled:
             name = self.empty(shape.partitions)
             fill(self.bootstrap, name, records(shape.records, shape.keys), compression=shape.compression)
@@ -83,7 +83,7 @@ class Topics:
         return self._filled[shape]
 
     def discard(self, shape: Shape) -> Discard:
-        """Return the fastest of the loops that read the topic of this shape."""
+        """Return the fastest loop that reads the topic of this shape."""
         topic = self.of(shape)
         if topic not in self._discards:
             loops = [Discard(self.bootstrap, topic, shape, tuning) for tuning in TUNINGS]
@@ -101,7 +101,7 @@ def fill(
     compression: str = "none",
     headers: list[tuple[str, str | bytes | None]] | None = None,
 ) -> None:
-    """Write ``pairs`` to a topic and return when the broker has them."""
+    """Write ``pairs`` to a topic, and return when the broker has them."""
     producer = Producer(
         {
             "bootstrap.servers": bootstrap,
@@ -128,7 +128,7 @@ def fill(
 class Discard:
     """The reference of a restore: ``Consumer.consume`` in a loop that looks at each key and value.
 
-    It knows how many records there are, so it need not wait for the broker to say that no more come.
+    The loop knows the number of records, so it need not wait for the broker to report the end.
     """
 
     def __init__(self, bootstrap: str, topic: str, shape: Shape, tuning: str) -> None:
