@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import difflib
 import re
-import reprlib
 from collections.abc import Iterable
 
 from statestore.errors import ConfigError
+from statestore.runtime.text import bounded_repr
 
 MAX_TOPIC_NAME = 249
 """Longest topic name Kafka accepts, in characters (all of them ASCII)."""
@@ -59,7 +59,7 @@ def window_names(logical: str, physical: str, label: str) -> tuple[str, str]:
 def check_logical_name(name: object) -> str:
     """Return ``name`` if a store may be called so: any string but the empty one."""
     if not isinstance(name, str) or not name:
-        raise ConfigError(f"a store's name must be a non-empty string, not {reprlib.repr(name)}")
+        raise ConfigError(f"a store's name must be a non-empty string, not {bounded_repr(name)}")
     return name
 
 
@@ -70,7 +70,7 @@ def physical_name(logical: object) -> str:
 
 def check_physical_name(name: object) -> str:
     """Return ``name`` if a store's directory may be called so."""
-    shown = reprlib.repr(name)
+    shown = bounded_repr(name)
     if not isinstance(name, str) or not name or _NOT_PHYSICAL.search(name):
         raise ConfigError(
             f"physical name {shown}: a store's directory is named with one or more of a-z, 0-9 and _ only"
@@ -89,7 +89,7 @@ def check_physical_name(name: object) -> str:
 
 def check_topic_name(name: object) -> str:
     """Return ``name`` if Kafka allows a topic to be called so."""
-    shown = reprlib.repr(name)
+    shown = bounded_repr(name)
     if not isinstance(name, str) or not name:
         raise ConfigError(f"a topic's name must be a non-empty string, not {shown}")
     if name in (".", ".."):

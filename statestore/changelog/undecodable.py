@@ -8,11 +8,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from statestore.core import RejectedRecord
 from statestore.errors import DecodeError, UnreachableRegistryError
+from statestore.runtime.times import milliseconds_text
 from statestore.serde.formats import REGISTRY_ACCESS
 
 log = logging.getLogger("statestore.changelog")
@@ -156,7 +156,4 @@ def _key(key: bytes | None) -> str:
 def _time(timestamp: int) -> str:
     if timestamp < 0:
         return "no timestamp"
-    try:
-        return datetime.fromtimestamp(timestamp / 1000, UTC).isoformat(timespec="milliseconds")
-    except (ValueError, OverflowError, OSError):
-        return f"timestamp {timestamp} ms"
+    return milliseconds_text(timestamp)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from statestore.errors import DecodeError, EncodeError, StoreClosedError
+from statestore.runtime.text import bounded_repr
 
 KINDS = ("int", "str", "bytes", "uuid", "datetime", "date")
 """The types a key component can have, by the names the key codec takes."""
@@ -166,68 +166,64 @@ def yield_to_threads() -> None:
     """Let other threads run, and signals be handled, where it is time to; each call of a function does."""
 
 
-_repr = reprlib.Repr()
-_repr.maxstring = _repr.maxother = 120
-
-
-def _show(value: object) -> str:
-    # An int beyond what Python prints (4,300 digits) would raise ValueError instead of our error.
-    if isinstance(value, int) and value.bit_length() > 128:
-        return f"an int of {value.bit_length()} bits"
-    return _repr.repr(value)
-
-
 def wrong_kinds(kinds: Sequence[str]) -> ValueError:
     return ValueError(f"a key has one component or more, each of {', '.join(KINDS)}; got {list(kinds)!r}")
 
 
 def not_a_tuple(values: object) -> TypeError:
-    return TypeError(f"key values must be a tuple, not {type(values).__name__}: {_show(values)}")
+    return TypeError(f"key values must be a tuple, not {type(values).__name__}: {bounded_repr(values)}")
 
 
 def not_bytes(data: object) -> TypeError:
-    return TypeError(f"a key must be bytes, not {type(data).__name__}: {_show(data)}")
+    return TypeError(f"a key must be bytes, not {type(data).__name__}: {bounded_repr(data)}")
 
 
 def wrong_count(kinds: Sequence[str], values: tuple[object, ...]) -> EncodeError:
-    return EncodeError(f"the key is ({', '.join(kinds)}), got {len(values)} values: {_show(values)}")
+    return EncodeError(f"the key is ({', '.join(kinds)}), got {len(values)} values: {bounded_repr(values)}")
 
 
 def wrong_type(kinds: Sequence[str], index: int, value: object) -> EncodeError:
     return EncodeError(
         f"key component {index + 1} of {len(kinds)} must be {kinds[index]}, "
-        f"not {type(value).__name__}: {_show(value)}"
+        f"not {type(value).__name__}: {bounded_repr(value)}"
     )
 
 
 def unfit(kinds: Sequence[str], index: int, value: object, reason: str) -> EncodeError:
-    return EncodeError(f"key component {index + 1} of {len(kinds)} ({kinds[index]}) {reason}: {_show(value)}")
+    return EncodeError(
+        f"key component {index + 1} of {len(kinds)} ({kinds[index]}) {reason}: {bounded_repr(value)}"
+    )
 
 
 def malformed(kinds: Sequence[str], index: int, data: bytes, reason: str) -> DecodeError:
     return DecodeError(
-        f"component {index + 1} of {len(kinds)} ({kinds[index]}) of the stored key {reason}: {_show(data)}"
+        f"component {index + 1} of {len(kinds)} ({kinds[index]}) of the stored key {reason}: "
+        f"{bounded_repr(data)}"
     )
 
 
 def left_over(kinds: Sequence[str], data: bytes, count: int) -> DecodeError:
-    return DecodeError(f"the stored key has {count} bytes too many for ({', '.join(kinds)}): {_show(data)}")
+    return DecodeError(
+        f"the stored key has {count} bytes too many for ({', '.join(kinds)}): {bounded_repr(data)}"
+    )
 
 
 def window_start_unfit(start_ms: int) -> EncodeError:
-    return EncodeError(f"window start does not fit 64 bits of milliseconds: {_show(start_ms)}")
+    return EncodeError(f"window start does not fit 64 bits of milliseconds: {bounded_repr(start_ms)}")
 
 
 def window_key_short(data: bytes) -> DecodeError:
-    return DecodeError(f"a window key ends with 8 bytes of start, this one has {len(data)}: {_show(data)}")
+    return DecodeError(
+        f"a window key ends with 8 bytes of start, this one has {len(data)}: {bounded_repr(data)}"
+    )
 
 
 def must_be_bytes(what: str, given: object) -> TypeError:
-    return TypeError(f"{what} must be bytes, not {type(given).__name__}: {_show(given)}")
+    return TypeError(f"{what} must be bytes, not {type(given).__name__}: {bounded_repr(given)}")
 
 
 def negative_limit(limit: int) -> ValueError:
-    return ValueError(f"limit must be None or >= 0, not {_show(limit)}")
+    return ValueError(f"limit must be None or >= 0, not {bounded_repr(limit)}")
 
 
 def closed_error() -> StoreClosedError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from struct import Struct
 from typing import Any, TypeVar, final
 from uuid import UUID
@@ -18,6 +18,7 @@ from statestore.core.pure_reads import BytesReads as BytesReads
 from statestore.core.pure_reads import PointReads as PointReads
 from statestore.core.pure_reads import Readable as Readable
 from statestore.core.pure_reads import RecordCache as RecordCache
+from statestore.runtime import times
 
 _UINT64 = Struct(">Q")
 _INT64 = Struct(">q")
@@ -25,12 +26,6 @@ _UINT32 = Struct(">I")
 _SIGN64 = 1 << 63
 _SIGN32 = 1 << 31
 _WIDTHS = {"int": 8, "uuid": 16, "datetime": 8, "date": 4}
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
-_MICROSECOND = timedelta(microseconds=1)
-_MIN_MICROSECONDS = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
-_MAX_MICROSECONDS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
 _DATA = b"\x01"
 
@@ -111,7 +106,7 @@ class KeyCodec:
             case "datetime" if isinstance(value, datetime):
                 return _UINT64.pack(self._microseconds(index, value) + _SIGN64)
             case "date" if isinstance(value, date) and not isinstance(value, datetime):
-                return _UINT32.pack(value.toordinal() - _EPOCH_ORDINAL + _SIGN32)
+                return _UINT32.pack(times.days(value) + _SIGN32)
         raise common.wrong_type(kinds, index, value)
 
     def _utf8(self, index: int, value: str) -> bytes:
@@ -123,9 +118,8 @@ class KeyCodec:
     def _microseconds(self, index: int, value: datetime) -> int:
         if value.utcoffset() is None:
             raise common.unfit(self.kinds, index, value, common.NAIVE)
-        since = value - _EPOCH
-        microseconds = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-        if not _MIN_MICROSECONDS <= microseconds <= _MAX_MICROSECONDS:
+        microseconds = times.microseconds(value)
+        if not times.FIRST_MICROSECOND <= microseconds <= times.LAST_MICROSECOND:
             raise common.unfit(self.kinds, index, value, common.DATETIME_RANGE)
         return microseconds
 
@@ -155,16 +149,16 @@ class KeyCodec:
         if kind == "uuid":
             return UUID(bytes=data[at : at + 16])
         if kind == "date":
-            ordinal = _UINT32.unpack_from(data, at)[0] - _SIGN32 + _EPOCH_ORDINAL
-            if not 1 <= ordinal <= date.max.toordinal():
+            days = _UINT32.unpack_from(data, at)[0] - _SIGN32
+            if not times.FIRST_DAY <= days <= times.LAST_DAY:
                 raise common.malformed(self.kinds, index, data, common.DATE_RANGE)
-            return date.fromordinal(ordinal)
+            return times.date_at(days)
         number = _UINT64.unpack_from(data, at)[0] - _SIGN64
         if kind == "int":
             return number
-        if not _MIN_MICROSECONDS <= number <= _MAX_MICROSECONDS:
+        if not times.FIRST_MICROSECOND <= number <= times.LAST_MICROSECOND:
             raise common.malformed(self.kinds, index, data, common.DATETIME_RANGE)
-        return _EPOCH + timedelta(microseconds=number)
+        return times.time_at(number)
 
     def _read_variable(self, data: bytes, at: int, index: int) -> tuple[bytes, int]:
         if index == len(self.kinds) - 1:

@@ -10,7 +10,8 @@ from typing import Any, Self
 from pydantic import SecretStr
 
 from statestore.manager.resolve import Fact
-from statestore.settings import HIDDEN, dotted
+from statestore.runtime.text import HIDDEN
+from statestore.settings import dotted
 
 
 class Explanation(dict[str, dict[str, Any]]):

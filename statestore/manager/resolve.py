@@ -17,6 +17,7 @@ from statestore.entity import EntityModel, TopicSpec, declared_classes, model_of
 from statestore.errors import ConfigError
 from statestore.kafka.topics import WantedTopic
 from statestore.naming import logical_name
+from statestore.runtime.text import redacted
 from statestore.settings import (
     DEFAULT,
     Layers,
@@ -27,7 +28,6 @@ from statestore.settings import (
     TableSettings,
     TopicSettings,
     make_options,
-    redacted,
 )
 
 

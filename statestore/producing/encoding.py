@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import reprlib
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from statestore.entity import EntityModel
 from statestore.errors import EncodeError, RefusedError
 from statestore.producing.shipment import Outgoing
+from statestore.runtime.text import bounded_repr
+from statestore.runtime.times import milliseconds
 from statestore.serde.entities import EntityCodec
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 
 
 class Encoder:
@@ -43,7 +41,7 @@ class Encoder:
             raise self._refusal(entity, f"it is no {self._model.name}: use the table of its own class")
         try:
             key, value = self._codec.encode(entity)
-            timestamp = 0 if self._event_time is None else _milliseconds(getattr(entity, self._event_time))
+            timestamp = 0 if self._event_time is None else _timestamp(getattr(entity, self._event_time))
         except EncodeError as error:
             raise self._refusal(entity, str(error)) from error
         return self._sized(
@@ -73,9 +71,9 @@ class Encoder:
         if isinstance(subject, self._model.cls):
             subject = self.key_of(subject)
         elif not isinstance(subject, tuple):
-            return reprlib.repr(subject)
+            return bounded_repr(subject)
         pairs = zip(self._key_names, subject, strict=False)
-        return f"{self._model.name}({', '.join(f'{name}={reprlib.repr(value)}' for name, value in pairs)})"
+        return f"{self._model.name}({', '.join(f'{name}={bounded_repr(value)}' for name, value in pairs)})"
 
     def _sized(self, record: Outgoing) -> Outgoing:
         size = len(record.key or b"") + len(record.value or b"")
@@ -95,13 +93,16 @@ class Encoder:
         )
 
 
-def _milliseconds(event_time: datetime | int | None) -> int:
+def _timestamp(event_time: datetime | int | None) -> int:
     """Return an event time as a record's timestamp; 0, which takes the time of sending, for ``None``."""
     if event_time is None:
         return 0
     since = event_time
     if isinstance(since, datetime):
-        since = (since - _EPOCH) // _MILLISECOND
+        since = milliseconds(since)
     if since <= 0:
-        raise EncodeError(f"the event time {event_time} is not behind 1970-01-01T00:00Z, as Kafka wants it")
+        shown = event_time.isoformat() if isinstance(event_time, datetime) else f"{bounded_repr(since)} ms"
+        raise EncodeError(
+            f"event time {shown} is not after 1970-01-01T00:00Z; Kafka requires a positive timestamp"
+        )
     return since

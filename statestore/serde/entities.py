@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from statestore.entity import EntityModel
 from statestore.errors import DecodeError, EncodeError, StateStoreError
 from statestore.fields.types import DictOf, Field, FieldType, ListOf, Nullable, RecordType, Scalar, type_name
+from statestore.runtime.text import bounded_repr
 from statestore.serde.field_codecs import builder
 from statestore.serde.formats import (
     ABSENT,
@@ -19,7 +20,6 @@ from statestore.serde.formats import (
     KeyPlan,
     Prepares,
     key_codec,
-    show,
     value_codec,
 )
 from statestore.serde.keys import NoKeys
@@ -206,7 +206,7 @@ class EntityCodec(Generic[T]):
         step = _STEP.match(path)
         field = self._fields.get(step["name"]) if step else None
         declared = f"declared {type_name(field.type)}, " if field else ""
-        return DecodeError(f"{self._name}{path}: {named}{error} ({declared}key {show(key_values)})")
+        return DecodeError(f"{self._name}{path}: {named}{error} ({declared}key {bounded_repr(key_values)})")
 
 
 def _of_no_window(field: Field) -> Any:

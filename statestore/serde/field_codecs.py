@@ -21,7 +21,8 @@ from msgspec.structs import astuple
 
 from statestore.errors import ConfigError
 from statestore.fields.types import DictOf, Field, FieldType, ListOf, Nullable, RecordType, Scalar
-from statestore.serde.formats import ABSENT, FieldValueError, expected, show
+from statestore.runtime.text import bounded_repr
+from statestore.serde.formats import ABSENT, FieldValueError, expected
 from statestore.serde.scalars import decimals, float32, normaliser, utc
 
 Convert = Callable[[Any], Any]
@@ -272,9 +273,9 @@ def _dict(key: FieldCodec, item: FieldCodec) -> FieldCodec:
                 try:
                     made[convert_key(name)] = convert(value)
                 except FieldValueError as fault:
-                    raise fault.within(f"[{show(name)}]") from None
+                    raise fault.within(f"[{bounded_repr(name)}]") from None
             if len(made) < len(values):
-                raise FieldValueError(f"two keys of {show(values)} are the same when stored")
+                raise FieldValueError(f"two keys of {bounded_repr(values)} are the same when stored")
             return made
 
         return converted

@@ -6,7 +6,6 @@ point of the group ``statestore.key_formats`` or ``statestore.value_formats``. O
 
 from __future__ import annotations
 
-import reprlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, Final, Protocol, cast, runtime_checkable
 
 from statestore.entity import EntityModel
 from statestore.errors import ConfigError
+from statestore.runtime.text import typed_repr
 from statestore.settings import RegistrySettings
 
 KEYS: Final = "statestore.key_formats"
@@ -174,16 +174,4 @@ class FieldValueError(ValueError):
 
 def expected(what: str, value: object) -> FieldValueError:
     """Return the fault of ``value`` where ``what`` is wanted."""
-    return FieldValueError(f"expected {what}, got {type(value).__name__} {show(value)}")
-
-
-_repr = reprlib.Repr()
-_repr.maxstring = _repr.maxother = 120
-
-
-def show(value: object) -> str:
-    """Return a ``repr`` of bounded length."""
-    # Python refuses to print an int of more than 4,300 digits.
-    if isinstance(value, int) and value.bit_length() > 128:
-        return f"of {value.bit_length()} bits"
-    return _repr.repr(value)
+    return FieldValueError(f"expected {what}, got {typed_repr(value)}")

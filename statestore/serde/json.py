@@ -22,13 +22,22 @@ from statestore.entity import EntityModel
 from statestore.errors import DecodeError
 from statestore.fields.attributes import EPOCHS
 from statestore.fields.types import Field, Scalar
+from statestore.runtime.text import bounded_repr
+from statestore.runtime.times import (
+    FIRST_DAY,
+    FIRST_MICROSECOND,
+    LAST_DAY,
+    LAST_MICROSECOND,
+    date_at,
+    days,
+    microseconds,
+    time_at,
+)
 from statestore.serde.field_codecs import Convert, FieldCodec, TypeMapping, msgspec_codec, scalar_codec
-from statestore.serde.formats import FieldValueError, FormatContext, expected, show
+from statestore.serde.formats import FieldValueError, FormatContext, expected
 from statestore.serde.keys import FieldwiseKeys
-from statestore.serde.scalars import date_at, days, finite, microseconds, normaliser, time_at, utc
+from statestore.serde.scalars import finite, normaliser, utc
 from statestore.serde.structs import StructCodec
-
-_FIRST, _LAST = (microseconds(time.replace(tzinfo=UTC)) for time in (datetime.min, datetime.max))
 
 
 def json_values(model: EntityModel, _context: FormatContext) -> StructCodec:
@@ -63,7 +72,7 @@ def _ksql(scalar: Scalar) -> FieldCodec:
         return _epoch_codec(normaliser(scalar), EPOCHS["epoch_ms"])
     if scalar.type is date:
         return scalar_codec(
-            Annotated[int, Meta(ge=days(date.min), le=days(date.max))], normaliser(scalar), days, date_at
+            Annotated[int, Meta(ge=FIRST_DAY, le=LAST_DAY)], normaliser(scalar), days, date_at
         )
     return _iso(scalar)
 
@@ -81,7 +90,7 @@ def _epoch_codec(normalise: Convert, unit: int) -> FieldCodec:
     def time_of(number: int) -> datetime:
         return time_at(number * unit)
 
-    numbers = Annotated[int, Meta(ge=-(-_FIRST // unit), le=_LAST // unit)]
+    numbers = Annotated[int, Meta(ge=-(-FIRST_MICROSECOND // unit), le=LAST_MICROSECOND // unit)]
     return FieldCodec(
         numbers,
         lambda value: time_of(units(normalise(value))),
@@ -158,7 +167,7 @@ class JsonKeys(FieldwiseKeys):
             parts = self._parts(data) if self._heads else [data]
             return tuple([self._value(place, part) for place, part in enumerate(parts)])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, FieldValueError) as error:
-            raise DecodeError(f"{error}: {show(data)}") from None
+            raise DecodeError(f"{error}: {bounded_repr(data)}") from None
 
     def _parts(self, data: bytes) -> list[Any]:
         """Return the values of an object, in the order of the key fields."""

@@ -11,7 +11,8 @@ from statestore.core import KeyCodec as NativeKeys
 from statestore.entity import EntityModel
 from statestore.errors import ConfigError, DecodeError, EncodeError
 from statestore.fields.types import Scalar, type_name
-from statestore.serde.formats import FormatContext, KeyCodec, KeyPlan, show
+from statestore.runtime.text import bounded_repr
+from statestore.serde.formats import FormatContext, KeyCodec, KeyPlan
 from statestore.serde.ordered_keys import OrderedKeys
 
 Range = tuple[bytes | None, bytes | None, bytes | None]
@@ -65,21 +66,24 @@ class IntegerKeys:
 
     def encode(self, values: tuple[Any, ...]) -> bytes:
         if len(values) != 1:
-            raise EncodeError(f"the key is (int), got {len(values)} values: {show(values)}")
+            raise EncodeError(f"the key is (int), got {len(values)} values: {bounded_repr(values)}")
         (value,) = values
         if isinstance(value, bool) or not isinstance(value, int):
-            raise EncodeError(f"the key must be int, not {type(value).__name__}: {show(value)}")
+            raise EncodeError(f"the key must be int, not {type(value).__name__}: {bounded_repr(value)}")
         try:
             return self._bytes.pack(value)
         except struct.error:
-            raise EncodeError(f"the key does not fit {8 * self._bytes.size} bits: {show(value)}") from None
+            raise EncodeError(
+                f"the key does not fit {8 * self._bytes.size} bits: {bounded_repr(value)}"
+            ) from None
 
     def decode(self, data: bytes) -> tuple[Any, ...]:
         try:
             return self._bytes.unpack(data)
         except struct.error:
             raise DecodeError(
-                f"{self._name} writes {self._bytes.size} bytes, the stored key has {len(data)}: {show(data)}"
+                f"{self._name} writes {self._bytes.size} bytes, but the stored key has {len(data)}: "
+                f"{bounded_repr(data)}"
             ) from None
 
     def normalise(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -122,7 +126,7 @@ class UuidTextKeys:
             text, value = "", None
         if value is None or str(value) != text:  # another text would be a key that `get` does not find
             raise DecodeError(
-                f"not a UUID as UUIDSerializer writes it (36 characters, lower case): {show(data)}"
+                f"not a UUID as UUIDSerializer writes it (36 characters, lower case): {bounded_repr(data)}"
             )
         return (value,)
 

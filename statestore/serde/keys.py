@@ -9,8 +9,9 @@ from typing import Any
 from statestore.entity import EntityModel
 from statestore.errors import EncodeError
 from statestore.fields.types import FieldType, Scalar
+from statestore.runtime.text import bounded_repr
 from statestore.serde.field_codecs import Convert, TypeMapping
-from statestore.serde.formats import FieldValueError, KeyPlan, show
+from statestore.serde.formats import FieldValueError, KeyPlan
 
 Values = tuple[Any, ...]
 
@@ -64,7 +65,9 @@ class FieldwiseKeys:
         return tuple(converted)
 
     def _wrong_count(self, values: Values) -> EncodeError:
-        return EncodeError(f"the key is ({', '.join(self.names)}), got {len(values)} values: {show(values)}")
+        return EncodeError(
+            f"the key is ({', '.join(self.names)}), got {len(values)} values: {bounded_repr(values)}"
+        )
 
 
 def _begins(key: Values, prefix: Values) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Annotated
 
@@ -11,22 +11,24 @@ from msgspec import Meta
 
 from statestore.entity import EntityModel
 from statestore.fields.types import Scalar
-from statestore.serde.field_codecs import FieldCodec, TypeMapping, msgspec_codec, scalar_codec
-from statestore.serde.formats import FieldValueError, FormatContext, show
-from statestore.serde.scalars import (
-    DECIMAL_CONTEXT,
+from statestore.runtime.text import bounded_repr
+from statestore.runtime.times import (
+    FIRST_DAY,
+    FIRST_MICROSECOND,
+    LAST_DAY,
+    LAST_MICROSECOND,
     date_at,
     days,
-    decimals,
     microseconds,
-    normaliser,
     time_at,
 )
+from statestore.serde.field_codecs import FieldCodec, TypeMapping, msgspec_codec, scalar_codec
+from statestore.serde.formats import FieldValueError, FormatContext
+from statestore.serde.scalars import DECIMAL_CONTEXT, decimals, normaliser
 from statestore.serde.structs import StructCodec
 
-_FIRST_TIME, _LAST_TIME = (microseconds(time.replace(tzinfo=UTC)) for time in (datetime.min, datetime.max))
-_TIME = Annotated[int, Meta(ge=_FIRST_TIME, le=_LAST_TIME)]
-_DATE = Annotated[int, Meta(ge=days(date.min), le=days(date.max))]
+_TIME = Annotated[int, Meta(ge=FIRST_MICROSECOND, le=LAST_MICROSECOND)]
+_DATE = Annotated[int, Meta(ge=FIRST_DAY, le=LAST_DAY)]
 
 
 def msgpack_values(model: EntityModel, _context: FormatContext) -> StructCodec:
@@ -59,4 +61,4 @@ def _decimal(text: str) -> Decimal:
     try:
         return Decimal(text, DECIMAL_CONTEXT)
     except InvalidOperation:
-        raise FieldValueError(f"expected the text of a Decimal, got str {show(text)}") from None
+        raise FieldValueError(f"expected the text of a Decimal, got {bounded_repr(text)}") from None

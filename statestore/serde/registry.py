@@ -19,9 +19,9 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, Schema
 
 from statestore.errors import ConfigError, RegistryError, UnreachableRegistryError
 from statestore.runtime import fork
+from statestore.runtime.text import HIDDEN
 from statestore.serde.formats import REGISTRY_ACCESS
 from statestore.settings import RegistrySettings
-from statestore.settings.sections import HIDDEN
 
 __all__ = ["Registered", "Registry", "registry_of"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from math import isfinite
 from typing import Any
@@ -17,13 +17,11 @@ from uuid import UUID
 
 from statestore.fields.attributes import Precision
 from statestore.fields.types import Scalar
+from statestore.runtime.times import microseconds, time_at
 from statestore.serde.formats import FieldValueError, expected
 
 _MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
 _MIN_INT32, _MAX_INT32 = -(2**31), 2**31 - 1
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-_EPOCH_DAY = date(1970, 1, 1).toordinal()
 # Decimal("x") obeys the thread's context, in which it may give NaN instead of an error; here it may not.
 DECIMAL_CONTEXT = Context(traps=[InvalidOperation])
 
@@ -58,7 +56,9 @@ def decimals(precision: Precision) -> Callable[[Any], Decimal]:
                 return number.quantize(unit, context=context)
         except (InvalidOperation, Inexact):
             pass
-        raise expected(f"Decimal of at most {digits} digits, {scale} of them behind the point", value)
+        raise expected(
+            f"at most {digits} digits with {scale} decimal places (Precision({digits}, {scale}))", value
+        )
 
     return convert
 
@@ -73,26 +73,6 @@ def finite(convert: Callable[[Any], Any], form: str) -> Callable[[Any], Any]:
         return normal
 
     return checked
-
-
-def microseconds(value: datetime) -> int:
-    """Return a time as microseconds since 1970 UTC."""
-    return (value - _EPOCH) // _MICROSECOND
-
-
-def time_at(microseconds: int) -> datetime:
-    """Return the time of ``microseconds`` since 1970 UTC."""
-    return _EPOCH + _MICROSECOND * microseconds  # a third faster than timedelta(microseconds=…)
-
-
-def days(value: date) -> int:
-    """Return a date as days since 1970."""
-    return value.toordinal() - _EPOCH_DAY
-
-
-def date_at(days: int) -> date:
-    """Return the date of ``days`` since 1970."""
-    return date.fromordinal(days + _EPOCH_DAY)
 
 
 def utc(value: datetime) -> datetime:

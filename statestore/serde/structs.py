@@ -10,8 +10,9 @@ import msgspec
 
 from statestore.entity import EntityModel
 from statestore.fields.types import DictOf, Field, FieldType, ListOf, Nullable, RecordType
+from statestore.runtime.text import bounded_repr
 from statestore.serde.field_codecs import ABSENT_WITHOUT_DEFAULT, RecordCodec, TypeMapping
-from statestore.serde.formats import ABSENT, FieldValueError, show
+from statestore.serde.formats import ABSENT, FieldValueError
 
 _MESSAGE = re.compile(r"(?P<problem>.+?)(?: - at `(?P<key>key` in `)?\$(?P<path>.*)`)?")
 _MISSING = re.compile(r"Object missing required field `(?P<name>.+)`")
@@ -95,7 +96,7 @@ def explain(error: Exception, record_type: RecordType, mapping: TypeMapping, who
         return FieldValueError(ABSENT_WITHOUT_DEFAULT, f"{path}.{next(names, missing['name'])}")
     if matched["key"]:
         return FieldValueError(f"a key of the map: {problem}", path)
-    return FieldValueError(f"{problem}: {show(found)}", path)
+    return FieldValueError(f"{problem}: {bounded_repr(found)}", path)
 
 
 def _follow(type_: FieldType, mapping: TypeMapping, path: str, found: Any) -> tuple[str, FieldType, Any]:

@@ -22,7 +22,6 @@ from statestore.settings.options import (
     TableSettings,
 )
 from statestore.settings.sections import (
-    HIDDEN,
     CleanupPolicy,
     Compatibility,
     Connect,
@@ -31,7 +30,6 @@ from statestore.settings.sections import (
     RegistrySettings,
     Settings,
     TopicSettings,
-    redacted,
 )
 from statestore.settings.shape import Path, dotted
 from statestore.settings.sources import (
@@ -46,7 +44,6 @@ from statestore.settings.sources import (
 
 __all__ = [
     "DEFAULT",
-    "HIDDEN",
     "CleanupPolicy",
     "Compatibility",
     "Connect",
@@ -68,7 +65,6 @@ __all__ = [
     "layer_settings",
     "load_settings",
     "make_options",
-    "redacted",
     "set_levels",
     "table_settings",
 ]

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator
 
+from statestore.runtime.text import redacted
 from statestore.settings.base import Count, Seconds, SecondsOrZero, Section
 from statestore.settings.options import OnMissing, TableSettings
 
@@ -48,19 +49,6 @@ OWNED_PROPERTIES: dict[str, str] = {
     "delivery.report.only.error": "add() returns where a record is",
 }
 """librdkafka properties that the library sets itself, each with the reason."""
-
-SECRET_WORDS = (
-    "password",
-    "passphrase",
-    "secret",
-    "token",
-    "key.pem",
-    "ssl_key",
-    "jaas",
-    "credential",
-    "oauthbearer.config",
-)
-HIDDEN = "***"
 
 
 def _without_credentials(url: str) -> str:
@@ -209,11 +197,3 @@ class Settings(Section):
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     __repr__ = __str__
-
-
-def redacted(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of librdkafka ``properties`` that is safe to show."""
-    return {
-        key: HIDDEN if any(word in key.lower() for word in SECRET_WORDS) else value
-        for key, value in properties.items()
-    }

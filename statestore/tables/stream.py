@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
 
 from statestore.changelog.undecodable import SkipLog, located
@@ -15,11 +15,11 @@ from statestore.entity import EntityModel
 from statestore.errors import DecodeError, StateStoreError
 from statestore.kafka.records import Record, read_records
 from statestore.kafka.source import KafkaSource
+from statestore.runtime.text import bounded_repr
+from statestore.runtime.times import milliseconds_up
 from statestore.serde.entities import EntityCodec
 
 T = TypeVar("T")
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Stream(Generic[T]):
@@ -169,5 +169,5 @@ class Stream(Generic[T]):
 def _milliseconds(moment: datetime) -> int:
     """Return ``moment`` in ms since 1970, a part of one rounded up. Raises ``ValueError`` without a zone."""
     if moment.utcoffset() is None:
-        raise ValueError(f"until={moment!r} {NAIVE}")
-    return -(-(moment - _EPOCH) // timedelta(milliseconds=1))
+        raise ValueError(f"until={bounded_repr(moment)} {NAIVE}")
+    return milliseconds_up(moment)

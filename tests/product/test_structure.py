@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = (
     "delivery",
     "errors",
-    "naming",
     "runtime",
+    "naming",
     "core",  # with its native half, the extension statestore._native
     "fields",
     "expressions",

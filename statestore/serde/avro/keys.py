@@ -14,10 +14,11 @@ import msgspec
 
 from statestore.entity import EntityModel
 from statestore.errors import DecodeError
+from statestore.runtime.text import bounded_repr
 from statestore.serde.avro.mapping import convert, type_mapping
 from statestore.serde.avro.schema import key_schema
 from statestore.serde.avro.subject import Subject, Version, decoded, encoded
-from statestore.serde.formats import FieldValueError, FormatContext, show
+from statestore.serde.formats import FieldValueError, FormatContext
 from statestore.serde.keys import FieldwiseKeys
 
 __all__ = ["AvroKeys"]
@@ -76,7 +77,9 @@ class AvroKeys(FieldwiseKeys):
         """Return the key's values of what was read under any schema. Raises ``FieldValueError``."""
         if not isinstance(value, dict):
             if len(self.codecs) > 1:
-                raise FieldValueError(f"expected a record of {', '.join(self.names)}, got {show(value)}")
+                raise FieldValueError(
+                    f"expected a record of {', '.join(self.names)}, got {bounded_repr(value)}"
+                )
             return (self._value(0, value),)
         return tuple([self._value(index, self._member(index, value)) for index in range(len(self.codecs))])
 
@@ -91,7 +94,7 @@ class AvroKeys(FieldwiseKeys):
         try:
             value = convert(stored, codec.type)
         except msgspec.ValidationError as error:
-            raise FieldValueError(f"{error}: {show(stored)}", f".{self.names[index]}") from None
+            raise FieldValueError(f"{error}: {bounded_repr(stored)}", f".{self.names[index]}") from None
         return codec.read(value) if codec.read else value
 
     def _encoded_under(self, version: Version, normal: tuple[Any, ...]) -> bytes | None:

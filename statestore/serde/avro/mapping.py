@@ -17,9 +17,10 @@ import msgspec
 from statestore.entity import EntityModel
 from statestore.fields.attributes import Precision
 from statestore.fields.types import Scalar
+from statestore.runtime.text import bounded_repr
+from statestore.runtime.times import days, microseconds
 from statestore.serde.field_codecs import Convert, FieldCodec, TypeMapping, msgspec_codec
-from statestore.serde.formats import FieldValueError, show
-from statestore.serde.scalars import days, microseconds
+from statestore.serde.formats import FieldValueError
 
 __all__ = ["convert", "type_mapping"]
 
@@ -72,7 +73,7 @@ def _key(scalar: Scalar) -> FieldCodec:
         try:
             value = msgspec.convert(text, held.type, strict=False)
         except msgspec.ValidationError as error:
-            raise FieldValueError(f"a key of the map: {error}: {show(text)}") from None
+            raise FieldValueError(f"a key of the map: {error}: {bounded_repr(text)}") from None
         return held.read(value) if held.read else value
 
     return _written(held, lambda value: str(msgspec.to_builtins(value)))._replace(type=str, read=read)

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import fastavro
 
 from statestore.errors import ConfigError, RegistryError, UnreachableRegistryError
-from statestore.serde.formats import FieldValueError, FormatContext, show
+from statestore.runtime.text import bounded_repr
+from statestore.serde.formats import FieldValueError, FormatContext
 from statestore.serde.registry import Registered, Registry, registry_of
 
 __all__ = ["Subject", "Version", "decoded", "encoded"]
@@ -77,7 +78,7 @@ class Subject:
         ``UnreachableRegistryError`` if their schema is not known yet and the registry does not answer.
         """
         if len(data) < _HEADER or not data.startswith(_MAGIC):
-            raise FieldValueError(f"not Avro with a schema id of a registry in front: {show(data)}")
+            raise FieldValueError(f"not Avro with a schema id of a registry in front: {bounded_repr(data)}")
         schema_id = int.from_bytes(data[1:_HEADER], "big")
         return decoded(schema_id, self._writers_schema(schema_id), data)
 

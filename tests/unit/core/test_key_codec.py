@@ -151,7 +151,7 @@ def test_an_error_of_a_time_zone_comes_through(core: ModuleType) -> None:
         ("int", None, "component 2 of 2 must be int, not NoneType: None"),
         ("int", 2**63, r"component 2 of 2 \(int\) does not fit 64 bits: 9223372036854775808"),
         ("int", -(2**63) - 1, r"\(int\) does not fit 64 bits: -9223372036854775809"),
-        pytest.param("int", 10**5000, r"\(int\) does not fit 64 bits: an int of 16610 bits", id="int-huge"),
+        pytest.param("int", 10**5000, r"\(int\) does not fit 64 bits: <int of 16610 bits>", id="int-huge"),
         ("str", b"x", "must be str, not bytes: b'x'"),
         ("str", "a\ud800", r"\(str\) has a lone surrogate, which UTF-8 cannot hold: 'a\\ud800'"),
         ("bytes", "x", "must be bytes, not str: 'x'"),

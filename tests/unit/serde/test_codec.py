@@ -181,31 +181,31 @@ class Colour(StrEnum):
 @pytest.mark.parametrize(
     ("type_", "value", "message"),
     [
-        (int, True, "Made.field: expected int, got bool True"),
-        (int, 1.0, "Made.field: expected int, got float 1.0"),
-        (int, 2**63, "Made.field: expected int of 64 bits, got int 9223372036854775808"),
+        (int, True, "Made.field: expected int, got True"),
+        (int, 1.0, "Made.field: expected int, got 1.0"),
+        (int, 2**63, "Made.field: expected int of 64 bits, got 9223372036854775808"),
         (int, -(2**63) - 1, "of 64 bits"),
-        (int, None, "Made.field: expected int, got NoneType None"),
-        (bool, 1, "Made.field: expected bool, got int 1"),
-        (float, True, "expected float, got bool"),
+        (int, None, "Made.field: expected int, got None"),
+        (bool, 1, "Made.field: expected bool, got 1"),
+        (float, True, "expected float, got True"),
         (float, 2**53 + 1, "Made.field: expected float"),
         (float, 10**400, "Made.field: expected float"),
-        (Decimal, 1, "Made.field: expected Decimal, got int 1"),
-        (str, b"x", "expected str, got bytes"),
+        (Decimal, 1, "Made.field: expected Decimal, got 1"),
+        (str, b"x", "expected str, got b"),
         (str, "\udc80", "surrogates"),
-        pytest.param(str, 10**5000, "Made.field: expected str, got int of 16610 bits", id="unprintable"),
-        (bytes, "x", "expected bytes, got str"),
+        pytest.param(str, 10**5000, "Made.field: expected str, got <int of 16610 bits>", id="unprintable"),
+        (bytes, "x", "expected bytes, got '"),
         (bytes, bytearray(b"x"), "expected bytes, got bytearray"),
         (datetime, datetime(2024, 1, 1), "expected datetime with a time zone"),
-        (datetime, date(2024, 1, 1), "expected datetime, got date"),
+        (datetime, date(2024, 1, 1), "expected datetime, got datetime.date("),
         (datetime, datetime.max.replace(tzinfo=timezone(-timedelta(hours=1))), "years 1 to 9999"),
-        (date, NOON, "expected date, got datetime"),
-        (UUID, str(UUID(int=1)), "expected UUID, got str"),
-        (list[int], (1,), "expected list, got tuple"),
-        (list[int], [1, "2"], "Made.field[1]: expected int, got str '2'"),
-        (dict[str, Address], {"a": Address("s", "5")}, "Made.field['a'].number: expected int, got str '5'"),  # type: ignore[arg-type]
-        (dict[str, int], {1: 1}, "Made.field[1]: expected str, got int 1"),
-        (Address, {"street": "s"}, "Made.field: expected Address, got dict"),
+        (date, NOON, "expected date, got datetime.datetime("),
+        (UUID, str(UUID(int=1)), "expected UUID, got '"),
+        (list[int], (1,), "expected list, got ("),
+        (list[int], [1, "2"], "Made.field[1]: expected int, got '2'"),
+        (dict[str, Address], {"a": Address("s", "5")}, "Made.field['a'].number: expected int, got '5'"),  # type: ignore[arg-type]
+        (dict[str, int], {1: 1}, "Made.field[1]: expected str, got 1"),
+        (Address, {"street": "s"}, "Made.field: expected Address, got {"),
         (str, "x" * 5000 + "\udc80", "Made.field: expected str"),
     ],
 )
@@ -258,13 +258,13 @@ def test_a_subclass_of_the_entity_is_not_written(orders: EntityCodec[Order]) -> 
         more: int = 0
 
     special = Special("eu", 1, Decimal(1), NOON, Address("s"))
-    with pytest.raises(EncodeError, match="expected Order, got Special"):
+    with pytest.raises(EncodeError, match=r"expected Order, got .*Special"):
         orders.encode(special)
 
 
 def test_keys_that_do_not_fit(orders: EntityCodec[Order]) -> None:
     calls: list[tuple[Callable[[tuple[Any, ...]], object], tuple[Any, ...], str]] = [
-        (orders.encode_key, ("eu", "42"), r"Order\.order_id: expected int, got str '42'"),
+        (orders.encode_key, ("eu", "42"), r"Order\.order_id: expected int, got '42'"),
         (orders.encode_key, ("eu",), r"Order \(shop, order_id\)"),
         (orders.encode_key, ("eu", 1, 2), r"Order \(shop, order_id\)"),
         (orders.key_plan, (1,), r"Order\.shop: expected str"),
@@ -273,7 +273,7 @@ def test_keys_that_do_not_fit(orders: EntityCodec[Order]) -> None:
     for call, values, message in calls:
         with pytest.raises(EncodeError, match=message):
             call(values)
-    with pytest.raises(EncodeError, match=r"Order\.order_id: expected int, got bool"):
+    with pytest.raises(EncodeError, match=r"Order\.order_id: expected int, got True"):
         orders.encode(replace(ORDER, order_id=True))
 
 
@@ -327,7 +327,7 @@ def test_a_class_that_cannot_be_a_table() -> None:
         id: Annotated[int, Key]
         text: str = None  # type: ignore[assignment]
 
-    with pytest.raises(ConfigError, match=r"Wrong\.text: its default: expected str, got NoneType"):
+    with pytest.raises(ConfigError, match=r"Wrong\.text: its default: expected str, got None"):
         EntityCodec(model_of(entity(Wrong, topic="t")))
 
 

@@ -45,8 +45,8 @@ def test_keys_are_as_the_serializers_of_java_write_them(type_: Any, value: Any, 
 @pytest.mark.parametrize(
     ("type_", "key", "message"),
     [
-        (Annotated[int, Key], b"\0\0\0\1", "LongSerializer writes 8 bytes, the stored key has 4"),
-        (Annotated[int, Key, Int32], bytes(8), "IntegerSerializer writes 4 bytes, the stored key has 8"),
+        (Annotated[int, Key], b"\0\0\0\1", "LongSerializer writes 8 bytes, but the stored key has 4"),
+        (Annotated[int, Key, Int32], bytes(8), "IntegerSerializer writes 4 bytes, but the stored key has 8"),
         (Annotated[UUID, Key], SOME.bytes, "not a UUID as UUIDSerializer writes it"),
         (Annotated[UUID, Key], str(SOME).upper().encode(), "36 characters, lower case"),
         (Annotated[UUID, Key], SOME.hex.encode(), "36 characters, lower case"),

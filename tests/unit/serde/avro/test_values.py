@@ -181,18 +181,18 @@ def _with(**changed: Any) -> Order:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"paid": 1}, "Order.paid: expected bool, got int 1"),
+        ({"paid": 1}, "Order.paid: expected bool, got 1"),
         ({"count": True}, "Order.count: expected int"),
         ({"count": 2**63}, "Order.count: expected int of 64 bits"),
         ({"small": 2**31}, "Order.small: expected int of 32 bits"),
         ({"light": 1e300}, "Order.light: expected float of 32 bits"),
-        ({"amount": Decimal("0.0001")}, "Order.amount: expected Decimal of at most 12 digits"),
-        ({"amount": Decimal("NaN")}, "Order.amount: expected Decimal of at most 12 digits"),
+        ({"amount": Decimal("0.0001")}, "Order.amount: expected at most 12 digits"),
+        ({"amount": Decimal("NaN")}, "Order.amount: expected at most 12 digits"),
         ({"customer": "\ud800"}, "Order.customer: expected str without lone surrogates"),
         ({"placed": datetime(2024, 1, 1)}, "Order.placed: expected datetime with a time zone"),
         ({"ref": str(ORDER.ref)}, "Order.ref: expected UUID"),
-        ({"path": [None, Point("1")]}, r"Order.path\[1\].x: expected int, got str '1'"),  # type: ignore[arg-type]
-        ({"tags": {"a": Decimal("0.001")}}, r"Order.tags\['a'\]: expected Decimal"),
+        ({"path": [None, Point("1")]}, r"Order.path\[1\].x: expected int, got '1'"),  # type: ignore[arg-type]
+        ({"tags": {"a": Decimal("0.001")}}, r"Order.tags\['a'\]: expected at most"),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused_by_name(
@@ -301,7 +301,7 @@ def test_a_type_that_can_be_ours_is_read_as_ours(
             AMOUNT,
             {**SCALE_2, "scale": 5},
             Decimal("1.00001"),
-            "expected Decimal of at most 9 digits, 4 of them",
+            "expected at most 9 digits with 4 decimal places",
         ),
         (AMOUNT, "string", "1.5", "Expected `decimal`, got `str`"),
         (uuid.UUID, "string", "x", "Invalid UUID"),
