@@ -2,26 +2,52 @@
 
 from __future__ import annotations
 
-import argparse
+import os
 import sys
 from collections.abc import Sequence
 
-from statestore.cli import check, config, ls, schema
+import click
+
+from statestore.cli.check import check
+from statestore.cli.config import config
+from statestore.cli.ls import ls
+from statestore.cli.schema import schema
 from statestore.errors import StateStoreError
 
-DESCRIPTION = "Looks into data directories, and checks entities, settings and schemas."
+
+@click.group(
+    name="statestore", no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]}
+)
+def program() -> None:
+    """Looks into data directories, and checks entities, settings and schemas.
+
+    Exit status: 0 done, 1 an error or a fault found, 2 a wrong command line. For completion, have your shell
+    evaluate what _STATESTORE_COMPLETE=bash_source statestore (or zsh_source, fish_source) prints.
+    """
+
+
+for command in (ls, config, check, schema):
+    program.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status (0 done, 1 an error told on stderr, 2 wrong usage)."""
-    parser = argparse.ArgumentParser(prog="statestore", description=DESCRIPTION)
-    commands = parser.add_subparsers(required=True)
-    for command in (ls, config, check, schema):
-        command.add_to(commands)
-    chosen = parser.parse_args(arguments)
+    """Run the command line; return the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
+            reconfigure(errors="backslashreplace")  # a terminal may know ASCII only
     try:
-        status: int = chosen.run(chosen)
+        status: int | None = program.main(arguments, "statestore", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show(file=sys.stderr)
+        return error.exit_code
     except StateStoreError as error:
         print(f"statestore: {error}", file=sys.stderr)
         return 1
-    return status
+    except BrokenPipeError:  # the reader, such as head, has what it wants
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it at its end
+        return 1
+    except click.Abort:  # Ctrl-C
+        print("statestore: interrupted", file=sys.stderr)
+        return 1
+    return status or 0

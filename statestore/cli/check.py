@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import os
-import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import click
+
+from statestore.cli.modules import declared_by, find_here, modules_argument
 from statestore.entity import declared_classes, deferred_faults
 from statestore.errors import ConfigError
 from statestore.manager.resolve import Chooser
@@ -18,50 +19,35 @@ from statestore.manager.validation import Finding, check_entities
 from statestore.serde.formats import FormatContext
 from statestore.settings import Layers, layer_settings
 
-DESCRIPTION = """\
-Imports the modules, and checks every entity that is declared by then: each class, its formats, what classes
-share, and the settings. Prints a line "file:line: error: …" or "file:line: warning: …" for each fault, the
-line being that of the declaration. Nothing is opened and nobody is asked. Exit status: 0 without errors,
-1 with, 2 for a wrong command line."""
 
+@click.command()
+@modules_argument
+@click.option("--settings", "file", metavar="FILE", help="Check this settings file with them.")
+@click.option("--strict", is_flag=True, help="Judge all classes as if they said validation='strict'.")
+@click.option("--relaxed", is_flag=True, help="Judge all classes as if they said validation='relaxed'.")
+def check(modules: Sequence[str], file: str | None, strict: bool, relaxed: bool) -> int:
+    """Check the entities that modules declare, without Kafka.
 
-def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the command line."""
-    parser = commands.add_parser(
-        "check", help="check the entities that modules declare, without Kafka", description=DESCRIPTION
-    )
-    parser.add_argument(
-        "modules", nargs="+", metavar="package.module", help="to import, from here or installed"
-    )
-    parser.add_argument("--settings", metavar="FILE", help="check this settings file with them")
-    mode = parser.add_mutually_exclusive_group()
-    for validation in ("strict", "relaxed"):
-        mode.add_argument(
-            f"--{validation}",
-            dest="validation",
-            action="store_const",
-            const=validation,
-            help=f"judge all classes as if they said validation={validation!r}",
-        )
-    parser.set_defaults(run=run)
-
-
-def run(chosen: argparse.Namespace) -> int:
-    """Print what is wrong; return the exit status."""
-    known = set(declared_classes())
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)  # as `python -m` has it
-    with deferred_faults(chosen.validation):
-        errors = [finding for name in chosen.modules for finding in _imported(name)]
-        classes = [cls for cls in declared_classes() if cls not in known or cls.__module__ in chosen.modules]
+    Imports the modules, from here or installed, and checks every entity that is declared by then: each class,
+    its formats, what classes share, and the settings. Prints a line "file:line: error: ..." or
+    "file:line: warning: ..." for each fault; the line is that of the declaration. Nothing is opened, and no
+    other program is asked. Exit status: 0 without errors, 1 with errors, 2 for a wrong command line.
+    """
+    if strict and relaxed:
+        raise click.UsageError("--strict and --relaxed exclude each other: give one of them")
+    before = set(declared_classes())
+    find_here()
+    with deferred_faults("strict" if strict else "relaxed" if relaxed else None):
+        errors = [finding for name in modules for finding in _imported(name)]
+        classes = declared_by(modules, before)
         if not classes and not errors:
-            errors.append(Finding(chosen.modules[0], "no entity is declared there"))
-        layers = _settings(chosen.settings, errors)
-        context = FormatContext(layers.settings.schema_registry if layers and chosen.settings else None)
+            errors.append(Finding(modules[0], "no entity is declared there"))
+        layers = _settings(file, errors)
+        context = FormatContext(layers.settings.schema_registry if layers and file else None)
         report = check_entities(classes, context)
         errors += report.errors
         if layers is not None and not report.errors:
-            errors += [Finding(chosen.settings or "settings", fault) for fault in _strangers(layers, classes)]
+            errors += [Finding(file or "settings", fault) for fault in _strangers(layers, classes)]
     for kind, findings in (("error", errors), ("warning", report.warnings)):
         for finding in findings:
             print(f"{_shown(finding.location)}: {kind}: {finding.text}")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import os
-import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import click
+
+from statestore.cli.modules import declared_by, find_here, modules_argument
 from statestore.entity import EntityModel, declared_classes, model_of
 from statestore.errors import ConfigError, RegistryError, UnreachableRegistryError
 from statestore.serde.avro import key_codec, value_codec
@@ -19,12 +19,6 @@ from statestore.settings import layer_settings
 
 if TYPE_CHECKING:
     from statestore.serde.registry import Registry
-
-DESCRIPTION = """\
-Imports the modules, and takes every entity that is declared by then and has its key or value in Avro. The
-address of the registry comes from the settings file and the environment
-(STATESTORE_SCHEMA_REGISTRY__URL=http://localhost:8081). Exit status: 0 if the registry has every schema, or
-would take it, 1 if not, 2 for a wrong command line."""
 
 
 class Derived(NamedTuple):
@@ -35,37 +29,50 @@ class Derived(NamedTuple):
     schema: str
 
 
-def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the command line."""
-    parser = commands.add_parser("schema", help="check or register the Avro schemas of entities")
-    actions = parser.add_subparsers(required=True)
-    for name, act, summary in (
-        ("check", check, "print each schema, and whether the registry has it or would take it"),
-        ("register", register, "register each schema that the registry does not have"),
-    ):
-        action = actions.add_parser(name, help=summary, description=DESCRIPTION)
-        action.add_argument("modules", nargs="+", metavar="package.module", help="to import")
-        action.add_argument("--settings", metavar="FILE", help="a TOML or JSON file")
-        action.set_defaults(run=run, act=act)
+@click.group(no_args_is_help=False)
+def schema() -> None:
+    """Check or register the Avro schemas of entities.
+
+    Imports the modules, and takes every entity that is declared by then and has its key or value in Avro. The
+    registry's address comes from the settings file or from the environment
+    (STATESTORE_SCHEMA_REGISTRY__URL=http://localhost:8081). Exit status: 0 if the registry has every schema,
+    or would take it, 1 if not, 2 for a wrong command line.
+    """
 
 
-def run(chosen: argparse.Namespace) -> int:
-    """Print what becomes of each schema; return the exit status."""
-    settings = layer_settings(chosen.settings, os.environ).settings.schema_registry
-    context = FormatContext(settings)
-    schemas = list(_schemas(_imported(chosen.modules), context))
+settings_option = click.option("--settings", "file", metavar="FILE", help="A TOML or JSON file.")
+
+
+@schema.command()
+@modules_argument
+@settings_option
+def check(modules: Sequence[str], file: str | None) -> int:
+    """Print each schema, and whether the registry has it or would take it."""
+    return _for_each(modules, file, _check)
+
+
+@schema.command()
+@modules_argument
+@settings_option
+def register(modules: Sequence[str], file: str | None) -> int:
+    """Register each schema that the registry does not have."""
+    return _for_each(modules, file, _register)
+
+
+def _for_each(modules: Sequence[str], file: str | None, act: Callable[[Registry, Derived], bool]) -> int:
+    """Act on each schema; return the exit status."""
+    settings = layer_settings(file, os.environ).settings.schema_registry
+    schemas = list(_schemas(_imported(modules), FormatContext(settings)))
     if not schemas:
-        raise ConfigError(
-            f"{', '.join(chosen.modules)}: no entity is declared there with a key or value in Avro"
-        )
+        raise ConfigError(f"{', '.join(modules)}: no entity is declared there with a key or value in Avro")
     from statestore.serde.registry import registry_of  # the extra is there: a codec was made
 
     registry = registry_of(settings)
-    good = [chosen.act(registry, one) for one in schemas]
+    good = [act(registry, one) for one in schemas]
     return 0 if all(good) else 1
 
 
-def check(registry: Registry, one: Derived) -> bool:
+def _check(registry: Registry, one: Derived) -> bool:
     """Print a schema and what the registry says of it; return whether that is good."""
     known = registry.registered(one.subject, one.schema)
     good = known is not None or registry.is_compatible(one.subject, one.schema)
@@ -78,7 +85,7 @@ def check(registry: Registry, one: Derived) -> bool:
     return good
 
 
-def register(registry: Registry, one: Derived) -> bool:
+def _register(registry: Registry, one: Derived) -> bool:
     """Register a schema and print its id, or why the registry refuses it; return whether it is registered."""
     try:
         number = registry.register(one.subject, one.schema)
@@ -92,15 +99,14 @@ def register(registry: Registry, one: Derived) -> bool:
 
 
 def _imported(modules: Sequence[str]) -> list[EntityModel]:
-    known = set(declared_classes())
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)  # as `python -m` has it
+    before = set(declared_classes())
+    find_here()
     for name in modules:
         try:
             importlib.import_module(name)
         except ImportError as error:
             raise ConfigError(f"{name} cannot be imported: {error}") from error
-    return [model_of(cls) for cls in declared_classes() if cls not in known or cls.__module__ in modules]
+    return [model_of(cls) for cls in declared_by(modules, before)]
 
 
 def _schemas(models: Sequence[EntityModel], context: FormatContext) -> Iterator[Derived]:

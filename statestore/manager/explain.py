@@ -26,10 +26,15 @@ class Explanation(dict[str, dict[str, Any]]):
         entries = {dotted(fact.path): {"value": _plain(fact.value), "from": fact.origin} for fact in facts}
         return cls(sorted(entries.items()))
 
+    def table(self) -> tuple[tuple[str, str, str], list[tuple[str, str, str]]]:
+        """Return the names of the columns, and the rows, as text."""
+        rows = [(path, _shown(entry["value"]), str(entry["from"])) for path, entry in self.items()]
+        return ("setting", "value", "from"), rows
+
     def __str__(self) -> str:
-        rows = [("setting", "value", "from")]
-        rows += [(path, _shown(entry["value"]), entry["from"]) for path, entry in self.items()]
-        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        columns, entries = self.table()
+        rows = [columns, *entries]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join(
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in rows
