@@ -36,7 +36,7 @@ PYTHON = Path(".venv/bin/python")
 WANTED = 0.97
 TURN = 0.015
 """Seconds that a turn takes at least: shorter work is repeated in it."""
-LONG = 0.3
+LONG = 0.1
 """Seconds of work that has fewer turns."""
 CPU = ("restore", "follow", "writes")
 """Groups whose work waits for others, for threads or the disk: the CPU that they take is a row of its own."""
