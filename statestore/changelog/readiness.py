@@ -4,6 +4,30 @@ A partition is complete when the mirror's position has reached the end that was 
 (as last stable offset), whether by an applied record, by an end-of-partition event (transaction markers and
 compacted-away records at the tail have offsets but never arrive), or because the log starts there. Unknown is
 ``None``, never 0.
+
+The times of one partition. ``x`` is a record that arrives in the log, ``E`` an end-of-partition event that
+the mirror takes, ``?`` a question for the end that the broker answers at once::
+
+    log        x x      x            x             x    x       x     x    (arrivals, offsets 0 to 7)
+               │        │            │             │    │       │     │
+    time  ─────┼──t0────┼───t1───────┼───t2────────┼────┼──t3───┼──t4─┼──t5──▶
+                  │         │            │                 ?       ?     ?
+    mirror      captured    E            E              end 6   end 7  end 8
+    position      0         3            4                 4       6     7
+
+    t0  captured: target = end = 2, pass_began = t0. Nothing is complete yet, so valid_since stays as stored.
+    t1  E at 3: complete. valid_since = t0, when this pass began: a record that arrived after t0 may be
+        missing. pass_began = t1. There was no look before this one, so gap stays 0.
+    t2  E at 4: a new record came, and may have waited since t0, the old valid_since: gap = t2 - t0.
+        valid_since = t1, pass_began = t2.
+    t3  ?: the end is 6, the position only 4: lag = 2, awaited = (6, t3), nothing is confirmed.
+    t4  ?: the end is 7, the position 6 has reached what was awaited: valid_since = t3, gap covers t4 - t1,
+        awaited = (7, t4). Where records never stop, no answer finds the mirror at the end; it is as current
+        as the last question whose answer it has reached.
+    t5  ?: the end is 8, the position 7: valid_since = t4, awaited = (8, t5).
+
+``confirmed_at`` of the table is the smallest ``valid_since`` of its partitions at an answer that has come
+since all of them were complete: after t5 it is t4, and staleness counts from there.
 """
 
 from __future__ import annotations
@@ -103,7 +127,6 @@ class PartitionProgress:
             self.awaited = self.awaited or (end, asked_at)
             return
         self._valid(reached, asked_at)
-        self.pass_began = max(self.pass_began, reached)
         self.awaited = None if self.position >= end else (end, asked_at)
 
     def _valid(self, since: float, now: float) -> None:

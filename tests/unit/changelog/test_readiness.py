@@ -128,3 +128,23 @@ def test_the_first_contact_counts_no_gap_of_its_own() -> None:
     one.capture({0: 4}, now=100.0)
     one.partitions[0].reached_end(4, now=900.0)
     assert one.partitions[0].gap == 0.0
+
+
+def test_the_timeline_drawn_in_the_module() -> None:
+    one = progress(0)
+    partition = one.partitions[0]
+    t0, t1, t2, t3, t4, t5 = 10.0, 21.0, 33.0, 46.0, 60.0, 75.0
+    one.capture({0: 2}, t0)
+    assert (partition.complete, partition.lag, partition.valid_since) == (False, 2, 0.0)
+    partition.reached_end(3, t1)
+    assert (partition.complete, partition.valid_since, partition.gap) == (True, t0, 0.0)
+    partition.reached_end(4, t2)
+    assert (partition.valid_since, partition.gap) == (t1, t2 - t0)
+    one.confirm({0: 6}, t3)
+    assert (partition.lag, partition.awaited, partition.valid_since) == (2, (6, t3), t1)
+    partition.position = 6
+    one.confirm({0: 7}, t4)
+    assert (partition.valid_since, partition.gap, partition.awaited) == (t3, t4 - t1, (7, t4))
+    partition.position = 7
+    one.confirm({0: 8}, t5)
+    assert (partition.valid_since, partition.awaited, one.confirmed_at) == (t4, (8, t5), t4)
