@@ -29,6 +29,7 @@ from statestore.kafka.answers import (
 from statestore.kafka.reader import Portion
 from statestore.kafka.source import KafkaSource
 from statestore.runtime.budget import MemoryShares
+from statestore.runtime.futures import when_all_done
 from statestore.runtime.worker import Worker
 from statestore.settings import Defaults
 
@@ -139,7 +140,7 @@ class Binder:
         if member.awaits_identity:
             # Nothing is applied to old data before we know that the topic is the same.
             awaited.append(identity)
-        _when_done(
+        when_all_done(
             awaited,
             lambda: self.supervisor.soon(
                 lambda: self._captured(member, start_id, attempt, asked_at, ends, starts)
@@ -215,7 +216,7 @@ class Binder:
             return
         ends = self.source.ends((one.topic, number) for one, _ in known for number in one.captured_partitions)
         self._asking_ends = True
-        _when_done(ends.values(), lambda: self.supervisor.soon(lambda: self._confirmed(known, ends, now)))
+        when_all_done(ends.values(), lambda: self.supervisor.soon(lambda: self._confirmed(known, ends, now)))
         if self._tells_identity is not False:
             self._ask_identity([one.topic for one, _ in known]).add_done_callback(
                 lambda answer: self.supervisor.soon(lambda: self._identified(known, answer.result()))
@@ -249,7 +250,7 @@ class Binder:
         ids = self.source.topic_ids(topics, IDENTITY_TIMEOUT)
         configs = self.source.topic_configs(topics, IDENTITY_TIMEOUT)
         done: Future[dict[str, TopicState]] = Future()
-        _when_done(
+        when_all_done(
             [*ids.values(), *configs.values()],
             lambda: done.set_result({topic: topic_state(ids[topic], configs[topic]) for topic in topics}),
         )
@@ -300,21 +301,3 @@ class Binder:
                 self._logged[member.name] = member.state
                 if member.state is not State.READY:
                     log.warning("table %s", member.describe())
-
-
-def _when_done(futures: Iterable[Future[Any]], then: Callable[[], None]) -> None:
-    """Call ``then`` when every future is done; on whichever thread ends the last one."""
-    waiting = list(futures)
-    left = len(waiting)
-    mutex = threading.Lock()
-
-    def one_done(_: Future[Any]) -> None:
-        nonlocal left
-        with mutex:
-            left -= 1
-            last = left == 0
-        if last:
-            then()
-
-    for future in waiting:
-        future.add_done_callback(one_done)

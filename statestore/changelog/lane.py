@@ -20,6 +20,7 @@ from statestore.errors import StoreClosedError
 from statestore.kafka.answers import Trouble, trouble_of
 from statestore.kafka.reader import Event, Reader
 from statestore.runtime import fork
+from statestore.runtime.futures import complete
 
 log = logging.getLogger("statestore.changelog")
 
@@ -77,18 +78,11 @@ class Lane:
     def call(self, command: Callable[[], Any]) -> Future[Any]:
         """Run ``command`` on the lane's thread; its result or exception is the future's."""
         future: Future[Any] = Future()
-
-        def run() -> None:
-            try:
-                future.set_result(command())
-            except Exception as error:  # noqa: BLE001 - handed to the caller
-                future.set_exception(error)
-
         with self._ending:
             if self._ended:
                 future.set_exception(StoreClosedError("the manager is closed"))
             else:
-                self._commands.put(run)
+                self._commands.put(lambda: complete(future, command))
                 self._reader.wake()
         return future
 

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 
 from statestore.core import Folded, RecordFilter
 from statestore.kafka.reader import Event, Reader
+from statestore.runtime.futures import complete
 from statestore.runtime.worker import Worker
 
 Given = tuple[dict[str, Folded], list[Event]]
@@ -70,14 +71,7 @@ class ReadAhead:
 
     def _begin(self) -> Future[Given]:
         future: Future[Given] = Future()
-
-        def read() -> None:
-            try:
-                future.set_result(self._reader.read())
-            except BaseException as error:  # noqa: BLE001 - raised where the result is taken
-                future.set_exception(error)
-
-        self._worker.soon(read)
+        self._worker.soon(lambda: complete(future, self._reader.read))
         return future
 
     def _pause(self) -> None:

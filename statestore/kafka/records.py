@@ -19,6 +19,7 @@ from statestore.kafka.answers import Bounds, ContactError, Trouble, failure_of, 
 from statestore.kafka.reader import FIRST_ANSWER
 from statestore.kafka.source import KafkaSource
 from statestore.runtime import fork
+from statestore.runtime.retry import retry
 
 log = logging.getLogger("statestore.changelog")
 
@@ -160,10 +161,10 @@ class _Read:
 
 def _bounds(source: KafkaSource, topic: str) -> dict[int, Bounds]:
     """Ask where each partition begins and ends; tries again what may pass, as while a leader is elected."""
-    deadline = time.monotonic() + source.request_timeout
     partitions = source.topic_info(topic, source.request_timeout).partitions
     places = [(topic, number) for number in range(partitions)]
-    while True:
+
+    def ask(_left: float) -> dict[int, Bounds]:
         ends, starts = source.ends(places), source.starts(places)
         futures = [*ends.values(), *starts.values()]
         late = wait(futures, timeout=source.request_timeout).not_done
@@ -173,7 +174,10 @@ def _bounds(source: KafkaSource, topic: str) -> dict[int, Bounds]:
                 number: Bounds(starts[topic, number].result().offset, ends[topic, number].result().offset)
                 for number in range(partitions)
             }
-        kind = trouble(failure)
-        if kind in (Trouble.REFUSED, Trouble.UNKNOWN_TOPIC) or time.monotonic() >= deadline:
-            raise ContactError(source.address, f"the ends of topic {topic!r}: {failure.str()}", kind)
-        time.sleep(RETRY_WAIT)
+        raise ContactError(source.address, f"the ends of topic {topic!r}: {failure.str()}", trouble(failure))
+
+    def may_pass(error: Exception) -> bool:
+        final = (Trouble.REFUSED, Trouble.UNKNOWN_TOPIC)
+        return isinstance(error, ContactError) and error.kind not in final
+
+    return retry(ask, source.request_timeout, RETRY_WAIT, may_pass)

@@ -6,7 +6,6 @@ No existing topic is ever altered.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from statestore.entity import TopicSpec
 from statestore.errors import ConfigError, KafkaError
 from statestore.kafka.properties import admin_properties
 from statestore.runtime import fork
+from statestore.runtime.retry import retry
 
 log = logging.getLogger("statestore.producer")
 
@@ -256,14 +256,13 @@ class Topics:
 
     def _await(self, names: list[str]) -> None:
         """Return when the broker that answers us knows ``names`` and their leaders."""
-        deadline = time.monotonic() + self._request_timeout
-        while True:
+
+        def look(_left: float) -> None:
             answers = [_outcome(future) for future in self._described(names).values()]
-            if all(error is None and all(p.leader for p in one.partitions) for one, error in answers):
-                return
-            if time.monotonic() > deadline:
+            if not all(error is None and all(p.leader for p in one.partitions) for one, error in answers):
                 raise KafkaError(self._address, f"created, but not there yet: {', '.join(names)}")
-            time.sleep(_LOOK_AGAIN)
+
+        retry(look, self._request_timeout, _LOOK_AGAIN, lambda error: isinstance(error, KafkaError))
 
     def _described(self, names: list[str], timeout: float | None = None) -> dict[str, Future[Any]]:
         answers: dict[str, Future[Any]] = self._connected().describe_topics(

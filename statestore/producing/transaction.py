@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, cast
@@ -23,6 +22,7 @@ from statestore.kafka.properties import producer_properties
 from statestore.producing.shipment import OnReport, Outgoing
 from statestore.producing.writer import Writer
 from statestore.runtime import fork
+from statestore.runtime.retry import retry
 
 log = logging.getLogger("statestore.producer")
 
@@ -181,13 +181,10 @@ class Transactions:
                 return
 
     def _retried(self, call: Callable[[float], None]) -> None:
-        deadline = time.monotonic() + self._timeout
-        while True:
-            try:
-                return call(max(0.1, deadline - time.monotonic()))
-            except KafkaException as failure:
-                if not failure.args[0].retriable() or time.monotonic() >= deadline:
-                    raise
+        def may_pass(error: Exception) -> bool:
+            return isinstance(error, KafkaException) and bool(error.args[0].retriable())
+
+        retry(lambda left: call(max(0.1, left)), self._timeout, 0.0, may_pass)
 
     def _abort(self) -> None:
         """End what was begun, and the producer with it: after a failure its numbering may have a gap.

@@ -14,6 +14,8 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from typing import Any, TypeAlias, TypeVar
 
+from statestore.runtime.futures import complete
+
 R = TypeVar("R")
 
 Steps: TypeAlias = Generator["Future[Any]", Any, R]
@@ -26,16 +28,7 @@ PAUSE.set_result(None)
 def in_thread(work: Callable[[], R]) -> Future[R]:
     """Return what is done when ``work`` is, on a thread of its own; that goes on if nobody waits any more."""
     done: Future[R] = Future()
-
-    def do() -> None:
-        try:
-            result = work()
-        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-            done.set_exception(error)
-        else:
-            done.set_result(result)
-
-    threading.Thread(target=do, name="statestore-asking", daemon=True).start()
+    threading.Thread(target=complete, args=(done, work), name="statestore-asking", daemon=True).start()
     return done
 
 
