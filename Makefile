@@ -1,38 +1,77 @@
-# The one command surface: "make help" lists it. Everything is set up in .venv, on the first use and after a change
-# of pyproject.toml; the extension is compiled when its sources change. The packages are imported from this folder.
+# The commands of the project; "make help" lists them. Each sets up what it needs: .venv, once and after a change of
+# pyproject.toml, and the extension, when its sources change. The packages are imported from this folder.
 
 PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest
 
+# One worker for each processor, and each takes whole files: a file's tests share a broker and what they store.
+PARALLEL := -n auto --dist loadfile
+
 NATIVE := $(wildcard _native/*.pyx _native/*.pxi _native/*.pxd _native/*.h)
 
-.DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-without sanitize lint bench bench-against bench-peers bench-docs dist wheel clean distclean FORCE
+.DEFAULT_GOAL := setup
+.PHONY: setup help demo test test-fast test-all test-without test-twins test-lowest coverage sanitize format lint bench bench-against \
+	bench-peers bench-docs dist wheel clean distclean FORCE
+
+setup: $(VENV)/installed help ## what "make" alone does: set everything up, and list the targets
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 	@echo
+	@echo "  ARGS=...                    pytest's arguments: make test ARGS=\"tests/unit/serde -x\" runs them in one process"
 	@echo "  PYTHON=...                  the Python (3.11 or newer) that .venv is made with"
 	@echo "  STATESTORE_WITHOUT=...      a list of fast paths to turn off: fetcher, bulk, cache, scan, decoder"
 	@echo "  STATESTORE_PURE_PYTHON=1    needs no C compiler: the pure-Python twin of the native core serves"
+	@echo "  STATESTORE_BUILD=...        how the extension is compiled: release (or nothing), debug, coverage, sanitize"
 
 demo: $(VENV)/installed ## mirror a month of real flights, read it, reopen it (KAFKA=host:port: the year, on a real broker)
 	@$(PY) demo/flights.py $(if $(KAFKA),--kafka $(KAFKA))
 
-test: $(VENV)/installed ## the whole suite but the long runs
-	@$(PYTEST)
+test: $(VENV)/installed ## the whole suite but the long runs (ARGS="...": those tests)
+	@$(PYTEST) $(or $(ARGS),$(PARALLEL))
+
+test-fast: $(VENV)/installed ## the quick tests, which need no broker: under a minute
+	@$(PYTEST) $(PARALLEL) -m "not kafka and not slow" $(ARGS)
 
 test-all: $(VENV)/installed ## the long runs too, then test-without
-	@STATESTORE_SOAK=1 $(PYTEST)
+	@STATESTORE_SOAK=1 $(PYTEST) $(PARALLEL)
 	@$(MAKE) --no-print-directory test-without
 
 test-without: $(VENV)/installed ## the whole suite with each fast path off, and on the pure-Python twin
 	@for path in $$($(PY) -c 'from statestore.core import FAST_PATHS; print(*FAST_PATHS)'); do \
-		echo "Without: $$path" >&2; STATESTORE_WITHOUT=$$path $(PYTEST) || exit 1; done
+		echo "Without: $$path" >&2; STATESTORE_WITHOUT=$$path $(PYTEST) $(PARALLEL) || exit 1; done
 	@echo "Without: the extension" >&2
-	@STATESTORE_PURE_PYTHON=1 $(PYTEST)
+	@STATESTORE_PURE_PYTHON=1 $(PYTEST) $(PARALLEL)
+
+# The tests of each fast path, and those of the native core: what a change of either, or of its slower twin, can break.
+TESTS_OF_fetcher := tests/unit/kafka tests/unit/changelog tests/kafka/test_readers.py tests/kafka/test_restore.py \
+	tests/kafka/test_following.py
+TESTS_OF_bulk := tests/unit/changelog tests/unit/storage tests/unit/backends tests/kafka/test_restore.py
+TESTS_OF_cache := tests/unit/storage tests/unit/tables tests/kafka/test_following.py
+TESTS_OF_scan := tests/contract/conformance tests/unit/core/test_scan.py tests/unit/backends tests/unit/storage \
+	tests/unit/tables
+TESTS_OF_decoder := tests/unit/serde tests/unit/tables tests/kafka/test_evolution.py
+TESTS_OF_native := tests/contract tests/unit/core tests/unit/backends tests/unit/kafka tests/unit/changelog \
+	tests/unit/serde tests/unit/storage tests/unit/tables tests/kafka/test_restore.py tests/kafka/test_following.py
+
+test-twins: $(VENV)/installed ## the tests of each fast path with it off, and of the native core on its pure-Python twin
+	@$(foreach path,fetcher bulk cache scan decoder,echo "Without: $(path)" >&2 && \
+		STATESTORE_WITHOUT=$(path) $(PYTEST) $(PARALLEL) $(TESTS_OF_$(path)) &&) \
+	echo "Without: the extension" >&2 && STATESTORE_PURE_PYTHON=1 $(PYTEST) $(PARALLEL) $(TESTS_OF_native)
+
+LOWEST := .venv-lowest
+
+test-lowest: $(VENV)/installed $(LOWEST)/installed ## unit, contract and some Kafka tests with the oldest dependencies that pyproject.toml allows
+	@$(LOWEST)/bin/python -m pytest $(PARALLEL) tests/unit tests/contract tests/kafka/test_restore.py \
+		tests/kafka/test_following.py tests/kafka/test_producing.py tests/kafka/test_topics.py tests/kafka/test_avro.py
+
+# The extension is compiled to be traced, in place, and afterwards as before.
+coverage: ## what the tests run of the Python and the Cython code: coverage.cobertura.xml, build/coverage/index.html
+	@$(MAKE) --no-print-directory STATESTORE_BUILD=coverage STATESTORE_PURE_PYTHON= $(VENV)/installed
+	@$(PYTEST) $(or $(ARGS),$(PARALLEL)) --cov --cov-report=term:skip-covered --cov-report=xml --cov-report=html; \
+		passed=$$?; $(MAKE) --no-print-directory $(VENV)/installed; exit $$passed
 
 # A copy of the packages beside those of this folder, found first on the path, which -P takes this folder from.
 # A finding ends the process; its report is written past pytest, which must not capture the file descriptors.
@@ -56,6 +95,11 @@ sanitize: $(VENV)/installed ## the tests of the native parts under the address a
 		assert "$(SANITIZED)" in str(p) and b"__asan_report_load" in p.read_bytes(), p' && \
 	$(PY) -P -m pytest --capture=sys -p no:cacheprovider $(SANITIZED_TESTS)
 
+format: $(VENV)/installed ## lay out the Python files, and mend what ruff can
+	@$(VENV)/bin/ruff check --quiet --fix
+	@$(VENV)/bin/ruff format --quiet
+
+# The same commands are the hooks of .pre-commit-config.yaml.
 lint: $(VENV)/installed ## ruff, mypy --strict, pyright
 	@$(VENV)/bin/ruff check --quiet
 	@$(VENV)/bin/ruff format --check --quiet
@@ -78,6 +122,21 @@ PEERS := .venv-peers
 bench-peers: $(VENV)/installed $(PEERS)/installed ## restore one topic beside Kafka Streams, Quix Streams and Faust (BENCH=...)
 	@$(MEASURE) benchmarks/bench_peers.py $(BENCH)
 
+# Each dependency of a program that uses the library, or its test suite for engines, in the oldest release allowed.
+LOWEST_REQUIREMENTS := import re, tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	extras = p["optional-dependencies"]; \
+	print(*(re.sub(">=([^,]+).*", r"==\1", line) for line in p["dependencies"] + extras["avro"] + extras["testing"]), \
+	*(line for line in extras["dev"] if line.startswith(("msgpack", "pytest-xdist", "setuptools"))), sep="\n")
+
+$(LOWEST)/installed: pyproject.toml setup.py
+	@echo "Setting up $(LOWEST)" >&2
+	@rm -rf $(LOWEST); $(PYTHON) -m venv $(LOWEST)
+	@$(LOWEST)/bin/python -c '$(LOWEST_REQUIREMENTS)' >$(LOWEST)/requirements.txt
+	@$(LOWEST)/bin/python -m pip --quiet --disable-pip-version-check install --requirement $(LOWEST)/requirements.txt
+	@STATESTORE_PURE_PYTHON=1 $(LOWEST)/bin/python -m pip --quiet --disable-pip-version-check \
+		install --no-build-isolation --no-deps --editable .
+	@touch $@
+
 # A peer that does not install here is said so, and not measured.
 $(PEERS)/installed: benchmarks/peers/requirements.txt
 	@echo "Setting up $(PEERS)" >&2
@@ -97,11 +156,11 @@ wheel: $(VENV)/installed ## the wheel alone, in dist/
 
 clean: ## everything made here but .venv
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
-	@rm -f $(VENV)/installed $(VENV)/extension statestore/*.so _native/*.c _native/*.html
+	@rm -f coverage.cobertura.xml $(VENV)/installed $(VENV)/extension statestore/*.so _native/*.c _native/*.html
 	@find statestore backends tests benchmarks demo -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean ## .venv too
-	@rm -rf $(VENV) $(PEERS)
+	@rm -rf $(VENV) $(PEERS) $(LOWEST)
 
 # --- set-up -------------------------------------------------------------------------------------------------
 
@@ -144,7 +203,7 @@ $(VENV)/built-as: $(VENV)/python FORCE
 $(VENV)/installed: $(VENV)/linked $(if $(filter 1,$(STATESTORE_PURE_PYTHON)),,$(VENV)/extension)
 	@touch $@
 
-$(VENV)/extension: $(VENV)/built-as $(NATIVE) setup.py | $(VENV)/linked
+$(VENV)/extension: $(VENV)/built-as $(NATIVE) setup.py $(if $(wildcard statestore/_native.*.so),,FORCE) | $(VENV)/linked
 	@command -v $${CC:-cc} >/dev/null || { \
 		echo "A C compiler is missing: no '$${CC:-cc}' in PATH. Install one (gcc or clang), or do without:" \
 			"make STATESTORE_PURE_PYTHON=1 ..." >&2; exit 1; }
