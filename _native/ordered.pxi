@@ -56,30 +56,6 @@ cdef enum:
     READS_AT_ONCE = 1000  # of a get_many, before other threads get their turn
 
 
-cdef inline bytes exact_bytes(str what, object given):
-    # A subclass could run Python code when it is hashed, compared or freed: it is copied.
-    if type(given) is bytes:
-        return <bytes>given
-    if isinstance(given, bytes):
-        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(given), PyBytes_GET_SIZE(given))
-    raise common.must_be_bytes(what, given)
-
-
-cdef bytes end_of_prefix(bytes prefix):
-    """Return the first key behind every key with ``prefix``, or None."""
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(prefix)
-    cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(prefix)
-    cdef bytes end
-    while size > 0 and data[size - 1] == 0xff:
-        size -= 1
-    if size == 0:
-        return None
-    end = PyBytes_FromStringAndSize(NULL, size)  # never one that Python shares, as with given bytes
-    memcpy(PyBytes_AS_STRING(end), data, size)
-    (<unsigned char *>PyBytes_AS_STRING(end))[size - 1] += 1
-    return end
-
-
 # --- What closing a map has to reach ------------------------------------------------------------------------
 
 cdef struct Link:
@@ -158,37 +134,20 @@ cdef list values_of(Readers readers, TreeNode *root, object keys):
     return values
 
 
-cdef OrderedIterator scan_of(
-    Readers readers, TreeNode **root, object start, object stop, object prefix, bint reverse, object limit
-):
+cdef OrderedIterator scan_of(Readers readers, TreeNode **root, KeyRange keys, bint reverse, object limit):
     cdef OrderedIterator scan = OrderedIterator.__new__(OrderedIterator)
-    cdef bytes low = None
-    cdef bytes high = None
-    cdef bytes end
     if limit is None:
         scan.left = -1
     else:
         scan.left = PyNumber_AsSsize_t(limit, NULL)
         if scan.left < 0:
             raise common.negative_limit(limit)
-    if start is not None:
-        low = exact_bytes("start", start)
-    if stop is not None:
-        high = exact_bytes("stop", stop)
-    if prefix is not None:
-        prefix = exact_bytes("prefix", prefix)
-        if prefix:
-            if low is None or low < <bytes>prefix:
-                low = <bytes>prefix
-            end = end_of_prefix(<bytes>prefix)
-            if end is not None and (high is None or high > end):
-                high = end
     readers.check()
     cursor_begin(
         &scan.cursor,
         root[0],  # not before: the limit's __index__ is Python code
-        <PyObject *>low if low is not None else NULL,
-        <PyObject *>high if high is not None else NULL,
+        NULL if keys is None or keys.start is None else <PyObject *>keys.start,
+        NULL if keys is None or keys.stop is None else <PyObject *>keys.stop,
         reverse,
     )
     scan.readers = readers
@@ -287,10 +246,10 @@ cdef class OrderedSnapshot:
         self.check()
         return values_of(self.readers, self.root, wanted)
 
-    def scan(self, start=None, stop=None, prefix=None, reverse=False, limit=None):
+    def scan(self, KeyRange keys=None, reverse=False, limit=None):
         """Iterate over a range in key order."""
         self.check()
-        return scan_of(self.readers, &self.root, start, stop, prefix, reverse, limit)
+        return scan_of(self.readers, &self.root, keys, reverse, limit)
 
     def close(self):
         """Release the content. Idempotent."""
@@ -360,9 +319,9 @@ cdef class OrderedMap:
         self.readers.check()
         return values_of(self.readers, self.map.tree.root, wanted)
 
-    def scan(self, start=None, stop=None, prefix=None, reverse=False, limit=None):
+    def scan(self, KeyRange keys=None, reverse=False, limit=None):
         """Iterate over a range in key order, on the content at this moment."""
-        return scan_of(self.readers, &self.map.tree.root, start, stop, prefix, reverse, limit)
+        return scan_of(self.readers, &self.map.tree.root, keys, reverse, limit)
 
     def snapshot(self):
         """Return the content at this moment. It is shared, not copied."""
@@ -394,7 +353,7 @@ cdef class OrderedMap:
         """
         cdef object pairs = as_list(puts)
         cdef object keys = as_list(deletes)
-        cdef Changes changes = Changes.__new__(Changes, len(pairs) + len(keys))
+        cdef CheckedChanges changes = CheckedChanges.__new__(CheckedChanges, len(pairs) + len(keys))
         for key in keys:
             changes.add(exact_bytes("key", key), None)
         for pair in pairs:
@@ -402,16 +361,16 @@ cdef class OrderedMap:
             changes.add(exact_bytes("key", key), exact_bytes("value", value))
         return self.apply(changes, most)
 
-    def change_sorted(self, writes, puts, most=None):
-        """Apply what ``writes.feed`` gives in ascending order of keys, then ``puts``, as ``change`` does."""
-        cdef object pairs = sorted(puts)  # a store's own keys are below all others: all is in order then
-        cdef Changes changes = Changes.__new__(Changes, len(writes) + len(pairs))
-        for key, value in pairs:
-            changes.put(key, value)
-        writes.feed(changes.put, changes.delete)
+    def change_sorted(self, runs, most=None):
+        """Apply what each of ``runs`` feeds, as ``change`` does. No two of them have a key in common."""
+        cdef CheckedChanges changes
+        runs = list(runs)
+        changes = CheckedChanges.__new__(CheckedChanges, sum([len(run) for run in runs]))
+        for run in runs:
+            run.feed(changes.put, changes.delete)
         return self.apply(changes, most)
 
-    cdef object apply(self, Changes changes, object most):
+    cdef object apply(self, CheckedChanges changes, object most):
         cdef Py_ssize_t bound = PY_SSIZE_T_MAX if most is None else PyNumber_AsSsize_t(most, NULL)
         cdef Py_ssize_t reached = 0
         cdef Outcome outcome
@@ -445,7 +404,7 @@ cdef class OrderedMap:
 
 @cython.final
 @cython.no_gc
-cdef class Changes:
+cdef class CheckedChanges:
     """The changes of one call, checked."""
 
     cdef Change *items

@@ -5,30 +5,36 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 
 from statestore.backends.contract import (
+    ALL_KEYS,
     Backend,
     BackendIterator,
+    BackendReader,
     Batch,
-    BulkLoad,
-    CompressesStores,
     Engine,
-    Reader,
+    KeyRange,
     Snapshot,
-    Writes,
+    SortedRun,
+    StoreOptions,
 )
 from statestore.backends.options import EngineOptions
+from statestore.backends.wrapper import WrapperBackend, WrapperReader, WrapperSnapshot
 from statestore.errors import ConfigError
 
 __all__ = [
+    "ALL_KEYS",
     "Backend",
     "BackendIterator",
+    "BackendReader",
     "Batch",
-    "BulkLoad",
-    "CompressesStores",
     "Engine",
     "EngineOptions",
-    "Reader",
+    "KeyRange",
     "Snapshot",
-    "Writes",
+    "SortedRun",
+    "StoreOptions",
+    "WrapperBackend",
+    "WrapperReader",
+    "WrapperSnapshot",
     "find_engine",
 ]
 

@@ -2,8 +2,8 @@
 
 A fourth backend's author implements two classes: an :class:`Engine` (one per manager: holds what its stores
 share, such as the memory budget) and a :class:`Backend` (one per store), registers the engine under the
-entry point group ``statestore.backends``, and proves both with ``statestore.testing.conformance``. What a
-backend may be able to do beside that is a protocol of its own, :class:`BulkLoad`.
+entry point group ``statestore.backends``, and proves both with ``statestore.testing.conformance``. One that
+adds something to another backend extends :class:`~statestore.backends.wrapper.WrapperBackend`.
 
 **Bytes.** Keys and values are ``bytes``. Keys are ordered by unsigned byte comparison, as ``sorted()`` orders
 ``bytes``. A key has 1 to ``Engine.max_key_size + 1`` bytes: the store puts one namespace byte in front of
@@ -11,15 +11,15 @@ each key, which is why an engine that refuses empty keys still serves users who 
 counts the user's part; the store refuses longer keys before they get here. A value may be empty, and an empty
 value is not an absent one.
 
-**Ranges.** ``start`` is included, ``stop`` is excluded, ``None`` is open; both keep their meaning when
-``reverse`` is true, which only turns the order. ``prefix`` intersects the range. ``limit`` bounds the number
-of pairs; 0 gives none, ``None`` all; a negative one raises ``ValueError``. A range with ``start >= stop`` is
-empty, not an error.
+**Ranges.** A scan is given a :class:`KeyRange`: ``start`` is included, ``stop`` is excluded, ``None`` is
+open. Both keep their meaning when ``reverse`` is true, which only turns the order. ``limit`` bounds the
+number of pairs; 0 gives none, ``None`` all; a negative one raises ``ValueError``. A range with
+``start >= stop`` is empty, not an error.
 
-**Atomicity.** ``write`` applies all of a batch or nothing, whatever kills the process: after a reopen the
-content is that of some prefix of the writes, in order, and everything written before the last returned
-``flush`` is there. An exception from ``write`` means that nothing of the batch is visible, and the same batch
-may be given again.
+**Atomicity.** ``write`` applies all of a batch or nothing, and ``load`` all of its runs or nothing, whatever
+kills the process: after a reopen the content is that of some prefix of the writes, in order, and everything
+written before the last returned ``flush`` is there. An exception means that nothing of the batch or the runs
+is visible, and the same may be given again.
 
 **Isolation.** A snapshot is fixed at the moment ``snapshot()`` returns; a ``scan`` runs on a snapshot of its
 own, taken when ``scan`` is *called*. Writes never wait for readers, and readers never wait for writes.
@@ -48,13 +48,17 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Self
 
 from statestore.backends.options import EngineOptions
-from statestore.core.common import Writes as Writes  # a part of this contract
+from statestore.core import KeyRange as KeyRange  # a part of this contract, as is the next
+from statestore.core import SortedRun as SortedRun
 from statestore.core.common import negative_limit
+
+ALL_KEYS = KeyRange()
 
 
 class Batch(NamedTuple):
@@ -79,7 +83,7 @@ class BackendIterator(ABC, Iterator[tuple[bytes, bytes]]):
         """Release the snapshot now. Idempotent."""
 
 
-class Reader(ABC):
+class BackendReader(ABC):
     """What a backend and a snapshot of it have in common."""
 
     @abstractmethod
@@ -92,12 +96,7 @@ class Reader(ABC):
 
     @abstractmethod
     def scan(
-        self,
-        start: bytes | None = None,
-        stop: bytes | None = None,
-        prefix: bytes | None = None,
-        reverse: bool = False,
-        limit: int | None = None,
+        self, keys: KeyRange = ALL_KEYS, reverse: bool = False, limit: int | None = None
     ) -> BackendIterator:
         """Iterate over a range in key order (see *Ranges* and *Lifetime* above)."""
 
@@ -117,16 +116,31 @@ class Reader(ABC):
         self.close()
 
 
-class Snapshot(Reader):
+class Snapshot(BackendReader):
     """A fixed view of a backend's content."""
 
 
-class Backend(Reader):
+class Backend(BackendReader):
     """The content of one store."""
 
     @abstractmethod
     def write(self, batch: Batch) -> None:
         """Apply ``batch`` atomically (see *Atomicity* above)."""
+
+    def load(self, runs: Sequence[SortedRun]) -> None:
+        """Apply all of ``runs`` as one atomic unit; no two of them have a key in common.
+
+        The same as one ``write`` of them and a ``flush``, which is what this does. An engine that can take
+        sorted changes faster than by writing them does so: a restore loads some ten thousand keys or more
+        at once. Reads go on meanwhile. When it returns, it and everything written before survives power
+        loss. What a run's ``feed`` itself raises comes out as it is.
+        """
+        puts: list[tuple[bytes, bytes]] = []
+        deletes: list[bytes] = []
+        for run in runs:
+            run.feed(lambda key, value: puts.append((key, value)), deletes.append)
+        self.write(Batch(puts, deletes))
+        self.flush()
 
     @abstractmethod
     def snapshot(self) -> Snapshot:
@@ -164,22 +178,20 @@ class Backend(Reader):
         """Close the backend and delete its files."""
 
 
-@runtime_checkable
-class BulkLoad(Protocol):
-    """What a backend may be able to do beside the rest: take many sorted changes at once.
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """How one store is opened."""
 
-    A backend that has the method ``load`` has the ability; the store then restores with it.
+    changelog: bool = False
+    """Whether a Kafka topic is the log of this store.
+
+    The engine then keeps no write-ahead log of its own, and what was not flushed may be lost as a whole
+    suffix. Without it, every returned ``write`` survives ``kill -9``, and power loss where the engine's
+    ``sync`` option says so.
     """
 
-    def load(self, changes: Writes, entries: Sequence[tuple[bytes, bytes]]) -> None:
-        """Apply ``changes`` and put ``entries``, a few pairs with keys of their own, as one atomic unit.
-
-        The same as one ``write`` of all of it, with all that *Atomicity*, *Isolation* and *Threads* say, made
-        for some ten thousand keys or more; reads go on meanwhile. When it returns, it and everything
-        written before survives power loss, as after ``flush``. An exception means that nothing of it is
-        visible, and the same may be given again; what ``changes.feed`` itself raises comes out as it is.
-        """
-        ...
+    compression: str | None = None
+    """One of the engine's ``compressions``, for what is written from now on; ``None``: as its options say."""
 
 
 class Engine(ABC):
@@ -197,17 +209,15 @@ class Engine(ABC):
     """Whether the content outlives ``close``."""
     options_type: ClassVar[type[EngineOptions]]
     """The class of the engine's options."""
+    compressions: ClassVar[tuple[str, ...]] = ()
+    """How a single store can be compressed, ``"none"`` among it; empty: there is no choice."""
 
     @abstractmethod
     def __init__(self, memory_budget: int, options: Any = None) -> None: ...
 
     @abstractmethod
-    def open(self, directory: Path, *, changelog: bool) -> Backend:
+    def open(self, directory: Path, options: StoreOptions) -> Backend:
         """Open the store in ``directory``, creating an empty one where there is none.
-
-        ``changelog`` says that a Kafka topic is the log of this store: the engine then keeps no write-ahead
-        log of its own, and what was not flushed may be lost as a whole suffix. Without it, every returned
-        ``write`` survives ``kill -9``, and power loss where the engine's ``sync`` option says so.
 
         ``directory``'s parent exists. Opening one directory twice in one process is an error.
         """
@@ -215,39 +225,6 @@ class Engine(ABC):
     @abstractmethod
     def close(self) -> None:
         """Release what is shared, after the backends were closed. Idempotent."""
-
-
-@runtime_checkable
-class CompressesStores(Protocol):
-    """What an engine may be able to do beside the rest: compress one store in another way than its others."""
-
-    compressions: ClassVar[tuple[str, ...]]
-    """The ways there are, ``"none"`` among them."""
-
-    def open_compressed(self, directory: Path, *, changelog: bool, compression: str) -> Backend:
-        """As ``Engine.open``, with ``compression`` in place of what the options say.
-
-        It may differ from that of an earlier time: it holds for what is written from now on.
-        """
-        ...
-
-
-def range_bounds(
-    start: bytes | None, stop: bytes | None, prefix: bytes | None
-) -> tuple[bytes | None, bytes | None]:
-    """Return the ``(start, stop)`` that ``prefix`` intersected with ``start`` and ``stop`` leaves."""
-    if prefix:
-        end = prefix_end(prefix)
-        start = prefix if start is None or start < prefix else start
-        if end is not None and (stop is None or stop > end):
-            stop = end
-    return start, stop
-
-
-def prefix_end(prefix: bytes) -> bytes | None:
-    """Return the first key behind every key with ``prefix``; ``None`` where there is none (all ``0xff``)."""
-    stem = prefix.rstrip(b"\xff")
-    return stem[:-1] + bytes([stem[-1] + 1]) if stem else None
 
 
 def check_limit(limit: int | None) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-from statestore.backends.contract import BackendIterator, check_limit, range_bounds
+from statestore.backends.contract import BackendIterator
 from statestore.core import CallGuard, PairQueue, mean_size
 from statestore.core.common import closed_error as closed_error  # the engines take it from here
 from statestore.core.common import must_be_bytes
@@ -188,18 +188,3 @@ def check_bytes(what: str, given: object) -> None:
     """Raise ``TypeError`` for anything but ``bytes``."""
     if not isinstance(given, bytes):
         raise must_be_bytes(what, given)
-
-
-def scan_bounds(
-    start: bytes | None, stop: bytes | None, prefix: bytes | None, limit: int | None
-) -> tuple[bytes | None, bytes | None]:
-    """Return where a scan starts and stops.
-
-    Raises ``ValueError`` for a negative ``limit``, ``TypeError`` for a bound that is neither ``None`` nor
-    ``bytes``.
-    """
-    check_limit(limit)
-    for name, bound in (("start", start), ("stop", stop), ("prefix", prefix)):
-        if bound is not None:
-            check_bytes(name, bound)
-    return range_bounds(start, stop, prefix)

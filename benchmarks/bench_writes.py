@@ -13,7 +13,7 @@ from conftest import Bench, Fresh
 from content import Pairs
 from harness import Work
 
-from statestore.backends import find_engine
+from statestore.backends import StoreOptions, find_engine
 from statestore.core import WriteRun
 from statestore.storage.store import DATA, HEADER, ChangelogStore, Position
 
@@ -32,7 +32,7 @@ def measure_batch(bench: Bench, fresh: Fresh, backend: str) -> None:
     def open_ours() -> Any:
         directory = fresh()
         engine = find_engine(backend)(MEMORY)
-        opened = engine.open(directory, changelog=True)
+        opened = engine.open(directory, StoreOptions(changelog=True))
         return ChangelogStore("bench", opened, engine.max_key_size), engine, directory, _runs(batches)
 
     def write_ours(opened: Any) -> None:

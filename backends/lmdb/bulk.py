@@ -1,4 +1,4 @@
-"""Bulk loading: many sorted changes in one transaction."""
+"""Bulk loading: sorted runs in one transaction."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import lmdb
 
-from statestore.backends.contract import Writes
+from statestore.backends.contract import SortedRun
 
 _PAIRS = 256
 """How many pairs are given to LMDB in one call ..."""
@@ -14,18 +14,17 @@ _LARGE = 64 << 10
 """... unless one has a value of so many bytes, so that few of these wait."""
 
 
-def apply(environment: lmdb.Environment, changes: Writes, entries: Sequence[tuple[bytes, bytes]]) -> None:
-    """Write all of it, or nothing where anything raises."""
+def apply(environment: lmdb.Environment, runs: Sequence[SortedRun]) -> None:
+    """Write all of ``runs``, or nothing where anything raises."""
     with environment.begin(write=True) as transaction:
-        loader = _Loader(transaction)
-        changes.feed(loader.put, loader.delete)
-        loader.put_waiting()
-        for key, value in entries:
-            transaction.put(key, value)
+        for run in runs:
+            loader = _Loader(transaction)
+            run.feed(loader.put, loader.delete)
+            loader.put_waiting()
 
 
 class _Loader:
-    """Puts pairs that come in ascending order, without looking for the place of those behind all others."""
+    """Puts pairs that come in ascending order, without looking for the place of those after all others."""
 
     def __init__(self, transaction: lmdb.Transaction[bytes]) -> None:
         self._delete = transaction.delete

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import ClassVar
 
-from statestore.backends.contract import Backend, Engine
-from statestore.backends.lmdb import errors, layout
+from statestore.backends.contract import Backend, Engine, StoreOptions
+from statestore.backends.lmdb import errors, files
 from statestore.backends.lmdb.options import LMDBOptions
 from statestore.backends.lmdb.store import LMDBBackend
 from statestore.backends.options import EngineOptions
@@ -25,15 +25,15 @@ class LMDBEngine(Engine):
     def __init__(self, memory_budget: int, options: LMDBOptions | None = None) -> None:  # noqa: ARG002
         self._options = options if options is not None else LMDBOptions()
 
-    def open(self, directory: Path, *, changelog: bool) -> Backend:
-        opener = layout.Opener(self._options, changelog)
+    def open(self, directory: Path, options: StoreOptions) -> Backend:
+        opener = files.EnvironmentOpener(self._options, options.changelog)
         try:
             directory.mkdir(mode=0o700, exist_ok=True)
             lock = _lock(directory)
         except OSError as error:
             raise errors.translate(directory, "opening", error) from error
         try:
-            home = layout.prepare(directory, opener)
+            home = files.prepare(directory, opener)
             return LMDBBackend(directory, home, opener, self._options, lock)
         except BaseException:
             os.close(lock)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import lmdb
 
-from statestore.backends.contract import BackendIterator
+from statestore.backends.contract import BackendIterator, KeyRange
 from statestore.backends.lifetime import Lifetime, TrackedReader
 from statestore.backends.lmdb import errors
 from statestore.core import GuardedPairs
@@ -21,7 +21,7 @@ class LMDBIterator(GuardedPairs, TrackedReader, BackendIterator):
         lifetime: Lifetime,
         directory: Path,
         view: lmdb.Transaction[bytes],
-        bounds: tuple[bytes | None, bytes | None],
+        keys: KeyRange,
         reverse: bool,
         limit: int | None,
     ) -> None:
@@ -31,13 +31,13 @@ class LMDBIterator(GuardedPairs, TrackedReader, BackendIterator):
         try:
             # Kept, so that a forked child can keep it for ever.
             self._cursor: lmdb.Cursor[bytes] | None = view.cursor()
-            self._source = _seek(self._cursor, bounds, reverse)
+            self._source = _seek(self._cursor, keys, reverse)
         except lmdb.Error as error:
             raise errors.translate(directory, "scanning", error) from error
         if reverse:
-            self._start = bounds[0]
+            self._start = keys.start
         else:
-            self._stop = bounds[1]
+            self._stop = keys.stop
         lifetime.readers.add(self)
 
     def _failed(self, error: Exception) -> None:
@@ -52,10 +52,8 @@ class LMDBIterator(GuardedPairs, TrackedReader, BackendIterator):
     end = release
 
 
-def _seek(
-    cursor: lmdb.Cursor[bytes], bounds: tuple[bytes | None, bytes | None], reverse: bool
-) -> Iterator[tuple[bytes, bytes]]:
-    start, stop = bounds
+def _seek(cursor: lmdb.Cursor[bytes], keys: KeyRange, reverse: bool) -> Iterator[tuple[bytes, bytes]]:
+    start, stop = keys.start, keys.stop
     if reverse:
         found = cursor.prev() if stop is not None and cursor.set_range(stop) else cursor.last()
         return cursor.iterprev() if found else iter(())

@@ -13,17 +13,20 @@ from pathlib import Path
 import lmdb
 
 from statestore.backends.contract import (
+    ALL_KEYS,
     Backend,
     BackendIterator,
+    BackendReader,
     Batch,
-    Reader,
+    KeyRange,
     Snapshot,
-    Writes,
+    SortedRun,
+    check_limit,
     directory_size,
     sync,
 )
-from statestore.backends.lifetime import Lifetime, TrackedReader, check_bytes, closed_error, scan_bounds
-from statestore.backends.lmdb import bulk, errors, layout
+from statestore.backends.lifetime import Lifetime, TrackedReader, check_bytes, closed_error
+from statestore.backends.lmdb import bulk, errors, files
 from statestore.backends.lmdb.options import LMDBOptions
 from statestore.backends.lmdb.scan import LMDBIterator
 from statestore.runtime import fork
@@ -33,7 +36,7 @@ _PAUSE = 0.05
 """Seconds for which readers may be kept waiting for one another when the map grows."""
 
 
-class _ViewReader(Reader):
+class _ViewReader(BackendReader):
     """Reads in a transaction."""
 
     _lifetime: Lifetime
@@ -54,16 +57,11 @@ class _ViewReader(Reader):
                 raise errors.translate(self._directory, "reading", error) from error
 
     def scan(
-        self,
-        start: bytes | None = None,
-        stop: bytes | None = None,
-        prefix: bytes | None = None,
-        reverse: bool = False,
-        limit: int | None = None,
+        self, keys: KeyRange = ALL_KEYS, reverse: bool = False, limit: int | None = None
     ) -> BackendIterator:
-        bounds = scan_bounds(start, stop, prefix, limit)
+        check_limit(limit)
         with self._lifetime:
-            return LMDBIterator(self._lifetime, self._directory, self._view(), bounds, reverse, limit)
+            return LMDBIterator(self._lifetime, self._directory, self._view(), keys, reverse, limit)
 
 
 class LMDBBackend(_ViewReader, Backend):
@@ -74,7 +72,7 @@ class LMDBBackend(_ViewReader, Backend):
     """
 
     def __init__(
-        self, directory: Path, home: Path, opener: layout.Opener, options: LMDBOptions, lock: int
+        self, directory: Path, home: Path, opener: files.EnvironmentOpener, options: LMDBOptions, lock: int
     ) -> None:
         self._directory = directory
         self._opener = opener
@@ -124,9 +122,9 @@ class LMDBBackend(_ViewReader, Backend):
     def write(self, batch: Batch) -> None:
         self._transact("writing", lambda: _apply(self._environment, batch))
 
-    def load(self, changes: Writes, entries: Sequence[tuple[bytes, bytes]]) -> None:
+    def load(self, runs: Sequence[SortedRun]) -> None:
         def change() -> None:
-            bulk.apply(self._environment, changes, entries)
+            bulk.apply(self._environment, runs)
             self._environment.sync(True)
 
         self._transact("loading", change)
@@ -206,8 +204,8 @@ class LMDBBackend(_ViewReader, Backend):
             unfinished = directory.with_name(f"{directory.name}.tmp")
             try:
                 unfinished.mkdir(mode=0o700)
-                layout.copy(self._environment, self._view(), unfinished / "000001")
-                layout.finish(unfinished, directory)
+                files.copy(self._environment, self._view(), unfinished / "000001")
+                files.finish(unfinished, directory)
                 sync(directory.parent)
             except (lmdb.Error, OSError) as error:
                 shutil.rmtree(unfinished, ignore_errors=True)
@@ -220,13 +218,13 @@ class LMDBBackend(_ViewReader, Backend):
         """
         self._lifetime.check()
         with self._write_lock, self._lifetime:
-            old, new = self._home, layout.successor(self._home)
+            old, new = self._home, files.successor(self._home)
             unfinished = new.with_name(f"{new.name}.tmp")
             try:
-                layout.copy(self._environment, self._begin(), unfinished)
+                files.copy(self._environment, self._begin(), unfinished)
                 environment = self._opener(unfinished)
                 # From the moment the new one has its name it counts, so it has to be the one in use then.
-                layout.finish(unfinished, new)
+                files.finish(unfinished, new)
                 self._use(environment, new)
                 sync(self._directory)
                 shutil.rmtree(old)

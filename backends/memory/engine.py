@@ -6,7 +6,7 @@ import weakref
 from pathlib import Path
 from typing import ClassVar
 
-from statestore.backends.contract import Backend, Engine
+from statestore.backends.contract import Backend, Engine, StoreOptions
 from statestore.backends.memory.options import MemoryOptions
 from statestore.backends.memory.store import MemoryBackend
 from statestore.backends.options import EngineOptions
@@ -29,7 +29,7 @@ class MemoryEngine(Engine):
     def __init__(self, memory_budget: int, options: MemoryOptions | None = None) -> None:  # noqa: ARG002
         self._options = options if options is not None else MemoryOptions()
 
-    def open(self, directory: Path, *, changelog: bool) -> Backend:  # noqa: ARG002 - nothing to log
+    def open(self, directory: Path, options: StoreOptions) -> Backend:  # noqa: ARG002 - nothing to log
         path = directory.resolve()
         with _open_lock:
             if path in _open:

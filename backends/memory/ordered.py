@@ -8,13 +8,13 @@ without a lock.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
-from statestore.backends.contract import BackendIterator, Snapshot
-from statestore.backends.lifetime import check_bytes, scan_bounds
+from statestore.backends.contract import ALL_KEYS, BackendIterator, KeyRange, Snapshot, SortedRun, check_limit
+from statestore.backends.lifetime import check_bytes
 from statestore.backends.memory.content import EMPTY, Content
-from statestore.core.common import Writes, closed_error
+from statestore.core.common import closed_error
 from statestore.errors import StateStoreError
 from statestore.runtime import fork
 
@@ -98,16 +98,11 @@ class _ContentReader:
         return [content.get(key) for key in keys]
 
     def scan(
-        self,
-        start: bytes | None = None,
-        stop: bytes | None = None,
-        prefix: bytes | None = None,
-        reverse: bool = False,
-        limit: int | None = None,
+        self, keys: KeyRange = ALL_KEYS, reverse: bool = False, limit: int | None = None
     ) -> OrderedIterator:
         """Iterate over a range in key order, on the content at this moment."""
-        start, stop = scan_bounds(start, stop, prefix, limit)
-        iterator = OrderedIterator(islice(self._live().pairs(start, stop, reverse), limit))
+        check_limit(limit)
+        iterator = OrderedIterator(islice(self._live().pairs(keys.start, keys.stop, reverse), limit))
         self._readers.add(iterator)
         return iterator
 
@@ -177,17 +172,15 @@ class OrderedMap(_ContentReader):
             changes[key] = value
         return self._apply(changes, most)
 
-    def change_sorted(
-        self, writes: Writes, puts: Sequence[tuple[bytes, bytes]], most: int | None = None
-    ) -> int | None:
-        """Apply what ``writes.feed`` gives in ascending order of keys, then ``puts``, as ``change`` does."""
+    def change_sorted(self, runs: Iterable[SortedRun], most: int | None = None) -> int | None:
+        """Apply what each of ``runs`` feeds, as ``change`` does. No two of them have a key in common."""
         changes: dict[bytes, bytes | None] = {}
 
         def delete(key: bytes) -> None:
             changes[key] = None
 
-        writes.feed(changes.__setitem__, delete)
-        changes.update(puts)
+        for run in runs:
+            run.feed(changes.__setitem__, delete)
         return self._apply(changes, most)
 
     def _apply(self, changes: Mapping[bytes, bytes | None], most: int | None) -> int | None:

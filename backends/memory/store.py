@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from statestore import core
-from statestore.backends.contract import Backend, BackendIterator, Batch, Snapshot, Writes
+from statestore.backends.contract import Backend, BackendIterator, Batch, Snapshot, SortedRun
 from statestore.core.common import closed_error
 from statestore.errors import StoreFullError
 from statestore.runtime import fork
@@ -41,9 +41,9 @@ class MemoryBackend(OrderedMap, Backend):
             size = self.change(batch.puts, batch.deletes, self._max_bytes)
         self._check_size(size)
 
-    def load(self, changes: Writes, entries: Sequence[tuple[bytes, bytes]]) -> None:
+    def load(self, runs: Sequence[SortedRun]) -> None:
         with self._write_lock:
-            size = self.change_sorted(changes, entries, self._max_bytes)
+            size = self.change_sorted(runs, self._max_bytes)
         self._check_size(size)
 
     def _check_size(self, size: int | None) -> None:

@@ -1,8 +1,7 @@
 """Bulk loading: sorted files are built beside the database, and it takes them over in one step.
 
-The changes go into one file and the entries into another, so that a run of new keys behind all others needs
-no merging. Both are ingested in one call: a position is never there without its data, nor data without its
-position.
+Each run goes into a file of its own, so that a run of new keys after all others needs no merging. All files
+are ingested in one call: a position is never there without its data, nor data without its position.
 """
 
 from __future__ import annotations
@@ -14,10 +13,12 @@ from pathlib import Path
 
 from rocksdict import IngestExternalFileOptions, Options, Rdict, SstFileWriter
 
-from statestore.backends.contract import Writes, sync
+from statestore.backends.contract import SortedRun, sync
 
 FOLDER = "loading"
 """The directory, in that of the database, of files that are being built."""
+_LARGE = 1 << 20
+"""Bytes of a file from which it is synced before it is finished."""
 
 
 def remove_remnants(directory: Path) -> None:
@@ -38,27 +39,19 @@ def folder(directory: Path) -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def build(
-    place: Path, options: Options, changes: Writes, entries: Sequence[tuple[bytes, bytes]]
-) -> list[str]:
-    """Return the files for ``changes`` and ``entries``, none for what is empty."""
+def build(place: Path, options: Options, runs: Sequence[SortedRun]) -> list[str]:
+    """Return the files of ``runs``, none for an empty one."""
     files = []
-    if len(changes):
-        file = str(place / "changes.sst")
-        writer = SstFileWriter(options)
-        writer.open(file)
-        changes.feed(writer.__setitem__, writer.__delitem__)
-        sync(Path(file))  # most of it, with other threads running, which finish() would not let
-        writer.finish()
-        files.append(file)
-    if entries:
-        file = str(place / "entries.sst")
-        writer = SstFileWriter(options)
-        writer.open(file)
-        for key, value in sorted(entries):
-            writer[key] = value
-        writer.finish()
-        files.append(file)
+    for number, run in enumerate(runs):
+        if len(run):
+            file = str(place / f"{number}.sst")
+            writer = SstFileWriter(options)
+            writer.open(file)
+            run.feed(writer.__setitem__, writer.__delitem__)
+            if Path(file).stat().st_size >= _LARGE:
+                sync(Path(file))  # most of it, with other threads running, which finish() would not let
+            writer.finish()
+            files.append(file)
     return files
 
 

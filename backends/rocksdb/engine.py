@@ -16,7 +16,7 @@ from rocksdict import (
     WriteOptions,
 )
 
-from statestore.backends.contract import Backend, Engine
+from statestore.backends.contract import Backend, Engine, StoreOptions
 from statestore.backends.options import EngineOptions
 from statestore.backends.rocksdb import bulk, errors
 from statestore.backends.rocksdb.options import RocksDBOptions
@@ -57,20 +57,18 @@ class RocksDBEngine(Engine):
         # Four memtables, so that one store can fill one while others are flushed.
         self._write_buffer = max(65536, min(self._options.max_write_buffer, write_buffers // 4))
 
-    def open(self, directory: Path, *, changelog: bool) -> Backend:
-        return self.open_compressed(directory, changelog=changelog, compression=self._options.compression)
-
-    def open_compressed(self, directory: Path, *, changelog: bool, compression: str) -> Backend:
+    def open(self, directory: Path, options: StoreOptions) -> Backend:
+        compression = options.compression or self._options.compression
         try:
             directory.mkdir(mode=0o700, exist_ok=True)
             _check_files(directory)
         except OSError as error:
             raise errors.from_os(directory, "opening", error) from error
-        options = self._rocksdb_options(compression)
+        rocksdb_options = self._rocksdb_options(compression)
         try:
             # Without column_families, rocksdict takes the options of an existing database from its files, and
             # with them a block cache of its own.
-            database = Rdict(str(directory), options, column_families={"default": options})
+            database = Rdict(str(directory), rocksdb_options, column_families={"default": rocksdb_options})
         except Exception as error:
             raise errors.translate(directory, "opening", error) from error
         bulk.remove_remnants(directory)
@@ -78,13 +76,13 @@ class RocksDBEngine(Engine):
         write_options = WriteOptions()
         write_options.no_slowdown = True  # a stall inside of write() would stop every thread of Python
         # The stub says that this is a method; assigning is what works.
-        write_options.disable_wal = changelog  # type: ignore[method-assign, assignment]
+        write_options.disable_wal = options.changelog  # type: ignore[method-assign, assignment]
         return RocksDBBackend(
             database,
             directory,
             self._file_options(compression),
             write_options,
-            sync=self._options.sync and not changelog,
+            sync=self._options.sync and not options.changelog,
             stall_timeout=self._options.stall_timeout,
         )
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from rocksdict import Rdict, RdictIter, ReadOptions
 from rocksdict import Snapshot as RdictSnapshot
 
+from statestore.backends.contract import KeyRange
 from statestore.backends.lifetime import ChunkedIterator, Lifetime
 from statestore.backends.rocksdb import errors
 from statestore.core import read_pairs
 
 
-class Cursor:
+class SharedIterator:
     """An ``RdictIter``, which sees the moment it was made, and whose turn it is to move it."""
 
     def __init__(self, database: Rdict, stop: bytes | None = None) -> None:
@@ -26,20 +27,20 @@ class Cursor:
         """The ``id`` of the scan whose next pair this is at."""
 
 
-def present(database: Rdict) -> tuple[RdictSnapshot, Cursor]:
-    """Return a snapshot, for point reads, and a cursor of the same moment.
+def present(database: Rdict) -> tuple[RdictSnapshot, SharedIterator]:
+    """Return a snapshot, for point reads, and a shared of the same moment.
 
     ``Snapshot.iter()`` and ``items()`` of rocksdict do not read the snapshot but the present.
     """
     while True:
         before = database.latest_sequence_number()
-        snapshot, cursor = database.snapshot(), Cursor(database)
+        snapshot, shared = database.snapshot(), SharedIterator(database)
         if database.latest_sequence_number() == before:
-            return snapshot, cursor
+            return snapshot, shared
 
 
 class RocksDBIterator(ChunkedIterator):
-    """A scan in key order, possibly one of several on one cursor: where another moved it, it seeks first.
+    """A scan in key order, possibly one of several on one shared: where another moved it, it seeks first.
 
     Uses ``RdictIter``, since ``items()`` of rocksdict ends at a corrupt block as at the end of the data.
     There is no lower bound (``set_iterate_lower_bound`` sets the upper one), so the last chunk is cut here.
@@ -49,38 +50,38 @@ class RocksDBIterator(ChunkedIterator):
         self,
         lifetime: Lifetime,
         directory: Path,
-        cursor: Cursor,
-        bounds: tuple[bytes | None, bytes | None],
+        shared: SharedIterator,
+        keys: KeyRange,
         reverse: bool,
         limit: int | None,
     ) -> None:
         super().__init__(lifetime, limit)
         self._directory = directory
-        self._cursor: Cursor | None = cursor
-        self._start, self._stop = bounds
+        self._shared: SharedIterator | None = shared
+        self._start, self._stop = keys.start, keys.stop
         self._reverse = reverse
         self._last_key: bytes | None = None
         lifetime.readers.add(self)
 
     def read(self, count: int) -> list[tuple[bytes, bytes]]:
-        cursor = self._cursor
-        assert cursor is not None  # released only when finished or ended
-        with cursor.lock:
-            iterator = cursor.iterator
-            if self._last_key is None or cursor.moved_by != id(self):
+        shared = self._shared
+        assert shared is not None  # released only when finished or ended
+        with shared.lock:
+            iterator = shared.iterator
+            if self._last_key is None or shared.moved_by != id(self):
                 self._seek(iterator)
-            cursor.moved_by = None  # should this be cut short
+            shared.moved_by = None  # should this be cut short
             step = iterator.prev if self._reverse else iterator.next
             pairs = read_pairs(iterator.key, iterator.value, step, count)
             if len(pairs) < count:  # the end, or an error
                 self._check(iterator)
             if pairs:
                 self._last_key = pairs[-1][0]
-                cursor.moved_by = id(self)
+                shared.moved_by = id(self)
         return self._cut(pairs)
 
     def release(self) -> None:
-        self._cursor = None
+        self._shared = None
 
     def _seek(self, iterator: RdictIter) -> None:
         if self._reverse:

@@ -20,16 +20,19 @@ from rocksdict import (
 from rocksdict import Snapshot as RdictSnapshot
 
 from statestore.backends.contract import (
+    ALL_KEYS,
     Backend,
     BackendIterator,
     Batch,
+    KeyRange,
     Snapshot,
-    Writes,
+    SortedRun,
+    check_limit,
     directory_size,
 )
-from statestore.backends.lifetime import Lifetime, TrackedReader, check_bytes, closed_error, scan_bounds
+from statestore.backends.lifetime import Lifetime, TrackedReader, check_bytes, closed_error
 from statestore.backends.rocksdb import bulk, errors
-from statestore.backends.rocksdb.scan import Cursor, RocksDBIterator, present
+from statestore.backends.rocksdb.scan import RocksDBIterator, SharedIterator, present
 from statestore.errors import StateStoreError
 from statestore.runtime import fork
 
@@ -97,17 +100,12 @@ class RocksDBBackend(Backend):
         return values
 
     def scan(
-        self,
-        start: bytes | None = None,
-        stop: bytes | None = None,
-        prefix: bytes | None = None,
-        reverse: bool = False,
-        limit: int | None = None,
+        self, keys: KeyRange = ALL_KEYS, reverse: bool = False, limit: int | None = None
     ) -> BackendIterator:
-        bounds = scan_bounds(start, stop, prefix, limit)
+        check_limit(limit)
         with self._lifetime:
-            cursor = Cursor(self._database, bounds[1])
-            return RocksDBIterator(self._lifetime, self._directory, cursor, bounds, reverse, limit)
+            shared = SharedIterator(self._database, keys.stop)
+            return RocksDBIterator(self._lifetime, self._directory, shared, keys, reverse, limit)
 
     def snapshot(self) -> Snapshot:
         with self._lifetime:
@@ -125,14 +123,14 @@ class RocksDBBackend(Backend):
             if self._sync:
                 self._sync_log()
 
-    def load(self, changes: Writes, entries: Sequence[tuple[bytes, bytes]]) -> None:
+    def load(self, runs: Sequence[SortedRun]) -> None:
         self._lifetime.check()
         with self._write_lock, self._lifetime:
             self._wait_for_compaction()
             try:
                 self._compact_from(_COMPACT_LOADED_FILES)
                 with bulk.folder(self._directory) as place:
-                    files = bulk.build(place, self._file_options, changes, entries)
+                    files = bulk.build(place, self._file_options, runs)
                     # A write before this must not be lost where this is kept.
                     self._database.flush()
                     if files:
@@ -140,7 +138,7 @@ class RocksDBBackend(Backend):
             except OSError as error:
                 raise errors.from_os(self._directory, "loading", error) from error
             except Exception as error:
-                if type(error) is not Exception:  # not of rocksdict, but of the changes
+                if type(error) is not Exception:  # not of rocksdict, but of a run
                     raise
                 raise self._failure("loading", error) from error
 
@@ -270,10 +268,12 @@ class RocksDBBackend(Backend):
 class RocksDBSnapshot(TrackedReader, Snapshot):
     """A fixed view of a RocksDB store."""
 
-    def __init__(self, lifetime: Lifetime, directory: Path, snapshot: RdictSnapshot, cursor: Cursor) -> None:
+    def __init__(
+        self, lifetime: Lifetime, directory: Path, snapshot: RdictSnapshot, shared: SharedIterator
+    ) -> None:
         self._lifetime = lifetime
         self._directory = directory
-        self._handles: tuple[RdictSnapshot, Cursor] | None = snapshot, cursor
+        self._handles: tuple[RdictSnapshot, SharedIterator] | None = snapshot, shared
         lifetime.readers.add(self)
 
     def get(self, key: bytes) -> bytes | None:
@@ -290,24 +290,19 @@ class RocksDBSnapshot(TrackedReader, Snapshot):
             return [self._value(snapshot, key) for key in keys]
 
     def scan(
-        self,
-        start: bytes | None = None,
-        stop: bytes | None = None,
-        prefix: bytes | None = None,
-        reverse: bool = False,
-        limit: int | None = None,
+        self, keys: KeyRange = ALL_KEYS, reverse: bool = False, limit: int | None = None
     ) -> BackendIterator:
-        bounds = scan_bounds(start, stop, prefix, limit)
+        check_limit(limit)
         with self._lifetime:
-            _, cursor = self._live()
-            return RocksDBIterator(self._lifetime, self._directory, cursor, bounds, reverse, limit)
+            _, shared = self._live()
+            return RocksDBIterator(self._lifetime, self._directory, shared, keys, reverse, limit)
 
     def close(self) -> None:
         self._handles = None
 
     end = close
 
-    def _live(self) -> tuple[RdictSnapshot, Cursor]:
+    def _live(self) -> tuple[RdictSnapshot, SharedIterator]:
         if self._handles is None:
             raise closed_error()
         return self._handles

@@ -11,7 +11,15 @@ replace.
 import os
 from typing import TYPE_CHECKING, Literal, get_args
 
-from statestore.core.common import ClientError, Folded, RecordFilter, RejectedRecord, Writes
+from statestore.core.common import (
+    ClientError,
+    Folded,
+    PairRun,
+    RecordFilter,
+    RejectedRecord,
+    SortedRun,
+    Writes,
+)
 
 IMPLEMENTATION: Literal["native", "pure"]
 
@@ -19,6 +27,7 @@ if not TYPE_CHECKING and os.environ.get("STATESTORE_PURE_PYTHON") == "1":
     from statestore.core.pure import (
         BytesReads,
         KeyCodec,
+        KeyRange,
         PointReads,
         Readable,
         RecordCache,
@@ -35,6 +44,7 @@ else:
             BytesReads,
             Fetcher,
             KeyCodec,
+            KeyRange,
             PointReads,
             Readable,
             RecordCache,
@@ -99,12 +109,15 @@ __all__ = [
     "CallGuard",
     "GuardedPairs",
     "KeyCodec",
+    "KeyRange",
     "PairQueue",
+    "PairRun",
     "Pairs",
     "PointReads",
     "Readable",
     "RecordCache",
     "RejectedRecord",
+    "SortedRun",
     "WriteRun",
     "Writes",
     "count_pairs",

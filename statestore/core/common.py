@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -34,12 +34,38 @@ class Message(Protocol):
     def leader_epoch(self) -> Any: ...
 
 
-class Writes(Protocol):
+class SortedRun(Protocol):
     """Changes to one store, one for each key: a put or a delete. One thread at a time."""
 
     def __len__(self) -> int:
         """How many keys change."""
         ...
+
+    def feed(self, put: Callable[[bytes, bytes], object], delete: Callable[[bytes], object]) -> None:
+        """Call ``put(key, value)`` or ``delete(key)`` for each key, in ascending order of the keys.
+
+        Other threads get their turn at least every millisecond or so, as far as the calls let them. What a
+        call raises ends it; ``feed`` may then be called again, and begins at the first key.
+        """
+        ...
+
+
+class PairRun:
+    """A sorted run of a few pairs to put."""
+
+    def __init__(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        self._pairs = sorted(pairs)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def feed(self, put: Callable[[bytes, bytes], object], delete: Callable[[bytes], object]) -> None:  # noqa: ARG002
+        for key, value in self._pairs:
+            put(key, value)
+
+
+class Writes(SortedRun, Protocol):
+    """A sorted run that can be listed, too."""
 
     @property
     def size(self) -> int:
@@ -52,14 +78,6 @@ class Writes(Protocol):
 
     def deletes(self) -> list[bytes]:
         """Return the keys that lose theirs, none of which is in ``puts()``."""
-        ...
-
-    def feed(self, put: Callable[[bytes, bytes], object], delete: Callable[[bytes], object]) -> None:
-        """Call ``put(key, value)`` or ``delete(key)`` for each key, in ascending order of the keys.
-
-        Other threads get their turn at least every millisecond or so, as far as the calls let them. What a
-        call raises ends it; ``feed`` may then be called again, and begins at the first key.
-        """
         ...
 
 

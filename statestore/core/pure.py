@@ -14,6 +14,7 @@ from uuid import UUID
 
 from statestore.core import common
 from statestore.core.common import Folded, Message, RecordFilter, RejectedRecord
+from statestore.core.pure_keyrange import KeyRange as KeyRange
 from statestore.core.pure_reads import BytesReads as BytesReads
 from statestore.core.pure_reads import PointReads as PointReads
 from statestore.core.pure_reads import Readable as Readable

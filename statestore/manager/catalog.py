@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from statestore.backends import find_engine
-from statestore.backends.contract import Backend, CompressesStores, Engine
+from statestore.backends.contract import Backend, Engine, StoreOptions
 from statestore.changelog.mirror import Storage
 from statestore.core import RecordCache, uses
 from statestore.errors import ConfigError
@@ -86,7 +86,7 @@ class Opener:
         """Open the store of bytes ``name``, which is not bound to a topic."""
         wanted = StoreFile(name, engine.name, values="raw", serialisation="bytes")
         directory = self._data.store(physical, wanted) if engine.persistent else None
-        opened = self._open_backend(engine, physical, directory, None, changelog=False)
+        opened = engine.open(self._files(physical, directory), StoreOptions())
         try:
             if directory is not None:
                 self._data.remember(physical)
@@ -100,7 +100,7 @@ class Opener:
 
         Raises ``ConfigError`` for a compression that the engine has not.
         """
-        offered = engine.compressions if isinstance(engine, CompressesStores) else ()
+        offered = engine.compressions
         if options.compression is not None and options.compression not in offered:
             raise ConfigError(
                 f"{wanted.logical!r}: compression={options.compression!r}: backend {engine.name!r} offers "
@@ -129,7 +129,8 @@ class Opener:
             return self._data.store(physical, wanted, on_missing=options.on_missing)
 
         def open_backend(directory: StoreDirectory | None) -> Backend:
-            backend = self._open_backend(engine, physical, directory, options.compression, changelog=True)
+            how = StoreOptions(changelog=True, compression=options.compression)
+            backend = engine.open(self._files(physical, directory), how)
             return backend if options.ttl is None else expiring(backend, options.ttl)
 
         return Storage(
@@ -141,19 +142,8 @@ class Opener:
             self.cache_of(engine) if options.ttl is None else None,  # what is cached would not end
         )
 
-    def _open_backend(
-        self,
-        engine: Engine,
-        physical: str,
-        directory: StoreDirectory | None,
-        compression: str | None,
-        *,
-        changelog: bool,
-    ) -> Backend:
-        path = self.path / physical if directory is None else directory.generation_path
-        if compression is not None and isinstance(engine, CompressesStores):
-            return engine.open_compressed(path, changelog=changelog, compression=compression)
-        return engine.open(path, changelog=changelog)
+    def _files(self, physical: str, directory: StoreDirectory | None) -> Path:
+        return self.path / physical if directory is None else directory.generation_path
 
     def close(self) -> None:
         """Close the engines, whose stores are closed, and give the directory up."""

@@ -10,19 +10,20 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from pathlib import Path
 
-from statestore.backends.contract import (
+from statestore.backends import (
+    ALL_KEYS,
     Backend,
     BackendIterator,
     Batch,
-    BulkLoad,
-    Reader,
+    KeyRange,
     Snapshot,
-    Writes,
-    check_limit,
+    WrapperBackend,
+    WrapperReader,
+    WrapperSnapshot,
 )
-from statestore.storage.store import DATA, DATA_END, HEADER
+from statestore.backends.contract import check_limit
+from statestore.storage.store import DATA, HEADER
 
 ROWS = 2000
 """Rows that one step of a sweep looks through: some milliseconds."""
@@ -47,8 +48,7 @@ def expiring(backend: Backend, ttl: float, clock: Callable[[], float] = time.tim
         since = int((clock() - ttl) * 1000) + 1
         return _TIMESTAMP.pack(since) if since > 0 else b""
 
-    kind = _ExpiringBulkBackend if isinstance(backend, BulkLoad) else ExpiringBackend
-    return kind(backend, oldest, ttl)
+    return ExpiringBackend(backend, oldest, ttl)
 
 
 class Sweep:
@@ -71,98 +71,64 @@ class Sweep:
         return removed
 
 
-class _ExpiringReader(Reader):
+class _ExpiringReader(WrapperReader):
     """Reads of a store or snapshot that leave out what is too old."""
 
-    def __init__(self, inner: Reader, oldest: Oldest) -> None:
-        self._inner = inner
-        self._oldest = oldest
+    _oldest: Oldest
 
     def get(self, key: bytes) -> bytes | None:
-        value = self._inner.get(key)
+        value = self.inner.get(key)
         return None if value is not None and _has_ended(key, value, self._oldest()) else value
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         oldest = self._oldest()
         return [
             None if value is not None and _has_ended(key, value, oldest) else value
-            for key, value in zip(keys, self._inner.get_many(keys), strict=True)
+            for key, value in zip(keys, self.inner.get_many(keys), strict=True)
         ]
 
     def scan(
-        self,
-        start: bytes | None = None,
-        stop: bytes | None = None,
-        prefix: bytes | None = None,
-        reverse: bool = False,
-        limit: int | None = None,
+        self, keys: KeyRange = ALL_KEYS, reverse: bool = False, limit: int | None = None
     ) -> BackendIterator:
         check_limit(limit)
         oldest = self._oldest()
-        few = 0 if limit == 0 else None  # how many are too old is known only behind them
-        return _Unexpired(self._inner.scan(start, stop, prefix, reverse, few), oldest, limit)
-
-    def close(self) -> None:
-        self._inner.close()
+        few = 0 if limit == 0 else None  # how many are too old is known only after reading them
+        return _Unexpired(self.inner.scan(keys, reverse, few), oldest, limit)
 
 
-class _ExpiringSnapshot(_ExpiringReader, Snapshot):
+class _ExpiringSnapshot(_ExpiringReader, WrapperSnapshot):
     """A view fixed at one moment, the clock included."""
 
+    def __init__(self, inner: Snapshot, oldest: bytes) -> None:
+        super().__init__(inner)
+        self._oldest = lambda: oldest
 
-class ExpiringBackend(_ExpiringReader, Backend):
+
+class ExpiringBackend(_ExpiringReader, WrapperBackend):
     """A store that leaves out what is too old. See :func:`expiring`."""
 
-    _inner: Backend
-
     def __init__(self, inner: Backend, oldest: Oldest, ttl: float) -> None:
-        super().__init__(inner, oldest)
+        super().__init__(inner)
+        self._oldest = oldest
         self.ttl = ttl
 
     def remove_expired(self, start: bytes | None, most: int) -> tuple[bytes | None, int]:
         """Look through the next ``most`` rows from ``start`` (``None``: the first); remove what has ended.
 
-        Returns where to go on (``None``: all were seen) and how many rows were removed. One that writes the
-        store calls it, and nobody else may write meanwhile.
+        Returns where to go on (``None``: all were seen) and how many rows were removed. The thread that
+        writes the store calls it, and nobody else may write meanwhile.
         """
         oldest = self._oldest()
-        with closing(self._inner.scan(start or DATA, DATA_END, limit=most)) as rows:
+        with closing(self.inner.scan(KeyRange(start, prefix=DATA), limit=most)) as rows:
             seen = list(rows)
         ended = [key for key, value in seen if _has_ended(key, value, oldest)]
         if ended:
-            self._inner.write(Batch([], ended))
+            self.inner.write(Batch([], ended))
         return (seen[-1][0] + b"\0" if len(seen) == most else None), len(ended)
-
-    def write(self, batch: Batch) -> None:
-        self._inner.write(batch)
 
     def snapshot(self) -> Snapshot:
         oldest = self._oldest()
-        return _ExpiringSnapshot(self._inner.snapshot(), lambda: oldest)
-
-    def flush(self) -> None:
-        self._inner.flush()
-
-    def size(self) -> int:
-        return self._inner.size()
-
-    def approximate_count(self) -> int:
-        return self._inner.approximate_count()
-
-    def checkpoint(self, directory: Path) -> None:
-        self._inner.checkpoint(directory)
-
-    def compact(self) -> None:
-        self._inner.compact()
-
-    def destroy(self) -> None:
-        self._inner.destroy()
-
-
-class _ExpiringBulkBackend(ExpiringBackend):
-    def load(self, changes: Writes, entries: Sequence[tuple[bytes, bytes]]) -> None:
-        assert isinstance(self._inner, BulkLoad)
-        self._inner.load(changes, entries)
+        return _ExpiringSnapshot(self.inner.snapshot(), oldest)
 
 
 class _Unexpired(BackendIterator):

@@ -13,13 +13,12 @@ from operator import itemgetter
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from statestore.backends.contract import Backend, BackendIterator, Batch, BulkLoad, Reader, check_limit
-from statestore.core import Pairs, PointReads, RecordCache, Writes, count_pairs, uses
+from statestore.backends.contract import Backend, BackendIterator, BackendReader, Batch, check_limit
+from statestore.core import KeyRange, PairRun, Pairs, PointReads, RecordCache, Writes, count_pairs, uses
 from statestore.errors import EncodeError
 from statestore.runtime import fork
 
 DATA = b"\x01"
-DATA_END = b"\x02"
 POSITION_PREFIX = b"\x00pos"
 HEADER = 8
 """Bytes of timestamp in front of the payload in a bound store."""
@@ -36,7 +35,7 @@ _POSITION = struct.Struct(">qiq")
 class StoreReader(PointReads):
     """Reads of one store or snapshot: keys without namespace, values without their header. Thread-safe."""
 
-    def __init__(self, reader: Reader, header: int = 0, cache: RecordCache | None = None) -> None:
+    def __init__(self, reader: BackendReader, header: int = 0, cache: RecordCache | None = None) -> None:
         super().__init__(reader.get, reader.get_many, header, cache)
         self._reader = reader
         self._header = header
@@ -67,13 +66,7 @@ class StoreReader(PointReads):
     ) -> BackendIterator:
         """The same, with each key's namespace byte and each value's header."""
         check_limit(limit)
-        return self._reader.scan(
-            DATA if start is None else DATA + start,
-            DATA_END if stop is None else DATA + stop,
-            DATA + prefix if prefix else None,
-            reverse,
-            limit,
-        )
+        return self._reader.scan(KeyRange(start, stop, prefix).within(DATA), reverse, limit)
 
     def count(self) -> int:
         """Return the exact number of keys. This scans: use ``approximate_count`` where a guess will do."""
@@ -270,11 +263,11 @@ class ChangelogStore(StoreReader):
         self.name = name
         self.backend = backend
         self.max_key_size = max_key_size
-        self._load = backend.load if isinstance(backend, BulkLoad) and uses("bulk") else None
+        self._loads = uses("bulk")
 
     def positions(self) -> dict[int, Position]:
         """Read the position of every partition that has one."""
-        pairs = self.backend.scan(prefix=POSITION_PREFIX)
+        pairs = self.backend.scan(KeyRange(prefix=POSITION_PREFIX))
         return {_POSITION_KEY.unpack(key)[1]: Position._make(_POSITION.unpack(value)) for key, value in pairs}
 
     def apply(
@@ -290,9 +283,9 @@ class ChangelogStore(StoreReader):
             (_POSITION_KEY.pack(POSITION_PREFIX, partition), _POSITION.pack(*position))
             for partition, position in positions.items()
         ]
-        if self._load is not None and (len(writes) > SMALL_COUNT or writes.size > SMALL_SIZE):
+        if self._loads and (len(writes) > SMALL_COUNT or writes.size > SMALL_SIZE):
             with self._change(None, None):
-                self._load(writes, entries)
+                self.backend.load([PairRun(entries), writes])
             return True
         puts, deletes = writes.puts(), writes.deletes()
         with self._change(puts, deletes):

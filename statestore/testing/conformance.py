@@ -30,7 +30,7 @@ import hypothesis
 import pytest
 from hypothesis.stateful import run_state_machine_as_test
 
-from statestore.backends.contract import Backend, Engine
+from statestore.backends.contract import Backend, Engine, StoreOptions
 from statestore.testing.durability import DurabilityTests
 from statestore.testing.isolation import IsolationTests
 from statestore.testing.lifetime import LifetimeTests
@@ -73,7 +73,7 @@ class BackendConformance(
     @pytest.fixture
     def backend(self, engine: Engine, directory: Path) -> Iterator[Backend]:
         """An open store, empty, without a changelog."""
-        with engine.open(directory, changelog=False) as backend:
+        with engine.open(directory, StoreOptions()) as backend:
             yield backend
 
     def test_behaves_as_a_dict_under_any_sequence_of_calls(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from statestore.backends.contract import Backend, Batch, Engine
+from statestore.backends.contract import Backend, Batch, Engine, StoreOptions
 from statestore.errors import StoreClosedError
 
 CONTENT = {b"%03d" % number: b"v%d" % number for number in range(300)}
@@ -18,25 +18,25 @@ class DurabilityTests:
     def test_what_was_flushed_is_there_after_a_reopen(
         self, engine: Engine, directory: Path, changelog: bool
     ) -> None:
-        with engine.open(directory, changelog=changelog) as backend:
+        with engine.open(directory, StoreOptions(changelog=changelog)) as backend:
             backend.write(Batch([*CONTENT.items(), (b"empty", b""), (b"gone", b"1")]))
             backend.write(Batch([(b"000", b"again")], [b"001", b"gone"]))
             backend.flush()
         expected = CONTENT | {b"000": b"again", b"empty": b""}
         del expected[b"001"]
         for _ in range(2):
-            with engine.open(directory, changelog=changelog) as backend:
+            with engine.open(directory, StoreOptions(changelog=changelog)) as backend:
                 assert dict(backend.scan()) == (expected if engine.persistent else {})
 
     def test_what_was_written_without_a_changelog_is_there_after_a_reopen(
         self, engine: Engine, directory: Path
     ) -> None:
-        with engine.open(directory, changelog=False) as backend:
+        with engine.open(directory, StoreOptions()) as backend:
             for number in range(20):
                 backend.write(
                     Batch([(b"k%d" % number, b"1"), (b"last", b"%d" % number)], [b"k%d" % (number - 1)])
                 )
-        with engine.open(directory, changelog=False) as backend:
+        with engine.open(directory, StoreOptions()) as backend:
             expected = {b"k19": b"1", b"last": b"19"} if engine.persistent else {}
             assert dict(backend.scan()) == expected
 
@@ -44,13 +44,13 @@ class DurabilityTests:
         self, engine: Engine, directory: Path
     ) -> None:
         states: list[dict[bytes, bytes]] = [{}]
-        with engine.open(directory, changelog=True) as backend:
+        with engine.open(directory, StoreOptions(changelog=True)) as backend:
             for number in range(20):
                 backend.write(Batch([(b"%02d" % number, b"1"), (b"last", b"%d" % number)]))
                 states.append(dict(backend.scan()))
                 if number == 9:
                     backend.flush()
-        with engine.open(directory, changelog=True) as backend:
+        with engine.open(directory, StoreOptions(changelog=True)) as backend:
             content = dict(backend.scan())
         if engine.persistent:
             assert content in states[10:]
@@ -62,7 +62,7 @@ class DurabilityTests:
         self, engine: Engine, directory: Path, tmp_path: Path, changelog: bool
     ) -> None:
         copy = tmp_path / "copy"
-        with engine.open(directory, changelog=changelog) as backend:
+        with engine.open(directory, StoreOptions(changelog=changelog)) as backend:
             backend.write(Batch(list(CONTENT.items())))
             if not engine.persistent:
                 with pytest.raises(NotImplementedError):
@@ -74,13 +74,13 @@ class DurabilityTests:
             backend.checkpoint(copy)
             backend.write(Batch([(b"000", b"after")], [b"001"]))
             assert len(list(scan)) == len(CONTENT) - 1
-            with engine.open(copy, changelog=changelog) as copied:
+            with engine.open(copy, StoreOptions(changelog=changelog)) as copied:
                 assert dict(copied.scan()) == CONTENT
                 copied.write(Batch([(b"copy", b"1")]))
                 copied.flush()
                 assert backend.get_many([b"000", b"001", b"copy"]) == [b"after", None, None]
             backend.destroy()
-        with engine.open(copy, changelog=changelog) as copied:
+        with engine.open(copy, StoreOptions(changelog=changelog)) as copied:
             assert dict(copied.scan()) == CONTENT | {b"copy": b"1"}
 
     def test_a_checkpoint_never_writes_over_anything(
@@ -95,7 +95,7 @@ class DurabilityTests:
         assert dict(backend.scan()) == CONTENT
 
     def test_compaction_keeps_the_content(self, engine: Engine, directory: Path) -> None:
-        with engine.open(directory, changelog=True) as backend:
+        with engine.open(directory, StoreOptions(changelog=True)) as backend:
             backend.write(Batch(list(CONTENT.items())))
             backend.flush()
             backend.write(Batch([(b"000", b"after"), (b"empty", b"")], [b"001"]))
@@ -106,7 +106,7 @@ class DurabilityTests:
             assert backend.get_many([b"000", b"001", b"empty"]) == [b"after", None, b""]
             backend.write(Batch([(b"later", b"1")]))
             backend.flush()
-        with engine.open(directory, changelog=True) as backend:
+        with engine.open(directory, StoreOptions(changelog=True)) as backend:
             assert dict(backend.scan()) == (expected | {b"later": b"1"} if engine.persistent else {})
 
     def test_flush_and_compaction_of_an_empty_store(self, backend: Backend) -> None:
@@ -141,7 +141,7 @@ class DurabilityTests:
         self, engine: Engine, directory: Path
     ) -> None:
         for changelog in (True, False, True):
-            with engine.open(directory, changelog=changelog) as backend:
+            with engine.open(directory, StoreOptions(changelog=changelog)) as backend:
                 backend.write(Batch([(b"k", b"1")]))
                 backend.flush()
                 assert dict(backend.scan()) == {b"k": b"1"}

@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from statestore.backends.contract import Backend, Batch
+from statestore.backends.contract import Backend, Batch, KeyRange
 from statestore.errors import StoreClosedError
 from statestore.testing.threads import run_threads
 
@@ -69,7 +69,11 @@ class IsolationTests:
         assert pairs + list(scan) == sorted(BEFORE.items(), reverse=reverse)
 
     def test_several_scans_side_by_side(self, stocked: Backend) -> None:
-        forwards, backwards, part = stocked.scan(), stocked.scan(reverse=True), stocked.scan(prefix=b"05")
+        forwards, backwards, part = (
+            stocked.scan(),
+            stocked.scan(reverse=True),
+            stocked.scan(KeyRange(prefix=b"05")),
+        )
         steps = list(zip(forwards, backwards, strict=True))
         assert [pair for pair, _ in steps] == list(BEFORE.items())
         assert [pair for _, pair in steps] == list(BEFORE.items())[::-1]

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from statestore.backends.contract import Backend, Batch, BulkLoad, Engine, Reader
+from statestore.backends.contract import Backend, BackendReader, Batch, Engine, KeyRange, StoreOptions
 from statestore.backends.options import EngineOptions
 from statestore.errors import StateStoreError, StoreClosedError
 from statestore.testing.forking import outcomes, outcomes_in_child
-from statestore.testing.loading import Changes
+from statestore.testing.loading import SampleRun
 from statestore.testing.threads import LIVENESS, run_threads
 
 CONTENT = {b"%03d" % number: b"x" * 100 for number in range(200)}
@@ -23,7 +23,7 @@ CONTENT = {b"%03d" % number: b"x" * 100 for number in range(200)}
 Calls = dict[str, Callable[[], object]]
 
 
-def reader_calls(reader: Reader) -> Calls:
+def reader_calls(reader: BackendReader) -> Calls:
     return {
         "get": lambda: reader.get(b"000"),
         "get_many": lambda: reader.get_many([b"000", b"001"]),
@@ -34,25 +34,18 @@ def reader_calls(reader: Reader) -> Calls:
 
 
 def backend_calls(backend: Backend, copy: Path) -> Calls:
-    loading: Calls = {}
-    if isinstance(backend, BulkLoad):
-        load = backend.load
-        loading["load"] = lambda: load(Changes({b"000": b"lost"}), [])
-        loading["load_nothing"] = lambda: load(Changes({}), [])
-    return (
-        reader_calls(backend)
-        | loading
-        | {
-            "write": lambda: backend.write(Batch([(b"000", b"lost")])),
-            "write_nothing": lambda: backend.write(Batch([])),
-            "snapshot": backend.snapshot,
-            "flush": backend.flush,
-            "size": backend.size,
-            "approximate_count": backend.approximate_count,
-            "checkpoint": lambda: backend.checkpoint(copy),
-            "compact": backend.compact,
-        }
-    )
+    return reader_calls(backend) | {
+        "load": lambda: backend.load([SampleRun({b"000": b"lost"})]),
+        "load_nothing": lambda: backend.load([]),
+        "write": lambda: backend.write(Batch([(b"000", b"lost")])),
+        "write_nothing": lambda: backend.write(Batch([])),
+        "snapshot": backend.snapshot,
+        "flush": backend.flush,
+        "size": backend.size,
+        "approximate_count": backend.approximate_count,
+        "checkpoint": lambda: backend.checkpoint(copy),
+        "compact": backend.compact,
+    }
 
 
 def repeat_until_closed(step: Callable[[], bool]) -> None:
@@ -145,7 +138,7 @@ class LifetimeTests:
             assert list(scan) == []
 
     def test_abandoned_snapshots_and_scans_hold_nothing(self, engine: Engine, directory: Path) -> None:
-        with engine.open(directory, changelog=False) as backend:
+        with engine.open(directory, StoreOptions()) as backend:
             backend.write(Batch(list(CONTENT.items())))
             for _ in range(300):
                 next(backend.scan())
@@ -155,7 +148,7 @@ class LifetimeTests:
             backend.write(Batch([(b"000", b"after")]))
             assert backend.get(b"000") == b"after"
             next(backend.scan())
-        engine.open(directory, changelog=False).close()
+        engine.open(directory, StoreOptions()).close()
 
     def test_close_gives_the_directory_back_under_live_readers(
         self, engine: Engine, full: Backend, directory: Path
@@ -163,7 +156,7 @@ class LifetimeTests:
         snapshot, scan = full.snapshot(), full.scan()
         next(scan)
         full.close()
-        with engine.open(directory, changelog=False) as again:
+        with engine.open(directory, StoreOptions()) as again:
             again.write(Batch([(b"000", b"after")]))
             assert again.get(b"000") == b"after"
             calls: Calls = {"scan": lambda: next(scan), "snapshot": lambda: snapshot.get(b"000")}
@@ -176,7 +169,7 @@ class LifetimeTests:
     def test_close_while_threads_read_and_write(
         self, engine: Engine, directory: Path, changelog: bool
     ) -> None:
-        backend = engine.open(directory, changelog=changelog)
+        backend = engine.open(directory, StoreOptions(changelog=changelog))
         backend.write(Batch(list(CONTENT.items())))
         shared = backend.snapshot()
 
@@ -194,7 +187,7 @@ class LifetimeTests:
 
         steps: list[Callable[[], bool]] = [
             lambda: backend.get_many([b"100", b"zz"]) == [CONTENT[b"100"], None],
-            lambda: list(backend.scan(stop=b"zz")) == list(CONTENT.items()),
+            lambda: list(backend.scan(KeyRange(stop=b"zz"))) == list(CONTENT.items()),
             lambda: list(shared.scan(reverse=True)) == list(CONTENT.items())[::-1],
             lambda: backend.size() >= 0 and backend.approximate_count() >= 0,
             snapshot_and_get,
@@ -211,13 +204,13 @@ class LifetimeTests:
         self, engine: Engine, full: Backend, directory: Path
     ) -> None:
         with pytest.raises(StateStoreError, match=re.escape(str(directory))):
-            engine.open(directory, changelog=False)
+            engine.open(directory, StoreOptions())
         assert full.get(b"000") == CONTENT[b"000"]
         full.close()
-        engine.open(directory, changelog=False).close()
+        engine.open(directory, StoreOptions()).close()
 
     def test_stores_of_one_engine_are_apart(self, engine: Engine, full: Backend, tmp_path: Path) -> None:
-        with engine.open(tmp_path / "other", changelog=True) as other:
+        with engine.open(tmp_path / "other", StoreOptions(changelog=True)) as other:
             other.write(Batch([(b"000", b"other")]))
             assert list(other.scan()) == [(b"000", b"other")]
             assert full.get(b"000") == CONTENT[b"000"]
@@ -232,7 +225,7 @@ class LifetimeTests:
         calls = reader_calls(full) | {"next": lambda: next(scan), "snapshot": lambda: snapshot.get(b"000")}
         assert outcomes(calls) == dict.fromkeys(calls, "StoreClosedError")
         assert not directory.exists() or list(directory.iterdir()) == []
-        with engine.open(directory, changelog=False) as again:
+        with engine.open(directory, StoreOptions()) as again:
             assert list(again.scan()) == []
 
     def test_every_call_in_a_forked_child_is_refused(
@@ -254,6 +247,6 @@ class LifetimeTests:
         full.write(Batch([(b"000", b"after")]))
         full.flush()
         full.close()
-        with engine.open(directory, changelog=False) as again:
+        with engine.open(directory, StoreOptions()) as again:
             expected = CONTENT | {b"000": b"after"} if engine.persistent else {}
             assert dict(again.scan()) == expected

@@ -1,4 +1,4 @@
-"""Conformance: bulk loading. What can't do it has the same changes written, and must answer the same."""
+"""Conformance: sorted runs that are loaded as one unit (*Atomicity* of the contract)."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from statestore.backends.contract import Backend, Batch, BulkLoad, Engine, Writes
+from statestore.backends.contract import Backend, Batch, Engine, SortedRun, StoreOptions
 from statestore.errors import StoreClosedError
 from statestore.testing.threads import run_threads
 
-Pairs = Sequence[tuple[bytes, bytes]]
-Load = Callable[[Writes, Pairs], None]
+Content = dict[bytes, bytes | None]
+Load = Callable[[Sequence[SortedRun]], None]
 
 BEFORE = {b"%04d" % number: b"before" for number in range(2000)}
-POSITION = (b"\x00pos", b"7")
+POSITION: Content = {b"\x00pos": b"7"}
 
 
-class Changes:
-    """Changes to load: ``None`` deletes. ``midway`` is called when half of them were read."""
+class SampleRun:
+    """A run of a dict: ``None`` deletes. ``midway`` is called when half of the changes were fed."""
 
     def __init__(
         self, changes: dict[bytes, bytes | None], midway: Callable[[], object] = lambda: None
@@ -32,17 +32,6 @@ class Changes:
 
     def __len__(self) -> int:
         return len(self._changes)
-
-    @property
-    def size(self) -> int:
-        return sum(len(key) + len(value or b"") for key, value in self._changes.items())
-
-    def puts(self) -> list[tuple[bytes, bytes]]:
-        self._midway()
-        return [(key, value) for key, value in self._changes.items() if value is not None]
-
-    def deletes(self) -> list[bytes]:
-        return [key for key, value in self._changes.items() if value is None]
 
     def feed(self, put: Callable[[bytes, bytes], object], delete: Callable[[bytes], object]) -> None:
         for number, key in enumerate(sorted(self._changes)):
@@ -55,24 +44,13 @@ class Changes:
                 put(key, value)
 
 
-CHANGE: dict[bytes, bytes | None] = {
+CHANGE: Content = {
     **{b"%04d" % number: b"after" for number in range(0, 2000, 2)},
     **{b"%04d" % number: None for number in range(0, 3000, 3)},
     b"0001empty": b"",
     b"zzz": b"new",
 }
-AFTER = {key: value for key, value in (BEFORE | CHANGE | dict([POSITION])).items() if value is not None}
-
-
-def load_of(backend: Backend) -> Load:
-    """Return how ``backend`` takes many changes at once."""
-    if isinstance(backend, BulkLoad):
-        return backend.load
-
-    def write(changes: Writes, entries: Pairs) -> None:
-        backend.write(Batch([*changes.puts(), *entries], changes.deletes()))
-
-    return write
+AFTER = {key: value for key, value in (BEFORE | CHANGE | POSITION).items() if value is not None}
 
 
 class LoadingTests:
@@ -80,13 +58,13 @@ class LoadingTests:
     def load(self, backend: Backend) -> Load:
         """How the store of the fixture ``backend`` takes many changes, with ``BEFORE`` in it."""
         backend.write(Batch(list(BEFORE.items())))
-        return load_of(backend)
+        return backend.load
 
     def test_a_load_does_what_a_write_does(self, backend: Backend, load: Load) -> None:
-        load(Changes(CHANGE), [POSITION])
+        load([SampleRun(CHANGE), SampleRun(POSITION)])
         assert dict(backend.scan()) == AFTER
         assert list(backend.scan(reverse=True)) == sorted(AFTER.items(), reverse=True)
-        keys = [*BEFORE, *CHANGE, POSITION[0], b"absent"]
+        keys = [*BEFORE, *CHANGE, *POSITION, b"absent"]
         assert backend.get_many(keys) == [AFTER.get(key) for key in keys]
         assert backend.get(b"0001empty") == b""
 
@@ -97,7 +75,7 @@ class LoadingTests:
             changes = {
                 b"%04d" % noise.randrange(3000): noise.choice([None, b"%d" % number, b""]) for _ in range(300)
             }
-            entries = [(b"\x00%d" % partition, b"%d" % number) for partition in (2, 0, 1)]
+            positions = {b"\x00%d" % partition: b"%d" % number for partition in (2, 0, 1)}
             if number % 3 == 2:
                 backend.write(
                     Batch(
@@ -105,46 +83,58 @@ class LoadingTests:
                         [key for key, value in changes.items() if value is None],
                     )
                 )
-                entries = []
+                positions = {}
             else:
-                load(Changes(changes), entries)
+                load([SampleRun({**positions}), SampleRun(changes)])
             model = {key: value for key, value in (model | changes).items() if value is not None}
-            model |= dict(entries)
+            model |= positions
             assert dict(backend.scan()) == model
         backend.flush()
         backend.compact()
         assert dict(backend.scan()) == model
 
-    def test_keys_behind_all_others(self, backend: Backend, load: Load) -> None:
+    def test_keys_after_all_others(self, backend: Backend, load: Load) -> None:
         model: dict[bytes, bytes] = dict(BEFORE)
         for first in (5000, 6000, 5500):
             changes: dict[bytes, bytes | None] = {b"%04d" % (first + number): b"v" for number in range(400)}
-            load(Changes({**changes, b"%04d" % (first + 400): None}), [POSITION])
+            load([SampleRun({**changes, b"%04d" % (first + 400): None}), SampleRun(POSITION)])
             model |= dict.fromkeys(changes, b"v")
-        assert dict(backend.scan()) == model | dict([POSITION])
+        assert dict(backend.scan()) == model | POSITION
 
     @pytest.mark.parametrize("place", [b"\x00", b"0500x", b"zz"])
-    def test_entries_stand_anywhere(self, backend: Backend, load: Load, place: bytes) -> None:
-        load(
-            Changes({b"0000": b"1", b"1000": None, b"1999": b"2"}),
-            [(place + b"2", b"b"), (place + b"1", b"")],
+    @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+    def test_runs_come_in_any_order_and_lie_anywhere(
+        self, backend: Backend, load: Load, place: bytes, order: tuple[int, ...]
+    ) -> None:
+        runs = (
+            SampleRun({b"0000": b"1", b"1000": None, b"1999": b"2"}),
+            SampleRun({b"0001": None, b"1001": b"3", b"2001": b"4"}),  # between those of the first
+            SampleRun({place + b"1": b"", place + b"2": b"b"}),
         )
-        changed = {**BEFORE, b"0000": b"1", b"1999": b"2", place + b"1": b"", place + b"2": b"b"}
-        del changed[b"1000"]
-        assert dict(backend.scan()) == changed
+        load([runs[number] for number in order])
+        changed = {**BEFORE, b"0000": b"1", b"1999": b"2", b"1001": b"3", b"2001": b"4"}
+        changed |= {place + b"1": b"", place + b"2": b"b"}
+        del changed[b"0001"], changed[b"1000"]
+        assert list(backend.scan()) == sorted(changed.items())
 
     @pytest.mark.parametrize("changes", [{}, {b"a": b"1"}, {b"0000": None}, {b"absent": None}])
-    @pytest.mark.parametrize("entries", [[], [POSITION]])
+    @pytest.mark.parametrize("others", [[], [{}], [POSITION], [POSITION, {}, {b"\x03": b"2"}]])
     def test_a_load_of_little_or_nothing(
-        self, backend: Backend, load: Load, changes: dict[bytes, bytes | None], entries: Pairs
+        self, backend: Backend, load: Load, changes: Content, others: list[Content]
     ) -> None:
-        load(Changes(changes), entries)
-        expected = {**BEFORE, **changes, **dict(entries)}
+        load([SampleRun(run) for run in (changes, *others)])
+        expected: Content = {**BEFORE, **changes}
+        for other in others:
+            expected |= other
         assert dict(backend.scan()) == {key: value for key, value in expected.items() if value is not None}
+
+    def test_a_load_of_no_runs(self, backend: Backend, load: Load) -> None:
+        load([])
+        assert dict(backend.scan()) == BEFORE
 
     def test_the_longest_key_and_a_large_value(self, engine: Engine, backend: Backend, load: Load) -> None:
         longest, large = b"\xff" * (engine.max_key_size + 1), bytes(range(256)) * (16 << 10)
-        load(Changes({longest: b"long", b"large": large}), [])
+        load([SampleRun({longest: b"long", b"large": large})])
         assert (backend.get(longest), backend.get(b"large")) == (b"long", large)
 
     @pytest.mark.parametrize("reverse", [False, True])
@@ -156,7 +146,7 @@ class LoadingTests:
         with backend.snapshot() as snapshot:
             scan = backend.scan(reverse=reverse)
             pairs = [next(scan) for _ in range(steps)]
-            load(Changes(CHANGE), [POSITION])
+            load([SampleRun(CHANGE), SampleRun(POSITION)])
             assert pairs + list(scan) == expected
             assert list(snapshot.scan(reverse=reverse)) == expected
             assert snapshot.get_many([b"0000", b"0003", b"zzz"]) == [b"before", b"before", None]
@@ -168,17 +158,19 @@ class LoadingTests:
         def look() -> None:
             looks.append(dict(backend.scan()) == BEFORE and backend.get(b"0000") == b"before")
 
-        load(Changes(CHANGE, lambda: run_threads([look])), [POSITION])
+        load([SampleRun(CHANGE, lambda: run_threads([look])), SampleRun(POSITION)])
         assert looks == [True]
         assert dict(backend.scan()) == AFTER
 
     def test_no_reader_sees_half_a_load(self, backend: Backend, load: Load) -> None:
         keys = [b"%04d" % number for number in range(0, 2000, 40)]
+        halves = keys[::2], keys[1::2]
         loaded = threading.Event()
 
         def load_often() -> None:
             for number in range(20):
-                load(Changes(dict.fromkeys(keys, b"%d" % number if number % 3 else None)), [])
+                value = b"%d" % number if number % 3 else None
+                load([SampleRun(dict.fromkeys(half, value)) for half in halves])
             loaded.set()
 
         def read() -> None:
@@ -188,8 +180,10 @@ class LoadingTests:
 
         run_threads([load_often, read])
 
+    @pytest.mark.parametrize("others", [[], [POSITION], [POSITION, {b"\x03": b"2"}]])
+    @pytest.mark.parametrize("last", [False, True])
     def test_a_load_that_fails_leaves_nothing_and_can_be_given_again(
-        self, backend: Backend, load: Load
+        self, backend: Backend, load: Load, others: list[Content], last: bool
     ) -> None:
         failing = True
 
@@ -197,15 +191,19 @@ class LoadingTests:
             if failing:
                 raise ZeroDivisionError
 
-        changes = Changes(CHANGE, fail)
+        failing_run, rest = SampleRun(CHANGE, fail), [SampleRun(other) for other in others]
+        runs = [*rest, failing_run] if last else [failing_run, *rest]
         for _ in range(2):
             with pytest.raises(ZeroDivisionError):
-                load(changes, [POSITION])
+                load(runs)
             assert dict(backend.scan()) == BEFORE
         backend.write(Batch([(b"0001", b"between")]))
         failing = False
-        load(changes, [POSITION])
-        assert dict(backend.scan()) == AFTER | {b"0001": b"between"}
+        load(runs)
+        expected = BEFORE | {b"0001": b"between"} | CHANGE
+        for other in others:
+            expected |= other
+        assert dict(backend.scan()) == {key: value for key, value in expected.items() if value is not None}
 
     def test_closing_meanwhile(self, backend: Backend, load: Load) -> None:
         closing = threading.Event()
@@ -216,25 +214,25 @@ class LoadingTests:
 
         def load_late() -> None:
             with contextlib.suppress(StoreClosedError):
-                load(Changes(CHANGE, closing.set), [POSITION])
+                load([SampleRun(CHANGE, closing.set), SampleRun(POSITION)])
 
         run_threads([close, load_late])
         with pytest.raises(StoreClosedError):
-            load(Changes(CHANGE), [POSITION])
+            load([SampleRun(CHANGE), SampleRun(POSITION)])
 
     @pytest.mark.parametrize("changelog", [False, True])
     def test_what_was_loaded_is_there_after_a_reopen(
         self, engine: Engine, directory: Path, changelog: bool
     ) -> None:
-        with engine.open(directory, changelog=changelog) as backend:
+        with engine.open(directory, StoreOptions(changelog=changelog)) as backend:
             backend.write(Batch(list(BEFORE.items())))
-            load_of(backend)(Changes(CHANGE), [POSITION])
+            backend.load([SampleRun(CHANGE), SampleRun(POSITION)])
             backend.write(Batch([(b"later", b"1")]))
         for _ in range(2):
-            with engine.open(directory, changelog=changelog) as backend:
+            with engine.open(directory, StoreOptions(changelog=changelog)) as backend:
                 assert dict(backend.scan()) == (AFTER | {b"later": b"1"} if engine.persistent else {})
 
     def test_many_changes(self, backend: Backend, load: Load) -> None:
         changes = {b"%06x" % (number * 7919): b"%d" % number * 10 for number in range(30_000)}
-        load(Changes({**changes}), [POSITION])
-        assert dict(backend.scan()) == {**BEFORE, **changes, **dict([POSITION])}
+        load([SampleRun({**changes}), SampleRun(POSITION)])
+        assert dict(backend.scan()) == {**BEFORE, **changes, **POSITION}

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from statestore.backends.contract import BackendIterator, Batch, Engine, Snapshot
+from statestore.backends.contract import BackendIterator, Batch, Engine, Snapshot, StoreOptions
 from statestore.errors import StoreClosedError
 from statestore.testing.model import Pairs, Range, applied, select
 
@@ -81,7 +81,7 @@ class BackendMachine(RuleBasedStateMachine):
 
     def open(self, changelog: bool) -> None:
         self.changelog = changelog
-        self.backend = self.engine.open(self.path, changelog=changelog)
+        self.backend = self.engine.open(self.path, StoreOptions(changelog=changelog))
 
     def teardown(self) -> None:
         if hasattr(self, "backend"):
@@ -116,7 +116,7 @@ class BackendMachine(RuleBasedStateMachine):
     @rule(ranges=st.lists(_ranges, min_size=1, max_size=4))
     def scan(self, ranges: list[Range]) -> None:
         for range_ in ranges:
-            assert list(self.backend.scan(*range_)) == select(self.content, *range_)
+            assert list(self.backend.scan(*range_.arguments())) == select(self.content, *range_)
 
     # --- readers held open across writes
 
@@ -130,7 +130,7 @@ class BackendMachine(RuleBasedStateMachine):
         snapshot, content = self.snapshots[which % len(self.snapshots)]
         assert [snapshot.get(key) for key in keys] == [content.get(key) for key in keys]
         assert snapshot.get_many(keys) == [content.get(key) for key in keys]
-        assert list(snapshot.scan(*range_)) == select(content, *range_)
+        assert list(snapshot.scan(*range_.arguments())) == select(content, *range_)
 
     @_have_snapshots
     @rule(which=_any)
@@ -142,18 +142,18 @@ class BackendMachine(RuleBasedStateMachine):
 
     @rule(range_=_ranges)
     def start_scan(self, range_: Range) -> None:
-        self.scans.append(LiveScan(self.backend.scan(*range_), select(self.content, *range_)))
+        self.scans.append(LiveScan(self.backend.scan(*range_.arguments()), select(self.content, *range_)))
 
     @_have_snapshots
     @rule(which=_any, range_=_ranges)
     def start_scan_of_snapshot(self, which: int, range_: Range) -> None:
         """The snapshot leaves the pool: what its scan does once it is closed is the engine's choice."""
         snapshot, content = self.snapshots.pop(which % len(self.snapshots))
-        self.scans.append(LiveScan(snapshot.scan(*range_), select(content, *range_)))
+        self.scans.append(LiveScan(snapshot.scan(*range_.arguments()), select(content, *range_)))
 
     @rule(range_=_ranges, batch=_batches)
     def scan_across_a_write(self, range_: Range, batch: Batch) -> None:
-        iterator, expected = self.backend.scan(*range_), select(self.content, *range_)
+        iterator, expected = self.backend.scan(*range_.arguments()), select(self.content, *range_)
         self.write(batch)
         assert list(iterator) == expected
 
@@ -201,7 +201,7 @@ class BackendMachine(RuleBasedStateMachine):
         self.copies += 1
         directory = self.path.with_name(f"copy{self.copies}")
         self.backend.checkpoint(directory)
-        with self.engine.open(directory, changelog=self.changelog) as copy:
+        with self.engine.open(directory, StoreOptions(changelog=self.changelog)) as copy:
             assert list(copy.scan()) == select(self.content)
             copy.write(batch)
             copy.destroy()

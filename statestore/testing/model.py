@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from statestore.backends.contract import Batch
+from statestore.backends.contract import Batch, KeyRange
 
 Pairs = list[tuple[bytes, bytes]]
 
 
 class Range(NamedTuple):
-    """The arguments of ``scan``, in their order."""
+    """What a scan is asked for."""
 
-    start: bytes | None
-    stop: bytes | None
-    prefix: bytes | None
-    reverse: bool
-    limit: int | None
+    start: bytes | None = None
+    stop: bytes | None = None
+    prefix: bytes | None = None
+    reverse: bool = False
+    limit: int | None = None
+
+    def arguments(self) -> tuple[KeyRange, bool, int | None]:
+        """Return it as ``scan`` takes it."""
+        return KeyRange(self.start, self.stop, self.prefix), self.reverse, self.limit
 
 
 def select(
@@ -28,7 +32,7 @@ def select(
     reverse: bool = False,
     limit: int | None = None,
 ) -> Pairs:
-    """Return what ``scan`` with these arguments must yield from ``content``."""
+    """Return what a scan of :class:`Range` with these values must yield from ``content``."""
     pairs = [
         (key, content[key])
         for key in sorted(content, reverse=reverse)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from statestore.backends.contract import Backend, Batch, Engine
-from statestore.testing.model import select
+from statestore.backends.contract import Backend, Batch, Engine, KeyRange
+from statestore.testing.model import Range, select
 
 KEYS = [
     b"\x00", b"\x00\x00", b"\x00\xff", b"\x01", b"a", b"a\x00", b"a\x00\x00", b"a\x7f", b"a\x80", b"a\xff",
@@ -81,25 +81,25 @@ class ReadingTests:
 
     @pytest.mark.parametrize("reverse", [False, True])
     def test_start_is_included_and_stop_excluded(self, filled: Backend, reverse: bool) -> None:
-        keys = [key for key, _ in filled.scan(start=b"a", stop=b"ab", reverse=reverse)]
+        keys = [key for key, _ in filled.scan(KeyRange(start=b"a", stop=b"ab"), reverse=reverse)]
         assert sorted(keys) == [b"a", b"a\x00", b"a\x00\x00"]
 
     @pytest.mark.parametrize("reverse", [False, True])
     def test_bounds_need_not_be_keys(self, filled: Backend, reverse: bool) -> None:
-        keys = [key for key, _ in filled.scan(start=b"a\x01", stop=b"a\x81", reverse=reverse)]
+        keys = [key for key, _ in filled.scan(KeyRange(start=b"a\x01", stop=b"a\x81"), reverse=reverse)]
         assert sorted(keys) == [b"ab", b"a\x7f", b"a\x80"]
 
     @pytest.mark.parametrize("reverse", [False, True])
     @pytest.mark.parametrize(("start", "stop"), [(b"b", b"a"), (b"a", b"a"), (b"", b""), (b"\xff", b"\x00")])
-    def test_start_at_or_behind_stop_is_empty(
+    def test_start_at_or_after_stop_is_empty(
         self, filled: Backend, start: bytes, stop: bytes, reverse: bool
     ) -> None:
-        assert list(filled.scan(start=start, stop=stop, reverse=reverse)) == []
+        assert list(filled.scan(KeyRange(start=start, stop=stop), reverse=reverse)) == []
 
     @pytest.mark.parametrize("reverse", [False, True])
     @pytest.mark.parametrize("prefix", [b"a\xff", b"\xff", b"\xff\xff", b"\xfe\xff"])
     def test_prefix_that_ends_in_0xff(self, filled: Backend, prefix: bytes, reverse: bool) -> None:
-        keys = [key for key, _ in filled.scan(prefix=prefix, reverse=reverse)]
+        keys = [key for key, _ in filled.scan(KeyRange(prefix=prefix), reverse=reverse)]
         assert keys == sorted((key for key in KEYS if key.startswith(prefix)), reverse=reverse)
 
     @pytest.mark.parametrize("reverse", [False, True])
@@ -119,8 +119,8 @@ class ReadingTests:
     def test_every_combination_of_bounds_prefix_and_limit(self, filled: Backend, reverse: bool) -> None:
         wrong = []
         for start, stop, prefix, limit in product(BOUNDS, BOUNDS, PREFIXES, [None, 0, 1, 3]):
-            range_: dict[str, Any] = {"start": start, "stop": stop, "prefix": prefix, "limit": limit}
-            if list(filled.scan(**range_, reverse=reverse)) != select(CONTENT, **range_, reverse=reverse):
+            range_ = Range(start, stop, prefix, reverse, limit)
+            if list(filled.scan(*range_.arguments())) != select(CONTENT, *range_):
                 wrong.append(range_)
         assert wrong == []
 
@@ -129,8 +129,8 @@ class ReadingTests:
             assert {key: snapshot.get(key) for key in KEYS} == CONTENT
             assert snapshot.get_many([b"b", b"absent", b"a"]) == [b"", None, b"value of a"]
             for prefix, reverse, limit in product(PREFIXES, [False, True], [None, 0, 2]):
-                range_: dict[str, Any] = {"prefix": prefix, "reverse": reverse, "limit": limit}
-                assert list(snapshot.scan(**range_)) == select(CONTENT, **range_)
+                range_ = Range(prefix=prefix, reverse=reverse, limit=limit)
+                assert list(snapshot.scan(*range_.arguments())) == select(CONTENT, *range_)
             with pytest.raises(ValueError, match="-1"):
                 snapshot.scan(limit=-1)
 
@@ -138,9 +138,9 @@ class ReadingTests:
         bound = b"a" + b"\x00" * (2 * engine.max_key_size)
         below = select(CONTENT, stop=bound)
         for reverse in (False, True):
-            assert sorted(filled.scan(stop=bound, reverse=reverse)) == below
-            assert sorted(filled.scan(start=bound, reverse=reverse)) == select(CONTENT, start=bound)
-            assert list(filled.scan(prefix=bound, reverse=reverse)) == []
+            assert sorted(filled.scan(KeyRange(stop=bound), reverse=reverse)) == below
+            assert sorted(filled.scan(KeyRange(start=bound), reverse=reverse)) == select(CONTENT, start=bound)
+            assert list(filled.scan(KeyRange(prefix=bound), reverse=reverse)) == []
 
     def test_thousands_of_pairs_in_both_directions(self, backend: Backend) -> None:
         content = {number.to_bytes(4, "big"): b"%d" % number for number in range(0, 40_000, 8)}
@@ -149,9 +149,9 @@ class ReadingTests:
             backend.write(Batch(pairs[at : at + 700]))
         assert list(backend.scan()) == pairs
         assert list(backend.scan(reverse=True)) == pairs[::-1]
-        middle: dict[str, Any] = {"start": (10_001).to_bytes(4, "big"), "stop": (30_000).to_bytes(4, "big")}
-        assert list(backend.scan(**middle)) == select(content, **middle)
-        assert list(backend.scan(**middle, reverse=True)) == select(content, **middle, reverse=True)
+        for reverse in (False, True):
+            middle = Range((10_001).to_bytes(4, "big"), (30_000).to_bytes(4, "big"), reverse=reverse)
+            assert list(backend.scan(*middle.arguments())) == select(content, *middle)
 
     def test_arguments_of_another_type_are_refused(self, filled: Backend) -> None:
         text: Any = "a"
@@ -159,6 +159,3 @@ class ReadingTests:
             filled.get(text)
         with pytest.raises(TypeError):
             filled.get_many([b"a", text])
-        for name in ("start", "stop", "prefix"):
-            with pytest.raises(TypeError):
-                filled.scan(**{name: text})

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from statestore.backends.contract import Backend, Batch, Engine
+from statestore.backends.contract import Backend, Batch, Engine, KeyRange
 from statestore.testing.threads import run_threads
 
 
@@ -49,12 +49,12 @@ class WritingTests:
         longest = byte * (engine.max_key_size + 1)  # the store's namespace byte comes on top
         backend.write(Batch([(longest, b"long"), (longest[:-1], b"shorter"), (byte, b"short")]))
         assert backend.get_many([byte, longest[:-1], longest]) == [b"short", b"shorter", b"long"]
-        assert list(backend.scan(prefix=byte)) == [
+        assert list(backend.scan(KeyRange(prefix=byte))) == [
             (byte, b"short"),
             (longest[:-1], b"shorter"),
             (longest, b"long"),
         ]
-        assert list(backend.scan(start=longest, reverse=True)) == [(longest, b"long")]
+        assert list(backend.scan(KeyRange(start=longest), reverse=True)) == [(longest, b"long")]
         backend.write(Batch([], [longest]))
         assert backend.get(longest) is None
 

@@ -13,8 +13,7 @@ import pytest
 
 import statestore.manager.catalog
 from statestore import StateStoreError, StoreManager, StoreUnavailableError
-from statestore.backends import find_engine
-from statestore.backends.contract import Backend, Batch, Engine
+from statestore.backends import Backend, Batch, Engine, StoreOptions, WrapperBackend, find_engine
 from statestore.testing.kafka import Broker
 
 BACKENDS = ("memory", "rocksdb", "lmdb")
@@ -136,19 +135,25 @@ class WriteFaults:
         self.paths: list[Path] = []
         """Of the stores that were written to, call by call."""
 
-    def open(self, inner: Engine, directory: Path, *, changelog: bool) -> Backend:
-        opened = inner.open(directory, changelog=changelog)
-        write = opened.write
+    def before_write(self, directory: Path) -> None:
+        """Raise the error of a write into ``directory``, if this one fails."""
+        self.calls += 1
+        self.paths.append(directory)
+        if self.failing(self.calls):
+            raise self.error(directory)
 
-        def faulty(batch: Batch) -> None:
-            self.calls += 1
-            self.paths.append(directory)
-            if self.failing(self.calls):
-                raise self.error(directory)
-            write(batch)
 
-        opened.write = faulty  # type: ignore[method-assign]
-        return opened
+class FaultyBackend(WrapperBackend):
+    """A store whose writes fail as a test says."""
+
+    def __init__(self, inner: Backend, directory: Path, faults: WriteFaults) -> None:
+        super().__init__(inner)
+        self._directory = directory
+        self._faults = faults
+
+    def write(self, batch: Batch) -> None:
+        self._faults.before_write(self._directory)
+        self.inner.write(batch)
 
 
 @pytest.fixture
@@ -160,8 +165,8 @@ def write_faults(monkeypatch: pytest.MonkeyPatch) -> WriteFaults:
         kind = find_engine(name)
 
         class FaultyEngine(kind):  # type: ignore[valid-type, misc]
-            def open(self, directory: Path, *, changelog: bool) -> Backend:
-                return faults.open(super(), directory, changelog=changelog)  # type: ignore[arg-type]
+            def open(self, directory: Path, options: StoreOptions) -> Backend:
+                return FaultyBackend(super().open(directory, options), directory, faults)
 
         return FaultyEngine
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 from confluent_kafka import Producer
 
-from statestore.backends import find_engine
+from statestore.backends import KeyRange, StoreOptions, find_engine
 from statestore.storage.directory import DataDirectory, StoreFile
 from statestore.storage.store import DATA, ChangelogStore
 from statestore.testing.kafka import Broker
@@ -154,10 +154,10 @@ def check_store(
         place = data.store("mirror", StoreFile("mirror", backend, "timestamped", "bytes", topic))
         kind = find_engine(backend)
         engine = kind(64 << 20, None)
-        opened = engine.open(place.generation_path, changelog=True)
+        opened = engine.open(place.generation_path, StoreOptions(changelog=True))
         with ChangelogStore("mirror", opened, kind.max_key_size) as store:
             positions = {number: one.offset for number, one in store.positions().items()}
-            found = dict(store.backend.scan(prefix=DATA))
+            found = dict(store.backend.scan(KeyRange(prefix=DATA)))
         engine.close()
     finally:
         data.close()

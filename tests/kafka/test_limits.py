@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from statestore import State, StoreFullError, StoreIdentityError, StoreManager
+from statestore.backends import KeyRange
 from statestore.testing.kafka import Broker
 
 pytestmark = pytest.mark.kafka
@@ -26,8 +27,8 @@ def aged(broker: Broker, topic: str, rows: list[tuple[bytes, bytes]], seconds: f
 
 def stored(table: Any) -> set[bytes]:
     """Return the keys that are in the files, hidden or not."""
-    inner = table._binding.mirror.store.backend._inner
-    return {key[1:] for key, _ in inner.scan(b"\x01", b"\x02")}
+    inner = table._binding.mirror.store.backend.inner
+    return {key[1:] for key, _ in inner.scan(KeyRange(b"\x01", b"\x02"))}
 
 
 def test_old_rows_are_hidden_removed_and_stay_away(

@@ -12,27 +12,38 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, ClassVar
 
 import hypothesis
 import pytest
 
-from statestore.backends import Backend, BackendIterator, Batch, Engine, EngineOptions, Snapshot
-from statestore.backends.contract import Writes
+from statestore.backends import (
+    ALL_KEYS,
+    Backend,
+    BackendIterator,
+    Batch,
+    Engine,
+    EngineOptions,
+    KeyRange,
+    Snapshot,
+    SortedRun,
+    StoreOptions,
+    WrapperBackend,
+)
 from statestore.backends.memory import MemoryEngine, MemoryOptions
 from statestore.errors import ForkedProcessError, StoreClosedError
 from statestore.testing import BackendConformance
-from statestore.testing.model import Range
 
 Pair = tuple[bytes, bytes]
 
 
-class Sound(Backend):
+class Sound(WrapperBackend):
     """A persistent backend around the memory engine."""
 
     def __init__(self, inner: Backend, directory: Path) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self.directory = directory
         self._lock = threading.Lock()
         directory.mkdir(exist_ok=True)
@@ -46,24 +57,15 @@ class Sound(Backend):
     def save(self, file: Path) -> None:
         file.write_bytes(pickle.dumps(list(self.inner.scan())))
 
-    def get(self, key: bytes) -> bytes | None:
-        return self.inner.get(key)
-
-    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        return self.inner.get_many(keys)
-
     def scan(
-        self,
-        start: bytes | None = None,
-        stop: bytes | None = None,
-        prefix: bytes | None = None,
-        reverse: bool = False,
-        limit: int | None = None,
+        self, keys: KeyRange = ALL_KEYS, reverse: bool = False, limit: int | None = None
     ) -> BackendIterator:
-        return self.scan_of(Range(start, stop, prefix, reverse, limit))
+        return self.scan_of(keys.start, keys.stop, reverse, limit)
 
-    def scan_of(self, wanted: Range) -> BackendIterator:
-        return self.inner.scan(*wanted)
+    def scan_of(
+        self, start: bytes | None, stop: bytes | None, reverse: bool, limit: int | None
+    ) -> BackendIterator:
+        return self.inner.scan(KeyRange(start, stop), reverse, limit)
 
     def write(self, batch: Batch) -> None:
         self.inner.flush()  # refuses a closed store and a forked child before the lock does
@@ -71,32 +73,17 @@ class Sound(Backend):
             self.inner.write(batch)
             self.save(self.file)
 
-    def snapshot(self) -> Snapshot:
-        return self.inner.snapshot()
-
-    def flush(self) -> None:
-        self.inner.flush()
-
-    def size(self) -> int:
-        return self.inner.size()
-
-    def approximate_count(self) -> int:
-        return self.inner.approximate_count()
+    def load(self, runs: Sequence[SortedRun]) -> None:
+        Backend.load(self, runs)
 
     def checkpoint(self, directory: Path) -> None:
         self.inner.flush()
         directory.mkdir()
         self.save(directory / "pairs")
 
-    def compact(self) -> None:
-        self.inner.compact()
-
     def destroy(self) -> None:
         self.close()
         shutil.rmtree(self.directory)
-
-    def close(self) -> None:
-        self.inner.close()
 
 
 class SavingEngine(Engine):
@@ -113,8 +100,8 @@ class SavingEngine(Engine):
         self._engine = MemoryEngine(memory_budget, options)
         self._backend = backend
 
-    def open(self, directory: Path, *, changelog: bool) -> Backend:
-        return self._backend(self._engine.open(directory, changelog=changelog), directory)
+    def open(self, directory: Path, options: StoreOptions) -> Backend:
+        return self._backend(self._engine.open(directory, options), directory)
 
     def close(self) -> None:
         self._engine.close()
@@ -136,71 +123,75 @@ class PythonIterator(BackendIterator):
 
 
 class StopIncluded(Sound):
-    def scan_of(self, wanted: Range) -> BackendIterator:
-        if wanted.stop is not None:
-            wanted = wanted._replace(stop=wanted.stop + b"\x00")
-        return super().scan_of(wanted)
+    def scan_of(
+        self, start: bytes | None, stop: bytes | None, reverse: bool, limit: int | None
+    ) -> BackendIterator:
+        return super().scan_of(start, stop and stop + b"\x00", reverse, limit)
 
 
 class ReverseExcludesStart(Sound):
     """Turns the bounds round together with the order."""
 
-    def scan_of(self, wanted: Range) -> BackendIterator:
-        if wanted.reverse and wanted.start is not None:
-            wanted = wanted._replace(start=wanted.start + b"\x00")
-        return super().scan_of(wanted)
+    def scan_of(
+        self, start: bytes | None, stop: bytes | None, reverse: bool, limit: int | None
+    ) -> BackendIterator:
+        return super().scan_of(start and start + b"\x00" if reverse else start, stop, reverse, limit)
 
 
 class ReverseIgnoresBounds(Sound):
-    def scan_of(self, wanted: Range) -> BackendIterator:
-        return super().scan_of(wanted._replace(start=None, stop=None) if wanted.reverse else wanted)
+    def scan_of(
+        self, start: bytes | None, stop: bytes | None, reverse: bool, limit: int | None
+    ) -> BackendIterator:
+        return super().scan_of(None if reverse else start, None if reverse else stop, reverse, limit)
 
 
-class PrefixEndWraps(Sound):
-    """Adds one to the last byte of a prefix: 0xff has no such successor."""
+class EmptyStartIsAll(Sound):
+    """Takes a range that ends before it starts for one without a start."""
 
-    def scan_of(self, wanted: Range) -> BackendIterator:
-        if wanted.prefix:
-            end = wanted.prefix[:-1] + bytes([(wanted.prefix[-1] + 1) % 256])
-            wanted = wanted._replace(stop=end if wanted.stop is None else min(wanted.stop, end))
-        return super().scan_of(wanted)
-
-
-class PrefixReplacesRange(Sound):
-    def scan_of(self, wanted: Range) -> BackendIterator:
-        return super().scan_of(wanted._replace(start=None, stop=None) if wanted.prefix else wanted)
+    def scan_of(
+        self, start: bytes | None, stop: bytes | None, reverse: bool, limit: int | None
+    ) -> BackendIterator:
+        return super().scan_of(None if start and stop and stop < start else start, stop, reverse, limit)
 
 
 class OneTooMany(Sound):
-    def scan_of(self, wanted: Range) -> BackendIterator:
-        return super().scan_of(wanted._replace(limit=wanted.limit and wanted.limit + 1))
+    def scan_of(
+        self, start: bytes | None, stop: bytes | None, reverse: bool, limit: int | None
+    ) -> BackendIterator:
+        return super().scan_of(start, stop, reverse, limit and limit + 1)
 
 
 class LimitZeroIsAll(Sound):
-    def scan_of(self, wanted: Range) -> BackendIterator:
-        return super().scan_of(wanted._replace(limit=wanted.limit or None))
+    def scan_of(
+        self, start: bytes | None, stop: bytes | None, reverse: bool, limit: int | None
+    ) -> BackendIterator:
+        return super().scan_of(start, stop, reverse, limit or None)
 
 
 class SignedOrder(Sound):
     """Compares bytes as signed numbers."""
 
-    def scan_of(self, wanted: Range) -> BackendIterator:
+    def scan_of(
+        self, start: bytes | None, stop: bytes | None, reverse: bool, limit: int | None
+    ) -> BackendIterator:
         pairs = sorted(
-            super().scan_of(wanted),
+            super().scan_of(start, stop, reverse, limit),
             key=lambda pair: [byte - 256 * (byte > 127) for byte in pair[0]],
-            reverse=wanted.reverse,
+            reverse=reverse,
         )
-        return PythonIterator(iter(pairs), super().scan_of(wanted))
+        return PythonIterator(iter(pairs), super().scan_of(start, stop, reverse, limit))
 
 
 class LazyScan(Sound):
     """Takes the scan's snapshot at its first step, as a generator function does."""
 
-    def scan_of(self, wanted: Range) -> BackendIterator:
+    def scan_of(
+        self, start: bytes | None, stop: bytes | None, reverse: bool, limit: int | None
+    ) -> BackendIterator:
         def pairs() -> Iterator[Pair]:
-            yield from self.inner.scan(*wanted)
+            yield from self.inner.scan(KeyRange(start, stop), reverse, limit)
 
-        return PythonIterator(pairs(), super().scan_of(wanted))
+        return PythonIterator(pairs(), super().scan_of(start, stop, reverse, limit))
 
 
 class LiveSnapshot(Sound):
@@ -256,7 +247,9 @@ class GetManySorts(Sound):
 class SilentEnd(Sound):
     """A scan that the store's close cuts short looks complete."""
 
-    def scan_of(self, wanted: Range) -> BackendIterator:
+    def scan_of(
+        self, start: bytes | None, stop: bytes | None, reverse: bool, limit: int | None
+    ) -> BackendIterator:
         class Silent(PythonIterator):
             def __next__(self) -> Pair:
                 try:
@@ -264,7 +257,7 @@ class SilentEnd(Sound):
                 except StoreClosedError:
                     raise StopIteration from None
 
-        scan = super().scan_of(wanted)
+        scan = super().scan_of(start, stop, reverse, limit)
         return Silent(scan, scan)
 
 
@@ -283,8 +276,10 @@ class CloseWaitsForScans(Sound):
         super().__init__(inner, directory)
         self.scans: list[BackendIterator] = []
 
-    def scan_of(self, wanted: Range) -> BackendIterator:
-        scan = super().scan_of(wanted)
+    def scan_of(
+        self, start: bytes | None, stop: bytes | None, reverse: bool, limit: int | None
+    ) -> BackendIterator:
+        scan = super().scan_of(start, stop, reverse, limit)
         self.scans.append(scan)
         return scan
 
@@ -328,34 +323,63 @@ class CompactionDropsEmptyValues(Sound):
         self.write(Batch([], [key for key, value in self.inner.scan() if not value]))
 
 
+def changes_of(runs: Sequence[SortedRun]) -> Batch:
+    puts: list[Pair] = []
+    deletes: list[bytes] = []
+    for run in runs:
+        run.feed(lambda key, value: puts.append((key, value)), deletes.append)
+    return Batch(puts, deletes)
+
+
 class LoadKeepsDeleted(Sound):
-    def load(self, changes: Writes, entries: Sequence[Pair]) -> None:
-        self.write(Batch([*changes.puts(), *entries]))
+    def load(self, runs: Sequence[SortedRun]) -> None:
+        self.write(Batch(changes_of(runs).puts))
 
 
 class PiecemealLoad(Sound):
-    def load(self, changes: Writes, entries: Sequence[Pair]) -> None:
-        changes.feed(
-            lambda key, value: self.write(Batch([(key, value)])), lambda key: self.write(Batch([], [key]))
-        )
-        self.write(Batch(entries))
+    def load(self, runs: Sequence[SortedRun]) -> None:
+        for run in runs:
+            run.feed(
+                lambda key, value: self.write(Batch([(key, value)])), lambda key: self.write(Batch([], [key]))
+            )
 
 
-class LoadForgetsEntries(Sound):
-    def load(self, changes: Writes, entries: Sequence[Pair]) -> None:
-        self.write(Batch(changes.puts(), changes.deletes()))
+class RunByRunLoad(Sound):
+    """Each run is a unit of its own."""
+
+    def load(self, runs: Sequence[SortedRun]) -> None:
+        for run in runs:
+            self.write(changes_of([run]))
 
 
-class LoadNeedsChanges(Sound):
-    def load(self, changes: Writes, entries: Sequence[Pair]) -> None:
-        if len(changes):
-            self.write(Batch([*changes.puts(), *entries], changes.deletes()))
+class LoadForgetsOtherRuns(Sound):
+    def load(self, runs: Sequence[SortedRun]) -> None:
+        self.write(changes_of(runs[:1]))
+
+
+class LoadEndsAtAnEmptyRun(Sound):
+    def load(self, runs: Sequence[SortedRun]) -> None:
+        self.write(changes_of(list(takewhile(len, runs))))
+
+
+class LoadAppendsOnly(Sound):
+    """Takes the runs for one sorted sequence, and leaves out what does not come in its order."""
+
+    def load(self, runs: Sequence[SortedRun]) -> None:
+        puts, deletes = changes_of(runs)
+        highest = b""
+        kept = []
+        for key, value in puts:
+            if key > highest:
+                highest = key
+                kept.append((key, value))
+        self.write(Batch(kept, deletes))
 
 
 class LoadIgnoresClose(Sound):
-    def load(self, changes: Writes, entries: Sequence[Pair]) -> None:
+    def load(self, runs: Sequence[SortedRun]) -> None:
         with suppress(StoreClosedError):
-            self.write(Batch([*changes.puts(), *entries], changes.deletes()))
+            self.write(changes_of(runs))
 
 
 class DestroyKeepsFiles(Sound):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from statestore.backends import Backend, BackendIterator, Batch, Engine, find_engine
+from statestore.backends import Backend, BackendIterator, Batch, Engine, KeyRange, StoreOptions, find_engine
 from statestore.backends.memory import MemoryEngine
 from statestore.storage.expiry import ExpiringBackend, Sweep, expiring
 from statestore.testing import BackendConformance
@@ -23,8 +23,8 @@ NEVER = 1e12
 class NeverEndingEngine(MemoryEngine):
     """Every store of it goes through the filter, which has nothing to hide."""
 
-    def open(self, directory: Path, *, changelog: bool) -> Backend:
-        return expiring(super().open(directory, changelog=changelog), NEVER)
+    def open(self, directory: Path, options: StoreOptions) -> Backend:
+        return expiring(super().open(directory, options), NEVER)
 
 
 class TestUnderTheFilter(BackendConformance):
@@ -50,7 +50,7 @@ def clock() -> Clock:
 @pytest.fixture(params=["memory", "rocksdb", "lmdb"])
 def inner(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     engine = find_engine(request.param)(16 << 20)
-    with engine.open(tmp_path / "store", changelog=True) as opened:
+    with engine.open(tmp_path / "store", StoreOptions(changelog=True)) as opened:
         yield opened
     engine.close()
 
@@ -86,10 +86,10 @@ def test_a_row_without_a_timestamp_and_positions_never_end(store: ExpiringBacken
     position = (b"\x00pos\0\0\0\0", bytes(20))
     store.write(Batch([row(b"a", None), position]))
     clock.now = 1e9
-    assert names(store.scan(b"\x01")) == [b"a"]
+    assert names(store.scan(KeyRange(b"\x01"))) == [b"a"]
     assert store.get(position[0]) == position[1]
     assert store.remove_expired(None, 10) == (None, 0)
-    assert list(store.scan(stop=b"\x01")) == [position]
+    assert list(store.scan(KeyRange(stop=b"\x01"))) == [position]
 
 
 def test_a_snapshot_and_a_scan_keep_the_moment_of_their_making(store: ExpiringBackend, clock: Clock) -> None:
@@ -128,8 +128,8 @@ def test_reads_are_those_of_a_store_that_has_only_what_has_not_ended(
     inner.write(Batch([row(*one) for one in content.items()]))
     left = {row(name, at)[0] for name, at in content.items() if at is None or at > clock.now - TTL}
     first, last, begin = (None if bound is None else b"\x01" + bound for bound in (start, stop, prefix))
-    expected = [pair for pair in inner.scan(first, last, begin, reverse) if pair[0] in left][:limit]
-    assert list(store.scan(first, last, begin, reverse, limit)) == expected
+    expected = [pair for pair in inner.scan(KeyRange(first, last, begin), reverse) if pair[0] in left][:limit]
+    assert list(store.scan(KeyRange(first, last, begin), reverse, limit)) == expected
     for key, value in inner.scan():
         assert store.get(key) == (value if key in left else None)
     seen: bytes | None = None

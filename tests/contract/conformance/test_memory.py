@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from statestore.backends import Batch
+from statestore.backends import Batch, StoreOptions
 from statestore.backends.memory import MemoryEngine, MemoryOptions
 from statestore.errors import StoreFullError
 
 
 def test_max_bytes_refuses_the_whole_batch_and_lets_the_store_shrink(tmp_path: Path) -> None:
     engine = MemoryEngine(0, MemoryOptions(max_bytes=100))
-    with engine.open(tmp_path / "store", changelog=False) as backend:
+    with engine.open(tmp_path / "store", StoreOptions()) as backend:
         backend.write(Batch([(b"a", b"x" * 49), (b"b", b"x" * 49)]))
         assert backend.size() == 100
         with pytest.raises(StoreFullError, match=r"101 bytes.*max_bytes") as caught:
@@ -29,9 +29,9 @@ def test_max_bytes_refuses_the_whole_batch_and_lets_the_store_shrink(tmp_path: P
 
 def test_a_store_nobody_closed_is_not_in_the_way(tmp_path: Path) -> None:
     engine = MemoryEngine(0)
-    engine.open(tmp_path / "store", changelog=False).write(Batch([(b"a", b"1")]))
+    engine.open(tmp_path / "store", StoreOptions()).write(Batch([(b"a", b"1")]))
     gc.collect()
-    with engine.open(tmp_path / "store", changelog=False) as backend:
+    with engine.open(tmp_path / "store", StoreOptions()) as backend:
         assert backend.get(b"a") is None
 
 
@@ -39,7 +39,7 @@ def test_growing_and_shrinking_through_many_blocks(tmp_path: Path) -> None:
     chance = random.Random(11)
     keys = [number.to_bytes(3, "big") for number in range(6000)]
     model: dict[bytes, bytes] = {}
-    with MemoryEngine(0).open(tmp_path / "store", changelog=True) as backend:
+    with MemoryEngine(0).open(tmp_path / "store", StoreOptions(changelog=True)) as backend:
         for share in (0.05, 0.3, 0.5, 0.7, 0.95, 1.0):  # of deletes: the store fills up, then empties
             for size in (1, 40, 3000):
                 chosen = chance.sample(keys, size)

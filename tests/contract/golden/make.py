@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from statestore import StoreManager
-from statestore.backends import find_engine
+from statestore.backends import StoreOptions, find_engine
 from statestore.core import WriteRun
 from statestore.storage.directory import DataDirectory, StoreFile
 from statestore.storage.store import ChangelogStore, Position
@@ -66,7 +66,7 @@ def make_bound(directory: Path, backend: str, wanted: dict[str, Any]) -> None:
     place = data.store("orders_store", StoreFile("orders_Store", backend, "timestamped", "bytes", "orders"))
     kind = find_engine(backend)
     engine = kind(BUDGET, None)
-    opened = engine.open(place.generation_path, changelog=True)
+    opened = engine.open(place.generation_path, StoreOptions(changelog=True))
     store = ChangelogStore("orders_Store", opened, kind.max_key_size)
     first, second = WriteRun(), WriteRun()
     for number, (key, (stamp, value)) in enumerate(wanted["orders"].items()):

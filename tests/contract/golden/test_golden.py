@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from statestore import StoreIdentityError, StoreManager
-from statestore.backends import find_engine
+from statestore.backends import StoreOptions, find_engine
 from statestore.core import WriteRun
 from statestore.storage.directory import DataDirectory, StoreFile
 from statestore.storage.store import ChangelogStore, Position
@@ -57,7 +57,7 @@ def bound(directory: Path, orders: StoreFile) -> Iterator[ChangelogStore]:
         place = data.store("orders_store", orders)
         kind = find_engine(orders.backend)
         engine = kind(64 << 20, None)
-        backend = engine.open(place.generation_path, changelog=True)
+        backend = engine.open(place.generation_path, StoreOptions(changelog=True))
         with ChangelogStore(orders.logical, backend, kind.max_key_size) as store:
             yield store
         engine.close()

@@ -22,11 +22,11 @@ USE_EVERY_BACKEND = """
 import sys, tempfile
 from pathlib import Path
 import statestore, statestore._native
-from statestore.backends import Batch, find_engine
+from statestore.backends import Batch, StoreOptions, find_engine
 
 for name in ("rocksdb", "lmdb", "memory"):
     engine = find_engine(name)(16 << 20)
-    with tempfile.TemporaryDirectory() as folder, engine.open(Path(folder, "s"), changelog=False) as backend:
+    with tempfile.TemporaryDirectory() as folder, engine.open(Path(folder, "s"), StoreOptions()) as backend:
         backend.write(Batch([(b"a", b"1"), (b"b", b"2")], [b"a"]))
         assert list(backend.scan()) == [(b"a", b"1"), (b"b", b"2")], name
     engine.close()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from statestore.backends import find_engine
+from statestore.backends import StoreOptions, find_engine
 from statestore.backends.contract import Backend
 
 Opener = Callable[..., Backend]
@@ -35,7 +35,9 @@ def open_store(directory: Path, name: str) -> Iterator[Opener]:
 
     def open_store(path: Path = directory, *, changelog: bool = True, **options: Any) -> Backend:
         kind = find_engine(name)
-        opened.append(kind(BUDGET, kind.options_type(**options)).open(path, changelog=changelog))
+        opened.append(
+            kind(BUDGET, kind.options_type(**options)).open(path, StoreOptions(changelog=changelog))
+        )
         return opened[-1]
 
     yield open_store

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from statestore.backends import find_engine
-from statestore.backends.contract import Backend, Batch, BulkLoad
-from statestore.testing.loading import Changes
+from statestore.backends import StoreOptions, find_engine
+from statestore.backends.contract import Backend, Batch
+from statestore.testing.loading import SampleRun
 
 POSITION = b"\x00position"
 FLUSH_EVERY = 150
@@ -39,9 +39,9 @@ def batch(number: int) -> Batch:
     return Batch([*puts, (POSITION, b"%d" % number)], [b"\x01%04d" % ((number - 5) * 3 % 997)])
 
 
-def as_load(batch: Batch) -> tuple[Changes, list[tuple[bytes, bytes]]]:
+def as_load(batch: Batch) -> list[SampleRun]:
     *puts, position = batch.puts
-    return Changes({**dict.fromkeys(batch.deletes), **dict(puts)}), [position]
+    return [SampleRun({**dict.fromkeys(batch.deletes), **dict(puts)}), SampleRun({**dict([position])})]
 
 
 def fold(position: int) -> dict[bytes, bytes]:
@@ -58,11 +58,10 @@ def fold(position: int) -> dict[bytes, bytes]:
 def write_until_killed(name: str, options: str, directory: str, changelog: str, load_every: str) -> None:
     kind = find_engine(name)
     engine = kind(1 << 20, kind.options_type(**json.loads(options)))
-    store = engine.open(Path(directory), changelog=changelog == "True")
+    store = engine.open(Path(directory), StoreOptions(changelog=changelog == "True"))
     for number in itertools.count(int(store.get(POSITION) or 0) + 1):
         if int(load_every) and number % int(load_every) == 0:
-            assert isinstance(store, BulkLoad)
-            store.load(*as_load(batch(number)))
+            store.load(as_load(batch(number)))
             print("flushed", number, flush=True)
         else:
             store.write(batch(number))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from statestore.backends.contract import Backend, Batch
+from statestore.backends.contract import Backend, Batch, KeyRange
 from statestore.errors import (
     StoreCorruptError,
     StoreFormatError,
@@ -118,9 +118,9 @@ def test_a_newer_format(open_store: Opener, closed: Path, name: str) -> None:
 def test_another_process_has_it_open(open_store: Opener, closed: Path, name: str) -> None:
     store = open_store()
     program = (
-        "import sys; from pathlib import Path; from statestore.backends import find_engine\n"
+        "import sys; from pathlib import Path; from statestore.backends import StoreOptions, find_engine\n"
         "from statestore.errors import StoreUnavailableError\n"
-        "try: find_engine(sys.argv[1])(1 << 20).open(Path(sys.argv[2]), changelog=True)\n"
+        "try: find_engine(sys.argv[1])(1 << 20).open(Path(sys.argv[2]), StoreOptions(changelog=True))\n"
         "except StoreUnavailableError as error: print(error)"
     )
     ended = subprocess.run(
@@ -149,7 +149,7 @@ def test_a_damaged_block_in_the_middle_ends_no_scan_early(open_store: Opener, cl
     with pytest.raises(StoreCorruptError, match="scanning: "), store.snapshot() as snapshot:
         list(snapshot.scan())
     assert store.get(b"0000") == b"x" * 400
-    assert len(list(store.scan(stop=b"0010"))) == 10
+    assert len(list(store.scan(KeyRange(stop=b"0010")))) == 10
 
 
 def test_damage_is_reported_by_point_reads(open_store: Opener, closed: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from statestore.backends.contract import Backend, Batch, Snapshot
+from statestore.backends.contract import Backend, Batch, KeyRange, Snapshot, StoreOptions
 from statestore.backends.lmdb import LMDBEngine, LMDBOptions
 from statestore.errors import StoreClosedError, StoreFullError, StoreUnavailableError
 from statestore.testing.threads import run_threads
@@ -19,7 +19,7 @@ LARGE_BATCH = Batch([(b"%05d" % number, b"x" * 400) for number in range(4000)]) 
 
 
 def open_store(directory: Path, **options: int | float | bool) -> Backend:
-    return LMDBEngine(1 << 20, LMDBOptions(**options)).open(directory, changelog=True)  # type: ignore[arg-type]
+    return LMDBEngine(1 << 20, LMDBOptions(**options)).open(directory, StoreOptions(changelog=True))  # type: ignore[arg-type]
 
 
 def test_a_full_map_grows(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_map_grows_beside_readers(tmp_path: Path) -> None:
                 assert store.get(b"k") == b"1"
                 with store.snapshot() as snapshot:
                     assert snapshot.get(b"k") == b"1"
-                assert next(store.scan(start=b"k")) == (b"k", b"1")
+                assert next(store.scan(KeyRange(start=b"k"))) == (b"k", b"1")
                 time.sleep(0.001)  # moments without any snapshot do come
 
         run_threads([write, read, read])
@@ -127,11 +127,10 @@ def test_where_address_space_is_short_a_smaller_map_is_taken(tmp_path: Path) -> 
     program = """
 import resource, sys
 from pathlib import Path
-from statestore.backends import find_engine
-from statestore.backends.contract import Batch
+from statestore.backends import Batch, StoreOptions, find_engine
 from statestore.errors import StoreFullError
 resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
-store = find_engine("lmdb")(1 << 20).open(Path(sys.argv[1]), changelog=True)
+store = find_engine("lmdb")(1 << 20).open(Path(sys.argv[1]), StoreOptions(changelog=True))
 store.write(Batch([(b"k", b"1")]))
 value = b"x" * (32 << 20)
 try:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from statestore import ConfigError, StoreManager
-from statestore.backends import find_engine
+from statestore.backends import StoreOptions, find_engine
 from statestore.backends.lmdb import LMDBOptions
 from statestore.backends.options import EngineOptions
 from statestore.backends.rocksdb import RocksDBEngine, RocksDBOptions
@@ -75,7 +75,7 @@ def test_options_of_an_engine_take_what_they_say(tmp_path: Path) -> None:
     options = RocksDBOptions(**given)
     assert {name: getattr(options, name) for name in given} == given
     assert options == RocksDBOptions(**given) != RocksDBOptions()
-    with RocksDBEngine(16 << 20, options).open(tmp_path / "store", changelog=False) as store:
+    with RocksDBEngine(16 << 20, options).open(tmp_path / "store", StoreOptions()) as store:
         assert store.get(b"a") is None
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from statestore.backends.contract import Batch
+from statestore.backends.contract import Batch, StoreOptions
 from statestore.backends.rocksdb import RocksDBEngine, RocksDBOptions
 from statestore.backends.rocksdb.store import RocksDBBackend
 from statestore.errors import (
@@ -18,7 +18,7 @@ from statestore.errors import (
     StoreCorruptError,
     StoreUnavailableError,
 )
-from statestore.testing.loading import Changes
+from statestore.testing.loading import SampleRun
 from statestore.testing.threads import run_threads
 
 BATCH = Batch([(b"%05d" % number, b"x" * 1000) for number in range(100)])
@@ -30,7 +30,7 @@ def engine() -> RocksDBEngine:
 
 
 def open_store(engine: RocksDBEngine, directory: Path, *, changelog: bool = True) -> RocksDBBackend:
-    store = engine.open(directory, changelog=changelog)
+    store = engine.open(directory, StoreOptions(changelog=changelog))
     assert isinstance(store, RocksDBBackend)
     return store
 
@@ -53,7 +53,7 @@ def stall(store: RocksDBBackend) -> Callable[[], None]:
 
 def loading(store: RocksDBBackend, midway: Callable[[], object] = lambda: None, start: int = 0) -> None:
     changes = {b"%05d" % number: b"x" * 100 for number in range(start, start + 1000)}
-    store.load(Changes({**changes}, midway), [(b"\x00pos", b"%d" % start)])
+    store.load([SampleRun({**changes}, midway), SampleRun({b"\x00pos": b"%d" % start})])
 
 
 def test_what_a_killed_load_left_is_removed(engine: RocksDBEngine, tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_what_a_killed_load_left_is_removed(engine: RocksDBEngine, tmp_path: Pat
     loading(store, lambda: shutil.copytree(tmp_path / "store", tmp_path / "killed"))
     assert not (tmp_path / "store" / "loading").exists()
     store.close()
-    assert (tmp_path / "killed" / "loading" / "changes.sst").exists()
+    assert (tmp_path / "killed" / "loading" / "0.sst").exists()
     with open_store(engine, tmp_path / "killed") as killed:
         assert list(killed.scan()) == []
         assert not (tmp_path / "killed" / "loading").exists()
@@ -127,7 +127,7 @@ def test_a_load_waits_for_compaction_and_gives_up(tmp_path: Path) -> None:
 @pytest.mark.parametrize("compression", ["none", "lz4", "zstd", "snappy"])
 def test_every_compression_works(tmp_path: Path, compression: str) -> None:
     engine = RocksDBEngine(16 << 20, RocksDBOptions(compression=compression))  # type: ignore[arg-type]
-    with engine.open(tmp_path / "store", changelog=True) as store:
+    with engine.open(tmp_path / "store", StoreOptions(changelog=True)) as store:
         store.write(BATCH)
         store.flush()
         written = sum(file.stat().st_size for file in (tmp_path / "store").glob("*.sst"))
@@ -139,7 +139,7 @@ def test_a_store_with_a_changelog_has_no_log_of_its_own(engine: RocksDBEngine, t
     logged = {}
     for changelog in (False, True):
         directory = tmp_path / str(changelog)
-        with engine.open(directory, changelog=changelog) as store:
+        with engine.open(directory, StoreOptions(changelog=changelog)) as store:
             store.write(Batch([(b"k", b"x" * 10_000)]))
             logged[changelog] = sum(file.stat().st_size for file in directory.glob("*.log"))
     assert logged[False] >= 10_000
@@ -149,7 +149,7 @@ def test_a_store_with_a_changelog_has_no_log_of_its_own(engine: RocksDBEngine, t
 def test_the_stores_of_an_engine_share_one_budget(tmp_path: Path) -> None:
     budget = 4 << 20
     engine = RocksDBEngine(budget)
-    stores = [engine.open(tmp_path / f"store{number}", changelog=True) for number in range(6)]
+    stores = [open_store(engine, tmp_path / f"store{number}") for number in range(6)]
     for _ in range(2):  # the second time opened anew
         for store in stores:
             for part in range(20):
@@ -159,7 +159,7 @@ def test_the_stores_of_an_engine_share_one_budget(tmp_path: Path) -> None:
         assert budget / 2 < engine._cache.get_usage() <= 1.1 * budget
         for store in stores:
             store.close()
-        stores = [engine.open(tmp_path / f"store{number}", changelog=True) for number in range(6)]
+        stores = [open_store(engine, tmp_path / f"store{number}") for number in range(6)]
     for store in stores:
         store.close()
 
@@ -223,13 +223,13 @@ def test_close_ends_the_wait_of_a_stalled_write(engine: RocksDBEngine, tmp_path:
 
 def test_a_failed_compaction_is_reported(engine: RocksDBEngine, tmp_path: Path) -> None:
     directory = tmp_path / "store"
-    with engine.open(directory, changelog=True) as store:
+    with engine.open(directory, StoreOptions(changelog=True)) as store:
         store.write(Batch([(b"%05d" % number, b"x" * 1000) for number in range(1000)]))
     for file in directory.glob("*.sst"):
         with file.open("r+b") as content:
             content.seek(file.stat().st_size // 2)
             content.write(b"\xff" * 100)
-    store = engine.open(directory, changelog=True)
+    store = engine.open(directory, StoreOptions(changelog=True))
     with pytest.raises(StoreCorruptError, match="compacting: Corruption"):
         store.compact()
     with pytest.raises(StoreCorruptError, match="closing: Corruption"):
@@ -240,7 +240,7 @@ def test_a_failed_compaction_is_reported(engine: RocksDBEngine, tmp_path: Path) 
 
 def test_close_cuts_a_compaction_short(tmp_path: Path) -> None:
     engine = RocksDBEngine(64 << 20, RocksDBOptions(compression="zstd"))
-    store = engine.open(tmp_path / "store", changelog=True)
+    store = engine.open(tmp_path / "store", StoreOptions(changelog=True))
     pairs = {b"%07d" % number: b"%07d" % (number * 7919 % 1_000_003) * 20 for number in range(150_000)}
     for _ in range(3):
         store.write(Batch(list(pairs.items())))
@@ -262,12 +262,12 @@ def test_close_cuts_a_compaction_short(tmp_path: Path) -> None:
     assert time.monotonic() - begin < 5
     thread.join()
     assert isinstance(outcome[0], StoreClosedError)
-    with engine.open(tmp_path / "store", changelog=True) as store:
+    with engine.open(tmp_path / "store", StoreOptions(changelog=True)) as store:
         assert dict(store.scan()) == pairs
 
 
 def test_large_values_are_not_read_ahead(engine: RocksDBEngine, tmp_path: Path) -> None:
-    with engine.open(tmp_path / "store", changelog=True) as store:
+    with engine.open(tmp_path / "store", StoreOptions(changelog=True)) as store:
         pairs = [(b"%03d" % number, bytes([number]) * 300_000) for number in range(40)]
         store.write(Batch(pairs))
         scan = store.scan()

@@ -11,7 +11,7 @@ import pytest
 PROGRAM = """
 import os, resource, signal, sys
 from pathlib import Path
-from statestore.backends import find_engine
+from statestore.backends import StoreOptions, find_engine
 from statestore.backends.contract import Batch
 from statestore.errors import StoreFullError
 
@@ -19,7 +19,7 @@ name, directory, changelog = sys.argv[1], Path(sys.argv[2]), sys.argv[3] == "Tru
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that write() fails, as it does on a full disk
 kind = find_engine(name)
 options = kind.options_type(**({"max_write_buffer": 65536} if name == "rocksdb" else {}))
-store = kind(16 << 20, options).open(directory, changelog=changelog)
+store = kind(16 << 20, options).open(directory, StoreOptions(changelog=changelog))
 store.write(Batch([(b"first", b"1")]))
 store.flush()
 resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY))
@@ -48,10 +48,10 @@ if name == "rocksdb":  # which has to be opened again, as the error says
         store.close()
     except StoreFullError:
         pass
-    store = kind(16 << 20, options).open(directory, changelog=changelog)
+    store = kind(16 << 20, options).open(directory, StoreOptions(changelog=changelog))
 store.write(batch)
 store.close()
-store = kind(16 << 20, options).open(directory, changelog=changelog)
+store = kind(16 << 20, options).open(directory, StoreOptions(changelog=changelog))
 assert store.get(b"first") == b"1"
 assert store.get(b"n") == batch.puts[0][1]
 expected = 2 + 20 * (1 if changelog and name == "rocksdb" else written + 1)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from statestore import core
-from statestore.backends import BulkLoad, find_engine
+from statestore.backends import StoreOptions, find_engine
 from statestore.changelog.mirror import Mirror, Storage
 from statestore.core import Folded, WriteRun
 from statestore.errors import EncodeError
@@ -34,7 +34,7 @@ def calls() -> list[str]:
 def mirror(name: str, tmp_path: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     """A mirror whose backend notes in ``calls`` how it is written."""
     kind = find_engine(name)
-    backend = kind(BUDGET).open(tmp_path / "store", changelog=True)
+    backend = kind(BUDGET).open(tmp_path / "store", StoreOptions(changelog=True))
 
     def note(method: str) -> None:
         def noting(*arguments: Any) -> Any:
@@ -45,8 +45,7 @@ def mirror(name: str, tmp_path: Path, calls: list[str], monkeypatch: pytest.Monk
         monkeypatch.setattr(backend, method, noting)
 
     for method in ("write", "load", "flush"):
-        if hasattr(backend, method):
-            note(method)
+        note(method)
     mirror = Mirror("T_Store", "t", Storage(lambda: None, lambda _: backend, lambda: None, kind.max_key_size))
     mirror.open()
     mirror.capture({0: Bounds(0, 1 << 40), 1: Bounds(7, 1 << 40)}, now=1000.0)
@@ -79,7 +78,7 @@ def test_large_batches_are_loaded(
 ) -> None:
     store = mirror.store
     assert store is not None
-    loads = large and isinstance(store.backend, BulkLoad) and core.uses("bulk")
+    loads = large and core.uses("bulk")
     run = run_of(count, size)
     mirror.write(batch(run, count))
     assert calls == ["load" if loads else "write"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from statestore.backends import StoreOptions
 from statestore.backends.memory import MemoryEngine
 from statestore.changelog.mirror import Mirror, Storage
 from statestore.core import Folded, WriteRun
@@ -20,7 +21,7 @@ KNOWN = TopicState("id", 2, "compact", 86_400_000)
 @pytest.fixture
 def storage(tmp_path: Path) -> Storage:
     """A store that outlives the mirrors over it."""
-    backend = MemoryEngine(0).open(tmp_path / "store", changelog=True)
+    backend = MemoryEngine(0).open(tmp_path / "store", StoreOptions(changelog=True))
     return Storage(lambda: None, lambda _: backend, lambda: None, 65536)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from statestore import StoreClosedError, StoreManager, StoreUnavailableError
+from statestore.backends import StoreOptions
 from statestore.core import IMPLEMENTATION, WriteRun, uses
 from statestore.storage.store import SMALL_COUNT, ChangelogStore, KeyValueStore, Position
 
@@ -127,7 +128,7 @@ def test_a_store_opened_again_does_not_answer_for_the_one_before(manager: StoreM
 @pytest.mark.parametrize("count", [3, SMALL_COUNT + 1])
 def test_a_mirror_s_batch_is_seen_small_or_in_bulk(manager: StoreManager, tmp_path: Path, count: int) -> None:
     engine = manager._opener.engine(manager._settings.defaults.backend)
-    backend = engine.open(tmp_path / "mirror", changelog=True)
+    backend = engine.open(tmp_path / "mirror", StoreOptions(changelog=True))
     keys = [b"%06d" % number for number in range(count)]
     with ChangelogStore("mirror", backend, engine.max_key_size, manager._opener.cache_of(engine)) as store:
         for value in (b"1", b"2", None, b"3"):

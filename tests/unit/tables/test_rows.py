@@ -11,7 +11,7 @@ from typing import Annotated, Any, cast
 import pytest
 
 from statestore import Key, StoreClosedError, entity
-from statestore.backends import find_engine
+from statestore.backends import StoreOptions, find_engine
 from statestore.core import Readable, WriteRun
 from statestore.entity import model_of
 from statestore.errors import DecodeError
@@ -50,7 +50,9 @@ TICKS = [Tick(number, f"text {number}" * (number % 4), number / 7) for number in
 @pytest.fixture(params=["memory", "rocksdb", "lmdb"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ChangelogStore]:
     engine = find_engine(request.param)(64 << 20)
-    store = ChangelogStore("ticks", engine.open(tmp_path / "store", changelog=True), engine.max_key_size)
+    store = ChangelogStore(
+        "ticks", engine.open(tmp_path / "store", StoreOptions(changelog=True)), engine.max_key_size
+    )
     put(store, *map(CODEC.encode, TICKS))
     yield store
     store.close()

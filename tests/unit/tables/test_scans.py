@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from statestore import EncodeError, Key, StoreClosedError, entity
-from statestore.backends import find_engine
+from statestore.backends import StoreOptions, find_engine
 from statestore.changelog.mirror import Counts
 from statestore.core import Readable, WriteRun
 from statestore.entity import model_of
@@ -96,7 +96,9 @@ class Filled:
 @contextmanager
 def filled(cls: type[Any], backend: str = "memory", path: Path = Path("unused")) -> Iterator[Filled]:
     engine = find_engine(backend)(64 << 20)
-    with ChangelogStore("rows", engine.open(path / "store", changelog=True), engine.max_key_size) as store:
+    with ChangelogStore(
+        "rows", engine.open(path / "store", StoreOptions(changelog=True)), engine.max_key_size
+    ) as store:
         yield Filled(store, cls)
     engine.close()
 

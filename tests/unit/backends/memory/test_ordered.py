@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
+from statestore.backends import KeyRange
 from statestore.backends.memory import ordered as pure
 from statestore.backends.memory.ordered import OrderedMap
 from statestore.errors import StateStoreError, StoreClosedError
@@ -60,11 +61,11 @@ def test_every_bound_of_every_leaf(ordered_map: type[OrderedMap]) -> None:
     for bound in [b"%04d" % number for number in range(-1, 801)]:
         above = [key for key in keys if key >= bound]
         below = [key for key in keys if key < bound]
-        assert [key for key, _ in map_.scan(bound)] == above
-        assert [key for key, _ in map_.scan(stop=bound)] == below
-        assert [key for key, _ in map_.scan(bound, reverse=True)] == above[::-1]
-        assert [key for key, _ in map_.scan(stop=bound, reverse=True)] == below[::-1]
-        assert [key for key, _ in map_.scan(bound, bound)] == []
+        assert [key for key, _ in map_.scan(KeyRange(bound))] == above
+        assert [key for key, _ in map_.scan(KeyRange(stop=bound))] == below
+        assert [key for key, _ in map_.scan(KeyRange(bound), reverse=True)] == above[::-1]
+        assert [key for key, _ in map_.scan(KeyRange(stop=bound), reverse=True)] == below[::-1]
+        assert [key for key, _ in map_.scan(KeyRange(bound, bound))] == []
 
 
 def test_keys_of_any_length(ordered_map: type[OrderedMap]) -> None:
@@ -72,7 +73,7 @@ def test_keys_of_any_length(ordered_map: type[OrderedMap]) -> None:
     keys = sorted([b"", b"\x00", b"\xff" * 65537, b"\xff" * 65536, *(b"k" * n for n in (1, 7, 8, 9, 65537))])
     map_.change([(key, key[:3]) for key in keys], [])
     assert [key for key, _ in map_.scan()] == keys
-    assert [key for key, _ in map_.scan(prefix=b"\xff")] == [b"\xff" * 65536, b"\xff" * 65537]
+    assert [key for key, _ in map_.scan(KeyRange(prefix=b"\xff"))] == [b"\xff" * 65536, b"\xff" * 65537]
     assert map_.get_many(keys) == [key[:3] for key in keys]
     map_.change([], keys[::2])
     assert [key for key, _ in map_.scan()] == keys[1::2]
@@ -93,9 +94,9 @@ def test_wrong_types_are_refused_and_nothing_of_the_list_is_applied(ordered_map:
     calls: list[Callable[[], object]] = [
         lambda: map_.get("a"),  # type: ignore[arg-type]
         lambda: map_.get_many([b"a", None]),  # type: ignore[list-item]
-        lambda: map_.scan("a"),  # type: ignore[arg-type]
-        lambda: map_.scan(stop=1),  # type: ignore[arg-type]
-        lambda: map_.scan(prefix=bytearray(b"a")),  # type: ignore[arg-type]
+        lambda: map_.scan(KeyRange("a")),  # type: ignore[arg-type]
+        lambda: map_.scan(KeyRange(stop=1)),  # type: ignore[arg-type]
+        lambda: map_.scan(KeyRange(prefix=bytearray(b"a"))),  # type: ignore[arg-type]
         lambda: map_.change([(b"b", b"2"), (b"c", "3")], [b"a"]),  # type: ignore[list-item]
         lambda: map_.change([(b"b", b"2"), ("c", b"3")], [b"a"]),  # type: ignore[list-item]
         lambda: map_.change([(b"b", b"2")], [b"a", 7]),  # type: ignore[list-item]
@@ -117,15 +118,15 @@ def test_the_native_map_takes_copies_of_subclasses(native_map: type[OrderedMap])
     map_.change([(Bytes(b"a"), Bytes(b"1"))], [Bytes(b"b")])
     assert map_.get(Bytes(b"a")) == b"1"
     assert map_.get_many((Bytes(b"a"), Bytes(b"b"))) == [b"1", None]
-    (pair,) = map_.scan(Bytes(b""), Bytes(b"b"), Bytes(b"a"))
+    (pair,) = map_.scan(KeyRange(Bytes(b""), Bytes(b"b"), Bytes(b"a")))
     assert [type(item) for item in pair] == [bytes, bytes]
 
 
 def test_a_prefix_does_not_change_bytes_that_python_shares(ordered_map: type[OrderedMap]) -> None:
     map_ = ordered_map()
     for number in range(256):
-        map_.scan(prefix=bytes([number])).close()
-        map_.scan(prefix=bytes([number, 255])).close()
+        map_.scan(KeyRange(prefix=bytes([number]))).close()
+        map_.scan(KeyRange(prefix=bytes([number, 255]))).close()
     assert [bytes([number])[0] for number in range(256)] == list(range(256))
 
 
@@ -224,12 +225,6 @@ class Fed:
     def __len__(self) -> int:
         return self.counted
 
-    def puts(self) -> Pairs:
-        raise AssertionError("not read")
-
-    def deletes(self) -> list[bytes]:
-        raise AssertionError("not read")
-
     def feed(self, put: Callable[[bytes, bytes], object], delete: Callable[[bytes], object]) -> None:
         for key, value in self.changes:
             if value is None:
@@ -241,19 +236,19 @@ class Fed:
 
 
 @pytest.mark.parametrize("count", [100, 20_000])
-def test_sorted_changes_with_pairs_beside_them(ordered_map: type[OrderedMap], count: int) -> None:
+def test_several_sorted_runs_at_once(ordered_map: type[OrderedMap], count: int) -> None:
     map_ = ordered_map()
     map_.change(pairs(count), [])
     before = list(map_.scan())
     changes = [(key, None if at % 3 else b"w") for at, (key, _) in enumerate(pairs(count + count // 2))]
-    own = [(b"~", b"2"), (b"\x00", b"1")]
+    own = Fed([(b"\x00", b"1"), (b"~", b"2")], 2)
     with pytest.raises(LookupError):
-        map_.change_sorted(Fed(changes, len(changes), failure=True), own)
-    assert map_.change_sorted(Fed(changes, len(changes)), own, 10) is None  # it shrinks
-    expected = {key: b"w" for key, value in changes if value} | dict(own)
+        map_.change_sorted([own, Fed(changes, len(changes), failure=True)])
+    assert map_.change_sorted([Fed(changes, len(changes)), own], 10) is None  # it shrinks
+    expected = {key: b"w" for key, value in changes if value} | dict(own.changes)
     assert list(map_.scan()) == sorted(expected.items())
     assert map_.get_many([key for key, _ in before]) == [expected.get(key) for key, _ in before]
-    refused = map_.change_sorted(Fed([(b"x", b"x" * 10)], 1), [], 10)
+    refused = map_.change_sorted([Fed([(b"x", b"x" * 10)], 1)], 10)
     assert refused == map_.size() + 11
     assert map_.get(b"x") is None
 
@@ -261,10 +256,10 @@ def test_sorted_changes_with_pairs_beside_them(ordered_map: type[OrderedMap], co
 def test_the_native_map_bounds_what_it_is_fed(native_map: type[OrderedMap]) -> None:
     map_ = native_map()
     with pytest.raises(RuntimeError, match="became more"):
-        map_.change_sorted(Fed([(b"a", b""), (b"b", b""), (b"c", b"")], 2), [])
+        map_.change_sorted([Fed([(b"a", b""), (b"b", b""), (b"c", b"")], 2)])
     with pytest.raises(TypeError, match="value must be bytes"):
-        map_.change_sorted(Fed([(b"a", b""), (b"b", 7)], 2), [])  # type: ignore[list-item]
-    assert map_.change_sorted(Fed([(b"a", b""), (b"b", b"")], 9), []) is None
+        map_.change_sorted([Fed([(b"a", b""), (b"b", 7)], 2)])  # type: ignore[list-item]
+    assert map_.change_sorted([Fed([(b"a", b""), (b"b", b"")], 9)]) is None
     assert map_.approximate_count() == 2
 
 

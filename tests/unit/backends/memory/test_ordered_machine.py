@@ -114,7 +114,7 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data(), wanted=ranges, chosen=st.lists(keys, max_size=5))
     def read_snapshot(self, data: st.DataObject, wanted: Range, chosen: list[bytes]) -> None:
         snapshot, content = data.draw(st.sampled_from(self.snapshots))
-        assert list(snapshot.scan(*wanted)) == select(content, *wanted)
+        assert list(snapshot.scan(*wanted.arguments())) == select(content, *wanted)
         assert snapshot.get_many(chosen) == [content.get(key) for key in chosen]
 
     @precondition(lambda self: self.snapshots)
@@ -128,7 +128,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.scans) < 6)
     @rule(wanted=ranges)
     def begin_scan(self, wanted: Range) -> None:
-        iterator = self.map.scan(*wanted)
+        iterator = self.map.scan(*wanted.arguments())
         self.scans.append(LiveScan(iterator, select(self.model, *wanted)))
 
     @precondition(lambda self: self.scans)

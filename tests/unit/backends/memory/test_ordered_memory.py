@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from statestore.backends import KeyRange
 from statestore.backends.memory.ordered import OrderedMap
 from statestore.errors import StoreClosedError
 
@@ -34,7 +35,7 @@ def work(kind: type[OrderedMap], changes: int) -> None:
         if chance.random() < 0.4:
             live.append(map_.snapshot())
         else:
-            scan = map_.scan(chance.choice([None, KEYS[7]]), reverse=chance.random() < 0.5)
+            scan = map_.scan(KeyRange(chance.choice([None, KEYS[7]])), reverse=chance.random() < 0.5)
             scan.read(chance.randrange(100))
             live.append(scan)
         if len(live) > 5:

@@ -22,7 +22,7 @@ _UNFINISHED = re.compile(r"\d{6}\.tmp")
 _SMALLEST_MAP = 1 << 20
 
 
-class Opener:
+class EnvironmentOpener:
     """Opens environments with the options of one store."""
 
     def __init__(self, options: LMDBOptions, changelog: bool) -> None:
@@ -54,7 +54,7 @@ class Opener:
                 raise errors.translate(home, "opening", error) from error
 
 
-def prepare(directory: Path, opener: Opener) -> Path:
+def prepare(directory: Path, opener: EnvironmentOpener) -> Path:
     """Return the environment that counts in ``directory``, a new one where there is none; remove remnants."""
     try:
         names = sorted(entry.name for entry in directory.iterdir())
@@ -74,7 +74,7 @@ def prepare(directory: Path, opener: Opener) -> Path:
     return home
 
 
-def _create(directory: Path, opener: Opener) -> Path:
+def _create(directory: Path, opener: EnvironmentOpener) -> Path:
     home = directory / "000001"
     unfinished = directory / "000001.tmp"
     unfinished.mkdir(mode=0o700)
