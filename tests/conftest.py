@@ -14,7 +14,7 @@ from functools import cache
 import hypothesis
 import pytest
 
-from statestore.settings.environment import FILE_VARIABLE, OTHERS, PREFIX
+from statestore.settings.environment import FILE_VARIABLE, NOT_SETTINGS, PREFIX
 from statestore.testing.kafka import (
     EXTERNAL_VARIABLE,
     Broker,
@@ -25,7 +25,7 @@ from statestore.testing.kafka import (
 from statestore.testing.maven import find_java, kafka_jars
 
 # No test depends on the settings that the outer environment has.
-for variable in [name for name in os.environ if name.startswith(PREFIX) and name not in OTHERS]:
+for variable in [name for name in os.environ if name.startswith(PREFIX) and name not in NOT_SETTINGS]:
     del os.environ[variable]
 os.environ.pop(FILE_VARIABLE, None)
 

@@ -14,10 +14,10 @@ import click
 from statestore.cli.modules import declared_by, find_here, modules_argument
 from statestore.entity import declared_classes, deferred_faults
 from statestore.errors import ConfigError
-from statestore.manager.resolve import Chooser
+from statestore.manager.resolve import SettingsResolver
 from statestore.manager.validation import Finding, check_entities
 from statestore.serde.formats import FormatContext
-from statestore.settings import Layers, layer_settings
+from statestore.settings import LayeredSettings, layer_settings
 
 
 @click.command()
@@ -47,7 +47,7 @@ def check(modules: Sequence[str], file: str | None, strict: bool, relaxed: bool)
         report = check_entities(classes, context)
         errors += report.errors
         if layers is not None and not report.errors:
-            errors += [Finding(file or "settings", fault) for fault in _strangers(layers, classes)]
+            errors += [Finding(file or "settings", fault) for fault in _unmatched_sections(layers, classes)]
     for kind, findings in (("error", errors), ("warning", report.warnings)):
         for finding in findings:
             print(f"{_shown(finding.location)}: {kind}: {finding.text}")
@@ -79,7 +79,7 @@ def _place(error: BaseException, name: str) -> str:
     return name
 
 
-def _settings(file: str | None, errors: list[Finding]) -> Layers | None:
+def _settings(file: str | None, errors: list[Finding]) -> LayeredSettings | None:
     try:
         return layer_settings(file, os.environ)
     except ConfigError as error:
@@ -87,9 +87,9 @@ def _settings(file: str | None, errors: list[Finding]) -> Layers | None:
         return None
 
 
-def _strangers(layers: Layers, classes: Sequence[type]) -> list[str]:
+def _unmatched_sections(layers: LayeredSettings, classes: Sequence[type]) -> list[str]:
     try:
-        return Chooser(layers).strangers(classes)
+        return SettingsResolver(layers).unmatched_sections(classes)
     except ConfigError as error:
         return list(error.faults)
 

@@ -8,7 +8,7 @@ import click
 
 from statestore.cli.table import print_table
 from statestore.manager.explain import Explanation
-from statestore.manager.resolve import Chooser
+from statestore.manager.resolve import SettingsResolver
 from statestore.settings import DEFAULT, layer_settings
 from statestore.settings.template import template
 
@@ -28,6 +28,6 @@ def print_template() -> None:
 @click.argument("file")
 def check(file: str) -> None:
     """Check a settings file (TOML or JSON) and the environment, and print what is not by default."""
-    chooser = Chooser(layer_settings(file, os.environ))
-    found = Explanation.of(fact for fact in chooser.facts({}, (), ()) if fact.origin != DEFAULT)
+    resolver = SettingsResolver(layer_settings(file, os.environ))
+    found = Explanation.of(one for one in resolver.explained_settings({}, (), ()) if one.origin != DEFAULT)
     print_table(*found.table())

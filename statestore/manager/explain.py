@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pydantic import SecretStr
 
-from statestore.manager.resolve import Fact
+from statestore.manager.resolve import ExplainedSetting
 from statestore.runtime.text import HIDDEN
 from statestore.settings import dotted
 
@@ -21,9 +21,9 @@ class Explanation(dict[str, dict[str, Any]]):
     """
 
     @classmethod
-    def of(cls, facts: Iterable[Fact]) -> Self:
-        """Explain ``facts``."""
-        entries = {dotted(fact.path): {"value": _plain(fact.value), "from": fact.origin} for fact in facts}
+    def of(cls, settings: Iterable[ExplainedSetting]) -> Self:
+        """Return the explanation that consists of ``settings``."""
+        entries = {dotted(one.path): {"value": _plain(one.value), "from": one.origin} for one in settings}
         return cls(sorted(entries.items()))
 
     def table(self) -> tuple[tuple[str, str, str], list[tuple[str, str, str]]]:

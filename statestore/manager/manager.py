@@ -23,7 +23,7 @@ from statestore.errors import ConfigError, StartupError, StateStoreError, StoreC
 from statestore.kafka.topics import Mode, TopicsReport
 from statestore.manager.catalog import Opener
 from statestore.manager.explain import Explanation
-from statestore.manager.resolve import Choice, Chooser, ResolvedTable
+from statestore.manager.resolve import Registration, ResolvedTable, SettingsResolver
 from statestore.manager.validation import check_entities
 from statestore.naming import check_topic_name, logical_name, physical_name
 from statestore.producing.transaction import Transactions
@@ -34,14 +34,14 @@ from statestore.serde.entities import EntityCodec
 from statestore.serde.formats import FormatContext
 from statestore.settings import (
     Connect,
-    Given,
     OnMissing,
-    Source,
+    SettingsArgument,
+    SettingsSource,
     TableOptions,
     TableSettings,
+    checked_table_settings,
     layer_settings,
-    set_levels,
-    table_settings,
+    set_log_levels,
 )
 from statestore.storage.directory import StoreFile
 from statestore.storage.store import KeyValueStore
@@ -77,7 +77,7 @@ class StoreManager(ManagerWrites, ManagerReadiness):
         backend: str | None = None,
         entities: Iterable[type | str] = (),
         wait: float | None = None,
-        settings: Given = None,
+        settings: SettingsArgument = None,
         *,
         connect: Connect = "eager",
         require_all_ready: bool = True,
@@ -86,25 +86,25 @@ class StoreManager(ManagerWrites, ManagerReadiness):
             raise ConfigError(f"connect={connect!r}: choose 'eager' or 'lazy'")
         arguments = []
         if kafka is not None:
-            arguments.append(Source("StoreManager(kafka=…)", {"kafka": kafka}))
+            arguments.append(SettingsSource("StoreManager(kafka=…)", {"kafka": kafka}))
         if backend is not None:
-            arguments.append(Source("StoreManager(backend=…)", {"defaults": {"backend": backend}}))
-        self._chooser = Chooser(layer_settings(settings, os.environ, arguments))
-        self._settings = self._chooser.settings
+            arguments.append(SettingsSource("StoreManager(backend=…)", {"defaults": {"backend": backend}}))
+        self._resolver = SettingsResolver(layer_settings(settings, os.environ, arguments))
+        self._settings = self._resolver.settings
         self._formats = FormatContext(self._settings.schema_registry)
         entities = list(entities)
         classes = [one for one in entities if not isinstance(one, str)]
         check_entities(classes, self._formats).raise_errors()
-        if entities and (faults := self._chooser.strangers(entities)):
+        if entities and (faults := self._resolver.unmatched_sections(entities)):
             raise ConfigError(faults)
-        set_levels(self._settings.logging)
-        self._has_told_of_strangers = bool(entities)
+        set_log_levels(self._settings.logging)
+        self._has_warned_of_unmatched = bool(entities)
         self._connect = connect
         self._mutex = fork.rlock()
         self._stores: dict[str, KeyValueStore] = {}
         self._tables: dict[str, BoundTable[Any]] = {}
         self._streams: dict[str, Stream[Any]] = {}
-        self._choices: dict[str, Choice] = {}
+        self._registrations: dict[str, Registration] = {}
         self._binder: Binder | None = None
         self._closed = False
         self._forked_here = False
@@ -145,11 +145,11 @@ class StoreManager(ManagerWrites, ManagerReadiness):
         name, or whose files another store has, and ``StoreUnavailableError`` where its files cannot be used.
         """
         chosen = backend or self._settings.defaults.backend
-        choice = Choice(None, ResolvedTable(TableOptions(backend=chosen)))
+        registration = Registration(None, ResolvedTable(TableOptions(backend=chosen)))
         with self._mutex:
             self._check_open()
             if name in self._stores:
-                self._choices[name].check_same(name, choice)
+                self._registrations[name].check_same(name, registration)
                 return self._stores[name]
             physical = physical_name(name)
             self._opener.claim(name, physical)
@@ -161,7 +161,7 @@ class StoreManager(ManagerWrites, ManagerReadiness):
                 self._release(name)
                 raise
             self._stores[name] = store
-            self._choices[name] = choice
+            self._registrations[name] = registration
             return store
 
     # Bound topics
@@ -216,7 +216,7 @@ class StoreManager(ManagerWrites, ManagerReadiness):
         else:
             _check_windows(model)
         logical = name or (logical_name(topic) if model is None else model.logical_name)
-        given = table_settings(
+        given = checked_table_settings(
             f"bind({logical!r})",
             backend=backend,
             on_missing=on_missing,
@@ -228,12 +228,12 @@ class StoreManager(ManagerWrites, ManagerReadiness):
                 raise ConfigError(f"{model.name} is a stream and has no store: bind it with its name alone")
             stream: Any = self.stream(model.cls, name=name)
             return cast("Table[Any]", stream)
-        choice = Choice(entity_or_topic, self._chooser.table(logical, topic, model, given))
-        options = choice.table.options
+        registration = Registration(entity_or_topic, self._resolver.table(logical, topic, model, given))
+        options = registration.table.options
         with self._mutex:
             self._check_open()
             if logical in self._tables:
-                self._choices[logical].check_same(logical, choice)
+                self._registrations[logical].check_same(logical, registration)
                 return cast("Table[Any] | BytesTable", self._tables[logical])
             other = next((one.name for one in self._tables.values() if one.topic == topic), None)
             if other is not None:
@@ -258,7 +258,7 @@ class StoreManager(ManagerWrites, ManagerReadiness):
             else:
                 table = Table(binding, codec, model.cls, self._writer)
             self._tables[logical] = table
-            self._choices[logical] = choice
+            self._registrations[logical] = registration
             binder.add(binding)
             binding.start()
             return table
@@ -294,7 +294,9 @@ class StoreManager(ManagerWrites, ManagerReadiness):
         the broker is away or refuses.
         """
         self._check_open()
-        return self._writer.topics.ensure([self._chooser.wanted(model_of(one)) for one in entities], mode)
+        return self._writer.topics.ensure(
+            [self._resolver.wanted_topic(model_of(one)) for one in entities], mode
+        )
 
     def stream(self, entity: type[T], *, name: str | None = None) -> Stream[T]:
         """Return the stream of an entity without key fields, or of one declared with ``kind="stream"``.
@@ -305,19 +307,21 @@ class StoreManager(ManagerWrites, ManagerReadiness):
         if model.kind != "stream":
             raise ConfigError(f"{model.name} is a table: bind it, or declare it with kind='stream'")
         logical = name or model.logical_name
-        choice = Choice(entity, self._chooser.table(logical, model.topic, model, TableSettings()))
+        registration = Registration(
+            entity, self._resolver.table(logical, model.topic, model, TableSettings())
+        )
         with self._mutex:
             self._check_open()
-            if logical in self._choices:
-                self._choices[logical].check_same(logical, choice)
+            if logical in self._registrations:
+                self._registrations[logical].check_same(logical, registration)
                 return cast("Stream[T]", self._streams[logical])
             source = self._connected().source
             if self._connect == "eager":
                 source.topic_info(model.topic, source.request_timeout)
-            skip = choice.table.options.on_undecodable == "skip"
+            skip = registration.table.options.on_undecodable == "skip"
             stream = Stream[T](logical, model, self._codec_of(model), source, self._check_open, skip=skip)
             self._streams[logical] = stream
-            self._choices[logical] = choice
+            self._registrations[logical] = registration
             return stream
 
     def store(self, name: str) -> KeyValueStore | BoundTable[Any]:
@@ -365,16 +369,16 @@ class StoreManager(ManagerWrites, ManagerReadiness):
         """
         with self._mutex:
             self._check_open()
-            bound = {name: self._choices[name] for name in self._tables}
+            bound = {name: self._registrations[name] for name in self._tables}
             streams = [stream.entity for stream in self._streams.values()]
             engines = self._opener.engines
         classes = [subject for subject, _ in bound.values() if isinstance(subject, type)]
         models = [model_of(one) for one in (*classes, *streams)]
         tables = {name: table for name, (_, table) in bound.items()}
-        return Explanation.of(self._chooser.facts(tables, models, engines))
+        return Explanation.of(self._resolver.explained_settings(tables, models, engines))
 
     def _described(self, logical: str, topic: str | None, size: int | None) -> dict[str, Any]:
-        subject, table = self._choices[logical]
+        subject, table = self._registrations[logical]
         backend = table.options.backend
         physical, path = self._opener.place(logical, self._opener.engine(backend))
         return {
@@ -434,14 +438,14 @@ class StoreManager(ManagerWrites, ManagerReadiness):
         with self._mutex:
             return list(self._tables.values())
 
-    def _tell_of_strangers(self) -> None:
+    def _warn_of_unmatched_sections(self) -> None:
         with self._mutex:
-            if self._has_told_of_strangers:
+            if self._has_warned_of_unmatched:
                 return
-            self._has_told_of_strangers = True
+            self._has_warned_of_unmatched = True
             bound = [*self._tables, *self._streams]
-            subjects = [one for name in bound if (one := self._choices[name].subject) is not None]
-        for fault in self._chooser.strangers(subjects, bound):
+            subjects = [one for name in bound if (one := self._registrations[name].subject) is not None]
+        for fault in self._resolver.unmatched_sections(subjects, bound):
             log.warning("%s", fault)
 
     def _connected(self) -> Binder:
@@ -458,7 +462,7 @@ class StoreManager(ManagerWrites, ManagerReadiness):
             self._opener.release(logical)
             self._stores.pop(logical, None)
             self._tables.pop(logical, None)
-            self._choices.pop(logical, None)
+            self._registrations.pop(logical, None)
 
     def _codec_of(self, model: EntityModel) -> EntityCodec[Any]:
         return EntityCodec(model, self._formats)

@@ -20,9 +20,9 @@ from statestore.naming import logical_name
 from statestore.runtime.text import redacted
 from statestore.settings import (
     DEFAULT,
-    Layers,
-    Path,
+    LayeredSettings,
     Section,
+    SettingPath,
     Settings,
     TableOptions,
     TableSettings,
@@ -42,14 +42,14 @@ class ResolvedTable:
     """The name by which the settings call the table; empty: they have nothing of its own."""
 
 
-class Choice(NamedTuple):
+class Registration(NamedTuple):
     """What a name of a manager stands for: what was bound, or opened, and its options."""
 
     subject: type | str | None
     """The entity class or the topic; ``None``: a store of bytes that is bound to no topic."""
     table: ResolvedTable
 
-    def check_same(self, logical: str, asked: Choice) -> None:
+    def check_same(self, logical: str, asked: Registration) -> None:
         """Raise ``ConfigError`` naming what differs, where ``asked`` is not the same."""
         if self.subject != asked.subject:
             raise ConfigError(
@@ -66,10 +66,10 @@ class Choice(NamedTuple):
             )
 
 
-class Fact(NamedTuple):
+class ExplainedSetting(NamedTuple):
     """A setting, its value and where that comes from."""
 
-    path: Path
+    path: SettingPath
     value: Any
     origin: str
 
@@ -80,10 +80,10 @@ _TOPIC_ARGUMENTS = {"cleanup_policy": "compaction"}
 """Arguments of ``entity`` that are not called as in ``[topics.NAME]``."""
 
 
-class Chooser:
+class SettingsResolver:
     """Chooses for one manager. Immutable."""
 
-    def __init__(self, layers: Layers) -> None:
+    def __init__(self, layers: LayeredSettings) -> None:
         self._layers = layers
 
     @property
@@ -151,7 +151,7 @@ class Chooser:
             raise ConfigError(f"{where}: tables.{names[0]}.cache: false with windows: they are always stored")
         return names[0], own
 
-    def wanted(self, model: EntityModel) -> WantedTopic:
+    def wanted_topic(self, model: EntityModel) -> WantedTopic:
         """Return the topic of an entity as it is declared, and which of that somebody has stated."""
         if model.windowing is not None:
             raise ConfigError(f"{model.name} has windows: the topics of its rows cannot be created yet")
@@ -180,7 +180,9 @@ class Chooser:
                 changes[name] = timedelta(seconds=value) if name == "retention" else value
         return dataclasses.replace(model.topic_spec, **changes), origins
 
-    def strangers(self, subjects: Collection[type | str], names_given: Collection[str] = ()) -> list[str]:
+    def unmatched_sections(
+        self, subjects: Collection[type | str], names_given: Collection[str] = ()
+    ) -> list[str]:
         """Return a fault for each section of a table or topic that nothing is called by.
 
         What is called so may be one of the ``subjects``, which are bound, or any other class that is declared
@@ -212,9 +214,9 @@ class Chooser:
 
     # Explaining
 
-    def facts(
+    def explained_settings(
         self, tables: Mapping[str, ResolvedTable], models: Collection[EntityModel], engines: Collection[str]
-    ) -> Iterator[Fact]:
+    ) -> Iterator[ExplainedSetting]:
         """Give every setting, with those of ``tables`` (by logical name), of the ``models``' topics, and the
         options of ``engines``."""
         settings = self.settings
@@ -227,9 +229,11 @@ class Chooser:
                 yield from self._below((section,), dict(content))
         for logical, table in tables.items():
             for name, place in table.origins.items():
-                yield Fact(("tables", logical, name), getattr(table.options, _FIELDS.get(name, name)), place)
+                yield ExplainedSetting(
+                    ("tables", logical, name), getattr(table.options, _FIELDS.get(name, name)), place
+                )
         for model in models:
-            yield from self._topic_facts(model)
+            yield from self._topic_settings(model)
         shown = {("tables", table.section) for table in tables.values()}
         shown |= {("topics", model.topic) for model in models}
         named = settings.model_dump(include={"tables", "topics"}, exclude_unset=True)
@@ -237,18 +241,18 @@ class Chooser:
             if path not in shown:
                 yield from self._below(path, named[path[0]][path[1]])
 
-    def _below(self, path: Path, content: Any) -> Iterator[Fact]:
+    def _below(self, path: SettingPath, content: Any) -> Iterator[ExplainedSetting]:
         if isinstance(content, Mapping):
             for name, inner in content.items():
                 yield from self._below((*path, name), inner)
         else:
-            yield Fact(path, content, self._layers.origin(*path))
+            yield ExplainedSetting(path, content, self._layers.origin(*path))
 
-    def _topic_facts(self, model: EntityModel) -> Iterator[Fact]:
+    def _topic_settings(self, model: EntityModel) -> Iterator[ExplainedSetting]:
         spec, origins = self._topic(model)
         for name, place in origins.items():
             value = spec.config[name.removeprefix("config.")] if "." in name else getattr(spec, name)
-            yield Fact(("topics", model.topic, name), value, place)
+            yield ExplainedSetting(("topics", model.topic, name), value, place)
 
 
 def _shown(subject: type | str | None, other: type | str | None = None) -> str:

@@ -14,13 +14,14 @@ Every fault is reported at once, each with its key's path.
 
 from statestore.settings.base import Section
 from statestore.settings.engines import make_options
-from statestore.settings.levels import set_levels
+from statestore.settings.levels import set_log_levels
 from statestore.settings.options import (
     OnMissing,
     OnUndecodable,
     TableOptions,
     TableSettings,
 )
+from statestore.settings.paths import SettingPath, dotted
 from statestore.settings.sections import (
     CleanupPolicy,
     Compatibility,
@@ -31,15 +32,14 @@ from statestore.settings.sections import (
     Settings,
     TopicSettings,
 )
-from statestore.settings.shape import Path, dotted
 from statestore.settings.sources import (
     DEFAULT,
-    Given,
-    Layers,
-    Source,
+    LayeredSettings,
+    SettingsArgument,
+    SettingsSource,
+    checked_table_settings,
     layer_settings,
     load_settings,
-    table_settings,
 )
 
 __all__ = [
@@ -48,23 +48,23 @@ __all__ = [
     "Compatibility",
     "Connect",
     "Defaults",
-    "Given",
-    "Layers",
+    "LayeredSettings",
     "LoggingSettings",
     "OnMissing",
     "OnUndecodable",
-    "Path",
     "RegistrySettings",
     "Section",
+    "SettingPath",
     "Settings",
-    "Source",
+    "SettingsArgument",
+    "SettingsSource",
     "TableOptions",
     "TableSettings",
     "TopicSettings",
+    "checked_table_settings",
     "dotted",
     "layer_settings",
     "load_settings",
     "make_options",
-    "set_levels",
-    "table_settings",
+    "set_log_levels",
 ]

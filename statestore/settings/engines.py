@@ -8,15 +8,15 @@ from typing import Any
 
 from statestore.backends import EngineOptions, find_engine
 from statestore.errors import ConfigError
+from statestore.settings.paths import SettingPath, dotted
 from statestore.settings.sections import Settings
-from statestore.settings.shape import Path, dotted
 
 GROUP = "statestore.backends"
 
 
-def engine_faults(settings: Settings, origin: Callable[[Path], str]) -> list[str]:
+def engine_faults(settings: Settings, origin: Callable[[SettingPath], str]) -> list[str]:
     """Return what is wrong with the engines that ``settings`` name, and with their options."""
-    named: list[tuple[Path, str]] = []
+    named: list[tuple[SettingPath, str]] = []
     if "backend" in settings.defaults.model_fields_set:
         named.append((("defaults", "backend"), settings.defaults.backend))
     for table, own in settings.tables.items():

@@ -19,33 +19,33 @@ import logging
 from collections.abc import Mapping
 from typing import Any, get_origin
 
-from statestore.settings.shape import Path, at, dotted, is_nested, is_section, is_text, is_unread
+from statestore.settings.paths import SettingPath, dotted, is_nested, is_section, is_text, is_unread, type_at
 
 log = logging.getLogger("statestore.store")
 
 PREFIX = "STATESTORE_"
 FILE_VARIABLE = "STATESTORE_SETTINGS"
 """Names the file of the settings, where the code names none."""
-OTHERS = frozenset(
+NOT_SETTINGS = frozenset(
     f"{PREFIX}{name}"
     for name in ("BUILD", "KAFKA_JARS", "PURE_PYTHON", "SETTINGS", "SOAK", "TEST_KAFKA", "WITHOUT")
 )
 """Variables of ours that are no settings."""
 
 
-def read_environment(environment: Mapping[str, str], faults: list[str]) -> tuple[Any, dict[Path, str]]:
+def read_environment(environment: Mapping[str, str], faults: list[str]) -> tuple[Any, dict[SettingPath, str]]:
     """Return the settings in ``environment``, nested as the sections are, and the variable of each.
 
     Appends to ``faults`` what cannot be placed. A variable that names no section, and so may not be meant
     for us (Kubernetes makes ``STATESTORE_PORT`` for a service called so), is logged as a warning only.
     """
     settings: dict[str, Any] = {}
-    variables: dict[Path, str] = {}
-    ours = [name for name in environment if name.startswith(PREFIX) and name not in OTHERS]
+    variables: dict[SettingPath, str] = {}
+    ours = [name for name in environment if name.startswith(PREFIX) and name not in NOT_SETTINGS]
     strange = []
     for name in sorted(ours, key=lambda one: (one.count("__"), one)):  # a section before what is in it
         path = _path(name.removeprefix(PREFIX).split("__"))
-        if len(path) == 1 and at(path) is None and not is_unread(path):
+        if len(path) == 1 and type_at(path) is None and not is_unread(path):
             strange.append(name)
         elif path in variables:
             faults.append(f"environment {name}: {variables[path]} gives {dotted(path)}, too: keep one")
@@ -58,10 +58,10 @@ def read_environment(environment: Mapping[str, str], faults: list[str]) -> tuple
     return settings, variables
 
 
-def _path(parts: list[str]) -> Path:
-    path: Path = ()
+def _path(parts: list[str]) -> SettingPath:
+    path: SettingPath = ()
     for part in parts:
-        kind = at(path)
+        kind = type_at(path)
         if is_section(kind) or path[:1] == ("backends",):
             name = part.lower()
         elif path == ("kafka",) or (get_origin(kind) is Mapping and path[-1:] == ("config",)):
@@ -72,8 +72,8 @@ def _path(parts: list[str]) -> Path:
     return path
 
 
-def _value(path: Path, text: str) -> Any:
-    kind = at(path)
+def _value(path: SettingPath, text: str) -> Any:
+    kind = type_at(path)
     if path[:1] == ("kafka",) and not text.lstrip().startswith("{"):
         return text
     if kind is not None and not is_nested(kind) and is_text(kind):
@@ -84,11 +84,11 @@ def _value(path: Path, text: str) -> Any:
         return text  # what it should be is told by the model
 
 
-def _put(settings: dict[str, Any], path: Path, value: Any) -> str | None:
+def _put(settings: dict[str, Any], path: SettingPath, value: Any) -> str | None:
     """Put ``value`` in its place; return what is in the way of that."""
     if path == ("kafka",) and isinstance(value, str) and not value.lstrip().startswith("{"):
         value = {"bootstrap.servers": value}  # a property of its own may follow
-    if is_nested(at(path)) and not isinstance(value, dict):
+    if is_nested(type_at(path)) and not isinstance(value, dict):
         return f"{dotted(path)} is a section: give a JSON object, or single settings ({PREFIX}…__NAME)"
     inner = settings
     for name in path[:-1]:

@@ -7,7 +7,7 @@ import logging
 from statestore.settings.sections import LoggingSettings
 
 
-def set_levels(settings: LoggingSettings) -> None:
+def set_log_levels(settings: LoggingSettings) -> None:
     """Set the levels that ``settings`` gives; they hold for the process, and so for all managers in it."""
     for name, level in settings:
         if level is not None:

@@ -16,28 +16,28 @@ from statestore.errors import ConfigError
 from statestore.settings.engines import engine_faults
 from statestore.settings.environment import FILE_VARIABLE, read_environment
 from statestore.settings.options import TableSettings
+from statestore.settings.paths import SettingPath, dotted, is_section, is_unread, type_at
 from statestore.settings.sections import Settings
-from statestore.settings.shape import Path, at, dotted, is_section, is_unread
 
 log = logging.getLogger("statestore.store")
 
 S = TypeVar("S", bound=BaseModel)
-Given = Settings | Mapping[str, Any] | str | FilePath | None
+SettingsArgument = Settings | Mapping[str, Any] | str | FilePath | None
 """What a user gives as settings: none, in code, or the path of a file."""
 
 DEFAULT = "default"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SettingsSource:
     """Settings from one place, nested as the sections are."""
 
     place: str
     data: Any
-    variables: Mapping[Path, str] = field(default_factory=dict)
+    variables: Mapping[SettingPath, str] = field(default_factory=dict)
     """Environment variables by what they set."""
 
-    def origin(self, path: Path) -> str:
+    def origin(self, path: SettingPath) -> str:
         """Return where the setting at ``path``, or what is wrong there, comes from."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.variables:
@@ -47,11 +47,11 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Layers:
+class LayeredSettings:
     """The settings that hold, and where each one comes from."""
 
     settings: Settings
-    origins: Mapping[Path, str]
+    origins: Mapping[SettingPath, str]
 
     def origin(self, *path: str) -> str:
         """Return where the setting at ``path``, or all of a section, comes from."""
@@ -61,7 +61,7 @@ class Layers:
         return ", ".join(inside) or DEFAULT
 
 
-def load_settings(given: Given) -> Settings:
+def load_settings(given: SettingsArgument) -> Settings:
     """Return settings from code or from a TOML or JSON file (told by its suffix), without the environment.
 
     Raises ``ConfigError`` that lists every unknown key and bad value with its path.
@@ -69,7 +69,9 @@ def load_settings(given: Given) -> Settings:
     return layer_settings(given, {}).settings
 
 
-def layer_settings(given: Given, environment: Mapping[str, str], arguments: Sequence[Source] = ()) -> Layers:
+def layer_settings(
+    given: SettingsArgument, environment: Mapping[str, str], arguments: Sequence[SettingsSource] = ()
+) -> LayeredSettings:
     """Put all sources over each other.
 
     ``arguments`` (the last wins) go before ``given`` in code, that before the environment, and that before
@@ -79,7 +81,7 @@ def layer_settings(given: Given, environment: Mapping[str, str], arguments: Sequ
     faults: list[str] = []
     sources = _sources(given, environment, faults)
     merged: dict[str, Any] = {}
-    origins: dict[Path, str] = {}
+    origins: dict[SettingPath, str] = {}
     for source in (*sources, *arguments):
         if (checked := _checked(source, Settings, faults)) is not None:
             faults += engine_faults(checked, source.origin)
@@ -88,10 +90,12 @@ def layer_settings(given: Given, environment: Mapping[str, str], arguments: Sequ
             origins.update((path, source.origin(path)) for path in _leaves(data))
     if faults:
         raise ConfigError(faults)
-    return Layers(Settings.model_validate(merged), origins)
+    return LayeredSettings(Settings.model_validate(merged), origins)
 
 
-def _sources(given: Given, environment: Mapping[str, str], faults: list[str]) -> list[Source]:
+def _sources(
+    given: SettingsArgument, environment: Mapping[str, str], faults: list[str]
+) -> list[SettingsSource]:
     """Return file, environment and what was given in code, the last of which wins."""
     sources = []
     file = FilePath(given) if isinstance(given, str | FilePath) else None
@@ -102,14 +106,14 @@ def _sources(given: Given, environment: Mapping[str, str], faults: list[str]) ->
             log.info("%s names %s, but the code has %s", FILE_VARIABLE, named, file)
     if file is not None:
         try:
-            sources.append(Source(f"file {file}", _parsed(file)))
+            sources.append(SettingsSource(f"file {file}", _parsed(file)))
         except ConfigError as error:
             faults += error.faults
-    sources.append(Source("environment", *read_environment(environment, faults)))
+    sources.append(SettingsSource("environment", *read_environment(environment, faults)))
     if isinstance(given, Settings):
-        sources.append(Source("StoreManager(settings=…)", given.model_dump(exclude_unset=True)))
+        sources.append(SettingsSource("StoreManager(settings=…)", given.model_dump(exclude_unset=True)))
     elif isinstance(given, Mapping):
-        sources.append(Source("StoreManager(settings=…)", given))
+        sources.append(SettingsSource("StoreManager(settings=…)", given))
     elif given is not None and not isinstance(given, str | FilePath):
         faults.append(
             f"StoreManager(settings=…): a {type(given).__name__} is no settings: give a mapping, a Settings "
@@ -118,10 +122,10 @@ def _sources(given: Given, environment: Mapping[str, str], faults: list[str]) ->
     return sources
 
 
-def table_settings(where: str, **given: Any) -> TableSettings:
+def checked_table_settings(where: str, **given: Any) -> TableSettings:
     """Return settings of one table given in code; raises ``ConfigError`` with every fault."""
     faults: list[str] = []
-    checked = _checked(Source(where, given), TableSettings, faults)
+    checked = _checked(SettingsSource(where, given), TableSettings, faults)
     if checked is None:
         raise ConfigError(faults)
     return checked
@@ -139,7 +143,7 @@ def _parsed(path: FilePath) -> Any:
         raise ConfigError(f"file {path}: {error}") from error
 
 
-def _checked(source: Source, kind: type[S], faults: list[str]) -> S | None:
+def _checked(source: SettingsSource, kind: type[S], faults: list[str]) -> S | None:
     try:
         return kind.model_validate(source.data)
     except ValidationError as error:
@@ -153,7 +157,7 @@ def _checked(source: Source, kind: type[S], faults: list[str]) -> S | None:
             faults.append(f"{source.origin(path)}: {shown} is not read by this version: remove it")
             continue
         if fault["type"] == "extra_forbidden":
-            section = at(path[:-1]) if kind is Settings else kind
+            section = type_at(path[:-1]) if kind is Settings else kind
             known = ", ".join(section.model_fields) if is_section(section) else ""
             message = f"no such setting; known here: {known}"
         faults.append(f"{source.origin(path)}: {dotted(path) or '(top)'}: {message}")
@@ -168,7 +172,7 @@ def _merge(into: dict[str, Any], data: Mapping[str, Any]) -> None:
             into[name] = value
 
 
-def _leaves(data: Mapping[str, Any], above: Path = ()) -> Iterator[Path]:
+def _leaves(data: Mapping[str, Any], above: SettingPath = ()) -> Iterator[SettingPath]:
     for name, value in data.items():
         if isinstance(value, dict) and value:
             yield from _leaves(value, (*above, name))

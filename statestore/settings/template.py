@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 
 from statestore.settings.engines import installed, options_type
+from statestore.settings.paths import is_nested, is_section
 from statestore.settings.sections import Settings
-from statestore.settings.shape import is_nested, is_section
 
 _EXAMPLES = {"kafka": '"bootstrap.servers" = "localhost:9092"', "config": '"segment.bytes" = "1073741824"'}
 """What stands for a setting whose name is not ours, by section."""

@@ -33,7 +33,7 @@ class ManagerReadiness:
         """Return the bound tables."""
 
     @abstractmethod
-    def _tell_of_strangers(self) -> None:
+    def _warn_of_unmatched_sections(self) -> None:
         """Warn, once, of sections of the settings that are of nothing; all that is to be bound is."""
 
     @property
@@ -56,7 +56,7 @@ class ManagerReadiness:
         """
         self._check_open()
         if not tables:
-            self._tell_of_strangers()
+            self._warn_of_unmatched_sections()
         waited = [table._binding for table in tables or self._all_tables()]  # noqa: SLF001 - made here
         if not waited:
             return

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from statestore.errors import ConfigError
-from statestore.settings import Settings, Source, layer_settings
-from statestore.settings.environment import FILE_VARIABLE, OTHERS
+from statestore.settings import Settings, SettingsSource, layer_settings
+from statestore.settings.environment import FILE_VARIABLE, NOT_SETTINGS
 
 
 def settings_from(**environment: str) -> Settings:
@@ -95,7 +95,7 @@ def test_every_variable_that_the_project_reads_is_known() -> None:
         for name in re.findall(r"(?:environ(?:\.get)?[\[(]|= )\"(STATESTORE_[A-Z_]+)\"", path.read_text())
     }
     assert {"STATESTORE_SOAK", "STATESTORE_BUILD", "STATESTORE_PURE_PYTHON", FILE_VARIABLE} <= used
-    assert used <= OTHERS
+    assert used <= NOT_SETTINGS
 
 
 def test_faults_of_file_environment_and_code_come_together(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_faults_of_file_environment_and_code_come_together(tmp_path: Path) -> No
         "STATESTORE_TABLES": "Order",
         "STATESTORE_KAFKA__GROUP_ID": "hunter2",
     }
-    arguments = [Source("StoreManager(backend=…)", {"defaults": {"backend": 7}})]
+    arguments = [SettingsSource("StoreManager(backend=…)", {"defaults": {"backend": 7}})]
     with pytest.raises(ConfigError) as caught:
         layer_settings(file, environment, arguments)
     faults = sorted(caught.value.faults)
@@ -147,7 +147,7 @@ def test_code_goes_before_the_environment_and_that_before_the_file(tmp_path: Pat
         "STATESTORE_DEFAULTS__MAX_LAG": "2",
         "STATESTORE_DEFAULTS__MAX_STALENESS": "2",
     }
-    arguments = [Source("StoreManager(kafka=…)", {"kafka": "code:1"})]
+    arguments = [SettingsSource("StoreManager(kafka=…)", {"kafka": "code:1"})]
     layers = layer_settings({"defaults": {"max_lag": 3}}, environment, arguments)
     assert layers.settings.kafka == {"bootstrap.servers": "code:1", "client.id": "env", "linger.ms": 1}
     defaults = layers.settings.defaults

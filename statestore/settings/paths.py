@@ -9,24 +9,24 @@ from pydantic import BaseModel, SecretStr
 
 from statestore.settings.sections import Settings
 
-Path = tuple[str, ...]
+SettingPath = tuple[str, ...]
 """Where a setting stands: ``("tables", "Order", "max_lag")``."""
 
 
 _UNREAD = {("ksql",), ("dlq",), *(("logging", name) for name in ("ksql", "query", "windowing"))}
 
 
-def is_unread(path: Path) -> bool:
+def is_unread(path: SettingPath) -> bool:
     """Whether ``path`` is of a part of the library that this version does not have."""
     return path in _UNREAD or (path[:1] == ("tables",) and path[2:] == ("windows",))
 
 
-def dotted(path: Path) -> str:
+def dotted(path: SettingPath) -> str:
     """Return ``path`` as messages show it."""
     return ".".join(path)
 
 
-def at(path: Path) -> Any:
+def type_at(path: SettingPath) -> Any:
     """Return the type of what stands at ``path``; ``None`` where nothing can."""
     kind: Any = Settings
     for name in path:
