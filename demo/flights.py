@@ -84,8 +84,8 @@ def demonstrate(address: str, backend: str) -> None:
             health = flights.health()
             console.print(f"  {health}")
             console.print(
-                f"  [bold green]resumed with {health['records']:,} records replayed[/], "
-                f"{flights.count():,} aircraft ready after {health['time_to_ready']:.2f} s"
+                f"  [bold green]resumed with {health.records:,} records replayed[/], "
+                f"{flights.count():,} aircraft ready after {health.time_to_ready:.2f} s"
             )
             if backend == "memory":
                 console.print("  (the memory backend has no files, so each start replays the topic)")
@@ -103,14 +103,14 @@ def restore(flights: Table[Flight]) -> None:
 
         flights.on_progress(show)
         flights.wait_until_ready(TIMEOUT)
-        records = flights.health()["records"]
+        records = flights.health().records
         progress.update(task, completed=records, total=records)
     health = flights.health()
     console.print(f"  {health}")
     console.print(
-        f"  [bold green]restored {flights.count():,} aircraft[/] from {health['records']:,} records: "
-        f"{health['upserts']:,} flights, {health['tombstones']:,} retired aircraft, "
-        f"{health['null_keys']:,} flights of an unknown aircraft"
+        f"  [bold green]restored {flights.count():,} aircraft[/] from {health.records:,} records: "
+        f"{health.upserts:,} flights, {health.tombstones:,} retired aircraft, "
+        f"{health.null_keys:,} flights of an unknown aircraft"
     )
 
 

@@ -9,6 +9,7 @@
 """
 
 from statestore.changelog.events import RestoreProgress, StateChange
+from statestore.changelog.health import TableHealth
 from statestore.changelog.readiness import Reason, State
 from statestore.delivery import Delivery
 from statestore.entity import entity
@@ -56,12 +57,14 @@ from statestore.fields.attributes import (
 )
 from statestore.kafka.topics import TopicDifference, TopicsReport
 from statestore.manager import StoreManager
+from statestore.manager.health import ManagerHealth
 from statestore.manager.validation import check_entities
+from statestore.producing.producer import ProducerHealth
 from statestore.producing.transaction import Transaction
 from statestore.serde.normalise import normalise
 from statestore.settings import Settings
 from statestore.storage.store import KeyValueStore, StoreReader, WriteBatch
-from statestore.tables.stream import Stream
+from statestore.tables.stream import Stream, StreamHealth
 from statestore.tables.table import BytesTable, Table
 
 __all__ = [
@@ -84,9 +87,11 @@ __all__ = [
     "KafkaError",
     "Key",
     "KeyValueStore",
+    "ManagerHealth",
     "MaxLength",
     "Name",
     "Precision",
+    "ProducerHealth",
     "ReadyTimeoutError",
     "Reason",
     "RefusedError",
@@ -109,7 +114,9 @@ __all__ = [
     "StoreReader",
     "StoreUnavailableError",
     "Stream",
+    "StreamHealth",
     "Table",
+    "TableHealth",
     "Transaction",
     "TopicDifference",
     "TopicsReport",

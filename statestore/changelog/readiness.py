@@ -40,30 +40,47 @@ from statestore.settings import TableOptions
 
 
 class State(enum.StrEnum):
-    """States of a table. ``REBALANCING`` belongs to consumer groups."""
+    """What a table does. Each change is an event with its cause and time."""
 
     CREATED = "CREATED"
+    """The table is bound and not started yet."""
     RESTORING = "RESTORING"
+    """The table applies records until it reaches the ends captured at the first contact; it is not ready."""
     READY = "READY"
+    """The table has reached the captured ends and follows the topic; reads are answered."""
     LAGGING = "LAGGING"
+    """The table was ready, but exceeds ``max_lag`` or ``max_staleness``; not ready until it catches up."""
     PAUSED = "PAUSED"
+    """Nothing is applied since ``pause()``; a table that was ready answers reads until ``max_staleness``."""
     REBALANCING = "REBALANCING"
+    """Partitions move between the members of a consumer group; no table of this version enters the state."""
     STOPPED = "STOPPED"
+    """Nothing is applied since ``stop()`` or ``close()``; ``restart()`` starts a stopped table again."""
     FAILED = "FAILED"
+    """The table met a failure that passes only by ``restart()`` or another ``bind``; every read raises it."""
 
 
 class Reason(enum.StrEnum):
     """Why a table is in its state, in one word."""
 
     NONE = ""
+    """Nothing is in the way."""
     OPENING = "opening"
+    """The store is being opened, or replaced by an empty one for a rebuild."""
     CONNECTING = "connecting"
+    """The broker has not yet told where the partitions begin and end."""
     REPLAYING = "replaying"
+    """The records up to the captured ends are being applied."""
     LAGGING = "lagging"
+    """``max_lag`` or ``max_staleness`` is exceeded."""
     STALLED = "stalled"
+    """The broker does not answer; it is tried again for ever."""
     PAUSED = "paused"
+    """``pause()`` was called."""
     FAILED = "failed"
+    """A failure other than missing files; the cause says which."""
     MISSING = "missing"
+    """The store's files should exist and do not."""
 
 
 @dataclass(slots=True)

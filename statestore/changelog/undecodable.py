@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from statestore.core import RejectedRecord
 from statestore.errors import DecodeError, UnreachableRegistryError
@@ -95,6 +94,20 @@ class DecodingFilter:
             threading.Thread(target=ask, name="statestore-registry", daemon=True).start()
 
 
+@dataclass(frozen=True, slots=True)
+class SkippedRecord:
+    """A record that was passed over because it does not decode."""
+
+    partition: int
+    """Where it is in the topic."""
+    offset: int
+    """Where it is in its partition."""
+    timestamp: int | None
+    """Its time in ms since 1970; ``None``: it has none."""
+    error: str
+    """Why it does not decode."""
+
+
 class SkipLog:
     """Tells the log which records are skipped, of a crowd of them now and then. ``who`` is in each line."""
 
@@ -119,16 +132,13 @@ class SkipLog:
             )
             self._untold, self._told_at = 0, now
 
-    def report(self) -> dict[str, Any] | None:
-        """Return the last of them, JSON-serialisable; ``None``: there was none."""
-        if self.last is None:
+    def report(self) -> SkippedRecord | None:
+        """Return the last of them; ``None``: there was none."""
+        last = self.last
+        if last is None:
             return None
-        return {
-            "partition": self.last.partition,
-            "offset": self.last.offset,
-            "timestamp": None if self.last.timestamp < 0 else self.last.timestamp,
-            "error": str(self.last.error),
-        }
+        timestamp = None if last.timestamp < 0 else last.timestamp
+        return SkippedRecord(last.partition, last.offset, timestamp, str(last.error))
 
 
 def hold_time(tries: int) -> float:

@@ -23,6 +23,7 @@ from statestore.errors import ConfigError, StartupError, StateStoreError, StoreC
 from statestore.kafka.topics import Mode, TopicsReport
 from statestore.manager.catalog import Opener
 from statestore.manager.explain import Explanation
+from statestore.manager.health import ManagerHealth
 from statestore.manager.resolve import Registration, ResolvedTable, SettingsResolver
 from statestore.manager.validation import check_entities
 from statestore.naming import check_topic_name, logical_name, physical_name
@@ -336,18 +337,18 @@ class StoreManager(ManagerWrites, ManagerReadiness):
 
     # Reports
 
-    def health(self) -> dict[str, Any]:
-        """Return a JSON-serialisable report of all tables and streams, and of what was written."""
+    def health(self) -> ManagerHealth:
+        """Return a report of all tables and streams, and of what was written; ``asdict`` of it is JSON."""
         self._check_open()
-        return {
-            "directory": str(self._opener.path),
-            "state": str(self.state),
-            "ready": self.is_ready,
-            "fetcher": None if self._binder is None else self._binder.source.fetcher,
-            "producer": self._writer.health(),
-            "tables": {table.name: table.health() for table in self._all_tables()},
-            "streams": {stream.name: stream.health() for stream in list(self._streams.values())},
-        }
+        return ManagerHealth(
+            directory=str(self._opener.path),
+            status=self.state,
+            ready=self.is_ready,
+            fetcher=None if self._binder is None else self._binder.source.fetcher,
+            producer=self._writer.health(),
+            tables={table.name: table.health() for table in self._all_tables()},
+            streams={stream.name: stream.health() for stream in list(self._streams.values())},
+        )
 
     def describe(self) -> list[dict[str, Any]]:
         """Return one entry for each open store and bound table: names, path, backend, size in bytes."""
@@ -357,7 +358,7 @@ class StoreManager(ManagerWrites, ManagerReadiness):
             for name, store in self._stores.items():
                 entries.append(self._described(name, None, store.size()))
             for name, table in self._tables.items():
-                entries.append(self._described(name, table.topic, table.health()["size"]))
+                entries.append(self._described(name, table.topic, table.health().size))
             return sorted(entries, key=lambda entry: entry["logical"])
 
     def explain(self) -> Explanation:

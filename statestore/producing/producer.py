@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import KafkaError as Code
@@ -21,10 +22,22 @@ log = logging.getLogger("statestore.producer")
 
 CLOSE_TIMEOUT = 10.0
 """Seconds that closing waits for what is on its way."""
-NOTHING_SENT = {"sent": 0, "delivered": 0, "failed": 0, "in_flight": 0}
-"""The counts of a producer that is not made yet."""
 _POLL_SECONDS = 0.1
 """How long the thread may go on without a look at whether it should end."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerHealth:
+    """How many records a manager sent, and what became of them."""
+
+    sent: int = 0
+    """Records handed to librdkafka."""
+    delivered: int = 0
+    """Records that Kafka has taken."""
+    failed: int = 0
+    """Records that were given up."""
+    in_flight: int = 0
+    """Records without a delivery report yet."""
 
 
 class Producer:
@@ -96,15 +109,10 @@ class Producer:
                 f"{': ' + self.trouble if self.trouble else ' takes them slowly'}"
             )
 
-    def counts(self) -> dict[str, int]:
+    def health(self) -> ProducerHealth:
         """Return how many records were sent, and what became of them."""
         with self._mutex:
-            return {
-                "sent": self._sent,
-                "delivered": self._delivered,
-                "failed": self._failed,
-                "in_flight": self._in_flight,
-            }
+            return ProducerHealth(self._sent, self._delivered, self._failed, self._in_flight)
 
     def close(self) -> None:
         """Wait for what is in flight, give up what is left, end the thread. Idempotent."""

@@ -17,7 +17,7 @@ from statestore.errors import ConfigError, DeliveryError, RefusedError, StoreClo
 from statestore.kafka.topics import Topics
 from statestore.producing.encoding import Encoder
 from statestore.producing.faults import UNANSWERED, not_answered, not_delivered, out_of_time, refused
-from statestore.producing.producer import NOTHING_SENT, Producer
+from statestore.producing.producer import Producer, ProducerHealth
 from statestore.producing.shipment import Outgoing, Shipment
 from statestore.runtime import fork
 from statestore.runtime.steps import PAUSE, Steps, in_thread, run
@@ -71,9 +71,9 @@ class Writer:
                 self._producer = Producer(self._kafka, self._request_timeout)
             return self._producer
 
-    def health(self) -> dict[str, int]:
+    def health(self) -> ProducerHealth:
         """Return how many records were sent, and what became of them."""
-        return NOTHING_SENT if self._producer is None else self._producer.counts()
+        return ProducerHealth() if self._producer is None else self._producer.health()
 
     def flush(self, timeout: float) -> None:
         """Return when nothing is on its way; ``DeliveryError`` after ``timeout`` seconds."""

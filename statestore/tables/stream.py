@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, TypeVar, cast
+from typing import Generic, TypeVar, cast
 
-from statestore.changelog.undecodable import SkipLog, located
+from statestore.changelog.undecodable import SkipLog, SkippedRecord, located
 from statestore.core import RejectedRecord
 from statestore.core.common import NAIVE, negative_limit
 from statestore.entity import EntityModel
@@ -20,6 +21,32 @@ from statestore.runtime.times import milliseconds_up
 from statestore.serde.entities import EntityCodec
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamHealth:
+    """What was read of one stream, by all calls; ``dataclasses.asdict`` gives what ``json.dumps`` takes."""
+
+    topic: str
+    """The topic that is read."""
+    stream: str
+    """The logical name."""
+    entity: str
+    """The name of the class that records are decoded to."""
+    reads: int
+    """How many reads began."""
+    records: int
+    """Records read, those without a value and the skipped ones included."""
+    null_values: int
+    """Records without a value, which were passed over."""
+    skipped: int
+    """Records that do not decode and were passed over (``on_undecodable="skip"``)."""
+    errors: int
+    """Reads that ended with an error."""
+    last_skipped: SkippedRecord | None
+    """The last of the skipped records; ``None``: there was none."""
+    last_error: str | None
+    """The error that ended a read, the last time; ``None``: there was none."""
 
 
 class Stream(Generic[T]):
@@ -92,17 +119,22 @@ class Stream(Generic[T]):
         with closing(self._entities(limit, until)) as entities:
             return list(entities)
 
-    def health(self) -> dict[str, Any]:
-        """Return what was read so far, by all calls; JSON-serialisable."""
+    def health(self) -> StreamHealth:
+        """Return what was read so far, by all calls."""
         with self._mutex:
-            return {
-                "topic": self.topic,
-                "stream": self.name,
-                "entity": self._model.name,
-                **self._counts,
-                "last_skipped": self._skips.report(),
-                "last_error": self._last_error,
-            }
+            counts = self._counts
+            return StreamHealth(
+                topic=self.topic,
+                stream=self.name,
+                entity=self._model.name,
+                reads=counts["reads"],
+                records=counts["records"],
+                null_values=counts["null_values"],
+                skipped=counts["skipped"],
+                errors=counts["errors"],
+                last_skipped=self._skips.report(),
+                last_error=self._last_error,
+            )
 
     def __repr__(self) -> str:
         return f"<Stream {self.name!r} of {self._model.name} in topic {self.topic!r}>"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, overload
 
 from statestore.changelog.binding import Binding
 from statestore.changelog.events import RestoreProgress, StateChange
-from statestore.changelog.health import Health, table_health
+from statestore.changelog.health import TableHealth, table_health
 from statestore.changelog.readiness import Reason, State
 from statestore.core import BytesReads
 from statestore.errors import DecodeError
@@ -147,8 +148,8 @@ class BoundTable(AwaitsDeliveries, Generic[T]):
         """Call ``call(RestoreProgress)`` on the event thread while restoring, every ``progress_interval``."""
         self._binding.on_progress(call)
 
-    def health(self) -> Health:
-        """Return a JSON-serialisable report; its ``str`` is one line."""
+    def health(self) -> TableHealth:
+        """Return a report; its ``str`` is one line, and its ``dataclasses.asdict`` is JSON-serialisable."""
         self._binding.check_open()
         return table_health(self._binding)
 
@@ -241,15 +242,9 @@ class Table(TableWrites[T], BoundTable[T]):
         found = find(store, self._codec, self._binding.mirror.counts, key)
         return default if found is None else self._decode(store, *found)
 
-    def health(self) -> Health:
-        """As of every table, and how its rows are made.
-
-        ``decoder`` is what makes them: ``"native"``, which leaves payloads that are not laid out as we write
-        them to msgspec, or ``"msgspec"``. ``key_mismatches`` counts values with a key field that differed
-        from the key, which wins; ``overlong`` those longer than their field's ``MaxLength``.
-        """
+    def health(self) -> TableHealth:
         codec = self._codec
-        return Health(
+        return replace(
             super().health(),
             decoder="msgspec" if codec.decoder is None else "native",
             key_mismatches=codec.key_mismatches,

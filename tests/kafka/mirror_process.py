@@ -31,7 +31,7 @@ def main(directory: str, address: str, topic: str, backend: str) -> None:
     with StoreManager(directory, kafka=kafka, backend=backend, settings=SETTINGS) as manager:
         table = manager.bind(topic, name="mirror")
         while not select.select([sys.stdin], [], [], PAUSE)[0]:
-            print(table.health()["records"], int(table.is_ready), flush=True)
+            print(table.health().records, int(table.is_ready), flush=True)
 
 
 if __name__ == "__main__":

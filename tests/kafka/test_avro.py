@@ -124,10 +124,10 @@ def test_one_key_under_two_schema_ids_is_one_row_and_counted(
     table: Table[Any] = manager.bind(orders)
     table.wait_until_ready(60)
     assert table.get(7) == orders(7, Decimal("1.50"))
-    assert table.health()["duplicate_keys"] == 0
+    assert table.health().duplicate_keys == 0
     table.add(orders(7, Decimal(3)), wait=True)
     assert table.get(7) == orders(7, Decimal("3.00"))
-    assert table.health()["duplicate_keys"] == 1
+    assert table.health().duplicate_keys == 1
     assert table.to_list() == [orders(7, Decimal("3.00"))]
     assert table.count() == 1
 
@@ -154,7 +154,7 @@ def test_an_outage_of_the_registry_is_told_and_passes(
         table.to_list()
     with pytest.raises(UnreachableRegistryError):
         table.add(orders(8, Decimal(1)))
-    assert table.health()["decode_errors"] == 0
+    assert table.health().decode_errors == 0
     registry.start()
     assert table.get(7) == orders(7, Decimal("1.50"))
     assert table.to_list() == [orders(7, Decimal("1.50"))]

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import KafkaError, Message, Producer
 from flights_data import Flight, FlightRecord, changelog, latest_by_aircraft, read_flights
 
-from statestore import StoreManager, entity
+from statestore import StoreManager, TableHealth, entity
 from statestore.testing.kafka import Broker
 
 pytestmark = pytest.mark.kafka
@@ -48,11 +48,11 @@ def test_table_equals_the_fold_in_plain_python(
 
     rows, health = mirror(broker, name, backend, tmp_path / "before")
     assert rows == year.rows
-    assert (health["records"], health["null_keys"]) == (FLIGHTS, UNKNOWN_AIRCRAFT)
+    assert (health.records, health.null_keys) == (FLIGHTS, UNKNOWN_AIRCRAFT)
 
     rows, health = mirror(broker, name, backend, tmp_path / "before")
     assert rows == year.rows
-    assert health["records"] == (FLIGHTS if backend == "memory" else 0)
+    assert health.records == (FLIGHTS if backend == "memory" else 0)
 
     broker.force_compaction(name)
 
@@ -61,15 +61,15 @@ def test_table_equals_the_fold_in_plain_python(
 
     rows, health = mirror(broker, name, backend, tmp_path / "after")
     assert rows == year.rows, "a new store begins in the compacted log"
-    assert AIRCRAFT <= health["records"] < FLIGHTS
-    assert health["null_keys"] == 0, "compaction removes records without a key"
+    assert AIRCRAFT <= health.records < FLIGHTS
+    assert health.null_keys == 0, "compaction removes records without a key"
 
     rows, health = mirror(broker, name, backend, tmp_path / "after")
     assert rows == year.rows
-    assert backend == "memory" or health["records"] == 0
+    assert backend == "memory" or health.records == 0
 
 
-def mirror(broker: Broker, topic: str, backend: str, directory: Path) -> tuple[Rows, dict[str, Any]]:
+def mirror(broker: Broker, topic: str, backend: str, directory: Path) -> tuple[Rows, TableHealth]:
     """Bind the topic, and return every row and the table's health once it is ready."""
 
     @entity(topic=topic)

@@ -109,7 +109,7 @@ def test_a_stream_that_never_pauses_is_not_stale(
     writing(name)
     time.sleep(6)
     assert states == [State.READY]
-    assert table.health()["staleness"] < 3.0
+    assert (table.health().staleness or 9.0) < 3.0
 
 
 def test_a_paused_table_is_read_until_it_is_too_stale(

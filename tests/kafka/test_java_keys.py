@@ -100,7 +100,7 @@ def test_rows_without_the_key_columns_are_read_natively(
     in_order = sorted(keys)
     assert table.to_list() == [rows[key] for key in in_order]
     assert list(table.scan(in_order[1], reverse=True, limit=2)) == [rows[key] for key in in_order[:0:-1][:2]]
-    assert table.health()["non_canonical_keys"] == 0
+    assert table.health().non_canonical_keys == 0
 
 
 def test_a_key_wins_over_a_value_that_differs_and_that_is_counted(
@@ -123,7 +123,7 @@ def test_a_key_wins_over_a_value_that_differs_and_that_is_counted(
     table = managers(broker).bind(Row)
     table.wait_until_ready(60)
     assert table.to_list() == [Row("a", "1"), Row("b", "2"), Row("d", "3")]
-    assert table.health()["key_mismatches"] == 1
+    assert table.health().key_mismatches == 1
 
 
 def test_another_key_format_is_another_store(prefix: str, broker: Broker, managers: Managers) -> None:

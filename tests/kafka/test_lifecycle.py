@@ -61,8 +61,8 @@ def test_stopped_and_restarted(
     table.restart()
     table.wait_until_ready(60)
     assert dict(table.scan()) == fold(broker, name)
-    assert table.health()["records"] == 202, "it began anew"
-    assert table.health()["restarts"] == 1
+    assert table.health().records == 202, "it began anew"
+    assert table.health().restarts == 1
 
 
 def test_paused_and_resumed(
@@ -86,7 +86,7 @@ def test_paused_while_restoring_is_not_ready(
 ) -> None:
     write_faults.failing = lambda call: True
     table = managers(broker, defaults={"retry_waits": [0.05] * 1000}).bind(name)
-    eventually(lambda: table.health()["write_failures"])
+    eventually(lambda: table.health().write_failures)
     table.pause()
     with pytest.raises(StoreNotReadyError) as refused:
         table.get(b"001")
@@ -167,7 +167,7 @@ def test_flush_makes_data_and_position_durable(
     shutil.copytree(tmp_path / "state", tmp_path / "copy")
     copy = managers(broker, backend=persistent, directory="copy").bind(name)
     copy.wait_until_ready(60)
-    assert copy.health()["records"] == 0, "records were read again, so their position was not on disk"
+    assert copy.health().records == 0, "records were read again, so their position was not on disk"
     assert copy.to_list() == table.to_list()
 
 
@@ -191,7 +191,7 @@ def test_a_failing_write_is_tried_again_and_loses_nothing(
         broker.produce(name, [(b"001", b"%d" % i), (b"%03d" % i, None), (b"more%d" % i, b"1")])
         eventually(lambda i=i: table.get(b"more%d" % i, allow_stale=True))
     assert write_faults.calls > failing
-    assert table.health()["write_failures"] == 1
+    assert table.health().write_failures == 1
     assert dict(table.scan()) == fold(broker, name)
 
 
@@ -205,7 +205,7 @@ def test_the_number_of_tries_starts_anew_after_progress(
     for i in range(5):
         broker.produce(name, [(b"more%d" % i, b"1")])
         eventually(lambda i=i: table.get(b"more%d" % i, allow_stale=True))
-    assert table.health()["write_failures"] >= 5
+    assert table.health().write_failures >= 5
     assert dict(table.scan()) == fold(broker, name)
 
 
@@ -236,14 +236,14 @@ def test_giving_up_is_told_on_every_read_and_wait_until_restarted(
         with pytest.raises(StoreFullError, match="no space left; free some"):
             read()
     assert table.get(b"001", allow_stale=True) == b"1", "the data is intact"
-    assert "no space left" in table.health()["last_error"]
-    assert table.health()["write_failures"] == 5, "one more than there are waits"
+    assert "no space left" in (table.health().last_error or "")
+    assert table.health().write_failures == 5, "one more than there are waits"
     eventually(lambda: states[-1] is State.FAILED)
     write_faults.failing = lambda call: False
     table.restart()
     table.wait_until_ready(60)
     assert dict(table.scan()) == fold(broker, name)
-    assert table.health()["last_error"] is None
+    assert table.health().last_error is None
 
 
 def test_without_auto_restart_the_first_failure_is_final(
@@ -253,7 +253,7 @@ def test_without_auto_restart_the_first_failure_is_final(
     table = managers(broker, defaults={"auto_restart": False}).bind(name)
     with pytest.raises(StoreUnavailableError, match="input/output error; replace the disk"):
         table.wait_until_ready(60)
-    assert table.health()["write_failures"] == 1
+    assert table.health().write_failures == 1
 
 
 def test_stop_flushes_what_was_applied_and_a_failing_flush_is_told(

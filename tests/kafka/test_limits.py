@@ -46,7 +46,7 @@ def test_old_rows_are_hidden_removed_and_stay_away(
         assert table.to_list() == [(b"7", b"written again"), (b"new", b"1")]
         assert (table.count(), table.get(b"8"), b"8" in table, table.get(b"new")) == (2, None, False, b"1")
         eventually(lambda: stored(table) == {b"7", b"new"})
-        assert table.health()["expired"] == 4999
+        assert table.health().expired == 4999
         table.flush()
     with managers(broker, backend=backend, settings=settings) as manager:
         table = manager.bind(name)
@@ -130,6 +130,6 @@ def test_a_table_that_is_not_cached_is_read_anew_and_leaves_no_file(
             table = manager.bind(name)
             table.wait_until_ready(60)
             assert table.count() == expected
-            assert table.health()["records"] == expected
+            assert table.health().records == expected
         broker.produce(name, [(b"c", b"3")])
         assert {entry.name for entry in (tmp_path / "state").iterdir()} == {"LOCK", "manifest.json"}

@@ -39,7 +39,7 @@ def assert_failed(table: BytesTable, error: type[StoreUnavailableError], words: 
         table.to_list()
     assert table.state is State.FAILED
     assert not table.is_ready
-    assert re.search(words, table.health()["last_error"] or "")
+    assert re.search(words, table.health().last_error or "")
 
 
 def rebuilt(manager: StoreManager, table: BytesTable) -> dict[bytes, bytes]:
@@ -279,7 +279,7 @@ def test_grown_partitions_under_a_live_reader(
     broker.produce(name, [(b"b", b"1")], partition=1)
     eventually(lambda: table.is_ready and table.get(b"b"))
     assert dict(table.scan()) == fold(broker, name)
-    assert table.health()["partitions"] == 2
+    assert table.health().partitions == 2
 
 
 def grow(broker: Broker, name: str, partitions: int) -> None:
@@ -334,14 +334,14 @@ def test_a_directory_that_vanishes_while_running(
     table = manager.bind(name)
     table.wait_until_ready(60)
     table.flush()  # behind which the store is known to be complete
-    path = Path(table.health()["path"])
+    path = Path(table.health().path)
     shutil.rmtree(path)
     eventually(lambda: table.state is State.FAILED)
     for allow_stale in (False, True):
         with pytest.raises(StoreMissingError) as failure:
             table.get(b"a", allow_stale=allow_stale)
         assert failure.value.path.is_relative_to(path)
-    assert table.health()["reason"] == "missing"
+    assert table.health().reason == "missing"
     assert any(record.levelno == logging.CRITICAL for record in caplog.records)
     table.restart()
     with pytest.raises(StoreMissingError, match="was complete once"):
@@ -358,7 +358,7 @@ def test_a_store_that_is_missing_at_the_start(
     with managers(broker, backend=persistent) as manager:
         table = manager.bind(name)
         table.wait_until_ready(60)
-        path = Path(table.health()["path"])
+        path = Path(table.health().path)
     shutil.rmtree(path)
     manager = managers(broker, backend=persistent)
     table = manager.bind(name)

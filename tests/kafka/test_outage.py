@@ -52,7 +52,7 @@ def test_killed_while_following(
     mortal.kill()
     eventually(lambda: table.reason is Reason.STALLED)
     assert table.get(b"a") == b"1", "without max_staleness it goes on being read"
-    assert table.health()["cause"]
+    assert table.health().cause
     mortal.start()
     mortal.produce(name, [(b"a", b"2"), (b"b", None)])
     eventually(lambda: table.get(b"a") == b"2" and table.reason is Reason.NONE)
@@ -76,7 +76,7 @@ def test_killed_in_the_middle_of_a_restore(
     kafka |= {"queued.max.messages.kbytes": 1024}
     manager = managers(mortal, kafka=kafka)
     table = manager.bind(name)
-    eventually(lambda: table.health()["records"])
+    eventually(lambda: table.health().records)
     mortal.kill()
     eventually(lambda: table.reason is Reason.STALLED)
     assert table.state is State.RESTORING
@@ -88,7 +88,7 @@ def test_killed_in_the_middle_of_a_restore(
     mortal.start()
     table.wait_until_ready(60)
     assert dict(table.scan()) == fold(mortal, name)
-    assert table.health()["records"] == 60_000, "records were applied twice"
+    assert table.health().records == 60_000, "records were applied twice"
 
 
 def test_staleness_is_an_event_and_passes(
@@ -167,7 +167,7 @@ def test_a_lazy_bind_waits_for_the_broker(
     began = time.monotonic()
     table = managers(mortal, connect="lazy").bind(name)
     assert time.monotonic() - began < 1, "it blocked"
-    eventually(lambda: table.reason is Reason.STALLED and table.health()["cause"])
+    eventually(lambda: table.reason is Reason.STALLED and table.health().cause)
     with pytest.raises(StoreNotReadyError) as refused:
         table.get(b"a")
     assert refused.value.lag is None, "unknown is not 0"
@@ -196,7 +196,7 @@ def test_a_lazy_bind_waits_for_its_topic_alone(
     waiting = manager.bind(coming)
     ready = manager.bind(there)
     ready.wait_until_ready(60)
-    eventually(lambda: "nknown topic" in waiting.health()["cause"])
+    eventually(lambda: "nknown topic" in waiting.health().cause)
     assert waiting.reason is Reason.CONNECTING
     assert ready.reason is Reason.NONE, "the broker is there: another's topic is missing"
     with pytest.raises(StoreNotReadyError, match="nknown topic"):

@@ -27,7 +27,7 @@ from statestore import (
 )
 from statestore.changelog.machine import TableMachine
 from statestore.fields.attributes import EventTime
-from statestore.producing.producer import Producer
+from statestore.producing.producer import Producer, ProducerHealth
 from statestore.testing.kafka import Broker
 
 pytestmark = pytest.mark.kafka
@@ -122,7 +122,7 @@ def test_the_manager_writes_entities_that_are_not_bound(
     assert len(fold(broker, topic_of(other))) == 1
     with pytest.raises(TypeError, match="delete"):
         manager.delete(one(1), 1)
-    assert manager.health()["producer"] == {"sent": 7, "delivered": 7, "failed": 0, "in_flight": 0}
+    assert manager.health().producer == ProducerHealth(sent=7, delivered=7, failed=0, in_flight=0)
 
 
 def test_records_of_a_stream_without_a_key(broker: Broker, topic: NewTopic, managers: Managers) -> None:
@@ -188,7 +188,7 @@ def test_many_keep_their_order_where_the_queue_is_small(
         nonlocal taken, ahead
         for number in range(total):
             taken += 1
-            ahead = max(ahead, taken - manager.health()["producer"]["delivered"])
+            ahead = max(ahead, taken - manager.health().producer.delivered)
             yield orders(number, "x")
 
     deliveries = manager.add_all(entities())

@@ -18,6 +18,7 @@ from confluent_kafka import Producer as Handle
 
 from statestore import Delivery, DeliveryError, Key, StoreClosedError, StoreManager, entity
 from statestore.producing import producer
+from statestore.producing.producer import ProducerHealth
 from statestore.testing.kafka import KafkaBroker
 
 pytestmark = pytest.mark.kafka
@@ -144,7 +145,7 @@ def test_a_producer_that_failed_for_good_is_replaced(mortal: KafkaBroker, manage
         assert manager.add(Order(number)).offset == number
     made._handle = Failed(made._handle)
     assert [one.offset for one in asyncio.run(manager.add_all_async([Order(3), Order(4)]))] == [3, 4]
-    assert manager.health()["producer"] == {"sent": 5, "delivered": 5, "failed": 0, "in_flight": 0}
+    assert manager.health().producer == ProducerHealth(sent=5, delivered=5, failed=0, in_flight=0)
 
 
 def test_what_was_delivered_and_what_was_not_is_in_the_error(
@@ -155,7 +156,7 @@ def test_what_was_delivered_and_what_was_not_is_in_the_error(
     def entities() -> Iterator[Order]:
         for number in range(100_000):
             if number == 3_000:
-                eventually(lambda: manager.health()["producer"]["delivered"] > 10)
+                eventually(lambda: manager.health().producer.delivered > 10)
                 mortal.kill()
             yield Order(number, "x" * 100)
 
@@ -166,13 +167,8 @@ def test_what_was_delivered_and_what_was_not_is_in_the_error(
     assert numbers == sorted(numbers)
     assert len(error.delivered) + len(numbers) >= 3_000
     assert len(error.delivered) > 0
-    counts = manager.health()["producer"]
-    assert counts == {
-        "sent": counts["sent"],
-        "delivered": len(error.delivered),
-        "failed": len(numbers),
-        "in_flight": 0,
-    }
+    counts = manager.health().producer
+    assert counts == ProducerHealth(counts.sent, len(error.delivered), len(numbers), in_flight=0)
 
 
 def test_time_is_up_though_the_producer_goes_on(managers: Managers) -> None:
@@ -184,7 +180,7 @@ def test_time_is_up_though_the_producer_goes_on(managers: Managers) -> None:
     with pytest.raises(DeliveryError, match=r"1 records are not delivered after 0\.1 s"):
         manager.flush(0.1)
     manager.flush(60)
-    assert manager.health()["producer"] == {"sent": 1, "delivered": 0, "failed": 1, "in_flight": 0}
+    assert manager.health().producer == ProducerHealth(sent=1, delivered=0, failed=1, in_flight=0)
 
 
 def test_cancelling_leaves_nothing_behind(managers: Managers) -> None:
@@ -213,7 +209,7 @@ def test_cancelling_leaves_nothing_behind(managers: Managers) -> None:
 
     asyncio.run(main())
     manager.flush(60)  # reports come when the loop is long closed
-    assert manager.health()["producer"] == {"sent": 10, "delivered": 0, "failed": 10, "in_flight": 0}
+    assert manager.health().producer == ProducerHealth(sent=10, delivered=0, failed=10, in_flight=0)
     assert taken == 10, "one was sent alone, nine of many, and one more waited for its place"
 
 
@@ -236,7 +232,7 @@ def test_closing_gives_up_what_cannot_be_delivered(
 
     adding = threading.Thread(target=add)
     adding.start()
-    eventually(lambda: manager.health()["producer"]["in_flight"] == 2)
+    eventually(lambda: manager.health().producer.in_flight == 2)
     with caplog.at_level(logging.WARNING, "statestore.producer"):
         manager.close()
     adding.join()

@@ -64,7 +64,7 @@ def test_closing_has_every_table_leave_its_lane_before_it_waits_for_one(
         for name in two:
             table = again.bind(name)
             table.wait_until_ready(60)
-            assert table.health()["records"] == 0, "what was written before the close was durable"
+            assert table.health().records == 0, "what was written before the close was durable"
 
 
 def test_the_admin_client_is_told_of_a_topic_what_a_consumer_is_told(
@@ -100,7 +100,7 @@ def test_threads_do_not_grow_with_tables(
     assert tables[0] is first
     assert library_threads() == threads
     assert threading.active_count() == all_threads
-    assert len(threads) == (5 if manager.health()["fetcher"] == "native" else 4)
+    assert len(threads) == (5 if manager.health().fetcher == "native" else 4)
     for name, table in zip(names, tables, strict=True):
         assert dict(table.scan()) == fold(broker, name)
         broker.produce(name, [(b"k2", b"followed")])
@@ -117,7 +117,7 @@ def test_a_table_that_restores_does_not_starve_a_ready_one(
     ready.wait_until_ready(60)
     write_faults.failing = lambda call: write_faults.paths[-1].name.startswith("stuck")
     stuck = manager.bind(two[1], name="Stuck")
-    eventually(lambda: stuck.health()["write_failures"])
+    eventually(lambda: stuck.health().write_failures)
     broker.produce(two[0], [(b"k", b"followed")])
     eventually(lambda: ready.get(b"k") == b"followed")
     assert stuck.state is State.RESTORING

@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,6 +30,7 @@ from statestore import (
     StoreClosedError,
     StoreManager,
     Stream,
+    StreamHealth,
     entity,
 )
 from statestore.kafka import records
@@ -125,8 +126,8 @@ def test_a_stream_is_read_to_its_end_each_time(broker: Broker, topic: NewTopic, 
     assert len(seen) == 121
     assert trade("x", 7) in seen
     health = stream.health()
-    assert json.loads(json.dumps(health)) == health
-    assert (health["reads"], health["records"], health["errors"]) == (4, 241, 0)
+    assert StreamHealth(**json.loads(json.dumps(asdict(health)))) == health
+    assert (health.reads, health.records, health.errors) == (4, 241, 0)
 
 
 def test_what_is_written_meanwhile_belongs_to_the_next_call(
@@ -188,7 +189,7 @@ def test_a_compacted_topic_with_gaps(broker: Broker, topic: NewTopic, managers: 
     found = stream.to_list()
     assert {one.symbol for one in found} == {"0", "1", "2", "3", "4"}
     assert len(found) < 50
-    assert stream.health()["null_values"] > 0, "the fillers of the compaction"
+    assert stream.health().null_values > 0, "the fillers of the compaction"
 
 
 def test_a_log_that_begins_later(broker: Broker, topic: NewTopic, managers: Managers) -> None:
@@ -246,13 +247,14 @@ def test_a_record_that_does_not_decode_is_located(
     with pytest.raises(DecodeError, match=rf"'Trade_Store', {name} \[1\] @ 2, key b'k'") as failed:
         raising.for_each(seen.append)
     assert [trade.price for trade in seen] == [1]
-    assert raising.health()["errors"] == 1
-    assert raising.health()["last_error"] == str(failed.value)
+    assert raising.health().errors == 1
+    assert raising.health().last_error == str(failed.value)
     skipping = managers(broker, directory="b").stream(trade_entity(name, on_undecodable="skip"))
     assert prices(skipping) == [1, 2]
     health = skipping.health()
-    assert (health["records"], health["null_values"], health["skipped"], health["errors"]) == (4, 1, 1, 0)
-    assert (health["last_skipped"]["partition"], health["last_skipped"]["offset"]) == (1, 2)
+    assert (health.records, health.null_values, health.skipped, health.errors) == (4, 1, 1, 0)
+    assert health.last_skipped is not None
+    assert (health.last_skipped.partition, health.last_skipped.offset) == (1, 2)
 
 
 def test_a_stream_with_a_key_needs_it(broker: Broker, topic: NewTopic, managers: Managers) -> None:
@@ -287,7 +289,7 @@ def test_a_read_leaves_nothing_behind(
     with pytest.raises(KeyboardInterrupt):
         stream.for_each(stop)
     assert prices(stream, limit=3) == [0, 1, 2]
-    assert stream.health()["errors"] == 0
+    assert stream.health().errors == 0
     groups = AdminClient({"bootstrap.servers": broker.bootstrap}).list_consumer_groups().result()
     assert [group.group_id for group in groups.valid if group.group_id.startswith("statestore")] == []
 
@@ -304,7 +306,7 @@ def test_several_threads_read_at_once(broker: Broker, topic: NewTopic, managers:
     for thread in threads:
         thread.join()
     assert found == [list(range(300))] * 4
-    assert stream.health()["records"] == 1200
+    assert stream.health().records == 1200
 
 
 def test_closing_the_manager_ends_a_read(broker: Broker, topic: NewTopic, managers: Managers) -> None:
@@ -381,7 +383,7 @@ def test_a_topic_that_is_not_there(broker: Broker, topic: NewTopic, managers: Ma
     for read in (lazy.to_list, lambda: lazy.for_each(print)):
         with pytest.raises(KafkaError, match="topic"):
             read()
-    assert lazy.health()["errors"] == 2
+    assert lazy.health().errors == 2
 
 
 def test_a_broker_that_is_not_there(managers: Managers, nothing_left: Callable[[], None]) -> None:
@@ -440,7 +442,7 @@ def test_a_stream_is_bound_like_a_table_and_has_no_store(
     assert name in repr(stream)
     for method in ("get", "scan", "count", "wait_until_ready", "restart"):
         assert not hasattr(stream, method)
-    assert manager.health()["streams"] == {"Trade_Store": stream.health()}
+    assert manager.health().streams == {"Trade_Store": stream.health()}
     assert [entry["topic"] for entry in manager.describe()] == [beside]
     assert not [path for path in (tmp_path / "state").iterdir() if "trade" in path.name]
     with pytest.raises(ConfigError, match="no store"):

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -84,18 +84,19 @@ def test_skipped_records_are_as_if_never_written(
         table.wait_until_ready(60)
         assert rows(table) == {"a": 1, "c": 2}
         health = table.health()
-        assert (health["skipped"], health["records"], health["lag"]) == (4, 5, 0)
-        assert health["positions"] == {"0": 9}
-        last = health["last_skipped"]
-        assert (last["partition"], last["offset"]) == (0, 8)
-        assert "Order.amount" in last["error"]
-        json.dumps(health)
+        assert (health.skipped, health.records, health.lag) == (4, 5, 0)
+        assert health.positions == {0: 9}
+        last = health.last_skipped
+        assert last is not None
+        assert (last.partition, last.offset) == (0, 8)
+        assert "Order.amount" in last.error
+        json.dumps(asdict(health))
     broker.produce(name, records_of(cls, ("a", BAD), ("e", 5)))
     with managers(broker, backend=backend) as manager:
         table = manager.bind(cls)
         table.wait_until_ready(60)
         assert rows(table) == {"a": 1, "c": 2, "e": 5}
-        assert table.health()["skipped"] == (5 if backend == "memory" else 1)
+        assert table.health().skipped == (5 if backend == "memory" else 1)
 
 
 def test_a_table_fails_before_the_record_and_again_after_a_restart(
@@ -116,7 +117,7 @@ def test_a_table_fails_before_the_record_and_again_after_a_restart(
             assert "on_undecodable" in failed.value.remedy
             assert isinstance(failed.value.__cause__, DecodeError)
             assert table.state is State.FAILED
-            assert table.health()["positions"] == {"0": 2}
+            assert table.health().positions == {0: 2}
             assert rows(table, allow_stale=True) == {"a": 1, "b": 1}
             table.restart()
     skipping = {"tables": {"Order": {"on_undecodable": "skip"}}}
@@ -124,7 +125,7 @@ def test_a_table_fails_before_the_record_and_again_after_a_restart(
         table = manager.bind(cls)
         table.wait_until_ready(60)
         assert rows(table) == {"a": 1, "b": 2}, "it goes on behind what was applied"
-        assert table.health()["records"] == 2
+        assert table.health().records == 2
 
 
 def test_a_table_that_follows_fails_too(
@@ -166,22 +167,22 @@ def test_a_registry_that_is_away_is_waited_for(
 
     monkeypatch.setattr(EntityCodec, "decode", decode_with_registry)
     table = managers(broker).bind(cls)
-    eventually(lambda: "connection refused" in table.health()["cause"])
+    eventually(lambda: "connection refused" in table.health().cause)
     health = table.health()
-    assert (health["state"], health["positions"], health["skipped"]) == ("RESTORING", {"0": 1}, 0)
-    assert f"{name} [0] @ 1" in health["cause"]
+    assert (health.status, health.positions, health.skipped) == ("RESTORING", {0: 1}, 0)
+    assert f"{name} [0] @ 1" in health.cause
     away = False
     table.wait_until_ready(60)
     assert rows(table) == {"a": 1, "b": 2}
-    assert table.health()["skipped"] == 1
+    assert table.health().skipped == 1
     away = True
     broker.produce(name, records_of(cls, ("a", BAD), ("c", 3)))
-    eventually(lambda: "connection refused" in table.health()["cause"])
+    eventually(lambda: "connection refused" in table.health().cause)
     assert table.get("c") is None
     away = False
     eventually(lambda: table.get("c"))
-    assert table.health()["cause"].startswith("the schema registry has answered")
-    assert table.health()["skipped"] == 2
+    assert table.health().cause.startswith("the schema registry has answered")
+    assert table.health().skipped == 2
 
 
 def test_what_only_a_registry_knows(
@@ -200,23 +201,23 @@ def test_what_only_a_registry_knows(
         broker.produce(name, [codec.encode(cls("a", 1)), foreign, codec.encode(cls("b", 2))])
         registry.stop()
         table = managers(broker, settings=settings).bind(cls)
-        eventually(lambda: "schema registry at" in table.health()["cause"])
+        eventually(lambda: "schema registry at" in table.health().cause)
         health = table.health()
-        assert (health["state"], health["positions"], health["skipped"]) == ("RESTORING", {"0": 0}, 0)
-        assert f"{name} [0] @ 0" in health["cause"]
+        assert (health.status, health.positions, health.skipped) == ("RESTORING", {0: 0}, 0)
+        assert f"{name} [0] @ 0" in health.cause
         registry.start()
         table.wait_until_ready(60)
         assert rows(table) == {"a": 1, "b": 2}
-        assert table.health()["skipped"] == 1
+        assert table.health().skipped == 1
         registry.stop()
         broker.produce(name, [foreign, codec.encode(cls("a", 3)), other, codec.encode(cls("c", 4))])
         eventually(lambda: rows(table) == {"a": 3, "b": 2})
-        eventually(lambda: "schema registry at" in table.health()["cause"])
-        assert table.health()["skipped"] == 2, "that there is no such schema is still known"
+        eventually(lambda: "schema registry at" in table.health().cause)
+        assert table.health().skipped == 2, "that there is no such schema is still known"
         registry.start()
         eventually(lambda: table.get("c"))
-        assert table.health()["cause"].startswith("the schema registry has answered")
-        assert table.health()["skipped"] == 3
+        assert table.health().cause.startswith("the schema registry has answered")
+        assert table.health().skipped == 3
 
 
 def test_a_registry_that_does_not_answer_holds_its_table_alone(
@@ -264,7 +265,7 @@ kafka = {"bootstrap.servers": sys.argv[2], "queued.min.messages": 1000, "fetch.m
 with StoreManager(sys.argv[1], kafka=kafka, backend=sys.argv[4], settings=settings) as manager:
     table = manager.bind(Order)
     while True:
-        print(table.health()["records"], flush=True)
+        print(table.health().records, flush=True)
 """
 
 
@@ -307,6 +308,6 @@ def test_killed_while_skipping(
     table = managers(broker, backend=persistent).bind(cls)
     table.wait_until_ready(60)
     assert rows(table) == expected
-    assert table.health()["positions"] == {"0": len(amounts)}
+    assert table.health().positions == {0: len(amounts)}
     bad = [amount for _, amount in amounts if amount == BAD]
-    assert table.health()["skipped"] < len(bad), "it went on where the last one was killed"
+    assert table.health().skipped < len(bad), "it went on where the last one was killed"

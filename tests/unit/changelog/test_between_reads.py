@@ -52,7 +52,7 @@ def test_a_refused_batch_is_refused_again_after_a_restart(manager: StoreManager,
         with pytest.raises(StoreUnavailableError, match="600 bytes is longer than the 510"):
             table.wait_until_ready(LIMIT)
         time.sleep(0.3)  # the end-of-partition event that follows the batch
-        assert table.health()["positions"]["0"] == 0
+        assert table.health().positions[0] == 0
         table.restart()
 
 
@@ -70,7 +70,7 @@ def test_an_end_of_partition_does_not_undo_a_rebuild(manager: StoreManager, prod
     binding.host.following.call(lose_it_and_read_on).result(LIMIT)
     assert table.state is not State.READY
     table.wait_until_ready(LIMIT)
-    assert table.health()["generation"] == 2
+    assert table.health().generation == 2
     assert [key for key, _ in table.scan()] == [b"a", b"b"]
     produce(producer, b"c")
     deadline = time.monotonic() + LIMIT
@@ -101,6 +101,6 @@ def test_an_end_read_before_a_resume_is_not_taken_after_it(
     wait_until(lambda: binding.machine._waiting_for is Reason.REPLAYING)
     busy.set()
     ended.result(LIMIT)
-    assert table.health()["positions"]["0"] == 2
+    assert table.health().positions[0] == 2
     produce(producer, b"c")
     wait_until(lambda: b"c" in table)

@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from statestore.changelog.undecodable import DecodingFilter, SkipLog, located
+from statestore.changelog.undecodable import DecodingFilter, SkipLog, SkippedRecord, located
 from statestore.core import Folded, RecordFilter, RejectedRecord
 from statestore.errors import DecodeError, UnreachableRegistryError
 from statestore.kafka.ahead import ReadAhead
@@ -263,4 +263,4 @@ def test_a_crowd_of_skipped_records_does_not_flood_the_log(caplog: pytest.LogCap
         skips.add(10, rejected(offset))
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith("table 'x': 10 undecodable records skipped; the last is t [3] @ 0")
-    assert skips.report() == {"partition": 3, "offset": 99, "timestamp": 0, "error": "no"}
+    assert skips.report() == SkippedRecord(3, 99, 0, "no")

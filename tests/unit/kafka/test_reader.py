@@ -473,10 +473,10 @@ def test_health_tells_which_one_it_is(
     ):
         kafka = {"bootstrap.servers": address, **properties}
         with StoreManager(tmp_path / str(len(properties)), kafka=kafka, backend="memory") as manager:
-            assert manager.health()["fetcher"] is None
+            assert manager.health().fetcher is None
             table = manager.bind(topic)
             table.wait_until_ready(PATIENCE)
-            assert manager.health()["fetcher"] == table.health()["fetcher"] == expected
+            assert manager.health().fetcher == table.health().fetcher == expected
             assert list(table.scan()) == [(b"a", b"1")]
         assert expected in caplog.text
         caplog.clear()

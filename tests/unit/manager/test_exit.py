@@ -28,7 +28,7 @@ table = manager.bind("orders")
 table.wait_until_ready(60)
 rows, snapshot = iter(table), kv.snapshot()
 next(rows)
-print(table.health()["records"], table.count(), len(kv[b"runs"]), flush=True)
+print(table.health().records, table.count(), len(kv[b"runs"]), flush=True)
 """
 
 ENDINGS = {

@@ -275,8 +275,8 @@ def test_an_entity_that_is_not_cached_leaves_nothing_on_disk(
     with StoreManager(state, NOWHERE, connect="lazy") as manager, caplog.at_level("INFO", "statestore.store"):
         quotes, orders = manager.bind(Quote), manager.bind(Order)
         health = quotes.health()
-        assert (health["cache"], health["cache_reason"]) == (False, "a day's quotes, read again in a second")
-        assert (orders.health()["cache"], orders.health()["cache_reason"]) == (True, None)
+        assert (health.persistent, health.cache_reason) == (False, "a day's quotes, read again in a second")
+        assert (orders.health().persistent, orders.health().cache_reason) == (True, None)
         backend = manager.explain()["tables.Quote_Store.backend"]
         assert backend == {"value": "memory", "from": "cache=False, class Quote"}
         assert [entry.name for entry in state.iterdir() if entry.is_dir()] == ["order_store"]
@@ -313,7 +313,7 @@ def test_limits_come_from_the_class_or_the_settings(tmp_path: Path) -> None:
     settings = {"tables": {"Limited": {"ttl": 60}}}
     with StoreManager(tmp_path, NOWHERE, settings=settings, connect="lazy") as manager:
         health = manager.bind(Limited).health()
-        assert (health["ttl"], health["max_bytes"]) == (60, 1000)
+        assert (health.ttl, health.max_bytes) == (60, 1000)
         found = manager.explain()
         assert found["tables.Limited_Store.ttl"] == {"value": 60, "from": "StoreManager(settings=…)"}
         assert found["tables.Limited_Store.max_bytes"] == {"value": 1000, "from": "class Limited"}

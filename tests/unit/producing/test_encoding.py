@@ -13,6 +13,7 @@ from statestore import ConfigError, DeliveryError, EncodeError, Key, RefusedErro
 from statestore.entity import model_of
 from statestore.fields.attributes import Alias, EventTime
 from statestore.producing.encoding import Encoder
+from statestore.producing.producer import ProducerHealth
 from statestore.serde.entities import EntityCodec
 
 LARGEST = 200
@@ -114,7 +115,7 @@ def test_writing_without_an_address(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="needs a broker"):
             manager.add(Order("a", 1))
         manager.flush(1)  # there is nothing
-        assert manager.health()["producer"] == {"sent": 0, "delivered": 0, "failed": 0, "in_flight": 0}
+        assert manager.health().producer == ProducerHealth()
 
 
 @pytest.mark.parametrize(

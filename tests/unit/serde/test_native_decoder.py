@@ -482,9 +482,9 @@ class Listed:
 
 def test_health_tells_what_decodes_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with StoreManager(tmp_path, kafka="127.0.0.1:1", connect="lazy", backend="memory") as manager:
-        assert manager.bind(Wide).health()["decoder"] == "native"
-        assert manager.bind(Listed).health()["decoder"] == "msgspec"
-        assert "decoder" not in manager.bind("bytes").health()
+        assert manager.bind(Wide).health().decoder == "native"
+        assert manager.bind(Listed).health().decoder == "msgspec"
+        assert manager.bind("bytes").health().decoder is None
     monkeypatch.setattr(core, "uses", lambda path: path != "decoder")
     with StoreManager(tmp_path, kafka="127.0.0.1:1", connect="lazy", backend="memory") as manager:
-        assert manager.bind(Wide).health()["decoder"] == "msgspec"
+        assert manager.bind(Wide).health().decoder == "msgspec"
