@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import threading
@@ -14,6 +15,7 @@ from functools import cache
 import hypothesis
 import pytest
 
+import statestore.testing.kafka
 from statestore.settings.environment import FILE_VARIABLE, NOT_SETTINGS, PREFIX
 from statestore.testing.kafka import (
     EXTERNAL_VARIABLE,
@@ -35,6 +37,13 @@ hypothesis.settings.load_profile("unhurried")
 
 # Brokers live for seconds: the second, optimising compiler of the JVM costs more than it gives.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+
+# Of each worker its own: a broker that a test restarts finds its port free again.
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    statestore.testing.kafka._PORTS = statestore.testing.kafka._PORTS[int(worker.removeprefix("gw")) :: 64]
+
+PATIENCE = 60.0
+"""Seconds after which a test takes what it waits for as never coming."""
 
 NO_BROKER = "Skipped: no broker: "
 
@@ -143,12 +152,25 @@ def topic(request: pytest.FixtureRequest) -> Iterator[Callable[[str], str]]:
                 shared.delete_topic(made)
 
 
+@pytest.fixture
+def eventually() -> Callable[..., None]:
+    """Wait until a condition holds: ``eventually(lambda: table.get(b"k") == b"v")``."""
+
+    def wait(condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, f"not so after {PATIENCE:g} s: {inspect.getsource(condition)}"
+            time.sleep(0.01)
+
+    return wait
+
+
 @pytest.fixture(autouse=True)
 def no_thread_left_behind() -> Iterator[None]:
     """Fail a test behind which a thread of the library goes on living."""
     before = set(threading.enumerate())
     yield
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while left := [
         thread.name
         for thread in threading.enumerate()

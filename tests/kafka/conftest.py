@@ -17,9 +17,6 @@ from statestore.backends import Backend, Batch, Engine, StoreOptions, WrapperBac
 from statestore.testing.kafka import Broker
 
 BACKENDS = ("memory", "rocksdb", "lmdb")
-PATIENCE = 60.0
-"""Seconds after which a test takes what it waits for as never coming."""
-
 QUICK = {
     "confirm_interval": 0.2,
     "progress_interval": 0.05,
@@ -46,7 +43,7 @@ def persistent(request: pytest.FixtureRequest) -> str:
 def managers(tmp_path: Path) -> Iterator[Callable[..., StoreManager]]:
     """Make managers: ``managers(broker, backend="memory", directory="state", defaults={…}, …)``.
 
-    They are closed behind the test, which must take less than ``PATIENCE`` with the broker gone, too.
+    They are closed behind the test, which takes no long time with the broker gone either.
     """
     made: list[StoreManager] = []
 
@@ -63,7 +60,7 @@ def managers(tmp_path: Path) -> Iterator[Callable[..., StoreManager]]:
     began = time.monotonic()
     for manager in made:
         manager.close()
-    assert time.monotonic() - began < PATIENCE, "closing took too long"
+    assert time.monotonic() - began < 60, "closing took too long"
 
 
 @pytest.fixture
@@ -84,19 +81,6 @@ def fold() -> Callable[[Broker, str], dict[bytes, bytes]]:
         return rows
 
     return fold_of
-
-
-@pytest.fixture
-def eventually() -> Callable[[Callable[[], object]], None]:
-    """Wait until a condition holds; the failure shows nothing of it, so name the test for it."""
-
-    def wait(condition: Callable[[], object], within: float = PATIENCE) -> None:
-        deadline = time.monotonic() + within
-        while not condition():
-            assert time.monotonic() < deadline, f"not so after {within:g} s"
-            time.sleep(0.01)
-
-    return wait
 
 
 @pytest.fixture

