@@ -206,7 +206,8 @@ class Registry:
             if self._made is None:
                 self._made = _made(self._settings)
                 if not self._is_mock:
-                    weakref.finalize(self, self._made.close)
+                    # what close() does, which confluent_kafka has since 2.16
+                    weakref.finalize(self, self._made.__exit__, None, None, None)
             return self._made
 
 

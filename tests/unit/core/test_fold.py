@@ -7,11 +7,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from statestore.core import Folded
+from tests.unit.core.messages import Message
 
 UNHURRIED = settings(deadline=None)
 CREATE_TIME = 1

@@ -5,11 +5,12 @@ from __future__ import annotations
 from types import ModuleType
 
 import pytest
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from statestore.core import RejectedRecord
+from tests.unit.core.messages import Message
 
 BAD = ValueError("bad")
 

@@ -20,10 +20,11 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError
 
 from statestore.errors import DecodeError, EncodeError
 from statestore.serde.scalars import DECIMAL_CONTEXT
+from tests.unit.core.messages import Message
 
 CALLS = 20_000
 MOST_CALLS = 1_000_000
