@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 
 class Delivery(NamedTuple):
-    """A record that Kafka has taken. ``table.wait_for`` waits until a table has applied it."""
+    """A record that Kafka has confirmed. ``table.wait_for`` waits until a table has applied it."""
 
     topic: str
     partition: int
     offset: int
-    """Where it is in the partition. Where the broker cannot tell after an outage, it is there or before."""
+    """The record's offset. After an outage the broker may not know it; the record is then at or before it."""
     timestamp: int
-    """The record's time, in ms since 1970 UTC: the entity's event time, else when it was written."""
+    """The record's timestamp in ms since 1970 UTC: the entity's event time, else the time of writing."""

@@ -1,26 +1,26 @@
-"""What goes wrong, one class for each thing a user would handle differently.
+"""The errors of the library: a class for each case that a user would handle differently.
 
 ::
 
     StateStoreError
-    ├── ConfigError(faults)                      every fault of the settings or entities at once
+    ├── ConfigError(faults)                      all faults of the settings or entities at once
     ├── DirectoryLockedError(pid, path)          another process owns the data directory
     ├── StoreClosedError                         the store, snapshot, iterator or manager is closed
-    ├── StoreNotReadyError(lag, reason)          retry: the mirror has not reached the end of its topic
-    │   └── ReadyTimeoutError                    a wait ran out (also a TimeoutError)
-    ├── StoreUnavailableError(path, cause, remedy)   act: the data cannot be used
+    ├── StoreNotReadyError(lag, reason)          retry: the table has not reached the end of its topic
+    │   └── ReadyTimeoutError                    a wait took too long (also a TimeoutError)
+    ├── StoreUnavailableError(path, cause, remedy)   act: the data cannot be used as it is
     │   ├── StoreMissingError                    files that should exist do not
     │   ├── StoreCorruptError                    files are damaged, or not ours
     │   ├── StoreFormatError                     written by a newer version of the library
     │   ├── StoreIdentityError                   files of another topic, cluster or serialisation
     │   ├── StorePositionError                   the topic no longer continues at the stored position
     │   └── StoreFullError                       no space left for a write
-    ├── StartupError                             StoreManager(entities=…, wait=…) gave up
-    ├── KafkaError(address, cause)               the broker is away or refuses
-    ├── RegistryError(address, subject, cause)   the schema registry refuses
-    │   └── UnreachableRegistryError             retry: it does not answer, or does not let us in
-    ├── DeliveryError(undelivered, delivered)    Kafka did not take what was written: perhaps try again
-    │   └── RefusedError                         it cannot be written as it is (also an EncodeError)
+    ├── StartupError                             StoreManager(entities=…, wait=…): not all became ready
+    ├── KafkaError(address, cause)               the broker is unreachable, or refuses the request
+    ├── RegistryError(address, subject, cause)   the schema registry refuses the request
+    │   └── UnreachableRegistryError             retry: it does not answer, or denies access
+    ├── DeliveryError(undelivered, delivered)    Kafka did not confirm all records: perhaps write them again
+    │   └── EntityRejectedError                  an entity cannot be written as it is (also an EncodeError)
     ├── EncodeError / DecodeError                a value or key does not fit its declared type
     └── ForkedProcessError                       used in a child made by os.fork()
 """
@@ -39,7 +39,7 @@ class StateStoreError(Exception):
 
 
 class ConfigError(StateStoreError):
-    """Settings, names or entities are wrong. ``faults`` lists every fault found, not just the first."""
+    """Settings, names or entities are wrong. ``faults`` lists all faults that were found."""
 
     def __init__(self, faults: Sequence[str] | str) -> None:
         self.faults: tuple[str, ...] = (faults,) if isinstance(faults, str) else tuple(faults)
@@ -67,10 +67,10 @@ class StoreClosedError(StateStoreError):
 
 
 class StoreNotReadyError(StateStoreError):
-    """The mirror has not reached the end of its topic: retry later, or read with ``allow_stale=True``.
+    """The table has not reached the end of its topic: retry later, or read with ``allow_stale=True``.
 
-    ``lag`` is the number of offsets still to apply (``None``: not known yet), ``reason`` one word of
-    ``readiness.reason``.
+    ``lag`` is the number of offsets still to apply (``None``: not known yet), ``reason`` the table's
+    :class:`~statestore.Reason`.
     """
 
     def __init__(self, message: str, *, lag: int | None = None, reason: str | None = None) -> None:
@@ -80,10 +80,11 @@ class StoreNotReadyError(StateStoreError):
 
 
 class ReadyTimeoutError(StoreNotReadyError, TimeoutError):
-    """A wait for readiness, or for what was written to be applied, ran out of time.
+    """A table did not become ready, or did not apply the awaited records, in the time given.
 
-    ``delivered`` are the deliveries that were waited for, as with ``add(…, wait=True)``: Kafka has these
-    records, so wait again (``table.wait_for``) instead of writing them again. Empty in a wait for readiness.
+    ``delivered`` are the deliveries that were waited for, as with ``add(…, wait=True)``. Kafka has these
+    records: wait for them again (``table.wait_for``), and do not write them again. A wait for readiness has
+    none.
     """
 
     def __init__(
@@ -128,19 +129,19 @@ class StoreIdentityError(StoreUnavailableError):
 
 
 class StorePositionError(StoreUnavailableError):
-    """The topic cannot be continued from the stored position (truncated, recreated, too old)."""
+    """The topic cannot be continued from the stored position: truncated, re-created or too old."""
 
 
 class StoreFullError(StoreUnavailableError):
-    """A write failed because no space is left. Nothing of the batch was written."""
+    """A write failed because no space is left. No part of the batch was written."""
 
 
 class StartupError(StateStoreError):
-    """``StoreManager(entities=…, wait=…)`` could not bring every table to READY; all is closed again."""
+    """Not every table of ``StoreManager(entities=…, wait=…)`` became READY in time; all are closed again."""
 
 
 class KafkaError(StateStoreError):
-    """The Kafka broker at ``address`` is unreachable or refuses what was asked."""
+    """The Kafka broker at ``address`` is unreachable, or refuses the request."""
 
     def __init__(self, address: str, cause: str) -> None:
         self.address = address
@@ -149,7 +150,7 @@ class KafkaError(StateStoreError):
 
 
 class RegistryError(StateStoreError):
-    """The schema registry at ``address`` refuses what was asked about ``subject``, such as a new schema."""
+    """The schema registry at ``address`` refuses a request about ``subject``, such as a new schema."""
 
     def __init__(self, address: str, subject: str, cause: str) -> None:
         self.address = address
@@ -159,7 +160,7 @@ class RegistryError(StateStoreError):
 
 
 class UnreachableRegistryError(RegistryError):
-    """The schema registry does not answer, or does not let us in. It says nothing about the data: retry."""
+    """The schema registry does not answer, or denies access. The data may be right: retry."""
 
 
 class EncodeError(StateStoreError):
@@ -167,11 +168,11 @@ class EncodeError(StateStoreError):
 
 
 class DeliveryError(StateStoreError):
-    """Kafka did not take what ``add``, ``add_all`` or ``delete`` were to write.
+    """Kafka did not confirm every record of ``add``, ``add_all`` or ``delete``.
 
-    ``undelivered`` are the entities, or the key values where those were given to ``delete``, of which no
-    delivery is known, in order; of an iterator those that were taken from it. One of them can be in the topic
-    all the same where time ran out. ``delivered`` are the deliveries of the others, in order.
+    ``undelivered`` are the entities without a delivery report, in order, or the key values that were given to
+    ``delete``; for an iterator, only those already consumed. After a timeout one of them may still have
+    reached the topic. ``delivered`` are the deliveries of the others, in order.
     """
 
     def __init__(
@@ -182,8 +183,8 @@ class DeliveryError(StateStoreError):
         super().__init__(message)
 
 
-class RefusedError(DeliveryError, EncodeError):
-    """An entity or key cannot be written as it is; nothing of it was sent, and another try is in vain."""
+class EntityRejectedError(DeliveryError, EncodeError):
+    """An entity or key cannot be written as it is. It was not sent, and retrying cannot help."""
 
 
 class DecodeError(StateStoreError):
@@ -191,4 +192,4 @@ class DecodeError(StateStoreError):
 
 
 class ForkedProcessError(StateStoreError):
-    """The object was made before ``os.fork()`` and is used in the child: make a manager there."""
+    """The object was made before ``os.fork()`` and is used in the child: make a StoreManager there."""

@@ -27,9 +27,9 @@ from statestore.manager.health import ManagerHealth
 from statestore.manager.resolve import Registration, ResolvedTable, SettingsResolver
 from statestore.manager.validation import check_entities
 from statestore.naming import check_topic_name, logical_name, physical_name
+from statestore.producing.mixins import ManagerWriteMixin
 from statestore.producing.transaction import Transactions
-from statestore.producing.writer import Writer
-from statestore.producing.writes import ManagerWrites
+from statestore.producing.writer import EntityWriter
 from statestore.runtime import fork
 from statestore.serde.entities import EntityCodec
 from statestore.serde.formats import FormatContext
@@ -57,7 +57,7 @@ log = logging.getLogger("statestore.store")
 _open_managers: weakref.WeakSet[StoreManager] = weakref.WeakSet()
 
 
-class StoreManager(ManagerWrites, ManagerReadiness):
+class StoreManager(ManagerWriteMixin, ManagerReadiness):
     """Owns a data directory and everything opened in it. Thread-safe; a context manager.
 
     ``kafka`` is the address, or a mapping of librdkafka properties; ``bind`` and what writes need it.
@@ -111,7 +111,7 @@ class StoreManager(ManagerWrites, ManagerReadiness):
         self._forked_here = False
         self._opener = Opener(directory, self._settings)
         timeout = self._settings.defaults.request_timeout
-        self._writer = Writer(self._settings.kafka, timeout, self._codec_of)
+        self._writer = EntityWriter(self._settings.kafka, timeout, self._codec_of)
         name = f"statestore-{self._opener.directory_id}"
         self._transactions = Transactions(self._settings.kafka, timeout, name, self._writer)
         fork.register(self)
@@ -252,7 +252,7 @@ class StoreManager(ManagerWrites, ManagerReadiness):
             if info is not None:
                 binding.found(info.partitions)
                 binder.cluster_id = info.cluster_id
-                self._writer.found(topic)
+                self._writer.topic_exists(topic)
             table: Table[Any] | BytesTable
             if model is None or codec is None:
                 table = BytesTable(binding)

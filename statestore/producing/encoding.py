@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from statestore.entity import EntityModel
-from statestore.errors import EncodeError, RefusedError
-from statestore.producing.shipment import Outgoing
+from statestore.errors import EncodeError, EntityRejectedError
+from statestore.producing.sending import ProducerRecord
 from statestore.runtime.text import bounded_repr
 from statestore.runtime.times import milliseconds
 from statestore.serde.entities import EntityCodec
@@ -16,7 +16,7 @@ from statestore.serde.entities import EntityCodec
 class Encoder:
     """Makes records of the entities of one class, at most ``largest`` bytes each. Thread-safe.
 
-    Raises ``RefusedError`` naming class, key, topic and what is wrong.
+    Raises ``EntityRejectedError`` naming class, key, topic and what is wrong.
     """
 
     def __init__(self, model: EntityModel, codec: EntityCodec[Any], largest: int) -> None:
@@ -26,7 +26,7 @@ class Encoder:
         """Whether making records of keys may wait for others, such as a schema registry."""
         self.is_prepared = not codec.waits
         """Whether making records of entities waits for nobody."""
-        self._largest = largest
+        self._max_bytes = largest
         self._key_names = tuple(field.name for field in model.key_fields)
         self._event_time = None if model.event_time is None else model.event_time.name
 
@@ -35,38 +35,41 @@ class Encoder:
         self._codec.prepare()
         self.is_prepared = True
 
-    def entity(self, entity: Any) -> Outgoing:
+    def record(self, entity: Any) -> ProducerRecord:
         """Return the record of ``entity``."""
         if not isinstance(entity, self._model.cls):
-            raise self._refusal(entity, f"it is no {self._model.name}: use the table of its own class")
+            raise self._rejection(
+                entity, f"the entity is not of class {self._model.name}: use the table of its own class"
+            )
         try:
             key, value = self._codec.encode(entity)
             timestamp = 0 if self._event_time is None else _timestamp(getattr(entity, self._event_time))
         except EncodeError as error:
-            raise self._refusal(entity, str(error)) from error
+            raise self._rejection(entity, str(error)) from error
         return self._sized(
-            Outgoing(
-                self._model.topic, key if self._key_names else None, value, timestamp, entity, self.shown
+            ProducerRecord(
+                self._model.topic, key if self._key_names else None, value, timestamp, entity, self.describe
             )
         )
 
-    def tombstones(self, key: tuple[Any, ...], subject: Any) -> list[Outgoing]:
+    def tombstones(self, key: tuple[Any, ...], subject: Any) -> list[ProducerRecord]:
         """Return the records that delete ``key``, in each spelling under which it may be stored."""
         if not self._key_names:
-            raise self._refusal(subject, "a stream has no key to delete")
+            raise self._rejection(subject, "a stream has no key to delete")
         try:
             spellings = dict.fromkeys([self._codec.encode_key(key), *self._codec.key_encodings(key)])
         except EncodeError as error:
-            raise self._refusal(subject, str(error)) from error
+            raise self._rejection(subject, str(error)) from error
         return [
-            self._sized(Outgoing(self._model.topic, one, None, 0, subject, self.shown)) for one in spellings
+            self._sized(ProducerRecord(self._model.topic, one, None, 0, subject, self.describe))
+            for one in spellings
         ]
 
     def key_of(self, entity: Any) -> tuple[Any, ...]:
         """Return the values of the key fields."""
         return tuple(getattr(entity, name) for name in self._key_names)
 
-    def shown(self, subject: Any) -> str:
+    def describe(self, subject: Any) -> str:
         """Return class and key of an entity, or of the values of a key."""
         if isinstance(subject, self._model.cls):
             subject = self.key_of(subject)
@@ -75,20 +78,20 @@ class Encoder:
         pairs = zip(self._key_names, subject, strict=False)
         return f"{self._model.name}({', '.join(f'{name}={bounded_repr(value)}' for name, value in pairs)})"
 
-    def _sized(self, record: Outgoing) -> Outgoing:
+    def _sized(self, record: ProducerRecord) -> ProducerRecord:
         size = len(record.key or b"") + len(record.value or b"")
-        if size > self._largest:
-            raise self._refusal(
+        if size > self._max_bytes:
+            raise self._rejection(
                 record.subject,
-                f"its key and value have {size} bytes, but at most {self._largest} are taken: make it "
+                f"its key and value have {size} bytes, but at most {self._max_bytes} are taken: make it "
                 "smaller, or raise message.max.bytes (and queue.buffering.max.kbytes, if set) under [kafka] "
                 "and max.message.bytes of the topic",
             )
         return record
 
-    def _refusal(self, subject: Any, cause: str) -> RefusedError:
-        return RefusedError(
-            f"{self.shown(subject)} is not written to topic {self._model.topic!r}: {cause}",
+    def _rejection(self, subject: Any, cause: str) -> EntityRejectedError:
+        return EntityRejectedError(
+            f"{self.describe(subject)} is not written to topic {self._model.topic!r}: {cause}",
             undelivered=[subject],
         )
 

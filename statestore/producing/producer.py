@@ -11,11 +11,11 @@ from typing import Any
 
 from confluent_kafka import KafkaError as Code
 from confluent_kafka import KafkaException, Message
-from confluent_kafka import Producer as Handle
+from confluent_kafka import Producer as KafkaProducer
 
 from statestore.errors import ConfigError, DeliveryError, StoreClosedError
 from statestore.kafka.properties import largest_record, producer_properties
-from statestore.producing.shipment import OnReport, Outgoing
+from statestore.producing.sending import OnReport, ProducerRecord
 from statestore.runtime import fork
 
 log = logging.getLogger("statestore.producer")
@@ -49,11 +49,11 @@ class Producer:
 
     def __init__(self, given: Mapping[str, Any], request_timeout: float) -> None:
         self.address = str(given["bootstrap.servers"])
-        self.largest = largest_record(given)
+        self.max_record_bytes = largest_record(given)
         """Bytes of key and value that a record may have."""
-        self.trouble = ""
+        self.last_error = ""
         """What librdkafka last complained of, since something was delivered."""
-        self._properties = {**producer_properties(given, request_timeout), "error_cb": self._heard}
+        self._properties = {**producer_properties(given, request_timeout), "error_cb": self._on_error}
         self._mutex = fork.lock()
         self._sent = self._delivered = self._failed = 0
         self._waiting: list[tuple[int, Future[None]]] = []
@@ -66,13 +66,13 @@ class Producer:
         self._thread.start()
         fork.register(self)
 
-    def _make_handle(self) -> Handle:
+    def _make_handle(self) -> KafkaProducer:
         try:
-            return Handle(self._properties, logger=log)
+            return KafkaProducer(self._properties, logger=log)
         except KafkaException as error:
             raise ConfigError(f"kafka: {error.args[0].str()}") from error
 
-    def send(self, record: Outgoing, on_report: OnReport) -> Future[None] | None:
+    def send(self, record: ProducerRecord, on_report: OnReport) -> Future[None] | None:
         """Send ``record`` and return ``None``, or where that cannot be now, what to wait for before the next
         try. Raises ``KafkaException`` where librdkafka refuses the record."""
 
@@ -106,7 +106,7 @@ class Producer:
         if left := handle.flush(timeout):
             raise DeliveryError(
                 f"{left} records are not delivered after {timeout:g} s: Kafka at {self.address}"
-                f"{': ' + self.trouble if self.trouble else ' takes them slowly'}"
+                f"{': ' + self.last_error if self.last_error else ' takes them slowly'}"
             )
 
     def health(self) -> ProducerHealth:
@@ -165,7 +165,7 @@ class Producer:
         with self._mutex:
             if error is None:
                 self._delivered += 1
-                self.trouble = ""
+                self.last_error = ""
             else:
                 self._failed += 1
             if not self._waiting:
@@ -175,9 +175,9 @@ class Producer:
         for room in rooms:
             room.set_result(None)
 
-    def _heard(self, error: Code) -> None:
-        self.trouble = error.str()
-        log.info("Kafka at %s: %s", self.address, self.trouble)
+    def _on_error(self, error: Code) -> None:
+        self.last_error = error.str()
+        log.info("Kafka at %s: %s", self.address, self.last_error)
 
     def _run(self) -> None:
         while not self._ending:
@@ -190,7 +190,7 @@ class Producer:
 
     def _renew(self) -> None:
         """Replace a handle that takes no record any more; what is in flight in it has failed."""
-        log.error("Kafka at %s: the producer failed and is replaced: %s", self.address, self.trouble)
+        log.error("Kafka at %s: the producer failed and is replaced: %s", self.address, self.last_error)
         self._handle.purge()
         self._handle.flush(1.0)
         fresh = self._make_handle()

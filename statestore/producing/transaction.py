@@ -14,13 +14,13 @@ from typing import Any, cast
 
 from confluent_kafka import KafkaError as Code
 from confluent_kafka import KafkaException, Message
-from confluent_kafka import Producer as Handle
+from confluent_kafka import Producer as KafkaProducer
 
 from statestore.delivery import Delivery
 from statestore.errors import DeliveryError, StoreClosedError
 from statestore.kafka.properties import producer_properties
-from statestore.producing.shipment import OnReport, Outgoing
-from statestore.producing.writer import Writer
+from statestore.producing.sending import OnReport, ProducerRecord
+from statestore.producing.writer import EntityWriter
 from statestore.runtime import fork
 from statestore.runtime.retry import retry
 
@@ -38,7 +38,7 @@ def _report(reports: dict[int, Report], index: int, error: Code | None, message:
     reports[index] = error, message
 
 
-def _delivery(record: Outgoing, message: Message) -> Delivery:
+def _delivery(record: ProducerRecord, message: Message) -> Delivery:
     offset = message.offset()
     return Delivery(
         record.topic, message.partition() or 0, -1 if offset is None else offset, message.timestamp()[1]
@@ -48,13 +48,14 @@ def _delivery(record: Outgoing, message: Message) -> Delivery:
 class Transaction:
     """What one ``with manager.transaction()`` writes. For the thread that opened it.
 
-    Each method raises ``RefusedError`` at once for what cannot be written; the transaction goes on without
-    it if that is caught. Raises ``RuntimeError`` once it has ended.
+    Each method raises ``EntityRejectedError`` at once for an entity that cannot be written; when the error is
+    caught the transaction goes on without that entity. Once the transaction has ended, each method raises
+    ``RuntimeError``.
     """
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: EntityWriter) -> None:
         self._writer = writer
-        self._records: list[Outgoing] | None = []
+        self._records: list[ProducerRecord] | None = []
         self.deliveries: list[Delivery] = []
         """Where the records are, in their order; empty until the transaction is committed."""
 
@@ -63,19 +64,19 @@ class Transaction:
         self._open().append(self._writer.record(entity))
 
     def add_all(self, entities: Iterable[Any]) -> None:
-        """Write entities in their order. Of a collection with a refused entity none is taken."""
+        """Write entities in their order. When one is rejected, none of them is taken."""
         self._open().extend([self._writer.record(entity) for entity in entities])
 
     def delete(self, entity_or_class: Any, *key: Any) -> None:
         """Delete an entity: ``delete(order)``, or by the values of its key fields ``delete(Order, 42)``."""
         self._open().extend(self._writer.tombstones(entity_or_class, key))
 
-    def _open(self) -> list[Outgoing]:
+    def _open(self) -> list[ProducerRecord]:
         if self._records is None:
             raise RuntimeError("the transaction has ended: begin another, with manager.transaction()")
         return self._records
 
-    def _end(self) -> list[Outgoing]:
+    def _end(self) -> list[ProducerRecord]:
         records, self._records = self._open(), None
         return records
 
@@ -87,13 +88,15 @@ class Transactions:
     left open, and the predecessor can commit no more.
     """
 
-    def __init__(self, kafka: Mapping[str, Any], request_timeout: float, name: str, writer: Writer) -> None:
+    def __init__(
+        self, kafka: Mapping[str, Any], request_timeout: float, name: str, writer: EntityWriter
+    ) -> None:
         self._kafka = kafka
         self._timeout = request_timeout
         self._name = name
         self._writer = writer
-        self._one = fork.lock()
-        self._handle: Handle | None = None
+        self._lock = fork.lock()
+        self._handle: KafkaProducer | None = None
         self._closed = self._forked_here = False
         fork.register(self)
 
@@ -101,7 +104,7 @@ class Transactions:
     def begin(self) -> Iterator[Transaction]:
         """Give a transaction, and commit it where the block ends without an error."""
         self._check_open()
-        if not self._one.acquire(blocking=False):
+        if not self._lock.acquire(blocking=False):
             raise RuntimeError("a transaction of this manager is open already: end it before the next one")
         try:
             transaction = Transaction(self._writer)
@@ -112,8 +115,8 @@ class Transactions:
             if records:
                 transaction.deliveries = self._commit(records)
         finally:
-            if self._one.locked():  # in a child that was forked in the block it is free
-                self._one.release()
+            if self._lock.locked():  # in a child that was forked in the block it is free
+                self._lock.release()
 
     def close(self) -> None:
         """Let go of the producer. Nothing is on its way: a commit waits for its end."""
@@ -126,7 +129,7 @@ class Transactions:
         if self._closed:
             raise StoreClosedError("the manager is closed")
 
-    def _commit(self, records: list[Outgoing]) -> list[Delivery]:
+    def _commit(self, records: list[ProducerRecord]) -> list[Delivery]:
         self._check_open()
         reports: dict[int, Report] = {}
         began = False
@@ -137,7 +140,7 @@ class Transactions:
             for index, record in enumerate(records):
                 self._send(handle, record, partial(_report, reports, index))
             handle.flush(self._timeout)
-            self._retried(handle.commit_transaction)
+            self._retry(handle.commit_transaction)
         except _FAILURES as failure:
             if began:
                 self._abort()
@@ -148,24 +151,24 @@ class Transactions:
             raise
         return [_delivery(record, reports[index][1]) for index, record in enumerate(records)]
 
-    def _make_handle(self) -> Handle:
+    def _make_handle(self) -> KafkaProducer:
         timeout = max(1000, int(self._timeout * 1000))
         properties = {
             **producer_properties(self._kafka, self._timeout),
             "transactional.id": self._name,
             "transaction.timeout.ms": timeout,
             "delivery.timeout.ms": timeout,
-            "error_cb": self._heard,  # without it a fatal error is raised into whatever callback comes next
+            "error_cb": self._on_error,  # else a fatal error is raised into the next callback
         }
-        handle = Handle(properties, logger=log)
+        handle = KafkaProducer(properties, logger=log)
         handle.init_transactions(self._timeout)
         return handle
 
-    def _heard(self, error: Code) -> None:
+    def _on_error(self, error: Code) -> None:
         log.info("Kafka at %s: transactions: %s", self._kafka.get("bootstrap.servers"), error.str())
 
     @staticmethod
-    def _send(handle: Handle, record: Outgoing, on_delivery: OnReport) -> None:
+    def _send(handle: KafkaProducer, record: ProducerRecord, on_delivery: OnReport) -> None:
         while True:
             try:
                 handle.produce(
@@ -180,7 +183,7 @@ class Transactions:
             else:
                 return
 
-    def _retried(self, call: Callable[[float], None]) -> None:
+    def _retry(self, call: Callable[[float], None]) -> None:
         def may_pass(error: Exception) -> bool:
             return isinstance(error, KafkaException) and bool(error.args[0].retriable())
 
@@ -194,12 +197,12 @@ class Transactions:
         handle, self._handle = self._handle, None
         if handle is not None:
             try:
-                self._retried(handle.abort_transaction)
+                self._retry(handle.abort_transaction)
             except _FAILURES as failure:
                 log.warning("a transaction could not be aborted now: %s", failure)
 
     def _failed(
-        self, failure: BaseException, records: list[Outgoing], reports: dict[int, Report]
+        self, failure: BaseException, records: list[ProducerRecord], reports: dict[int, Report]
     ) -> DeliveryError:
         told: BaseException = (isinstance(failure, SystemError) and failure.__cause__) or failure
         cause: Any = told.args[0] if isinstance(told, KafkaException) else told
@@ -208,7 +211,7 @@ class Transactions:
         text = cause.str() if isinstance(cause, Code) else str(cause)
         first = records[0]
         return DeliveryError(
-            f"the transaction of {len(records)} records, the first {first.shown(first.subject)}, is not "
+            f"the transaction of {len(records)} records, the first {first.describe(first.subject)}, is not "
             f"committed: Kafka at {self._kafka.get('bootstrap.servers')}: {text}; none of them is "
             "visible, unless the broker had taken the commit when it went away",
             undelivered=[record.subject for record in records],

@@ -13,26 +13,33 @@ from confluent_kafka import KafkaException
 
 from statestore.delivery import Delivery
 from statestore.entity import EntityModel, model_of
-from statestore.errors import ConfigError, DeliveryError, RefusedError, StoreClosedError
+from statestore.errors import ConfigError, DeliveryError, EntityRejectedError, StoreClosedError
 from statestore.kafka.topics import Topics
+from statestore.producing.delivery_errors import (
+    UNANSWERED,
+    not_delivered,
+    registry_timeout,
+    rejected,
+    timed_out,
+)
 from statestore.producing.encoding import Encoder
-from statestore.producing.faults import UNANSWERED, not_answered, not_delivered, out_of_time, refused
 from statestore.producing.producer import Producer, ProducerHealth
-from statestore.producing.shipment import Outgoing, Shipment
+from statestore.producing.sending import ProducerRecord, SendTracker
 from statestore.runtime import fork
-from statestore.runtime.steps import PAUSE, Steps, in_thread, run
+from statestore.runtime.steps import PAUSE, Steps, in_thread, run_blocking
 from statestore.serde.entities import EntityCodec
 
 _TURN = 200
 """Records sent before others get their turn on an event loop."""
 
 
-class Writer:
+class EntityWriter:
     """Writes entities of any declared class through one producer. Thread-safe.
 
-    What it does are :mod:`~statestore.runtime.steps`: the caller blocks or awaits. Entities are encoded
-    before anything of them is sent; ``RefusedError`` for those that cannot be, ``DeliveryError`` for those
-    that Kafka does not take. ``cls`` is the entity class; with ``None`` each entity's own is taken.
+    The methods that wait return :mod:`~statestore.runtime.steps`, so that a caller blocks or awaits. Entities
+    are encoded before any of them is sent. ``EntityRejectedError`` is for entities that cannot be encoded,
+    ``DeliveryError`` for records that Kafka does not take. ``cls`` is the entity class; with ``None`` each
+    entity's own class is taken.
     """
 
     def __init__(
@@ -49,7 +56,7 @@ class Writer:
         self._producer: Producer | None = None
         self._closed = self._forked_here = False
         self._encoders: dict[type, Encoder] = {}
-        self._looked_for: set[str] = set()
+        self._known_topics: set[str] = set()
         """Topics that may be written to; whether others are there is asked first, since a broker may create
         what is written to."""
         fork.register(self)
@@ -87,16 +94,16 @@ class Writer:
         if self._producer is not None:
             self._producer.close()
 
-    def found(self, topic: str) -> None:
+    def topic_exists(self, topic: str) -> None:
         """Take it that ``topic`` is there."""
-        self._looked_for.add(topic)
+        self._known_topics.add(topic)
 
     def add(self, entity: Any, cls: type | None = None) -> Steps[Delivery]:
         """Write one entity."""
         encoder = self._encoder(cls or type(entity))
         if not encoder.is_prepared:
-            yield from self._asked(in_thread(encoder.prepare), [entity])
-        (delivery,) = yield from self._ship(iter([encoder.entity(entity)]), whole=True)
+            yield from self._await_registry(in_thread(encoder.prepare), [entity])
+        (delivery,) = yield from self._send_and_wait(iter([encoder.record(entity)]), whole=True)
         return delivery
 
     def add_all(self, entities: Iterable[Any], cls: type | None = None) -> Steps[list[Delivery]]:
@@ -106,12 +113,12 @@ class Writer:
         first that fails or is refused none is sent.
         """
         if not isinstance(entities, Collection):
-            return (yield from self._ship(self._encoded(entities, cls)))
-        encoded: list[Outgoing] = []
+            return (yield from self._send_and_wait(self._encoded(entities, cls)))
+        encoded: list[ProducerRecord] = []
         try:
             for record in self._encoded(entities, cls):
                 if isinstance(record, Future):
-                    yield from self._asked(record, entities)
+                    yield from self._await_registry(record, entities)
                     continue
                 encoded.append(record)
                 if len(encoded) % _TURN == 0:
@@ -121,9 +128,11 @@ class Writer:
                 "the time given was over before all was encoded; nothing was sent",
                 undelivered=list(entities),
             ) from None
-        except RefusedError as error:
-            raise RefusedError(f"{error}; nothing was sent", undelivered=list(entities)) from error.__cause__
-        return (yield from self._ship(iter(encoded), whole=True))
+        except EntityRejectedError as error:
+            raise EntityRejectedError(
+                f"{error}; nothing was sent", undelivered=list(entities)
+            ) from error.__cause__
+        return (yield from self._send_and_wait(iter(encoded), whole=True))
 
     def delete(self, key: tuple[Any, ...], cls: type) -> Steps[list[Delivery]]:
         """Write what deletes the entity with these values of the key fields.
@@ -145,56 +154,58 @@ class Writer:
                 raise ConfigError(
                     f"{model.name} has windows: its rows are made of other records, not written"
                 )
-            encoder = Encoder(model, self._codec_of(model), self.producer.largest)
+            encoder = Encoder(model, self._codec_of(model), self.producer.max_record_bytes)
             self._encoders[cls] = encoder
         return encoder
 
-    def _encoded(self, entities: Iterable[Any], cls: type | None) -> Iterator[Outgoing | Future[None]]:
+    def _encoded(self, entities: Iterable[Any], cls: type | None) -> Iterator[ProducerRecord | Future[None]]:
         """Give the record of each; before the first of a class, what is to be waited for."""
         for index, entity in enumerate(entities):
             encoder = self._encoder(cls or type(entity))
             if not encoder.is_prepared:
                 yield in_thread(encoder.prepare)
             try:
-                yield encoder.entity(entity)
-            except RefusedError as error:
-                raise RefusedError(f"index {index}: {error}", undelivered=[entity]) from error.__cause__
+                yield encoder.record(entity)
+            except EntityRejectedError as error:
+                raise EntityRejectedError(
+                    f"index {index}: {error}", undelivered=[entity]
+                ) from error.__cause__
 
-    def _asked(self, answer: Future[Any], subjects: Collection[Any]) -> Steps[Any]:
+    def _await_registry(self, answer: Future[Any], subjects: Collection[Any]) -> Steps[Any]:
         """Wait for what is asked before anything of the ``subjects`` is sent."""
         try:
             return (yield answer)
         except TimeoutError:
-            raise not_answered(subjects) from None
+            raise registry_timeout(subjects) from None
 
     # For transactions, which send by themselves
 
-    def record(self, entity: Any) -> Outgoing:
+    def record(self, entity: Any) -> ProducerRecord:
         """Return the record of ``entity``, blocking. Raises as :meth:`add` does for what cannot be sent."""
         encoder = self._encoder(type(entity))
         if not encoder.is_prepared:
             encoder.prepare()
-        return self._addressed(encoder.entity(entity))
+        return self._with_known_topic(encoder.record(entity))
 
-    def tombstones(self, entity_or_class: Any, key: tuple[Any, ...]) -> list[Outgoing]:
+    def tombstones(self, entity_or_class: Any, key: tuple[Any, ...]) -> list[ProducerRecord]:
         """Return the records that delete an entity, or what has the values of ``key``, blocking."""
         if isinstance(entity_or_class, type):
             records = self._encoder(entity_or_class).tombstones(key, key)
         else:
             encoder = self._encoder(type(entity_or_class))
             records = encoder.tombstones(encoder.key_of(entity_or_class), entity_or_class)
-        return [self._addressed(record) for record in records]
+        return [self._with_known_topic(record) for record in records]
 
-    def _addressed(self, record: Outgoing) -> Outgoing:
+    def _with_known_topic(self, record: ProducerRecord) -> ProducerRecord:
         """Return ``record`` if its topic is there."""
-        if record.topic not in self._looked_for:
+        if record.topic not in self._known_topics:
             try:
-                run(self._look_for(record.topic))
+                run_blocking(self._check_topic(record.topic))
             except KafkaException as error:
-                shipment = Shipment()
-                shipment.expect(record)
-                shipment.not_sent(error.args[0])
-                raise not_delivered(shipment, self.producer, ()) from error
+                tracker = SendTracker()
+                tracker.track(record)
+                tracker.not_sent(error.args[0])
+                raise not_delivered(tracker, self.producer, ()) from error
         return record
 
     # Sending
@@ -202,41 +213,41 @@ class Writer:
     def _delete(self, encoder: Encoder, key: tuple[Any, ...], subject: Any) -> Steps[list[Delivery]]:
         if encoder.waits:  # each time: the spellings of a key become more while we run
             work = in_thread(partial(encoder.tombstones, key, subject))
-            tombstones = yield from self._asked(work, [subject])
+            tombstones = yield from self._await_registry(work, [subject])
         else:
             tombstones = encoder.tombstones(key, subject)
-        return (yield from self._ship(iter(tombstones), whole=True))
+        return (yield from self._send_and_wait(iter(tombstones), whole=True))
 
-    def _ship(
-        self, outgoing: Iterator[Outgoing | Future[None]], whole: bool = False
+    def _send_and_wait(
+        self, records: Iterator[ProducerRecord | Future[None]], whole: bool = False
     ) -> Steps[list[Delivery]]:
         """Send all, and wait for their reports; of a ``whole`` collection, what was not sent is told too."""
         producer = self.producer
         producer.check_open()
-        shipment = Shipment()
+        tracker = SendTracker()
         try:
-            stopped = yield from self._send_all(producer, outgoing, shipment)
-            yield shipment.finished()
-            yield from self._place(shipment)
+            stopped = yield from self._send_all(producer, records, tracker)
+            yield tracker.all_reported()
+            yield from self._find_offsets(tracker)
         except TimeoutError:
-            raise out_of_time(shipment, producer, _unsent(outgoing) if whole else ()) from None
-        if isinstance(stopped, RefusedError):
-            raise refused(stopped, shipment) from stopped.__cause__
-        if shipment.failures:
-            self._looked_for.difference_update(record.topic for record in shipment.left())
-            raise not_delivered(shipment, producer, _unsent(outgoing) if whole else ()) from stopped
+            raise timed_out(tracker, producer, _unsent(records) if whole else ()) from None
+        if isinstance(stopped, EntityRejectedError):
+            raise rejected(stopped, tracker) from stopped.__cause__
+        if tracker.failures:
+            self._known_topics.difference_update(record.topic for record in tracker.undelivered())
+            raise not_delivered(tracker, producer, _unsent(records) if whole else ()) from stopped
         if stopped is not None:
-            stopped.add_note(f"{len(shipment.deliveries())} entities were taken before, and are in Kafka")
+            stopped.add_note(f"{len(tracker.deliveries())} entities were taken before, and are in Kafka")
             raise stopped
-        return shipment.deliveries()
+        return tracker.deliveries()
 
     def _send_all(
-        self, producer: Producer, outgoing: Iterator[Outgoing | Future[None]], shipment: Shipment
+        self, producer: Producer, records: Iterator[ProducerRecord | Future[None]], tracker: SendTracker
     ) -> Steps[Exception | None]:
         """Send until the end or a failure; return what the iterator raised instead of ending."""
         for count in itertools.count(1):
             try:
-                record = next(outgoing, None)
+                record = next(records, None)
             except Exception as error:  # noqa: BLE001 - refused, or the iterator's own
                 return error
             if record is None:
@@ -249,52 +260,52 @@ class Writer:
                 except Exception as error:  # noqa: BLE001 - the registry's, or a format's own
                     return error
                 continue
-            yield from self._send(producer, record, shipment)
-            if shipment.failures:
+            yield from self._send(producer, record, tracker)
+            if tracker.failures:
                 break
             if count % _TURN == 0:
                 yield PAUSE
         return None
 
-    def _send(self, producer: Producer, record: Outgoing, shipment: Shipment) -> Steps[None]:
-        report = shipment.expect(record)
+    def _send(self, producer: Producer, record: ProducerRecord, tracker: SendTracker) -> Steps[None]:
+        report = tracker.track(record)
         try:
-            if record.topic not in self._looked_for:
-                yield from self._look_for(record.topic)
+            if record.topic not in self._known_topics:
+                yield from self._check_topic(record.topic)
             while (wait := producer.send(record, report)) is not None:
                 yield wait
         except KafkaException as error:
-            shipment.not_sent(error.args[0])
+            tracker.not_sent(error.args[0])
         except StoreClosedError as error:
-            shipment.not_sent(Code(Code._DESTROY, str(error)))
+            tracker.not_sent(Code(Code._DESTROY, str(error)))
 
-    def _place(self, shipment: Shipment) -> Steps[None]:
+    def _find_offsets(self, tracker: SendTracker) -> Steps[None]:
         """Give deliveries without an offset that of the last record now, which is theirs or a later one."""
         last: dict[tuple[str, int], int] = {}
-        for topic, partition in shipment.unplaced:
+        for topic, partition in tracker.without_offset:
             try:
                 end = yield self.topics.end(topic, partition)
             except KafkaException as error:
                 raise DeliveryError(
                     f"delivered to topic {topic!r}, but Kafka does not tell where: {error.args[0].str()}",
-                    delivered=shipment.deliveries(),
+                    delivered=tracker.deliveries(),
                 ) from error
             last[topic, partition] = end.offset - 1
         if last:
-            shipment.place(last)
+            tracker.fill_offsets(last)
 
-    def _look_for(self, topic: str) -> Steps[None]:
+    def _check_topic(self, topic: str) -> Steps[None]:
         """Raise ``KafkaException`` for a topic that is not there, or not for us."""
         try:
             yield self.topics.described(topic)
         except KafkaException as error:
             if error.args[0].code() not in UNANSWERED:
                 raise  # else the producer tries, for as long as it may
-        self._looked_for.add(topic)
+        self._known_topics.add(topic)
 
     def _forked(self) -> None:
         self._forked_here = True
 
 
-def _unsent(outgoing: Iterator[Outgoing | Future[None]]) -> list[Outgoing]:
-    return [record for record in outgoing if isinstance(record, Outgoing)]
+def _unsent(records: Iterator[ProducerRecord | Future[None]]) -> list[ProducerRecord]:
+    return [record for record in records if isinstance(record, ProducerRecord)]

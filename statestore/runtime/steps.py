@@ -32,7 +32,7 @@ def in_thread(work: Callable[[], R]) -> Future[R]:
     return done
 
 
-def run(steps: Steps[R], timeout: float | None = None) -> R:
+def run_blocking(steps: Steps[R], timeout: float | None = None) -> R:
     """Do ``steps``, blocking for at most ``timeout`` seconds (``None``: as long as they take)."""
     deadline = None if timeout is None else time.monotonic() + timeout
     try:

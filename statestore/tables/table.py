@@ -15,8 +15,8 @@ from statestore.changelog.health import TableHealth, table_health
 from statestore.changelog.readiness import Reason, State
 from statestore.core import BytesReads
 from statestore.errors import DecodeError
-from statestore.producing.writer import Writer
-from statestore.producing.writes import AwaitsDeliveries, TableWrites
+from statestore.producing.mixins import DeliveryWaitMixin, TableWriteMixin
+from statestore.producing.writer import EntityWriter
 from statestore.serde.entities import EntityCodec
 from statestore.serde.formats import KeyPlan
 from statestore.storage.store import ChangelogStore
@@ -29,7 +29,7 @@ _Bounds = tuple[Any, Any, Any]
 """``start``, ``stop`` and ``prefix`` of a scan, as its caller gave them."""
 
 
-class BoundTable(AwaitsDeliveries, Generic[T]):
+class BoundTable(DeliveryWaitMixin, Generic[T]):
     """What tables of entities and of bytes have in common. Thread-safe.
 
     Every reading method takes ``allow_stale``; without it, it raises ``StoreNotReadyError`` (carrying the
@@ -211,13 +211,13 @@ class BytesTable(BytesReads, BoundTable[tuple[bytes, bytes]]):
         return store.scan(*bounds, reverse, limit)
 
 
-class Table(TableWrites[T], BoundTable[T]):
+class Table(TableWriteMixin[T], BoundTable[T]):
     """A topic bound by an entity: rows are entities, keys are the values of the key fields.
 
     What is written goes to the topic, and from there into every mirror of it.
     """
 
-    def __init__(self, binding: Binding, codec: EntityCodec[T], cls: type[T], writer: Writer) -> None:
+    def __init__(self, binding: Binding, codec: EntityCodec[T], cls: type[T], writer: EntityWriter) -> None:
         super().__init__(binding)
         self._codec = codec
         self._one_key = codec.key_plan().accepts is None  # else there may be several for the same values

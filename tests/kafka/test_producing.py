@@ -16,9 +16,9 @@ from confluent_kafka import Producer as Client
 from statestore import (
     Delivery,
     DeliveryError,
+    EntityRejectedError,
     Key,
     ReadyTimeoutError,
-    RefusedError,
     StoreClosedError,
     StoreManager,
     StoreNotReadyError,
@@ -141,7 +141,7 @@ def test_records_of_a_stream_without_a_key(broker: Broker, topic: NewTopic, mana
     written = [message for partition in (0, 1) for message in broker.read(name, partition)]
     assert {message.key() for message in written} == {None}
     assert sorted(manager.stream(Line).to_list(), key=lambda line: int(line.text)) == given
-    with pytest.raises(RefusedError, match="a stream has no key to delete"):
+    with pytest.raises(EntityRejectedError, match="a stream has no key to delete"):
         manager.delete(given[0])
 
 
@@ -218,7 +218,7 @@ def test_a_collection_with_one_that_is_refused_is_not_sent(
     given = [orders(1), orders(2), orders("three"), orders(4)]
     for write in (manager.add_all, lambda them: asyncio.run(manager.add_all_async(them))):
         with pytest.raises(
-            RefusedError, match=r"index 2: Order\(number='three'\).*nothing was sent"
+            EntityRejectedError, match=r"index 2: Order\(number='three'\).*nothing was sent"
         ) as error:
             write(given)
         assert error.value.undelivered == tuple(given)
@@ -230,7 +230,7 @@ def test_an_iterator_is_sent_up_to_the_one_that_is_refused(
     broker: Broker, orders: type[Any], managers: Managers
 ) -> None:
     given = iter([orders(1), orders(2), orders("three"), orders(4)])
-    with pytest.raises(RefusedError, match=r"index 2: .*2 are delivered") as error:
+    with pytest.raises(EntityRejectedError, match=r"index 2: .*2 are delivered") as error:
         managers(broker).add_all(given)
     assert error.value.undelivered == (orders("three"),)
     assert len(error.value.delivered) == 2
@@ -491,7 +491,9 @@ def test_a_record_larger_than_the_queue_is_taken_or_refused(
     properties = {"bootstrap.servers": broker.bootstrap, "message.max.bytes": 40_000_000, **queue}
     manager = managers(broker, kafka=properties)
     if queue:
-        with pytest.raises(RefusedError, match=r"at most 1024 are taken: .* queue\.buffering\.max\.kbytes"):
+        with pytest.raises(
+            EntityRejectedError, match=r"at most 1024 are taken: .* queue\.buffering\.max\.kbytes"
+        ):
             manager.add(cls(1, "x" * 2000), timeout=60)
     manager.add(cls(1, "x" * (500 if queue else 34_000_000)), timeout=60)
     assert records(broker, topic_of(cls)) == 1

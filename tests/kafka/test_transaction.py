@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import pytest
 
-from statestore import DeliveryError, Key, RefusedError, StoreClosedError, StoreManager, entity
+from statestore import DeliveryError, EntityRejectedError, Key, StoreClosedError, StoreManager, entity
 from statestore.testing.kafka import Broker
 
 pytestmark = pytest.mark.kafka
@@ -70,7 +70,7 @@ def test_a_block_that_raises_has_sent_nothing(
     assert sum(broker.end_offsets(table.topic, read_committed=False).values()) == 0
     with pytest.raises(RuntimeError, match="has ended"):
         transaction.add(one(2))
-    with manager.transaction() as transaction, pytest.raises(RefusedError, match=r"One\.text"):
+    with manager.transaction() as transaction, pytest.raises(EntityRejectedError, match=r"One\.text"):
         transaction.add_all([one(1), one(2, 3)])
     assert transaction.deliveries == []
     assert sum(broker.end_offsets(table.topic, read_committed=False).values()) == 0

@@ -34,7 +34,7 @@ def test_every_public_name_and_nothing_else_is_exported() -> None:
         "ProducerHealth",
         "ReadyTimeoutError",
         "Reason",
-        "RefusedError",
+        "EntityRejectedError",
         "RegistryError",
         "RestoreProgress",
         "Settings",

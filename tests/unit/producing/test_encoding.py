@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import pytest
 
-from statestore import ConfigError, DeliveryError, EncodeError, Key, RefusedError, StoreManager, entity
+from statestore import ConfigError, DeliveryError, EncodeError, EntityRejectedError, Key, StoreManager, entity
 from statestore.entity import model_of
 from statestore.fields.attributes import Alias, EventTime
 from statestore.producing.encoding import Encoder
@@ -55,7 +55,7 @@ def encoder(cls: type) -> Encoder:
     ],
 )
 def test_a_record_has_the_event_time(tick: Any, milliseconds: int) -> None:
-    assert encoder(type(tick)).entity(tick).timestamp == milliseconds
+    assert encoder(type(tick)).record(tick).timestamp == milliseconds
 
 
 def test_a_key_is_deleted_under_each_of_its_spellings() -> None:
@@ -70,7 +70,7 @@ def test_a_key_is_deleted_under_each_of_its_spellings() -> None:
 
 
 def test_without_an_event_time_a_record_has_the_time_of_sending() -> None:
-    assert encoder(Order).entity(Order("a", 1)).timestamp == 0
+    assert encoder(Order).record(Order("a", 1)).timestamp == 0
     assert [one.timestamp for one in encoder(Tick).tombstones(("A",), ("A",))] == [0]
 
 
@@ -78,16 +78,16 @@ def test_without_an_event_time_a_record_has_the_time_of_sending() -> None:
     "tick", [Tick("A", datetime(1970, 1, 1, tzinfo=UTC)), Counted("A", 0), Counted("A", -5)]
 )
 def test_an_event_time_that_kafka_would_replace_is_refused(tick: Any) -> None:
-    with pytest.raises(RefusedError, match=r"event time .* 1970"):
-        encoder(type(tick)).entity(tick)
+    with pytest.raises(EntityRejectedError, match=r"event time .* 1970"):
+        encoder(type(tick)).record(tick)
 
 
 def test_a_refusal_names_class_key_topic_field_and_carries_the_entity() -> None:
     bad: Any = Order("a", 7, 3)  # type: ignore[arg-type]
     with pytest.raises(
-        RefusedError, match=r"Order\(shop='a', number=7\).*'orders'.*Order\.text.*str"
+        EntityRejectedError, match=r"Order\(shop='a', number=7\).*'orders'.*Order\.text.*str"
     ) as error:
-        encoder(Order).entity(bad)
+        encoder(Order).record(bad)
     assert error.value.undelivered == (bad,)
     assert error.value.delivered == ()
     assert isinstance(error.value, EncodeError)
@@ -96,18 +96,18 @@ def test_a_refusal_names_class_key_topic_field_and_carries_the_entity() -> None:
 
 @pytest.mark.parametrize("key", [(), ("a",), ("a", 1, 2), (1, "a"), ("a", None)])
 def test_what_is_no_key_deletes_nothing(key: tuple[Any, ...]) -> None:
-    with pytest.raises(RefusedError, match="'orders'") as error:
+    with pytest.raises(EntityRejectedError, match="'orders'") as error:
         encoder(Order).tombstones(key, key)
     assert error.value.undelivered == (key,)
 
 
 def test_the_largest_record_goes_and_one_byte_more_is_refused() -> None:
-    empty = encoder(Order).entity(Order("a", 1))
+    empty = encoder(Order).record(Order("a", 1))
     room = LARGEST - len(empty.key or b"") - len(empty.value or b"") - 1  # one more byte for the length
-    record = encoder(Order).entity(Order("a", 1, "x" * room))
+    record = encoder(Order).record(Order("a", 1, "x" * room))
     assert len(record.key or b"") + len(record.value or b"") == LARGEST
-    with pytest.raises(RefusedError, match=r"201 bytes.*at most 200 are taken"):
-        encoder(Order).entity(Order("a", 1, "x" * (room + 1)))
+    with pytest.raises(EntityRejectedError, match=r"201 bytes.*at most 200 are taken"):
+        encoder(Order).record(Order("a", 1, "x" * (room + 1)))
 
 
 def test_writing_without_an_address(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Producer as Client
 
 from statestore.producing.producer import Producer
-from statestore.producing.shipment import Outgoing, Shipment
+from statestore.producing.sending import ProducerRecord, SendTracker
 from statestore.testing.kafka import Broker
 from statestore.testing.maven import find_java, kafka_jars
 
@@ -45,16 +45,16 @@ def mock() -> Iterator[str]:
 def partitions_of(keys: Sequence[bytes], topic: str, address: str) -> list[int]:
     """Return where our producer puts ``keys``."""
     producer = Producer({"bootstrap.servers": address}, 20.0)
-    shipment = Shipment()
+    tracker = SendTracker()
     try:
         for key in keys:
-            record = Outgoing(topic, key, b"", 0, key, repr)
-            assert producer.send(record, shipment.expect(record)) is None
-        shipment.finished().result(20)
+            record = ProducerRecord(topic, key, b"", 0, key, repr)
+            assert producer.send(record, tracker.track(record)) is None
+        tracker.all_reported().result(20)
     finally:
         producer.close()
-    assert shipment.failures == {}
-    return [delivery.partition for delivery in shipment.deliveries()]
+    assert tracker.failures == {}
+    return [delivery.partition for delivery in tracker.deliveries()]
 
 
 def test_known_hashes(mock: str) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of the records that one call sends."""
+"""The records that one call sends, and their delivery reports."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from statestore.delivery import Delivery
 OnReport = Callable[[Code | None, Message], None]
 
 
-class Outgoing(NamedTuple):
-    """A record on its way."""
+class ProducerRecord(NamedTuple):
+    """A record to send."""
 
     topic: str
     key: bytes | None
     value: bytes | None
     """``None`` deletes the key."""
     timestamp: int
-    """In ms since 1970 UTC; 0 takes the time of sending."""
+    """In ms since 1970 UTC; 0 means the time of sending."""
     subject: Any
-    """What the user gave: an entity, or the values of a key to delete."""
-    shown: Callable[[Any], str]
-    """Names the subject in messages."""
+    """The entity, or the values of the key to delete, that the user gave."""
+    describe: Callable[[Any], str]
+    """Returns the subject as messages show it."""
 
 
-class Shipment:
+class SendTracker:
     """Counts the records of one call in and out. Delivery reports come on the producer's thread."""
 
     def __init__(self) -> None:
-        self._left: dict[int, Outgoing] = {}
+        self._left: dict[int, ProducerRecord] = {}
         self.failures: dict[int, Code] = {}
-        """What went wrong, by index."""
-        self.unplaced: set[tuple[str, int]] = set()
+        """The error of each failed record, by its index."""
+        self.without_offset: set[tuple[str, int]] = set()
         """Topics and partitions of delivered records whose offsets the broker could not tell."""
         self._deliveries: list[Delivery | None] = []
         self._pending = 0
         self._mutex = threading.Lock()
         self._finished: Future[None] | None = None
 
-    def expect(self, record: Outgoing) -> OnReport:
-        """Take in the next record; what is returned wants its delivery report."""
+    def track(self, record: ProducerRecord) -> OnReport:
+        """Count the next record; return the callback for its delivery report."""
         with self._mutex:
             index = len(self._deliveries)
             self._deliveries.append(None)
@@ -55,13 +55,13 @@ class Shipment:
         return partial(self._reported, index)
 
     def not_sent(self, error: Code) -> None:
-        """The last record expected was refused before it was sent."""
+        """Note that the last tracked record failed before it was sent."""
         with self._mutex:
             self.failures[len(self._deliveries) - 1] = error
             self._pending -= 1
 
-    def finished(self) -> Future[None]:
-        """Return what is done when every record has its report; none is expected after this."""
+    def all_reported(self) -> Future[None]:
+        """Return a future that is done when every record has its report; none is tracked after this."""
         with self._mutex:
             self._finished = Future()
             if not self._pending:
@@ -73,20 +73,20 @@ class Shipment:
         with self._mutex:
             return [delivery for delivery in self._deliveries if delivery is not None]
 
-    def place(self, last: Mapping[tuple[str, int], int]) -> None:
-        """Take the last offset of each partition for the offsets that nobody can tell."""
+    def fill_offsets(self, last: Mapping[tuple[str, int], int]) -> None:
+        """Set the offsets that are not known to the last offset of their partition."""
         with self._mutex:
             self._deliveries = [
                 one._replace(offset=last[one.topic, one.partition]) if one and one.offset < 0 else one
                 for one in self._deliveries
             ]
 
-    def left(self) -> list[Outgoing]:
-        """Return what is not known to be delivered, in the order in which it was sent."""
+    def undelivered(self) -> list[ProducerRecord]:
+        """Return the records without a successful report, in the order in which they were sent."""
         with self._mutex:
             return list(self._left.values())
 
-    def first_failure(self) -> tuple[Outgoing, Code]:
+    def first_failure(self) -> tuple[ProducerRecord, Code]:
         """Return the first record that failed, and why."""
         with self._mutex:
             index = min(self.failures)
@@ -99,7 +99,7 @@ class Shipment:
                 partition, offset = message.partition() or 0, message.offset()
                 if offset is None:  # the broker took a retry for a duplicate that it remembers no more of
                     offset = -1
-                    self.unplaced.add((topic, partition))
+                    self.without_offset.add((topic, partition))
                 self._deliveries[index] = Delivery(topic, partition, offset, message.timestamp()[1])
             else:
                 self.failures[index] = error

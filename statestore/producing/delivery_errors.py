@@ -1,4 +1,4 @@
-"""Why records were not delivered, and what to do about it, in words."""
+"""The errors for records that were not delivered: why, and what to do."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 from confluent_kafka import KafkaError as Code
 
-from statestore.errors import DeliveryError, RefusedError
+from statestore.errors import DeliveryError, EntityRejectedError
 from statestore.producing.producer import Producer
-from statestore.producing.shipment import Outgoing, Shipment
+from statestore.producing.sending import ProducerRecord, SendTracker
 
 _GRANT = "grant the client writing to the topic"
 _CREATE = "create it, as with manager.ensure_topics(…)"
@@ -41,26 +41,28 @@ UNANSWERED = (Code._MSG_TIMED_OUT, Code._TIMED_OUT, Code._TRANSPORT, Code._ALL_B
 _GIVEN_UP = (Code._PURGE_QUEUE, Code._PURGE_INFLIGHT, Code._DESTROY)
 
 
-def not_delivered(shipment: Shipment, producer: Producer, unsent: Sequence[Outgoing]) -> DeliveryError:
-    """Return the error for a shipment with failures; ``unsent`` are records it never took in."""
-    record, failure = shipment.first_failure()
-    return _error(shipment, record, _cause(failure, producer), unsent)
+def not_delivered(
+    tracker: SendTracker, producer: Producer, unsent: Sequence[ProducerRecord]
+) -> DeliveryError:
+    """Return the error for a call with failed records; ``unsent`` are those it did not get to."""
+    record, failure = tracker.first_failure()
+    return _error(tracker, record, _cause(failure, producer), unsent)
 
 
-def out_of_time(shipment: Shipment, producer: Producer, unsent: Sequence[Outgoing]) -> DeliveryError:
-    """Return the error for a shipment of which the caller's time ran out."""
-    trouble = f" ({producer.trouble})" if producer.trouble else ""
-    cause = f"Kafka at {producer.address} did not confirm it in the time given{trouble}"
-    record = next(iter([*shipment.left(), *unsent]), None)
+def timed_out(tracker: SendTracker, producer: Producer, unsent: Sequence[ProducerRecord]) -> DeliveryError:
+    """Return the error for a call whose time ran out."""
+    reason = f" ({producer.last_error})" if producer.last_error else ""
+    cause = f"Kafka at {producer.address} did not confirm it in the time given{reason}"
+    record = next(iter([*tracker.undelivered(), *unsent]), None)
     if record is None:
-        delivered = shipment.deliveries()
+        delivered = tracker.deliveries()
         return DeliveryError(
             f"the time given was over after {len(delivered)} were delivered", delivered=delivered
         )
-    return _error(shipment, record, f"{cause}; {_REMEDIES[Code._MSG_TIMED_OUT]}", unsent)
+    return _error(tracker, record, f"{cause}; {_REMEDIES[Code._MSG_TIMED_OUT]}", unsent)
 
 
-def not_answered(subjects: Collection[Any]) -> DeliveryError:
+def registry_timeout(subjects: Collection[Any]) -> DeliveryError:
     """Return the error where time ran out before the registry had said how to encode the ``subjects``."""
     return DeliveryError(
         "the schema registry did not answer in the time given, nothing was sent: try again",
@@ -68,14 +70,14 @@ def not_answered(subjects: Collection[Any]) -> DeliveryError:
     )
 
 
-def refused(refusal: RefusedError, shipment: Shipment) -> RefusedError:
-    """Return the error for a shipment that ended with what could not be encoded."""
-    delivered = shipment.deliveries()
-    left = [record.subject for record in shipment.left()]
-    text = f"{refusal}; of those before it {len(delivered)} are delivered"
+def rejected(rejection: EntityRejectedError, tracker: SendTracker) -> EntityRejectedError:
+    """Return the error for a call that ended with an entity that could not be encoded."""
+    delivered = tracker.deliveries()
+    left = [record.subject for record in tracker.undelivered()]
+    text = f"{rejection}; of those before it {len(delivered)} are delivered"
     if left:
         text += f" and {len(left)} are not"
-    return RefusedError(text, undelivered=[*left, *refusal.undelivered], delivered=delivered)
+    return EntityRejectedError(text, undelivered=[*left, *rejection.undelivered], delivered=delivered)
 
 
 def _cause(error: Code, producer: Producer) -> str:
@@ -83,15 +85,17 @@ def _cause(error: Code, producer: Producer) -> str:
     if code in _GIVEN_UP:
         return _CLOSED if producer.closed else _REPLACED
     text = f"Kafka at {producer.address}: {error.str()}"
-    if code in UNANSWERED and producer.trouble:
-        text += f" ({producer.trouble})"
+    if code in UNANSWERED and producer.last_error:
+        text += f" ({producer.last_error})"
     return f"{text}; {_REMEDIES[code]}" if code in _REMEDIES else text
 
 
-def _error(shipment: Shipment, record: Outgoing, cause: str, unsent: Sequence[Outgoing]) -> DeliveryError:
-    delivered = shipment.deliveries()
-    undelivered = [left.subject for left in (*shipment.left(), *unsent)]
-    text = f"{record.shown(record.subject)} is not delivered to topic {record.topic!r}: {cause}"
+def _error(
+    tracker: SendTracker, record: ProducerRecord, cause: str, unsent: Sequence[ProducerRecord]
+) -> DeliveryError:
+    delivered = tracker.deliveries()
+    undelivered = [left.subject for left in (*tracker.undelivered(), *unsent)]
+    text = f"{record.describe(record.subject)} is not delivered to topic {record.topic!r}: {cause}"
     total = len(undelivered) + len(delivered)
     if total > 1:
         text = f"{len(undelivered)} of {total} are not delivered; the first: {text}"

@@ -11,25 +11,27 @@ from statestore.changelog.binding import Binding
 from statestore.delivery import Delivery
 from statestore.errors import ReadyTimeoutError
 from statestore.producing.transaction import Transaction, Transactions
-from statestore.producing.writer import Writer
-from statestore.runtime.steps import Steps, run, run_async
+from statestore.producing.writer import EntityWriter
+from statestore.runtime.steps import Steps, run_async, run_blocking
 
 T = TypeVar("T")
 
 
-class ManagerWrites:
+class ManagerWriteMixin:
     """Writing entities of any declared class, whether it is bound or not, to their topics. Thread-safe.
 
-    Each method returns when Kafka has taken everything. Nothing is written into a store: a table has it when
-    its mirror has read it (``table.wait_for``). ``timeout`` is in seconds; ``None`` waits for as long as the
-    producer tries (``delivery.timeout.ms``, by default ``request_timeout``). The ``_async`` forms are awaited
-    and block no thread; a cancelled one sends no more, what it sent is delivered or not.
+    Each method returns when Kafka has confirmed every record. Nothing is written into a store: a table shows
+    a record when its mirror has read it (``table.wait_for``). ``timeout`` is in seconds; with ``None`` the
+    wait ends when the producer gives up (``delivery.timeout.ms``, by default ``request_timeout``). The
+    ``_async`` forms are awaited and block no thread. When one is cancelled it sends nothing more; what it has
+    sent may still be delivered.
 
-    Raises ``RefusedError`` for what cannot be encoded or is too large, ``DeliveryError`` for what Kafka does
-    not take; both carry what was delivered and what was not. ``ConfigError`` for a class that is no entity.
+    Raises ``EntityRejectedError`` for an entity that cannot be encoded or is too large, ``DeliveryError`` for
+    records that Kafka does not take; both say what was delivered and what was not. Raises ``ConfigError`` for
+    a class that is not an entity.
     """
 
-    _writer: Writer
+    _writer: EntityWriter
     _transactions: Transactions
 
     @abstractmethod
@@ -37,20 +39,20 @@ class ManagerWrites:
         """Raise once closed."""
 
     def add(self, entity: Any, *, timeout: float | None = None) -> Delivery:
-        """Write an entity, new or changed, and return where it is."""
-        return run(self._writer.add(entity), timeout)
+        """Write an entity, new or changed, and return where its record is."""
+        return run_blocking(self._writer.add(entity), timeout)
 
     async def add_async(self, entity: Any, *, timeout: float | None = None) -> Delivery:
         """Await what :meth:`add` blocks for."""
         return await run_async(self._writer.add(entity), timeout)
 
     def add_all(self, entities: Iterable[Any], *, timeout: float | None = None) -> list[Delivery]:
-        """Write entities in their order, many in flight at once, and return where they are.
+        """Write entities in their order, many in flight at once, and return where their records are.
 
-        A collection is encoded as a whole first: when one is refused nothing is sent. An iterator is sent as
-        it comes, and waits where Kafka is slower than it. After the first failure nothing more is sent.
+        A collection is encoded as a whole first: when one entity is rejected nothing is sent. An iterator is
+        sent as it comes, and waits while Kafka is slower. After the first failure nothing more is sent.
         """
-        return run(self._writer.add_all(entities), timeout)
+        return run_blocking(self._writer.add_all(entities), timeout)
 
     async def add_all_async(self, entities: Iterable[Any], *, timeout: float | None = None) -> list[Delivery]:
         """Await what :meth:`add_all` blocks for."""
@@ -58,26 +60,27 @@ class ManagerWrites:
 
     def delete(self, entity_or_class: Any, *key: Any, timeout: float | None = None) -> Delivery:
         """Delete an entity: ``delete(order)``, or by the values of its key fields ``delete(Order, 42)``."""
-        return run(self._deletion(entity_or_class, key), timeout)[0]
+        return run_blocking(self._deletion(entity_or_class, key), timeout)[0]
 
     async def delete_async(self, entity_or_class: Any, *key: Any, timeout: float | None = None) -> Delivery:
         """Await what :meth:`delete` blocks for."""
         return (await run_async(self._deletion(entity_or_class, key), timeout))[0]
 
     def transaction(self) -> AbstractContextManager[Transaction]:
-        """Write entities, of any topics, that become visible together: ``with stores.transaction() as tx:``.
+        """Write entities of any topics that become visible together: ``with stores.transaction() as tx:``.
 
-        What the block gives to ``tx.add``, ``tx.add_all`` and ``tx.delete`` is sent and committed when it
-        ends, and nothing is sent where it raises. Blocks until then; ``tx.deliveries`` are for ``wait_for``.
-        One at a time: ``RuntimeError`` while another is open. ``DeliveryError`` where Kafka does not commit.
+        Entities given to ``tx.add``, ``tx.add_all`` and ``tx.delete`` are sent and committed when the block
+        ends; when the block raises, nothing is sent. The end of the block waits for the commit. Afterwards
+        ``tx.deliveries`` says where the records are, for ``wait_for``. Raises ``RuntimeError`` while another
+        transaction is open, and ``DeliveryError`` when Kafka does not commit.
         """
         self._check_open()
         return self._transactions.begin()
 
     def flush(self, timeout: float = 30.0) -> None:
-        """Return when nothing that any thread has written is on its way any more.
+        """Return when every record that any thread has written is delivered, or has failed.
 
-        Raises ``DeliveryError`` saying how many records still are after ``timeout`` seconds.
+        Raises ``DeliveryError`` after ``timeout`` seconds, with the number of records still in flight.
         """
         self._check_open()
         self._writer.flush(timeout)
@@ -90,20 +93,19 @@ class ManagerWrites:
         return self._writer.delete_entity(entity_or_class)
 
 
-class AwaitsDeliveries:
-    """Reading what was written: waiting until a table has applied it."""
+class DeliveryWaitMixin:
+    """Waiting until a table has applied what was written."""
 
     _binding: Binding
 
     def wait_for(self, delivered: Delivery | Iterable[Delivery], timeout: float | None = 15.0) -> None:
-        """Return when the table has applied what was ``delivered``, by ``add`` or by any other producer.
+        """Return when the table has applied the ``delivered`` records, of ``add`` or of any other producer.
 
-        One that restores is waited for until it is ready, so that a read finds what was written.
-        Raises ``ReadyTimeoutError`` after ``timeout`` seconds (``None``: never), at once the failure of a
-        table that has failed and ``StoreNotReadyError`` for one that is stopped; ``ValueError`` for a
-        delivery to another topic.
+        If the table is restoring, this waits until it is ready. Raises ``ReadyTimeoutError`` after
+        ``timeout`` seconds (``None``: never). For a failed table it raises the table's failure at once, for a
+        stopped one ``StoreNotReadyError``, and for a delivery to another topic ``ValueError``.
         """
-        run(self._applied(delivered, timeout), timeout)
+        run_blocking(self._applied(delivered, timeout), timeout)
 
     async def wait_for_async(
         self, delivered: Delivery | Iterable[Delivery], timeout: float | None = 15.0
@@ -134,21 +136,21 @@ class AwaitsDeliveries:
             binding.forget_applied(applied)
 
 
-class TableWrites(AwaitsDeliveries, Generic[T]):
+class TableWriteMixin(DeliveryWaitMixin, Generic[T]):
     """Writing the entities of a table to its topic. Thread-safe.
 
-    As on the manager (:class:`ManagerWrites`); with ``wait=True`` a method returns when this table has
-    applied what was written, so that a read finds it. ``timeout`` is for both together; ``None`` then waits
-    for as long as the table runs. ``ReadyTimeoutError`` where Kafka has taken what was written, but the table
-    has not applied it in time; its ``delivered`` says where it is.
+    The methods are those of the manager (:class:`ManagerWriteMixin`). With ``wait=True`` a method returns
+    when this table has applied the records, so that a read finds them. ``timeout`` then covers both;
+    ``None`` waits for as long as the table runs. Raises ``ReadyTimeoutError`` when Kafka has the records but
+    the table has not applied them in time; its ``delivered`` says where they are.
     """
 
-    _writer: Writer
+    _writer: EntityWriter
     _cls: type[T]
 
     def add(self, entity: T, *, wait: bool = False, timeout: float | None = None) -> Delivery:
-        """Write an entity, new or changed, and return where it is."""
-        return run(self._added(entity, wait, timeout), timeout)
+        """Write an entity, new or changed, and return where its record is."""
+        return run_blocking(self._added(entity, wait, timeout), timeout)
 
     async def add_async(self, entity: T, *, wait: bool = False, timeout: float | None = None) -> Delivery:
         """Await what :meth:`add` blocks for."""
@@ -157,12 +159,12 @@ class TableWrites(AwaitsDeliveries, Generic[T]):
     def add_all(
         self, entities: Iterable[T], *, wait: bool = False, timeout: float | None = None
     ) -> list[Delivery]:
-        """Write entities in their order, many in flight at once, and return where they are.
+        """Write entities in their order, many in flight at once, and return where their records are.
 
-        A collection is encoded as a whole first: when one is refused nothing is sent. An iterator is sent as
-        it comes, and waits where Kafka is slower than it. After the first failure nothing more is sent.
+        A collection is encoded as a whole first: when one entity is rejected nothing is sent. An iterator is
+        sent as it comes, and waits while Kafka is slower. After the first failure nothing more is sent.
         """
-        return run(self._all_added(entities, wait, timeout), timeout)
+        return run_blocking(self._all_added(entities, wait, timeout), timeout)
 
     async def add_all_async(
         self, entities: Iterable[T], *, wait: bool = False, timeout: float | None = None
@@ -172,14 +174,14 @@ class TableWrites(AwaitsDeliveries, Generic[T]):
 
     def delete(self, *key: Any, wait: bool = False, timeout: float | None = None) -> Delivery:
         """Delete the entity with these values of the key fields, whether there is one or not."""
-        return run(self._deleted(key, wait, timeout), timeout)
+        return run_blocking(self._deleted(key, wait, timeout), timeout)
 
     async def delete_async(self, *key: Any, wait: bool = False, timeout: float | None = None) -> Delivery:
         """Await what :meth:`delete` blocks for."""
         return await run_async(self._deleted(key, wait, timeout), timeout)
 
     def _check_writable(self, wait: bool) -> None:
-        """Raise before anything is written, where the wait behind it would be in vain."""
+        """Raise before anything is written, when the wait after it could never end."""
         self._binding.check_open()
         if wait:
             self._binding.raise_if_over()
