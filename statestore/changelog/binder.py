@@ -20,13 +20,13 @@ from statestore.changelog.readiness import State
 from statestore.kafka.answers import (
     Bounds,
     ContactError,
+    KafkaErrorKind,
     TopicState,
-    Trouble,
     failure_of,
+    kind_of,
     topic_state,
-    trouble,
 )
-from statestore.kafka.reader import Portion
+from statestore.kafka.reader import BatchLimits
 from statestore.kafka.source import KafkaSource
 from statestore.runtime.budget import MemoryShares
 from statestore.runtime.futures import when_all_done
@@ -37,17 +37,17 @@ log = logging.getLogger("statestore.changelog")
 
 LONGEST_BACKOFF = 10.0
 BEYOND_TRIES = 4
-"""How often the ends are asked for again before a stored position behind them counts as lost."""
+"""How often the ends are asked for again before a stored position past them counts as lost."""
 IDENTITY_TIMEOUT = 2.0
 """Seconds for the broker to tell a topic's id; without an answer it is unknown, and nothing waits longer."""
 
-FOLLOWED_AT_ONCE = Portion(records=4_000, memory=512 << 10, wait=0.1, settle=0.001, span=0.05)
+FOLLOWED_AT_ONCE = BatchLimits(records=4_000, memory=512 << 10, wait=0.1, idle=0.001, span=0.05)
 """Small, so that other threads get their turn and a record is soon to be seen."""
 
 
-def restored_at_once(memory: int) -> Portion:
+def restored_at_once(memory: int) -> BatchLimits:
     """As much as half of ``memory`` holds (the other half is read ahead), but within a second."""
-    return Portion(records=1 << 40, memory=memory // 2, wait=0.05, settle=0.05, span=1.0, ahead=True)
+    return BatchLimits(records=1 << 40, memory=memory // 2, wait=0.05, idle=0.05, span=1.0, read_ahead=True)
 
 
 class Binder:
@@ -60,7 +60,7 @@ class Binder:
         self.members: list[Member] = []
         self.cluster_id: str | None = None
         self._closed = False
-        self.source = KafkaSource(properties, name, defaults.request_timeout, self._troubled)
+        self.source = KafkaSource(properties, name, defaults.request_timeout, self._client_failed)
         self.connection.fetcher = self.source.fetcher
         shares = MemoryShares.of(defaults.memory_budget)
         queue = shares.queue
@@ -152,10 +152,10 @@ class Binder:
         try:
             info = self.source.topic_info(member.topic, timeout=1.0)
         except ContactError as error:
-            if error.kind is Trouble.REFUSED:
+            if error.kind is KafkaErrorKind.NOT_AUTHORIZED:
                 member.fail(str(error), "correct the credentials or rights, then restart()")
                 return False
-            if error.kind is Trouble.AWAY:
+            if error.kind is KafkaErrorKind.UNREACHABLE:
                 self._stall(error.cause)
             else:
                 member.waits(start_id, error.cause)
@@ -184,7 +184,7 @@ class Binder:
         failure = next(filter(None, map(failure_of, (*ends.values(), *starts.values()))), None)
         if failure is not None:
             cause = f"Kafka at {self.source.address}: topic {member.topic!r}: {failure.str()}"
-            member.contact_failed(start_id, trouble(failure), cause)
+            member.contact_failed(start_id, kind_of(failure), cause)
             if member.runs(start_id):
                 self._stall(failure.str())
                 self._again(member, start_id, attempt)
@@ -230,12 +230,12 @@ class Binder:
     ) -> None:
         self._asking_ends = False
         failures = [error for error in map(failure_of, answers.values()) if error is not None]
-        away = next((error for error in failures if trouble(error) is Trouble.AWAY), None)
+        away = next((error for error in failures if kind_of(error) is KafkaErrorKind.UNREACHABLE), None)
         if away is not None:
             self._stall(away.str())
         elif len(failures) < len(answers):
             self._recovered()
-        if any(trouble(error) is Trouble.OTHER for error in failures):
+        if any(kind_of(error) is KafkaErrorKind.OTHER for error in failures):
             self.source.look_again()
         for member, start_id in asked:
             ends = {
@@ -267,10 +267,10 @@ class Binder:
 
     # Being away, and reports
 
-    def _troubled(self, kind: Trouble, text: str) -> None:
-        if kind is Trouble.AWAY:
+    def _client_failed(self, kind: KafkaErrorKind, text: str) -> None:
+        if kind is KafkaErrorKind.UNREACHABLE:
             self._stall(text)
-        elif kind is Trouble.REFUSED:
+        elif kind is KafkaErrorKind.NOT_AUTHORIZED:
             for member in list(self.members):
                 cause = f"Kafka at {self.source.address}: {text}"
                 member.fail(cause, "correct the credentials or rights, then restart()")

@@ -23,17 +23,17 @@ from statestore.changelog.machine import (
     LaneKind,
     LeaveLanes,
     LeaveOwnLane,
+    MarkComplete,
     OpenStore,
     ReachedEnd,
     RebuildStore,
-    Settle,
     TableMachine,
     Transition,
 )
 from statestore.changelog.mirror import Mirror
 from statestore.changelog.readiness import State
 from statestore.changelog.status import LOST, Status
-from statestore.changelog.undecodable import REMEDY, Hold, located, place_of
+from statestore.changelog.undecodable import REMEDY, RegistryWait, located, place_of
 from statestore.core import Folded, RejectedRecord
 from statestore.errors import (
     EncodeError,
@@ -44,7 +44,7 @@ from statestore.errors import (
     StoreUnavailableError,
     UnreachableRegistryError,
 )
-from statestore.kafka.answers import Bounds, TopicState, Trouble
+from statestore.kafka.answers import Bounds, KafkaErrorKind, TopicState
 from statestore.runtime import fork
 from statestore.settings import TableOptions
 
@@ -174,8 +174,8 @@ class Binding(Status):
             case RebuildStore():
                 log.warning("table %r: rebuilding the store: %s", self.name, effect.cause)
                 self.host.supervisor.soon(lambda: self._rebuild(effect.start_id))
-            case Settle():
-                self._settle(effect.start_id)
+            case MarkComplete():
+                self._mark_complete(effect.start_id)
             case ReachedEnd():
                 records = self.mirror.counts.records - self._records_at_start
                 text = "topic %s: store %r is ready after %.2f s and %d records"
@@ -273,13 +273,13 @@ class Binding(Status):
         following.call(lambda: following.remove(self)).result()
         self._handle(lambda: self.machine.rebuilding(start_id, time.time()))
 
-    def _settle(self, start_id: int) -> None:
+    def _mark_complete(self, start_id: int) -> None:
         try:
-            self.mirror.settle()
+            self.mirror.mark_complete()
         except StateStoreError as error:
             self._write_failed(error)
         else:
-            self._handle(lambda: self.machine.settled(start_id))
+            self._handle(lambda: self.machine.marked_complete(start_id))
 
     # Failures
 
@@ -318,9 +318,9 @@ class Binding(Status):
             self.machine.waits(start_id, cause)
             self.changed.notify_all()
 
-    def contact_failed(self, start_id: int, kind: Trouble, cause: str) -> None:
+    def contact_failed(self, start_id: int, kind: KafkaErrorKind, cause: str) -> None:
         error = self.mirror.unavailable(cause, "remove the cause, then restart()")
-        final, away = kind is Trouble.REFUSED, kind is Trouble.AWAY
+        final, away = kind is KafkaErrorKind.NOT_AUTHORIZED, kind is KafkaErrorKind.UNREACHABLE
         self._handle(
             lambda: self.machine.contact_failed(start_id, error, final=final, away=away, now=time.time())
         )
@@ -425,16 +425,16 @@ class Binding(Status):
     def _advanced(self) -> None:
         self._handle(lambda: self.machine.advanced(self.mirror.progress, time.time()))
 
-    def troubled(self, kind: Trouble, partition: int, offset: int, text: str) -> None:
+    def read_failed(self, kind: KafkaErrorKind, partition: int, offset: int, text: str) -> None:
         if not self.machine.applying:
             return
         where = f"{self.topic} [{partition}]"
-        if kind in (Trouble.POSITION, Trouble.TRUNCATED):
+        if kind in (KafkaErrorKind.OUT_OF_RANGE, KafkaErrorKind.TRUNCATED):
             position = self.mirror.progress.partitions[partition].position
             self.lost(f"{where}: position {position} is not in the log any more: {text}")
-        elif kind is Trouble.UNKNOWN_TOPIC:
+        elif kind is KafkaErrorKind.UNKNOWN_TOPIC:
             self.fail(f"{where}: {text}", "create the topic, then restart()")
-        elif kind is Trouble.REFUSED:
+        elif kind is KafkaErrorKind.NOT_AUTHORIZED:
             self.fail(f"{where}: {text}", "grant reading it, then restart()")
         else:
             log.info("%s @ %d: %s", where, offset, text)
@@ -485,10 +485,10 @@ class Binding(Status):
             self._handle(lambda: self.machine.released(start_id))
 
         self.record_filter.ask(
-            Hold(
-                wanted=lambda: self.runs(start_id),
-                says=lambda text: self.waits(start_id, f"{text} (in front of {where})"),
-                told=go_on,
-                later=self.host.supervisor.later,
+            RegistryWait(
+                is_waiting=lambda: self.runs(start_id),
+                report=lambda text: self.waits(start_id, f"{text} (before {where})"),
+                answered=go_on,
+                schedule=self.host.supervisor.later,
             )
         )

@@ -13,7 +13,7 @@ from typing import Protocol
 from statestore.changelog.lane import Lane
 from statestore.changelog.machine import Connection
 from statestore.changelog.readiness import State
-from statestore.kafka.answers import Bounds, TopicState, Trouble
+from statestore.kafka.answers import Bounds, KafkaErrorKind, TopicState
 from statestore.runtime.worker import Worker
 from statestore.settings import Defaults
 
@@ -67,7 +67,7 @@ class Member(Protocol):
     def waits(self, start_id: int, cause: str) -> None:
         """The first contact failed for a reason that may pass; it is tried again."""
 
-    def contact_failed(self, start_id: int, kind: Trouble, cause: str) -> None:
+    def contact_failed(self, start_id: int, kind: KafkaErrorKind, cause: str) -> None:
         """The first contact failed; it is tried again while the start ``runs``."""
 
     def is_beyond(self, bounds: Mapping[int, Bounds]) -> bool:

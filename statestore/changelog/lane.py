@@ -17,8 +17,8 @@ from typing import Any, Protocol
 
 from statestore.core import Folded, RecordFilter
 from statestore.errors import StoreClosedError
-from statestore.kafka.answers import Trouble, trouble_of
-from statestore.kafka.reader import Event, Reader
+from statestore.kafka.answers import KafkaErrorKind, kind_of_code
+from statestore.kafka.reader import BatchReader, Event
 from statestore.runtime import fork
 from statestore.runtime.futures import complete
 
@@ -52,26 +52,26 @@ class LaneMember(Protocol):
     def at_end(self, partition: int, offset: int) -> None:
         """The reader stands at the end of ``partition``."""
 
-    def troubled(self, kind: Trouble, partition: int, offset: int, text: str) -> None:
+    def read_failed(self, kind: KafkaErrorKind, partition: int, offset: int, text: str) -> None:
         """The consumer reports an error for this topic."""
 
     def tick(self, now: float) -> None:
         """Called often: make durable what is due."""
 
     def broken(self, error: BaseException) -> None:
-        """The lane met an error nobody foresaw; the mirror is not in the lane any more."""
+        """The lane met an unexpected error; the table is not in the lane any more."""
 
 
 class Lane:
     """See the module. ``reader`` is the lane's own from now on."""
 
-    def __init__(self, name: str, reader: Reader) -> None:
+    def __init__(self, name: str, reader: BatchReader) -> None:
         self._reader = reader
         self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._mirrors: dict[str, LaneMember] = {}
+        self._members: dict[str, LaneMember] = {}
         self._ending = threading.Lock()
         self._ended = False
-        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.thread = threading.Thread(target=self._loop, name=name, daemon=True)
         self.thread.start()
         fork.register(self)
 
@@ -86,26 +86,26 @@ class Lane:
                 self._reader.wake()
         return future
 
-    def add(self, mirror: LaneMember) -> None:
-        """Start to read ``mirror``'s topic. On the lane's thread."""
+    def add(self, member: LaneMember) -> None:
+        """Start reading ``member``'s topic. On the lane's thread."""
         self._reader.assign(
-            mirror.topic, mirror.start_offsets(), mirror.captured_ends(), mirror.record_filter
+            member.topic, member.start_offsets(), member.captured_ends(), member.record_filter
         )
-        self._mirrors[mirror.topic] = mirror
+        self._members[member.topic] = member
 
-    def holds(self, mirror: LaneMember) -> bool:
-        """Whether ``mirror`` is in this lane."""
-        return self._mirrors.get(mirror.topic) is mirror
+    def holds(self, member: LaneMember) -> bool:
+        """Whether ``member`` is in this lane."""
+        return self._members.get(member.topic) is member
 
-    def remove(self, mirror: LaneMember) -> None:
-        """Stop to read ``mirror``'s topic; fine when it is not in this lane. On the lane's thread."""
-        if not self.holds(mirror):
+    def remove(self, member: LaneMember) -> None:
+        """Stop reading ``member``'s topic; fine when it is not in this lane. On the lane's thread."""
+        if not self.holds(member):
             return
-        del self._mirrors[mirror.topic]
+        del self._members[member.topic]
         try:
-            self._reader.unassign(mirror.topic)
+            self._reader.unassign(member.topic)
         except Exception:  # what still arrives of the topic is not given to us
-            log.exception("topic %s could not be unassigned", mirror.topic)
+            log.exception("topic %s could not be unassigned", member.topic)
 
     def stop(self, timeout: float) -> bool:
         """End the thread and close the reader; tell whether that was done in time."""
@@ -114,22 +114,22 @@ class Lane:
         self.thread.join(timeout)
         return not self.thread.is_alive()
 
-    def _run(self) -> None:
+    def _loop(self) -> None:
         while self._run_commands():
             try:
-                if self._mirrors:
+                if self._members:
                     self._dispatch(*self._reader.read())
                 else:
                     self._reader.poll()
                 now = time.time()
-                for mirror in list(self._mirrors.values()):
-                    mirror.tick(now)
+                for member in list(self._members.values()):
+                    member.tick(now)
             except Exception as error:
                 # What was read is lost to this loop: going on would leave a hole in every mirror.
-                log.exception("an unexpected error on %s", self.thread.name)
-                for mirror in list(self._mirrors.values()):
-                    self.remove(mirror)
-                    mirror.broken(error)
+                log.exception("thread %s met an unexpected error", self.thread.name)
+                for member in list(self._members.values()):
+                    self.remove(member)
+                    member.broken(error)
         with self._ending:
             self._ended = True
         while not self._commands.empty():  # whoever waits for one of them is answered
@@ -142,7 +142,7 @@ class Lane:
         """Run what was posted, waiting a little when there is nothing to read; False: stop."""
         try:
             command = (
-                self._commands.get(timeout=IDLE_WAIT) if not self._mirrors else self._commands.get_nowait()
+                self._commands.get(timeout=IDLE_WAIT) if not self._members else self._commands.get_nowait()
             )
             while command is not None:
                 command()
@@ -153,16 +153,16 @@ class Lane:
 
     def _dispatch(self, by_topic: dict[str, Folded], events: list[Event]) -> None:
         for topic, folded in by_topic.items():
-            self._mirrors[topic].apply(folded)
+            self._members[topic].apply(folded)
         for event in events:
-            mirror = self._mirrors.get(event.topic)
-            if mirror is None:  # applying had it leave the lane
+            member = self._members.get(event.topic)
+            if member is None:  # applying had it leave the lane
                 continue
-            kind = trouble_of(event.code)
-            if kind is Trouble.END:
-                mirror.at_end(event.partition, event.offset)
+            kind = kind_of_code(event.code)
+            if kind is KafkaErrorKind.END_OF_PARTITION:
+                member.at_end(event.partition, event.offset)
             else:
-                mirror.troubled(kind, event.partition, event.offset, event.text)
+                member.read_failed(kind, event.partition, event.offset, event.text)
 
     def _forked(self) -> None:
         self._reader.forked()

@@ -121,8 +121,8 @@ class RebuildStore:
 
 
 @dataclass(frozen=True, slots=True)
-class Settle:
-    """Make durable that the store is complete; then tell ``settled``, or ``write_failed``."""
+class MarkComplete:
+    """Make durable that the store is complete; then tell ``marked_complete``, or ``write_failed``."""
 
     start_id: int
 
@@ -136,7 +136,7 @@ Effect: TypeAlias = (
     | LeaveOwnLane
     | LeaveLanes
     | RebuildStore
-    | Settle
+    | MarkComplete
 )
 Effects: TypeAlias = Sequence[Effect]
 
@@ -187,7 +187,7 @@ class TableMachine:
         """Whether the store is open, at the positions in it."""
         self._rebuild = ""
         """Why the store must be replaced before it is used again; empty: it need not."""
-        self._settled = False
+        self._marked_complete = False
         """Whether the readiness of this start is on disk, and the table follows."""
         self._write_tries = 0
         """Writes that failed since one succeeded."""
@@ -371,15 +371,15 @@ class TableMachine:
             self.time_to_ready = now - self.started_at
             progress.confirmed_at = now
             effects += (ReachedEnd(self.time_to_ready), self._enter(State.READY, "reached the end", now))
-        if self.state is State.READY and not self._settled:
-            effects.append(Settle(self.start_id))
+        if self.state is State.READY and not self._marked_complete:
+            effects.append(MarkComplete(self.start_id))
         return effects
 
-    def settled(self, start_id: int) -> Effects:
+    def marked_complete(self, start_id: int) -> Effects:
         """Readiness is on disk: a table that restored follows from now on."""
-        if not self.runs(start_id) or self._settled:
+        if not self.runs(start_id) or self._marked_complete:
             return NOTHING
-        self._settled = True
+        self._marked_complete = True
         if self.lane is LaneKind.FOLLOW:
             return NOTHING
         self.lane = LaneKind.FOLLOW
@@ -434,7 +434,7 @@ class TableMachine:
 
     def _begin(self, state: State, waiting_for: Reason, cause: str, now: float) -> Transition:
         self.start_id += 1
-        self._settled = False
+        self._marked_complete = False
         self._waiting_for = waiting_for
         return self._enter(state, cause, now)
 

@@ -146,7 +146,7 @@ class Mirror:
             except StateStoreError as error:
                 log.warning("store %r did not close well: %s", self.name, error)
 
-    def settle(self) -> None:
+    def mark_complete(self) -> None:
         """Make durable that the store is complete, and note it: it is missed from now on."""
         if self.store is not None:
             self._write_moved(self.store)
@@ -174,7 +174,7 @@ class Mirror:
     # Writing
 
     def write(self, folded: Folded) -> None:
-        """Write a batch together with the positions behind it. Raises what the backend raises."""
+        """Write a batch together with the positions after it. Raises what the backend raises."""
         store = self._open_for_writing()
         if folded.longest_key > store.max_key_size:
             raise key_too_long(self.name, folded.longest_key, store.max_key_size)
@@ -195,7 +195,7 @@ class Mirror:
         self._durable = durable
 
     def advance(self, folded: Folded) -> None:
-        """Count a batch that was written, and go on behind it."""
+        """Count a batch that was written, and go on after it."""
         partitions = self.progress.partitions
         for number, (offset, epoch) in folded.positions.items():
             partitions[number].position, partitions[number].leader_epoch = offset, epoch
@@ -264,12 +264,13 @@ class Mirror:
         if len(known) != len(bounds):
             return _grown(len(known), len(bounds))
         if self.is_beyond(bounds):
-            return "the stored position lies behind the end of the topic: it was truncated, or made anew"
+            return "the stored position is past the end of the topic: the topic was truncated or re-created"
         for number, bound in bounds.items():
-            if known[number].position < bound.start:
+            position = known[number].position
+            if position < bound.start:
                 return (
-                    f"partition {number} starts at {bound.start}, behind the stored position "
-                    f"{known[number].position}: the records in between were deleted"
+                    f"partition {number} now starts at offset {bound.start}, but the stored position is "
+                    f"{position}: records {position} to {bound.start - 1} were deleted"
                 )
         # Where nothing was written since, nothing was missed, however long ago that is.
         self._ages = {
@@ -281,7 +282,7 @@ class Mirror:
         return self._too_old()
 
     def is_beyond(self, bounds: Mapping[int, Bounds]) -> bool:
-        """Whether a stored position lies behind the log's end."""
+        """Whether a stored position is past the log's end."""
         known = self.progress.partitions
         return any(number in known and known[number].position > bound.end for number, bound in bounds.items())
 

@@ -128,11 +128,11 @@ class Status(Readable):
             return self.mirror.store
         if self.machine.failure is not None:
             raise self._failed()
-        behind = next((one for one in self.group if not one.ready), self) if self.ready else self
+        missing = next((one for one in self.group if not one.ready), self) if self.ready else self
         text = f"table {self.describe()}"
-        if behind is not self:
-            text = f"table {self.name!r} is read only together with {behind.describe()}"
-        raise StoreNotReadyError(text, lag=behind.lag, reason=behind.reason)
+        if missing is not self:
+            text = f"table {self.name!r} is read only together with {missing.describe()}"
+        raise StoreNotReadyError(text, lag=missing.lag, reason=missing.reason)
 
     def check_open(self) -> None:
         """Raise for a closed table, or in a forked child."""
@@ -189,7 +189,7 @@ class Status(Readable):
                 del self._awaited[future]
                 future.set_exception(error)
                 continue
-            # Behind it, not at it: markers and compacted records take offsets, too.
+            # Past it, not at it: markers and compacted records take offsets, too.
             if all(
                 number in partitions and partitions[number].position > offset
                 for number, offset in offsets.items()

@@ -18,7 +18,7 @@ log = logging.getLogger("statestore.changelog")
 
 REPORT_INTERVAL = 10.0
 """Seconds between two lines of the log about records that one table skips."""
-LONGEST_HOLD = 10.0
+LONGEST_RETRY_WAIT = 10.0
 """Seconds between two tries to decode a record that needs a schema registry which is away."""
 REMEDY = 'declare a class it fits, or on_undecodable="skip"; restart() begins with it again'
 LONGEST_KEY = 100
@@ -26,16 +26,16 @@ LONGEST_KEY = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
-    """What a table that waits for a schema registry does meanwhile. Called on any thread."""
+class RegistryWait:
+    """What a table does while it waits for the schema registry. Called on any thread."""
 
-    wanted: Callable[[], bool]
-    """Whether it still waits."""
-    says: Callable[[str], None]
-    """Report what it waits for."""
-    told: Callable[[], None]
+    is_waiting: Callable[[], bool]
+    """Whether the table still waits."""
+    report: Callable[[str], None]
+    """Tell what the table waits for."""
+    answered: Callable[[], None]
     """The registry has answered: read the record again."""
-    later: Callable[[float, Callable[[], None]], None]
+    schedule: Callable[[float, Callable[[], None]], None]
     """Run something in so many seconds."""
 
 
@@ -70,7 +70,7 @@ class DecodingFilter:
             REGISTRY_ACCESS.allowed = True
         return None
 
-    def ask(self, hold: Hold, tries: int = 0) -> None:
+    def ask(self, wait: RegistryWait, tries: int = 0) -> None:
         """Ask the schema registry what the record needs that stopped the topic, until it answers.
 
         Each try has a thread of its own, since it may take long.
@@ -80,17 +80,17 @@ class DecodingFilter:
             try:
                 self._decode(*self._waiting)
             except UnreachableRegistryError as error:
-                if hold.wanted():
-                    hold.says(str(error))
-                    hold.later(hold_time(tries), lambda: self.ask(hold, tries + 1))
+                if wait.is_waiting():
+                    wait.report(str(error))
+                    wait.schedule(retry_wait(tries), lambda: self.ask(wait, tries + 1))
                 return
             except Exception as error:  # noqa: BLE001 - it is met again when the record is read again
                 log.debug("the schema registry has answered: %s", error)
-            if tries and hold.wanted():
-                hold.says("the schema registry has answered")
-            hold.told()
+            if tries and wait.is_waiting():
+                wait.report("the schema registry has answered")
+            wait.answered()
 
-        if hold.wanted():
+        if wait.is_waiting():
             threading.Thread(target=ask, name="statestore-registry", daemon=True).start()
 
 
@@ -141,9 +141,9 @@ class SkipLog:
         return SkippedRecord(last.partition, last.offset, timestamp, str(last.error))
 
 
-def hold_time(tries: int) -> float:
+def retry_wait(tries: int) -> float:
     """Return the seconds before the next try, after ``tries`` that failed before the last one."""
-    return min(LONGEST_HOLD, 0.2 * 2.0 ** min(tries, 10))
+    return min(LONGEST_RETRY_WAIT, 0.2 * 2.0 ** min(tries, 10))
 
 
 def located(topic: str, rejected: RejectedRecord) -> str:

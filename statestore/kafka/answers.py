@@ -13,49 +13,49 @@ from confluent_kafka import KafkaException
 from statestore.errors import KafkaError
 
 
-class Trouble(enum.Enum):
+class KafkaErrorKind(enum.Enum):
     """What an error of the broker or of librdkafka means to a mirror."""
 
-    END = "the end of the partition"
-    POSITION = "the position is not in the log"
+    END_OF_PARTITION = "the end of the partition is reached"
+    OUT_OF_RANGE = "the position is not in the log"
     TRUNCATED = "the log was truncated below the position"
-    UNKNOWN_TOPIC = "unknown topic or partition"
-    REFUSED = "authorisation or authentication refused"
-    AWAY = "the broker is away"
-    OTHER = "something else, retried by librdkafka"
+    UNKNOWN_TOPIC = "the topic or partition does not exist"
+    NOT_AUTHORIZED = "the broker refuses authorization or authentication"
+    UNREACHABLE = "no broker answers"
+    OTHER = "anything else, which librdkafka retries"
 
 
-_TROUBLE = {
-    Code._PARTITION_EOF: Trouble.END,
-    Code._AUTO_OFFSET_RESET: Trouble.POSITION,
-    Code.OFFSET_OUT_OF_RANGE: Trouble.POSITION,
-    Code._LOG_TRUNCATION: Trouble.TRUNCATED,
-    Code.UNKNOWN_TOPIC_OR_PART: Trouble.UNKNOWN_TOPIC,
-    Code.UNKNOWN_TOPIC_ID: Trouble.UNKNOWN_TOPIC,
-    Code._UNKNOWN_TOPIC: Trouble.UNKNOWN_TOPIC,
-    Code._UNKNOWN_PARTITION: Trouble.UNKNOWN_TOPIC,
-    Code.TOPIC_AUTHORIZATION_FAILED: Trouble.REFUSED,
-    Code.CLUSTER_AUTHORIZATION_FAILED: Trouble.REFUSED,
-    Code.SASL_AUTHENTICATION_FAILED: Trouble.REFUSED,
-    Code._AUTHENTICATION: Trouble.REFUSED,
-    Code._SSL: Trouble.REFUSED,
-    Code._ALL_BROKERS_DOWN: Trouble.AWAY,
-    Code._TRANSPORT: Trouble.AWAY,
-    Code._RESOLVE: Trouble.AWAY,
-    Code._TIMED_OUT: Trouble.AWAY,
-    Code.LEADER_NOT_AVAILABLE: Trouble.AWAY,
-    Code.NOT_LEADER_FOR_PARTITION: Trouble.AWAY,
+_KINDS = {
+    Code._PARTITION_EOF: KafkaErrorKind.END_OF_PARTITION,
+    Code._AUTO_OFFSET_RESET: KafkaErrorKind.OUT_OF_RANGE,
+    Code.OFFSET_OUT_OF_RANGE: KafkaErrorKind.OUT_OF_RANGE,
+    Code._LOG_TRUNCATION: KafkaErrorKind.TRUNCATED,
+    Code.UNKNOWN_TOPIC_OR_PART: KafkaErrorKind.UNKNOWN_TOPIC,
+    Code.UNKNOWN_TOPIC_ID: KafkaErrorKind.UNKNOWN_TOPIC,
+    Code._UNKNOWN_TOPIC: KafkaErrorKind.UNKNOWN_TOPIC,
+    Code._UNKNOWN_PARTITION: KafkaErrorKind.UNKNOWN_TOPIC,
+    Code.TOPIC_AUTHORIZATION_FAILED: KafkaErrorKind.NOT_AUTHORIZED,
+    Code.CLUSTER_AUTHORIZATION_FAILED: KafkaErrorKind.NOT_AUTHORIZED,
+    Code.SASL_AUTHENTICATION_FAILED: KafkaErrorKind.NOT_AUTHORIZED,
+    Code._AUTHENTICATION: KafkaErrorKind.NOT_AUTHORIZED,
+    Code._SSL: KafkaErrorKind.NOT_AUTHORIZED,
+    Code._ALL_BROKERS_DOWN: KafkaErrorKind.UNREACHABLE,
+    Code._TRANSPORT: KafkaErrorKind.UNREACHABLE,
+    Code._RESOLVE: KafkaErrorKind.UNREACHABLE,
+    Code._TIMED_OUT: KafkaErrorKind.UNREACHABLE,
+    Code.LEADER_NOT_AVAILABLE: KafkaErrorKind.UNREACHABLE,
+    Code.NOT_LEADER_FOR_PARTITION: KafkaErrorKind.UNREACHABLE,
 }
 
 
-def trouble(error: Code) -> Trouble:
+def kind_of(error: Code) -> KafkaErrorKind:
     """Classify an error of a future or a callback."""
-    return trouble_of(error.code())
+    return kind_of_code(error.code())
 
 
-def trouble_of(code: int) -> Trouble:
+def kind_of_code(code: int) -> KafkaErrorKind:
     """Classify an error by its code."""
-    return _TROUBLE.get(code, Trouble.OTHER)
+    return _KINDS.get(code, KafkaErrorKind.OTHER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +91,9 @@ class TopicState:
 
 
 class ContactError(KafkaError):
-    """A ``KafkaError`` that remembers which trouble it was."""
+    """A ``KafkaError`` that remembers of which kind it was."""
 
-    def __init__(self, address: str, cause: str, kind: Trouble) -> None:
+    def __init__(self, address: str, cause: str, kind: KafkaErrorKind) -> None:
         super().__init__(address, cause)
         self.kind = kind
 
@@ -120,7 +120,7 @@ def topic_state(description: Future[Any], configuration: Future[Any]) -> TopicSt
         found = description.result()
         topic_id, partitions = str(found.topic_id), len(found.partitions)
     else:
-        unknown = trouble(failure) is Trouble.UNKNOWN_TOPIC
+        unknown = kind_of(failure) is KafkaErrorKind.UNKNOWN_TOPIC
     if failure_of(configuration) is None:
         entries = configuration.result()
         if "cleanup.policy" in entries:

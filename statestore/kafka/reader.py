@@ -35,23 +35,23 @@ class Event(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Portion:
+class BatchLimits:
     """How much a lane reads before it applies it; times in seconds."""
 
     records: int
     memory: int
     """Bytes that the runs of writes take; the ordinary consumer knows no such bound."""
     wait: float
-    """For a first record."""
-    settle: float
-    """For the next one, before what has come is given."""
+    """For the first record."""
+    idle: float
+    """Without a further record, before what has come is given."""
     span: float
     """From the first record on."""
-    ahead: bool = False
-    """Whether the next portion is read while this one is applied, if the reader can."""
+    read_ahead: bool = False
+    """Whether the next batch is read while this one is applied, if the reader can."""
 
 
-class Reader(Protocol):
+class BatchReader(Protocol):
     """Belongs to one thread; ``wake`` alone may be called on any."""
 
     def assign(
@@ -105,12 +105,12 @@ class ConsumerReader:
     """At once: each is a Python object until it is applied."""
 
     def __init__(
-        self, properties: Mapping[str, Any], portion: Portion, heard: Callable[[KafkaError], None]
+        self, properties: Mapping[str, Any], limits: BatchLimits, heard: Callable[[KafkaError], None]
     ) -> None:
         self._consumer = Consumer({**properties, "error_cb": heard}, logger=log)
         self._connected = False
-        self._batch = min(portion.records, self.MOST_RECORDS)
-        self._wait = portion.wait
+        self._batch = min(limits.records, self.MOST_RECORDS)
+        self._wait = limits.wait
         self._positions: dict[tuple[str, int], int] = {}
         self._filters: dict[str, RecordFilter] = {}
 
@@ -175,14 +175,14 @@ class NativeReader:
     """Reads through ``statestore._native.Fetcher``; ``unfit`` tells why it cannot."""
 
     def __init__(
-        self, properties: Mapping[str, Any], portion: Portion, heard: Callable[[KafkaError], None]
+        self, properties: Mapping[str, Any], limits: BatchLimits, heard: Callable[[KafkaError], None]
     ) -> None:
         try:
             self._fetcher = core.Fetcher([(name, _as_text(value)) for name, value in properties.items()])
         except ClientError as error:
             raise _kafka_exception(error) from None
         self._connected = False
-        self._portion = portion
+        self._limits = limits
         self._heard = heard
 
     def assign(
@@ -206,18 +206,18 @@ class NativeReader:
             raise _kafka_exception(error) from None
 
     def read(self) -> tuple[dict[str, Folded], list[Event]]:
-        one = self._portion
+        one = self._limits
         # Read ahead, a run is sorted while the last one is applied.
-        return self._take(one.wait, one.settle, one.span, one.records, one.memory, one.ahead)
+        return self._take(one.wait, one.idle, one.span, one.records, one.memory, one.read_ahead)
 
     def poll(self) -> None:
         self._take(0.0, 0.0, 0.0, 1, 1, False)
 
     def _take(
-        self, wait: float, settle: float, span: float, records: int, memory: int, sort: bool
+        self, wait: float, idle: float, span: float, records: int, memory: int, sort: bool
     ) -> tuple[dict[str, Folded], list[Event]]:
         try:
-            by_topic, events, notices = self._fetcher.read(wait, settle, span, records, memory, sort)
+            by_topic, events, notices = self._fetcher.read(wait, idle, span, records, memory, sort)
         except ClientError as error:
             raise _kafka_exception(error) from None
         for code, level, text in notices:

@@ -13,10 +13,10 @@ from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, Top
 from confluent_kafka import KafkaError as Code
 from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, OffsetSpec
 
-from statestore.kafka.ahead import ReadAhead
-from statestore.kafka.answers import ContactError, TopicInfo, Trouble, failure_of, trouble
+from statestore.kafka.answers import ContactError, KafkaErrorKind, TopicInfo, failure_of, kind_of
 from statestore.kafka.properties import reading_properties
-from statestore.kafka.reader import ConsumerReader, NativeReader, Portion, Reader, unfit
+from statestore.kafka.read_ahead import ReadAhead
+from statestore.kafka.reader import BatchLimits, BatchReader, ConsumerReader, NativeReader, unfit
 from statestore.runtime import fork
 
 log = logging.getLogger("statestore.changelog")
@@ -59,7 +59,7 @@ _CONSUMER_ONLY = (*OWNED, "fetch.queue.backoff.ms", "fetch.wait.max.ms")
 class KafkaSource:
     """One manager's connection to one cluster. Thread-safe.
 
-    ``on_trouble`` is called, on a thread of the library, for troubles that concern no single topic.
+    ``on_error`` is called, on a thread of the library, for errors that concern no single topic.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class KafkaSource:
         properties: Mapping[str, Any],
         name: str,
         request_timeout: float,
-        on_trouble: Callable[[Trouble, str], None],
+        on_error: Callable[[KafkaErrorKind, str], None],
     ) -> None:
         self.address = str(properties["bootstrap.servers"])
         self.request_timeout = request_timeout
@@ -77,7 +77,7 @@ class KafkaSource:
             **OWNED,
             "group.id": f"statestore-{name}",
         }
-        self._on_trouble = on_trouble
+        self._on_error = on_error
         self._errors: dict[int, tuple[float, Code]] = {}
         """What the readers heard since the broker last answered, and when: by code, the newest last."""
         plain = {
@@ -92,13 +92,13 @@ class KafkaSource:
         log.info("Kafka at %s: records are read by the %s", self.address, self.fetcher)
         fork.register(self)
 
-    def reader(self, portion: Portion, queue_bytes: int) -> Reader:
+    def reader(self, limits: BatchLimits, queue_bytes: int) -> BatchReader:
         """Make a reader that queues about ``queue_bytes``; the caller polls and closes it."""
         properties = self.consumer_properties(queue_bytes)
         if self.fetcher != "native":
-            return ConsumerReader(properties, portion, self._heard)
-        reader = NativeReader(properties, portion, self._heard)
-        return ReadAhead(reader, "statestore-fetch") if portion.ahead else reader
+            return ConsumerReader(properties, limits, self._heard)
+        reader = NativeReader(properties, limits, self._heard)
+        return ReadAhead(reader, "statestore-fetch") if limits.read_ahead else reader
 
     def consumer_properties(self, queue_bytes: int) -> dict[str, Any]:
         """Return the properties of a consumer that queues about ``queue_bytes``."""
@@ -107,7 +107,7 @@ class KafkaSource:
     def _heard(self, error: Code) -> None:
         self._errors.pop(error.code(), None)
         self._errors[error.code()] = (time.monotonic(), error)
-        self._on_trouble(trouble(error), error.str())
+        self._on_error(kind_of(error), error.str())
 
     def topic_info(self, topic: str, timeout: float) -> TopicInfo:
         """Ask for the partitions of ``topic``; blocks for at most ``timeout`` seconds.
@@ -125,7 +125,7 @@ class KafkaSource:
                 answer = self._metadata(max(0.05, min(left, 0.5)))
             except KafkaException as failure:
                 heard = [error for _, error in list(self._errors.values())]
-                refused = any(trouble(error) is Trouble.REFUSED for error in heard)
+                refused = any(kind_of(error) is KafkaErrorKind.NOT_AUTHORIZED for error in heard)
                 # That all are down is told once: what was told earlier may have changed, and shows when the
                 # client has tried to connect again.
                 tried = began + _RECONNECT_SECONDS < time.monotonic()
@@ -137,7 +137,7 @@ class KafkaSource:
                     # What went wrong with a broker says more than that all of them are down.
                     told = [error for error in heard if error.code() != Code._ALL_BROKERS_DOWN]
                     cause = (told or heard or [failure.args[0]])[-1].str()
-                    kind = Trouble.REFUSED if refused else Trouble.AWAY
+                    kind = KafkaErrorKind.NOT_AUTHORIZED if refused else KafkaErrorKind.UNREACHABLE
                     raise ContactError(
                         self.address, f"no answer about topic {topic!r}: {cause}", kind
                     ) from failure
@@ -154,7 +154,7 @@ class KafkaSource:
                 return TopicInfo(len(found.partitions), answer.cluster_id)
             else:
                 error = found.error
-            if trouble(error) in (Trouble.REFUSED, Trouble.UNKNOWN_TOPIC) or left <= 0.5:
+            if kind_of(error) in (KafkaErrorKind.NOT_AUTHORIZED, KafkaErrorKind.UNKNOWN_TOPIC) or left <= 0.5:
                 raise self._refused(topic, error)
             time.sleep(0.1)  # a leader is being elected
 
@@ -169,7 +169,7 @@ class KafkaSource:
         cluster = self._admin.describe_cluster(request_timeout=_AT_ONCE)
         late = wait([description, cluster], timeout=_AT_ONCE).not_done
         failure = None if description in late else failure_of(description)
-        if failure is not None and trouble(failure) is Trouble.REFUSED:
+        if failure is not None and kind_of(failure) is KafkaErrorKind.NOT_AUTHORIZED:
             raise self._refused(topic, failure)
         if late or failure is not None or failure_of(cluster) is not None:
             return None
@@ -185,7 +185,7 @@ class KafkaSource:
         return self._admin.list_topics(timeout=timeout)
 
     def _refused(self, topic: str, error: Code) -> ContactError:
-        return ContactError(self.address, f"topic {topic!r}: {error.str()}", trouble(error))
+        return ContactError(self.address, f"topic {topic!r}: {error.str()}", kind_of(error))
 
     def ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Future[Any]]:
         """Ask for the last stable offset of each partition: futures with an ``offset``."""

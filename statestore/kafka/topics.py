@@ -132,7 +132,7 @@ class Topics:
         self._request_timeout = request_timeout
         self._mutex = fork.lock()
         self._admin: AdminClient | None = None
-        self._trouble = ""
+        self._last_error = ""
         self._forked_here = False
         fork.register(self)
 
@@ -144,7 +144,7 @@ class Topics:
         return self._described([topic], min(_SOON, self._request_timeout))[topic]
 
     def end(self, topic: str, partition: int) -> Future[Any]:
-        """Ask for the offset behind the last record of a partition: a future with an ``offset``."""
+        """Ask for the offset after the last record of a partition: a future with an ``offset``."""
         place = TopicPartition(topic, partition)
         latest: Any = OffsetSpec.latest()  # typed to return None
         answers = self._connected().list_offsets(
@@ -273,8 +273,8 @@ class Topics:
     def _raise_faults(self, faults: Mapping[str, Code]) -> None:
         if faults:
             told = "; ".join(f"topic {name!r}: {error.str()}" for name, error in faults.items())
-            raise KafkaError(self._address, f"{told}{f' ({self._trouble})' if self._trouble else ''}")
-        self._trouble = ""
+            raise KafkaError(self._address, f"{told}{f' ({self._last_error})' if self._last_error else ''}")
+        self._last_error = ""
 
     @property
     def _address(self) -> str:
@@ -298,7 +298,7 @@ class Topics:
             return self._admin
 
     def _heard(self, error: Code) -> None:
-        self._trouble = error.str()
+        self._last_error = error.str()
 
     def _forked(self) -> None:
         self._forked_here = True

@@ -68,11 +68,11 @@ class ManagerReadiness:
             return all(binding.ready for binding in waited)
 
         if not waited[0].host.wait(done, timeout):
-            behind = [binding for binding in waited if not binding.ready]
-            lags = [binding.lag for binding in behind]
+            missing = [binding for binding in waited if not binding.ready]
+            lags = [binding.lag for binding in missing]
             known = [lag for lag in lags if lag is not None]
             raise ReadyTimeoutError(
-                f"not ready after {timeout:g} s: " + "; ".join(binding.describe() for binding in behind),
+                f"not ready after {timeout:g} s: " + "; ".join(binding.describe() for binding in missing),
                 lag=sum(known) if len(known) == len(lags) else None,
-                reason=behind[0].reason if behind else None,
+                reason=missing[0].reason if missing else None,
             )

@@ -14,8 +14,8 @@ from statestore.core import RejectedRecord
 from statestore.core.common import NAIVE, negative_limit
 from statestore.entity import EntityModel
 from statestore.errors import DecodeError, StateStoreError
-from statestore.kafka.records import Record, read_records
 from statestore.kafka.source import KafkaSource
+from statestore.kafka.topic_records import KafkaRecord, read_records
 from statestore.runtime.text import bounded_repr
 from statestore.runtime.times import milliseconds_up
 from statestore.serde.entities import EntityCodec
@@ -175,7 +175,7 @@ class Stream(Generic[T]):
                 self._last_error = str(error)
             raise
 
-    def _decoded(self, record: Record, value: bytes) -> T | None:
+    def _decoded(self, record: KafkaRecord, value: bytes) -> T | None:
         """Return the entity, ``None`` for a record that is skipped."""
         try:
             if record.key is None and self._model.key_fields:

@@ -43,7 +43,7 @@ def persistent(request: pytest.FixtureRequest) -> str:
 def managers(tmp_path: Path) -> Iterator[Callable[..., StoreManager]]:
     """Make managers: ``managers(broker, backend="memory", directory="state", defaults={…}, …)``.
 
-    They are closed behind the test, which takes no long time with the broker gone either.
+    They are closed after the test, which takes no long time with the broker gone either.
     """
     made: list[StoreManager] = []
 

@@ -57,7 +57,7 @@ def test_table_equals_the_fold_in_plain_python(
     broker.force_compaction(name)
 
     rows, health = mirror(broker, name, backend, tmp_path / "before")
-    assert rows == year.rows, "the store from before the compaction goes on behind it"
+    assert rows == year.rows, "the store from before the compaction goes on after it"
 
     rows, health = mirror(broker, name, backend, tmp_path / "after")
     assert rows == year.rows, "a new store begins in the compacted log"

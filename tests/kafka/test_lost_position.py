@@ -85,7 +85,7 @@ WHEN_TOLD = {"confirm_interval": 3600.0}
 
 
 def looked(manager: StoreManager, condition: Callable[[], object]) -> Callable[[], object]:
-    """Return ``condition``, before which the manager asks what it asks its broker each ``confirm_interval``."""
+    """Return ``condition``, before which the manager asks its broker what it asks each ``confirm_interval``."""
 
     def look() -> object:
         assert manager._binder is not None
@@ -147,7 +147,11 @@ def test_truncated_while_away(
     broker.produce(name, [(b"000", None), (b"001", b"2"), (b"002", b"2")])
     broker.truncate(name, 0, before_offset=102)
     table = managers(broker, backend=persistent, directory="state").bind(name)
-    assert_failed(table, StorePositionError, "starts at 102, behind the stored position 100")
+    assert_failed(
+        table,
+        StorePositionError,
+        "now starts at offset 102, but the stored position is 100: records 100 to 101 were",
+    )
     assert table.get(b"000", allow_stale=True) == b"1"
     table.close()
 
@@ -185,7 +189,7 @@ def test_truncated_under_a_paused_reader(
     broker.truncate(name, 0, before_offset=102)
     table.resume()
     eventually(lambda: table.state is State.FAILED)
-    with pytest.raises(StorePositionError, match="starts at 102"):
+    with pytest.raises(StorePositionError, match="starts at offset 102"):
         table.to_list()
     assert rebuilt(manager, table) == fold(broker, name) == {b"002": b"2"}
 
@@ -351,7 +355,7 @@ def test_a_directory_that_vanishes_while_running(
     manager = managers(broker, backend=persistent)
     table = manager.bind(name)
     table.wait_until_ready(60)
-    table.flush()  # behind which the store is known to be complete
+    table.flush()  # after which the store is known to be complete
     path = Path(table.health().path)
     shutil.rmtree(path)
     eventually(lambda: table.state is State.FAILED)

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, Producer
 
-from statestore.kafka.reader import ConsumerReader, Event, NativeReader, Portion, unfit
+from statestore.kafka.reader import BatchLimits, ConsumerReader, Event, NativeReader, unfit
 from statestore.testing.kafka import FILLER_KEY, Broker
 
 pytestmark = pytest.mark.kafka
 
-PORTION = Portion(records=1 << 40, memory=1 << 20, wait=0.05, settle=0.01, span=1.0)
+LIMITS = BatchLimits(records=1 << 40, memory=1 << 20, wait=0.05, idle=0.01, span=1.0)
 PROPERTIES: dict[str, Any] = {
     "group.id": "a test",
     "enable.auto.commit": False,
@@ -29,7 +29,7 @@ Found = tuple[dict[bytes, bytes], tuple[int, int], list[int], list[Event]]
 
 def read_whole(kind: type[Any], broker: Broker, topic: str) -> Found:
     """Return rows, position, counts and events of the topic's one partition."""
-    one = kind({"bootstrap.servers": broker.bootstrap, **PROPERTIES}, PORTION, print)
+    one = kind({"bootstrap.servers": broker.bootstrap, **PROPERTIES}, LIMITS, print)
     try:
         one.assign(topic, {0: (0, -1)}, {})
         rows: dict[bytes, bytes] = {}

@@ -136,12 +136,12 @@ def test_a_group_is_read_together_or_not_at_all(
 ) -> None:
     write_faults.failing = lambda call: two[1].split(".")[-1] in str(write_faults.paths[-1])
     manager = managers(broker, entities=two, defaults={"retry_waits": [0.1] * 1000})
-    ready, behind = (manager.bind(name) for name in two)
+    ready, late = (manager.bind(name) for name in two)
     eventually(lambda: ready.state is State.READY)
     assert not ready.is_ready
     with pytest.raises(StoreNotReadyError, match="only together with") as refused:
         ready.get(b"k")
-    assert behind.name in str(refused.value)
+    assert late.name in str(refused.value)
     assert refused.value.lag == 1
     assert ready.get(b"k", allow_stale=True) == two[0].encode()
     with pytest.raises(ReadyTimeoutError, match="RESTORING"):
@@ -149,7 +149,7 @@ def test_a_group_is_read_together_or_not_at_all(
     write_faults.failing = lambda call: False
     ready.wait_until_ready(60)
     assert ready.get(b"k") == two[0].encode()
-    assert behind.get(b"k") == two[1].encode()
+    assert late.get(b"k") == two[1].encode()
 
 
 def test_without_require_all_ready_each_stands_alone(
@@ -157,11 +157,11 @@ def test_without_require_all_ready_each_stands_alone(
 ) -> None:
     write_faults.failing = lambda call: two[1].split(".")[-1] in str(write_faults.paths[-1])
     manager = managers(broker, entities=two, require_all_ready=False, defaults={"retry_waits": [0.1] * 1000})
-    ready, behind = (manager.bind(name) for name in two)
+    ready, late = (manager.bind(name) for name in two)
     ready.wait_until_ready(60)
     assert ready.get(b"k") == two[0].encode()
     with pytest.raises(StoreNotReadyError):
-        behind.get(b"k")
+        late.get(b"k")
 
 
 def test_a_constructor_that_waits_comes_back_ready(

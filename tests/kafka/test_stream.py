@@ -1,4 +1,4 @@
-"""Streams: a topic read from its beginning to where it ends at the call, with nothing left behind."""
+"""Streams: a topic read from its beginning to where it ends at the call, and nothing is left over."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from statestore import (
     StreamHealth,
     entity,
 )
-from statestore.kafka import records
+from statestore.kafka import topic_records
 from statestore.kafka.source import KafkaSource
 from statestore.testing.kafka import Broker, KafkaBroker
 
@@ -94,7 +94,7 @@ def client_threads() -> list[str]:
 
 @pytest.fixture
 def nothing_left() -> Iterator[Callable[[], None]]:
-    """Note which clients there are when called; behind the test there must be no more."""
+    """Note which clients there are when called; after the test there must be no more."""
     noted: list[int] = []
     yield lambda: noted.append(len(client_threads()))
     deadline = time.monotonic() + 60
@@ -407,7 +407,7 @@ def test_a_broker_that_goes_away_meanwhile(
     name = topic()
     own_broker.create_topic(name, config=DELETE)
     own_broker.produce(name, [(None, payload("x" * 10_000, number)) for number in range(1000)])
-    monkeypatch.setattr(records, "QUEUE", 1 << 16)
+    monkeypatch.setattr(topic_records, "QUEUE", 1 << 16)
     stream = managers(own_broker, defaults={"request_timeout": 5.0}).stream(trade_entity(name))
     nothing_left()
     seen: list[int] = []
@@ -417,7 +417,7 @@ def test_a_broker_that_goes_away_meanwhile(
             own_broker.kill()
         seen.append(trade.price)
 
-    with pytest.raises(KafkaError, match=r"nothing came for .* partition 0 stands at \d+ of 1000"):
+    with pytest.raises(KafkaError, match=r"no record arrived for .* partition 0 stands at \d+ of 1000"):
         stream.for_each(see)
     assert seen == list(range(len(seen)))
 

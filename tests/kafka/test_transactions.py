@@ -93,7 +93,7 @@ def test_an_open_transaction_is_not_waited_for(
     broker.create_topic(name)
     broker.produce(name, [(b"a", b"1")])
     begin(producer, name, (b"a", b"2"), (b"b", b"2"))
-    broker.produce(name, [(b"held", b"behind the open one")])
+    broker.produce(name, [(b"held", b"after the open one")])
     assert broker.end_offsets(name, read_committed=False) == {0: 4}
     table = managers(broker, backend=backend).bind(name)
     table.wait_until_ready(60)
@@ -101,7 +101,7 @@ def test_an_open_transaction_is_not_waited_for(
     assert table.lag == 0, "what is not stable yet is no lag"
     producer.commit_transaction(TIMEOUT)
     eventually(lambda: table.get(b"held"))
-    assert table.to_list() == [(b"a", b"2"), (b"b", b"2"), (b"held", b"behind the open one")]
+    assert table.to_list() == [(b"a", b"2"), (b"b", b"2"), (b"held", b"after the open one")]
 
 
 def test_a_later_abort_never_appears(

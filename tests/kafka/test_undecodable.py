@@ -124,7 +124,7 @@ def test_a_table_fails_before_the_record_and_again_after_a_restart(
     with managers(broker, backend=persistent, settings=skipping) as manager:
         table = manager.bind(cls)
         table.wait_until_ready(60)
-        assert rows(table) == {"a": 1, "b": 2}, "it goes on behind what was applied"
+        assert rows(table) == {"a": 1, "b": 2}, "it goes on after what was applied"
         assert table.health().records == 2
 
 

@@ -19,10 +19,10 @@ from statestore.changelog.machine import (
     LaneKind,
     LeaveLanes,
     LeaveOwnLane,
+    MarkComplete,
     OpenStore,
     ReachedEnd,
     RebuildStore,
-    Settle,
     TableMachine,
     Transition,
 )
@@ -61,7 +61,7 @@ class World:
 
     def __init__(self, options: TableOptions, connection: Connection, now: float) -> None:
         self.machine = TableMachine(options, connection, now, retry_waits=WAITS)
-        self.open: list[AskBroker | EnterLane | OpenStore | RebuildStore | Settle | int] = []
+        self.open: list[AskBroker | EnterLane | OpenStore | RebuildStore | MarkComplete | int] = []
         """What was asked for and not done yet; a number is a start in which a record is held."""
         self.done: list[Any] = []
         """What was done, whose answers may come a second time."""
@@ -201,9 +201,9 @@ class Interleavings(RuleBasedStateMachine):
             case RebuildStore():
                 world.lanes.clear()
                 self.tell(world, lambda: machine.rebuilding(start_id, self.now))
-            case Settle() if well:
-                self.tell(world, lambda: machine.settled(start_id))
-            case Settle() if machine.runs(start_id):
+            case MarkComplete() if well:
+                self.tell(world, lambda: machine.marked_complete(start_id))
+            case MarkComplete() if machine.runs(start_id):
                 self.tell(world, lambda: machine.write_failed(full(), final=final, now=self.now))
             case int():
                 self.tell(world, lambda: machine.released(start_id))
@@ -372,7 +372,7 @@ def ready_machine(machine: TableMachine) -> Progress:
     machine.captured(1, progress)
     assert machine.entered(1)
     machine.advanced(progress, 3.0)
-    machine.settled(1)
+    machine.marked_complete(1)
     assert machine.state is State.READY
     return progress
 
@@ -389,14 +389,14 @@ def test_the_way_to_ready(machine: TableMachine) -> None:
     assert machine.entered(1)
     assert list(machine.advanced(progress, 3.0)) == []
     progress.partitions[0].position = 7
-    reached, change, settle = machine.advanced(progress, 4.0)
+    reached, change, mark = machine.advanced(progress, 4.0)
     assert reached == ReachedEnd(3.0)
     assert change == Transition(State.READY, "reached the end", 4.0, was_ready=False, ready=True)
-    assert settle == Settle(1)
+    assert mark == MarkComplete(1)
     assert machine.time_to_ready == 3.0
     assert progress.confirmed_at == 4.0
-    assert machine.settled(1) == (LeaveOwnLane(LaneKind.RESTORE), EnterLane(1, LaneKind.FOLLOW))
-    assert machine.settled(1) == ()
+    assert machine.marked_complete(1) == (LeaveOwnLane(LaneKind.RESTORE), EnterLane(1, LaneKind.FOLLOW))
+    assert machine.marked_complete(1) == ()
 
 
 def test_tries_of_a_write_start_anew_after_a_success(machine: TableMachine) -> None:
@@ -429,15 +429,15 @@ def test_the_first_contact_is_tried_for_ever_only_while_the_broker_is_away(machi
     assert machine.state is State.FAILED
 
 
-def test_a_settle_of_an_earlier_start_does_not_count_for_the_present_one(machine: TableMachine) -> None:
+def test_a_mark_of_an_earlier_start_does_not_count_for_the_present_one(machine: TableMachine) -> None:
     """Else the table would stay in the restoring lane, and its directory would not be missed when gone."""
     progress = ready_machine(machine)
     machine.pause(4.0)
     machine.resume(5.0)
-    assert machine.settled(1) == ()
+    assert machine.marked_complete(1) == ()
     machine.captured(2, progress)
     assert machine.entered(2)
-    assert list(machine.advanced(progress, 6.0)) == [Settle(2)]
+    assert list(machine.advanced(progress, 6.0)) == [MarkComplete(2)]
 
 
 def test_a_paused_table_that_grows_stale_says_that_it_is_not_ready_any_more(machine: TableMachine) -> None:

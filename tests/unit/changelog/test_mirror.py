@@ -109,25 +109,25 @@ def test_an_answer_without_the_id_does_not_forget_it(storage: Storage) -> None:
     assert "created again" in (mirror.identify(TopicState("another"), None) or "")
 
 
-def test_a_log_that_starts_behind_the_position(storage: Storage) -> None:
+def test_a_log_that_starts_past_the_position(storage: Storage) -> None:
     mirror = opened(storage)
     mirror.capture({0: Bounds(0, 10)}, now=DAY)
     apply(mirror, wrote(0, 5))
-    assert "starts at 6" in (opened(storage).capture({0: Bounds(6, 10)}, now=DAY) or "")
+    assert "starts at offset 6" in (opened(storage).capture({0: Bounds(6, 10)}, now=DAY) or "")
 
 
-def test_settling_flushes_once_and_always(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_marking_complete_flushes_once_and_always(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     mirror = opened(storage)
     assert mirror.store is not None
     flushes: list[None] = []
     monkeypatch.setattr(mirror.store.backend, "flush", lambda: flushes.append(None))
     mirror.capture({0: Bounds(0, 5)}, now=DAY)
     apply(mirror, wrote(0, 5))
-    mirror.settle()
+    mirror.mark_complete()
     assert len(flushes) == 1
     mirror.make_durable()
     assert len(flushes) == 1, "nothing is left to flush"
-    mirror.settle()
+    mirror.mark_complete()
     assert len(flushes) == 2, "an engine's loading ends with it"
 
 

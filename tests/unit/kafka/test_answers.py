@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from statestore.kafka.answers import Trouble, failure_of, trouble
+from statestore.kafka.answers import KafkaErrorKind, failure_of, kind_of
 
 
 def answered(**fields: int) -> Future[Any]:
@@ -22,7 +22,7 @@ def answered(**fields: int) -> Future[Any]:
 def test_an_offset_that_is_none_is_no_answer(offset: int) -> None:
     failure = failure_of(answered(offset=offset))
     assert failure is not None
-    assert trouble(failure) is Trouble.AWAY
+    assert kind_of(failure) is KafkaErrorKind.UNREACHABLE
 
 
 def test_an_answer_is_no_failure() -> None:
@@ -35,4 +35,4 @@ def test_a_failure_keeps_its_code() -> None:
     future.set_exception(KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)))
     failure = failure_of(future)
     assert failure is not None
-    assert trouble(failure) is Trouble.REFUSED
+    assert kind_of(failure) is KafkaErrorKind.NOT_AUTHORIZED

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from statestore.changelog.undecodable import DecodingFilter, SkipLog, SkippedRecord, located
 from statestore.core import Folded, RecordFilter, RejectedRecord
 from statestore.errors import DecodeError, UnreachableRegistryError
-from statestore.kafka.ahead import ReadAhead
-from statestore.kafka.reader import ConsumerReader, NativeReader, Portion, Reader, unfit
+from statestore.kafka.read_ahead import ReadAhead
+from statestore.kafka.reader import BatchLimits, BatchReader, ConsumerReader, NativeReader, unfit
 
 PATIENCE = 60.0
-PORTION = Portion(records=1 << 40, memory=1 << 20, wait=0.02, settle=0.01, span=1.0)
+LIMITS = BatchLimits(records=1 << 40, memory=1 << 20, wait=0.02, idle=0.01, span=1.0)
 PROPERTIES: dict[str, Any] = {
     "group.id": "a test",
     "enable.auto.commit": False,
@@ -31,7 +31,7 @@ PROPERTIES: dict[str, Any] = {
 }
 NUMBERS = itertools.count()
 
-MakeReader = Callable[[], Reader]
+MakeReader = Callable[[], BatchReader]
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +58,10 @@ def make(request: pytest.FixtureRequest, producer: Producer) -> MakeReader:
         **PROPERTIES,
     }
 
-    def make_one() -> Reader:
+    def make_one() -> BatchReader:
         if request.param == "consumer":
-            return ConsumerReader(properties, PORTION, print)
-        native = NativeReader(properties, PORTION, print)
+            return ConsumerReader(properties, LIMITS, print)
+        native = NativeReader(properties, LIMITS, print)
         return native if request.param == "native" else ReadAhead(native, "a test's")
 
     return make_one
@@ -84,7 +84,7 @@ class Applied:
         self.last: RejectedRecord | None = None
 
     def read(
-        self, one: Reader, topic: str, end: int, record_filter: RecordFilter | None
+        self, one: BatchReader, topic: str, end: int, record_filter: RecordFilter | None
     ) -> RejectedRecord | None:
         """Read on until ``end``, or until the filter stops the topic; return where."""
         one.assign(topic, {0: (self.position, -1)}, {0: end}, record_filter)
@@ -98,7 +98,7 @@ class Applied:
                     assert name == topic
                     self.apply(folded)
                     stopped = stopped or folded.stopped
-            if stopped is not None:  # there is nothing behind it, not even an end
+            if stopped is not None:  # there is nothing after it, not even an end
                 for _ in range(3):
                     assert one.read() == ({}, [])
         finally:

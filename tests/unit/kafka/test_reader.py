@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 
 from statestore import StoreManager, core
 from statestore.core import Folded
-from statestore.kafka.reader import ConsumerReader, Event, NativeReader, Portion, Reader, unfit
+from statestore.kafka.reader import BatchLimits, BatchReader, ConsumerReader, Event, NativeReader, unfit
 
 PATIENCE = 60.0
 PARTITIONS = 4  # of a topic that librdkafka's mock broker makes
 
-PORTION = Portion(records=1 << 40, memory=1 << 20, wait=0.05, settle=0.01, span=1.0)
+MakeReader = Callable[..., BatchReader]
+LIMITS = BatchLimits(records=1 << 40, memory=1 << 20, wait=0.05, idle=0.01, span=1.0)
 PROPERTIES: dict[str, Any] = {
     "group.id": "a test",
     "enable.auto.commit": False,
@@ -66,19 +67,19 @@ def address(producer: Producer) -> str:
 
 
 @pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> type[Reader]:
-    found: type[Reader] = request.param
+def kind(request: pytest.FixtureRequest) -> type[BatchReader]:
+    found: type[BatchReader] = request.param
     return found
 
 
 @pytest.fixture
-def make(kind: type[Any], address: str) -> Iterator[Callable[..., Reader]]:
-    """Make readers that are closed behind the test."""
-    made: list[Reader] = []
+def make(kind: type[Any], address: str) -> Iterator[MakeReader]:
+    """Make readers that are closed after the test."""
+    made: list[BatchReader] = []
 
-    def make_one(portion: Portion = PORTION, heard: Any = print, **more: Any) -> Reader:
+    def make_one(limits: BatchLimits = LIMITS, heard: Any = print, **more: Any) -> BatchReader:
         properties = {"bootstrap.servers": address, **PROPERTIES, **more}
-        made.append(kind(properties, portion, heard))
+        made.append(kind(properties, limits, heard))
         return made[-1]
 
     yield make_one
@@ -102,7 +103,7 @@ def write(
 
 
 def read_until(
-    one: Reader, done: Callable[[list[Folded], list[Event]], bool]
+    one: BatchReader, done: Callable[[list[Folded], list[Event]], bool]
 ) -> tuple[list[Folded], list[Event]]:
     deadline = time.monotonic() + PATIENCE
     given_: list[Folded] = []
@@ -119,7 +120,7 @@ def ended(count: int) -> Callable[[list[Folded], list[Event]], bool]:
     return lambda given_, events: sum(one.code == KafkaError._PARTITION_EOF for one in events) >= count
 
 
-def everything(one: Reader, topic: str, positions: Mapping[int, tuple[int, int]]) -> Everything:
+def everything(one: BatchReader, topic: str, positions: Mapping[int, tuple[int, int]]) -> Everything:
     one.assign(topic, positions, {})
     given_, events = read_until(one, ended(len(positions)))
     one.unassign(topic)
@@ -178,7 +179,7 @@ def test_both_read_the_same(address: str, records: list[Any], codec: str, ours: 
     positions = {number: (min(start, written[number]), -1) for number in ours}
     found = []
     for kind in (NativeReader, ConsumerReader):
-        one = kind({"bootstrap.servers": address, **PROPERTIES}, PORTION, print)
+        one = kind({"bootstrap.servers": address, **PROPERTIES}, LIMITS, print)
         try:
             found.append(everything(one, topic, positions))
         finally:
@@ -188,23 +189,23 @@ def test_both_read_the_same(address: str, records: list[Any], codec: str, ours: 
     assert sum(found[0].counts[:1]) == expected
 
 
-def test_a_read_ends_at_its_bounds(kind: type[Any], make: Callable[..., Reader], producer: Producer) -> None:
+def test_a_read_ends_at_its_bounds(kind: type[Any], make: MakeReader, producer: Producer) -> None:
     topic = new_topic()
     write(producer, topic, *((b"%04d" % number, b"v" * 1000) for number in range(2000)))
-    few = make(Portion(records=100, memory=1 << 30, wait=1.0, settle=1.0, span=10.0))
+    few = make(BatchLimits(records=100, memory=1 << 30, wait=1.0, idle=1.0, span=10.0))
     few.assign(topic, {0: (0, -1)}, {})
     given_, _ = read_until(few, ended(1))
     assert max(one.records for one in given_) == 100
     if kind is ConsumerReader:
         return  # it counts no memory
-    small = make(Portion(records=1 << 40, memory=100_000, wait=1.0, settle=1.0, span=10.0))
+    small = make(BatchLimits(records=1 << 40, memory=100_000, wait=1.0, idle=1.0, span=10.0))
     small.assign(topic, {0: (0, -1)}, {})
     given_, _ = read_until(small, ended(1))
     assert sum(one.records for one in given_) == 2000
     assert len(given_) > 5
 
 
-def test_partitions_of_others_leave_no_trace(make: Callable[..., Reader], producer: Producer) -> None:
+def test_partitions_of_others_leave_no_trace(make: MakeReader, producer: Producer) -> None:
     topic = new_topic()
     for number in range(PARTITIONS):
         write(producer, topic, (b"%d" % number, b"v"), partition=number)
@@ -213,7 +214,7 @@ def test_partitions_of_others_leave_no_trace(make: Callable[..., Reader], produc
     assert found.rows.keys() == {b"\x011", b"\x013"}
 
 
-def test_what_is_unassigned_comes_no_more(make: Callable[..., Reader], producer: Producer) -> None:
+def test_what_is_unassigned_comes_no_more(make: MakeReader, producer: Producer) -> None:
     left, kept = new_topic(), new_topic()
     write(producer, left, (b"a", b"1"))
     write(producer, kept, (b"a", b"1"))
@@ -243,7 +244,7 @@ def test_a_read_that_failed_leaves_no_end_behind(
     """Told by a later read, it would stand before records that were never applied."""
     topic = new_topic()
     write(producer, topic, (b"a", b"1"))
-    whole = Portion(records=1 << 40, memory=1 << 20, wait=PATIENCE, settle=PATIENCE, span=PATIENCE)
+    whole = BatchLimits(records=1 << 40, memory=1 << 20, wait=PATIENCE, idle=PATIENCE, span=PATIENCE)
     one = NativeReader({"bootstrap.servers": address, **PROPERTIES}, whole, print)
 
     def fail(**_fields: object) -> None:
@@ -253,16 +254,16 @@ def test_a_read_that_failed_leaves_no_end_behind(
         one.assign(topic, {0: (0, -1)}, {})
         with monkeypatch.context() as patched:
             patched.setattr("statestore.core.common.Folded", fail)
-            with pytest.raises(MemoryError):  # of the record and of the end behind it
+            with pytest.raises(MemoryError):  # of the record and of the end after it
                 one.read()
         one.unassign(topic)
-        one._portion = Portion(records=1, memory=1, wait=0.0, settle=0.0, span=0.0)
+        one._limits = BatchLimits(records=1, memory=1, wait=0.0, idle=0.0, span=0.0)
         assert one.read() == ({}, [])
     finally:
         one.close()
 
 
-def test_a_position_outside_of_the_log_is_told(make: Callable[..., Reader], producer: Producer) -> None:
+def test_a_position_outside_of_the_log_is_told(make: MakeReader, producer: Producer) -> None:
     topic = new_topic()
     write(producer, topic, (b"a", b"1"))
     one = make()
@@ -272,7 +273,7 @@ def test_a_position_outside_of_the_log_is_told(make: Callable[..., Reader], prod
     assert (events[0].offset, "out of range" in events[0].text) == (100, True)
 
 
-def test_a_topic_that_is_read_already_is_refused(make: Callable[..., Reader], producer: Producer) -> None:
+def test_a_topic_that_is_read_already_is_refused(make: MakeReader, producer: Producer) -> None:
     topic = new_topic()
     write(producer, topic, (b"a", b"1"))
     one = make()
@@ -299,14 +300,14 @@ def test_both_refuse_properties_for_the_same_reason(properties: dict[str, str]) 
     told = []
     for kind in (NativeReader, ConsumerReader):
         with pytest.raises(KafkaException) as refused:
-            kind({"bootstrap.servers": "127.0.0.1:1", **PROPERTIES, **properties}, PORTION, print)
+            kind({"bootstrap.servers": "127.0.0.1:1", **PROPERTIES, **properties}, LIMITS, print)
         error = refused.value.args[0]
         told.append((error.code(), error.str()))
     assert told[0] == told[1]
 
 
 @pytest.mark.parametrize("busy", [True, False], ids=["reading", "idle"])
-def test_an_address_where_nobody_answers_is_heard_of(make: Callable[..., Reader], busy: bool) -> None:
+def test_an_address_where_nobody_answers_is_heard_of(make: MakeReader, busy: bool) -> None:
     heard: list[KafkaError] = []
     one = make(heard=heard.append, **{"bootstrap.servers": "127.0.0.1:1"})
     if busy:
@@ -322,7 +323,7 @@ def test_an_address_where_nobody_answers_is_heard_of(make: Callable[..., Reader]
     assert any("127.0.0.1:1" in error.str() for error in heard)
 
 
-def test_the_log_goes_to_our_logger(make: Callable[..., Reader], caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_goes_to_our_logger(make: MakeReader, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "statestore.changelog")
     one = make(debug="generic,broker", log_level=7)
     deadline = time.monotonic() + PATIENCE
@@ -337,7 +338,7 @@ def test_the_log_goes_to_our_logger(make: Callable[..., Reader], caplog: pytest.
 
 # Waking, closing
 
-LONG = Portion(records=1 << 40, memory=1 << 20, wait=1000.0, settle=1000.0, span=1000.0)
+LONG = BatchLimits(records=1 << 40, memory=1 << 20, wait=1000.0, idle=1000.0, span=1000.0)
 
 
 @native_only
@@ -389,7 +390,7 @@ def test_an_end_that_is_waited_for_is_told_at_once(address: str, producer: Produ
 def test_runs_read_ahead_are_sorted_by_the_reader(address: str, producer: Producer, ahead: bool) -> None:
     topic = new_topic()
     write(producer, topic, (b"b", b"1"), (b"a", b"2"), (b"c", b"3"), (b"c", None))
-    one = NativeReader({"bootstrap.servers": address, **PROPERTIES}, replace(LONG, ahead=ahead), print)
+    one = NativeReader({"bootstrap.servers": address, **PROPERTIES}, replace(LONG, read_ahead=ahead), print)
     one.assign(topic, {0: (0, -1)}, {0: 4})
     run: Any = one.read()[0][topic].writes
     one.close()
@@ -403,7 +404,7 @@ def test_runs_read_ahead_are_sorted_by_the_reader(address: str, producer: Produc
     assert told == [b"\1a", b"\1b", b"\1c", *([] if ahead else [b"\1d"])]
 
 
-def test_a_closed_reader_is_closed(make: Callable[..., Reader], producer: Producer) -> None:
+def test_a_closed_reader_is_closed(make: MakeReader, producer: Producer) -> None:
     topic = new_topic()
     write(producer, topic, (b"a", b"1"))
     one = make()
@@ -419,7 +420,7 @@ def test_a_closed_reader_is_closed(make: Callable[..., Reader], producer: Produc
 def test_a_reader_nobody_closes_ends(kind: type[Any], address: str, producer: Producer) -> None:
     topic = new_topic()
     write(producer, topic, (b"a", b"1"))
-    one: Reader | None = kind({"bootstrap.servers": address, **PROPERTIES}, PORTION, print)
+    one: BatchReader | None = kind({"bootstrap.servers": address, **PROPERTIES}, LIMITS, print)
     assert one is not None
     one.assign(topic, {0: (0, -1)}, {})
     one.read()

@@ -15,7 +15,7 @@ from statestore.backends.contract import Engine
 from statestore.backends.memory import MemoryEngine
 from statestore.changelog import binder, lane
 from statestore.kafka import source
-from statestore.kafka.reader import Portion
+from statestore.kafka.reader import BatchLimits
 from statestore.runtime.budget import LANES, MemoryShares
 from statestore.settings import Defaults
 
@@ -80,9 +80,9 @@ def test_every_lane_s_queue_gets_its_share(monkeypatch: pytest.MonkeyPatch) -> N
     told: list[int] = []
     making = source.KafkaSource.reader
 
-    def recording(self: source.KafkaSource, portion: Portion, queue_bytes: int) -> Any:
+    def recording(self: source.KafkaSource, limits: BatchLimits, queue_bytes: int) -> Any:
         told.append(queue_bytes)
-        return making(self, portion, queue_bytes)
+        return making(self, limits, queue_bytes)
 
     monkeypatch.setattr(source.KafkaSource, "reader", recording)
     defaults = Defaults(memory_budget=64 << 20)

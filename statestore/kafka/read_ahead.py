@@ -1,7 +1,7 @@
 """Reading ahead: the next runs are read on a thread of their own while the lane applies the last ones.
 
-Never more than one ``Portion`` ahead, and none of a topic that was given up meanwhile. An error of reading
-ahead is raised by the ``read`` that would have given what it cost.
+Never more than one batch ahead, and nothing of a topic that was given up meanwhile. An error of reading ahead
+is raised by the ``read`` that would have returned the batch.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 
 from statestore.core import Folded, RecordFilter
-from statestore.kafka.reader import Event, Reader
+from statestore.kafka.reader import BatchReader, Event
 from statestore.runtime.futures import complete
 from statestore.runtime.worker import Worker
 
@@ -23,7 +23,7 @@ END_TIMEOUT = 2.0
 class ReadAhead:
     """A reader around another one, which must be one whose waits ``wake`` cuts short."""
 
-    def __init__(self, reader: Reader, thread: str) -> None:
+    def __init__(self, reader: BatchReader, thread: str) -> None:
         self._reader = reader
         self._worker = Worker(thread)
         self._ahead: Future[Given] | None = None

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka import KafkaError as Code
 
-from statestore.kafka.answers import Bounds, ContactError, Trouble, failure_of, trouble, trouble_of
+from statestore.kafka.answers import Bounds, ContactError, KafkaErrorKind, failure_of, kind_of, kind_of_code
 from statestore.kafka.reader import FIRST_ANSWER
 from statestore.kafka.source import KafkaSource
 from statestore.runtime import fork
@@ -31,7 +31,7 @@ POLL = 0.1
 RETRY_WAIT = 0.1
 
 
-class Record(NamedTuple):
+class KafkaRecord(NamedTuple):
     """One record. ``timestamp`` is in ms since 1970, -1 for none."""
 
     partition: int
@@ -41,7 +41,7 @@ class Record(NamedTuple):
     value: bytes | None
 
 
-def read_records(source: KafkaSource, topic: str, check_open: Callable[[], None]) -> Generator[Record]:
+def read_records(source: KafkaSource, topic: str, check_open: Callable[[], None]) -> Generator[KafkaRecord]:
     """Iterate over the committed records of ``topic`` up to its present end, each partition in its order.
 
     ``check_open`` is called between two records, and while none comes, and ends the read by raising. Closing
@@ -55,7 +55,7 @@ def read_records(source: KafkaSource, topic: str, check_open: Callable[[], None]
     todo = {number: bound for number, bound in bounds.items() if bound.start < bound.end}
     if not todo:
         return
-    read = _Read(source, topic, todo)
+    read = _BoundedRead(source, topic, todo)
     try:
         while read.todo:
             check_open()
@@ -66,7 +66,7 @@ def read_records(source: KafkaSource, topic: str, check_open: Callable[[], None]
         read.close()
 
 
-class _Read:
+class _BoundedRead:
     """One read under way. ``todo`` has the partitions that are not at their end."""
 
     def __init__(self, source: KafkaSource, topic: str, todo: Mapping[int, Bounds]) -> None:
@@ -86,7 +86,7 @@ class _Read:
             self._consumer.list_topics(topic, timeout=FIRST_ANSWER)
         self._consumer.assign([TopicPartition(topic, number, at) for number, at in self._next.items()])
 
-    def next(self) -> Iterator[Record]:
+    def next(self) -> Iterator[KafkaRecord]:
         """Iterate over what has come; waits a little for something."""
         began = time.monotonic()
         messages: list[Any] = self._consumer.consume(AT_ONCE, 0)
@@ -102,30 +102,32 @@ class _Read:
         for message in messages:
             number = message.partition()
             if message.error() is not None:
-                self._told(number, message.offset(), message.error())
+                self._take_event(number, message.offset(), message.error())
             elif number in self.todo:
                 offset = message.offset()
                 if self._next[number] <= offset < self.todo[number].end:
                     self._next[number] = offset + 1
                     kind, timestamp = message.timestamp()
-                    yield Record(number, offset, timestamp if kind else -1, message.key(), message.value())
+                    yield KafkaRecord(
+                        number, offset, timestamp if kind else -1, message.key(), message.value()
+                    )
                 self._reached(number, offset + 1)
 
     def close(self) -> None:
         if not self._forked_here:
             self._consumer.close()
 
-    def _told(self, number: int, offset: int, error: Code) -> None:
-        kind = trouble_of(error.code())
-        if kind is Trouble.END:
-            # Behind the last record there may be offsets without any: markers, or what compaction took away.
+    def _take_event(self, number: int, offset: int, error: Code) -> None:
+        kind = kind_of_code(error.code())
+        if kind is KafkaErrorKind.END_OF_PARTITION:
+            # After the last record there may be offsets without one: transaction markers, compacted records.
             self._reached(number, offset)
-        elif kind in (Trouble.POSITION, Trouble.TRUNCATED) and number in self.todo:
+        elif kind in (KafkaErrorKind.OUT_OF_RANGE, KafkaErrorKind.TRUNCATED) and number in self.todo:
             at = self._next[number]
             raise self._failed(
                 f"offset {at} of partition {number} was deleted before it was read: {error.str()}", kind
             )
-        elif kind in (Trouble.UNKNOWN_TOPIC, Trouble.REFUSED):
+        elif kind in (KafkaErrorKind.UNKNOWN_TOPIC, KafkaErrorKind.NOT_AUTHORIZED):
             raise self._failed(error.str(), kind)
         else:
             self._heard = error
@@ -140,18 +142,20 @@ class _Read:
 
     def _check_patience(self) -> None:
         heard = self._heard
-        if heard is not None and trouble(heard) is Trouble.REFUSED:
-            raise self._failed(heard.str(), Trouble.REFUSED)
+        if heard is not None and kind_of(heard) is KafkaErrorKind.NOT_AUTHORIZED:
+            raise self._failed(heard.str(), KafkaErrorKind.NOT_AUTHORIZED)
         if self._idle < self._source.request_timeout:
             return
-        behind = ", ".join(
+        left = ", ".join(
             f"partition {number} stands at {self._next[number]} of {bound.end}"
             for number, bound in self.todo.items()
         )
         cause = "" if heard is None else f"; {heard.str()}"
-        raise self._failed(f"nothing came for {self._idle:.0f} s: {behind}{cause}", Trouble.AWAY)
+        raise self._failed(
+            f"no record arrived for {self._idle:.0f} s: {left}{cause}", KafkaErrorKind.UNREACHABLE
+        )
 
-    def _failed(self, cause: str, kind: Trouble) -> ContactError:
+    def _failed(self, cause: str, kind: KafkaErrorKind) -> ContactError:
         return ContactError(self._source.address, f"topic {self._topic!r}: {cause}", kind)
 
     def _forked(self) -> None:
@@ -174,10 +178,10 @@ def _bounds(source: KafkaSource, topic: str) -> dict[int, Bounds]:
                 number: Bounds(starts[topic, number].result().offset, ends[topic, number].result().offset)
                 for number in range(partitions)
             }
-        raise ContactError(source.address, f"the ends of topic {topic!r}: {failure.str()}", trouble(failure))
+        raise ContactError(source.address, f"the ends of topic {topic!r}: {failure.str()}", kind_of(failure))
 
     def may_pass(error: Exception) -> bool:
-        final = (Trouble.REFUSED, Trouble.UNKNOWN_TOPIC)
+        final = (KafkaErrorKind.NOT_AUTHORIZED, KafkaErrorKind.UNKNOWN_TOPIC)
         return isinstance(error, ContactError) and error.kind not in final
 
     return retry(ask, source.request_timeout, RETRY_WAIT, may_pass)
