@@ -85,7 +85,7 @@ WHEN_TOLD = {"confirm_interval": 3600.0}
 
 
 def looked(manager: StoreManager, condition: Callable[[], object]) -> Callable[[], object]:
-    """Return ``condition``, before which the manager asks its broker what it asks each ``confirm_interval``."""
+    """Return ``condition``, before which the manager asks its broker all that it asks now and then."""
 
     def look() -> object:
         assert manager._binder is not None
