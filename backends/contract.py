@@ -56,7 +56,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 from statestore.backends.options import EngineOptions
 from statestore.core import KeyRange as KeyRange  # a part of this contract, as is the next
 from statestore.core import SortedRun as SortedRun
-from statestore.core.common import negative_limit
+from statestore.core.common import check_limit as check_limit
 
 ALL_KEYS = KeyRange()
 
@@ -225,12 +225,6 @@ class Engine(ABC):
     @abstractmethod
     def close(self) -> None:
         """Release what is shared, after the backends were closed. Idempotent."""
-
-
-def check_limit(limit: int | None) -> None:
-    """Raise ``ValueError`` for a negative ``limit``."""
-    if limit is not None and limit < 0:
-        raise negative_limit(limit)
 
 
 def directory_size(directory: Path) -> int:

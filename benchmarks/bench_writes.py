@@ -15,7 +15,8 @@ from harness import Work
 
 from statestore.backends import StoreOptions, find_engine
 from statestore.core import WriteRun
-from statestore.storage.store import DATA, HEADER, ChangelogStore, Position
+from statestore.storage.changelog_store import ChangelogStore
+from statestore.storage.layout import DATA, HEADER, Position, timestamp_of
 
 BATCH = 1_000
 MEMORY = 192 << 20
@@ -88,6 +89,6 @@ def _runs(batches: Batches) -> list[WriteRun]:
     for batch, _ in batches:
         runs.append(WriteRun())
         for key, value in batch:
-            timestamp = int.from_bytes(value[:HEADER], signed=True)
+            timestamp = timestamp_of(value)
             runs[-1].write(key.removeprefix(DATA), value[HEADER:], timestamp)
     return runs

@@ -63,7 +63,8 @@ from statestore.producing.producer import ProducerHealth
 from statestore.producing.transaction import Transaction
 from statestore.serde.normalise import normalise
 from statestore.settings import Settings
-from statestore.storage.store import KeyValueStore, StoreReader, WriteBatch
+from statestore.storage.store import KeyValueStore, WriteBatch
+from statestore.storage.view import StoreReader
 from statestore.tables.stream import Stream, StreamHealth
 from statestore.tables.table import BytesTable, Table
 

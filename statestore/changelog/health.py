@@ -144,7 +144,7 @@ def table_health(table: Status) -> TableHealth:
             end_offsets={number: one.end for number, one in progress.partitions.items()},
             partitions=mirror.partition_count,
             staleness=progress.staleness(now),
-            size=None if store is None or machine.state is State.FAILED else store.backend.size(),
+            size=None if store is None or machine.state is State.FAILED else store.size(),
             last_error=None if machine.failure is None else str(machine.failure),
             time_to_ready=machine.time_to_ready,
             binding_for=now - machine.started_at if waits and machine.started_at is not None else None,

@@ -6,14 +6,13 @@ No state machine, no threads and no Kafka here: the binding calls this from one 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from statestore.backends.contract import Backend
 from statestore.changelog.readiness import PartitionProgress, Progress
 from statestore.changelog.undecodable import DecodingFilter, SkipLog
-from statestore.core import Folded, RecordCache, WriteRun
+from statestore.core import Folded, WriteRun
 from statestore.errors import (
     ForkedProcessError,
     StateStoreError,
@@ -24,10 +23,11 @@ from statestore.errors import (
     StoreUnavailableError,
 )
 from statestore.kafka.answers import Bounds, TopicState
-from statestore.settings import TableOptions
+from statestore.storage.changelog_store import ChangelogStore
 from statestore.storage.directory import StoreDirectory
-from statestore.storage.expiry import ExpiringBackend, Sweep
-from statestore.storage.store import ChangelogStore, Position, key_too_long
+from statestore.storage.layout import Position
+from statestore.storage.opening import MirrorStorage
+from statestore.storage.store import key_too_long
 
 log = logging.getLogger("statestore.changelog")
 
@@ -57,21 +57,6 @@ class Counts:
     restarts: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Storage:
-    """How a mirror gets at its files."""
-
-    open_directory: Callable[[], StoreDirectory | None]
-    """Return the store's directory; ``None`` for an engine without files."""
-    open_backend: Callable[[StoreDirectory | None], Backend]
-    remember: Callable[[], None]
-    """Note that the store is complete, and that its absence is an error from now on."""
-    max_key_size: int
-    options: TableOptions = field(default_factory=TableOptions)
-    cache: RecordCache | None = None
-    """Where reads keep what they read; ``None`` for an engine that is memory itself."""
-
-
 class Mirror:
     """See the module. ``store`` is ``None`` while closed.
 
@@ -83,7 +68,7 @@ class Mirror:
         self,
         name: str,
         topic: str,
-        storage: Storage,
+        storage: MirrorStorage,
         grace: float = 0.0,
         record_filter: DecodingFilter | None = None,
     ) -> None:
@@ -101,7 +86,6 @@ class Mirror:
         """Bytes applied since the last flush."""
         self._unmeasured = 0
         """Bytes applied since the size was compared with its limit."""
-        self._sweep: Sweep | None = None
         self._storage = storage
         self._grace = grace
         self._durable = True
@@ -155,10 +139,7 @@ class Mirror:
             self._storage.remember()
 
     def _open_store(self) -> None:
-        backend = self._storage.open_backend(self.directory)
-        self._sweep = Sweep(backend, backend.ttl) if isinstance(backend, ExpiringBackend) else None
-        storage = self._storage
-        self.store = ChangelogStore(self.name, backend, storage.max_key_size, storage.cache)
+        self.store = self._storage.open_store(self.directory)
         self.identity = TopicState()
 
     def _load_positions(self) -> None:
@@ -219,7 +200,7 @@ class Mirror:
 
     def sweep(self) -> None:
         """Remove some of the rows that have ended. Raises what the backend raises."""
-        if self.store is not None and self._sweep is not None and (removed := self._sweep.step()):
+        if self.store is not None and (removed := self.store.sweep()):
             self.counts.expired += removed
             self._durable = False
 
@@ -238,7 +219,7 @@ class Mirror:
             self._durable = False
 
     def _flush(self, store: ChangelogStore) -> None:
-        store.backend.flush()
+        store.flush()
         self.unflushed = 0
         self._durable = True
 
@@ -348,7 +329,7 @@ class Mirror:
             return None
         self._unmeasured = 0
         try:
-            size = store.backend.size()
+            size = store.size()
         except (StoreClosedError, ForkedProcessError):
             return None
         if size <= most:

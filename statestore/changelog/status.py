@@ -30,7 +30,7 @@ from statestore.errors import (
 from statestore.runtime import fork
 from statestore.runtime.worker import Worker
 from statestore.settings import TableOptions
-from statestore.storage.store import ChangelogStore
+from statestore.storage.changelog_store import ChangelogStore
 
 log = logging.getLogger("statestore.changelog")
 

@@ -240,6 +240,12 @@ def must_be_bytes(what: str, given: object) -> TypeError:
     return TypeError(f"{what} must be bytes, not {type(given).__name__}: {bounded_repr(given)}")
 
 
+def check_limit(limit: int | None) -> None:
+    """Raise ``ValueError`` for a negative ``limit``."""
+    if limit is not None and limit < 0:
+        raise negative_limit(limit)
+
+
 def negative_limit(limit: int) -> ValueError:
     return ValueError(f"limit must be None or >= 0, not {bounded_repr(limit)}")
 

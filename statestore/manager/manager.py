@@ -12,7 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast, overload
 
-from statestore.backends.contract import Engine
 from statestore.changelog.binder import Binder
 from statestore.changelog.binding import Binding
 from statestore.changelog.mirror import Mirror
@@ -21,7 +20,6 @@ from statestore.changelog.undecodable import DecodingFilter
 from statestore.entity import EntityModel, model_of
 from statestore.errors import ConfigError, StartupError, StateStoreError, StoreClosedError
 from statestore.kafka.topics import Mode, TopicsReport
-from statestore.manager.catalog import Opener
 from statestore.manager.explain import Explanation
 from statestore.manager.health import ManagerHealth
 from statestore.manager.resolve import Registration, ResolvedTable, SettingsResolver
@@ -45,6 +43,7 @@ from statestore.settings import (
     set_log_levels,
 )
 from statestore.storage.directory import StoreFile
+from statestore.storage.opening import StoreOpener
 from statestore.storage.store import KeyValueStore
 from statestore.tables.readiness import ManagerReadiness
 from statestore.tables.stream import Stream
@@ -109,7 +108,7 @@ class StoreManager(ManagerWriteMixin, ManagerReadiness):
         self._binder: Binder | None = None
         self._closed = False
         self._forked_here = False
-        self._opener = Opener(directory, self._settings)
+        self._opener = StoreOpener(directory, self._settings)
         timeout = self._settings.defaults.request_timeout
         self._writer = EntityWriter(self._settings.kafka, timeout, self._codec_of)
         name = f"statestore-{self._opener.directory_id}"
@@ -155,9 +154,7 @@ class StoreManager(ManagerWriteMixin, ManagerReadiness):
             physical = physical_name(name)
             self._opener.claim(name, physical)
             try:
-                store = self._opener.open_raw(
-                    name, physical, self._opener.engine(chosen), lambda: self._release(name)
-                )
+                store = self._opener.open_bytes(name, physical, chosen, lambda: self._release(name))
             except BaseException:
                 self._release(name)
                 raise
@@ -239,7 +236,7 @@ class StoreManager(ManagerWriteMixin, ManagerReadiness):
             other = next((one.name for one in self._tables.values() if one.topic == topic), None)
             if other is not None:
                 raise ConfigError(f"topic {topic!r} is bound already, as {other!r}: use that table")
-            engine = self._opener.engine(options.backend)
+            self._opener.check_backend(options.backend)
             binder = self._connected()
             info = None
             if self._connect == "eager":
@@ -248,7 +245,7 @@ class StoreManager(ManagerWriteMixin, ManagerReadiness):
             record_filter = None
             if codec is not None and options.on_undecodable != "raise":
                 record_filter = DecodingFilter(codec.decode, skip=options.on_undecodable == "skip")
-            binding = self._make_binding(binder, logical, topic, model, engine, options, record_filter)
+            binding = self._make_binding(binder, logical, topic, model, options, record_filter)
             if info is not None:
                 binding.found(info.partitions)
                 binder.cluster_id = info.cluster_id
@@ -270,7 +267,6 @@ class StoreManager(ManagerWriteMixin, ManagerReadiness):
         logical: str,
         topic: str,
         model: EntityModel | None,
-        engine: Engine,
         options: TableOptions,
         record_filter: DecodingFilter | None,
     ) -> Binding:
@@ -278,8 +274,8 @@ class StoreManager(ManagerWriteMixin, ManagerReadiness):
         physical = model.physical_name if model and declared else physical_name(logical)
         serialisation = "bytes" if model is None else model.serialisation
         schema = None if model is None else model.stored_schema
-        wanted = StoreFile(logical, engine.name, "timestamped", serialisation, topic=topic, schema=schema)
-        storage = self._opener.storage(wanted, physical, engine, options)
+        wanted = StoreFile(logical, options.backend, "timestamped", serialisation, topic=topic, schema=schema)
+        storage = self._opener.mirror(wanted, physical, options)
         self._opener.claim(logical, physical)
         # Where the ends are is known to within two questions, and the fetch that follows the second.
         grace = 2 * self._settings.defaults.confirm_interval + 1
@@ -372,16 +368,16 @@ class StoreManager(ManagerWriteMixin, ManagerReadiness):
             self._check_open()
             bound = {name: self._registrations[name] for name in self._tables}
             streams = [stream.entity for stream in self._streams.values()]
-            engines = self._opener.engines
+            backends = self._opener.backends
         classes = [subject for subject, _ in bound.values() if isinstance(subject, type)]
         models = [model_of(one) for one in (*classes, *streams)]
         tables = {name: table for name, (_, table) in bound.items()}
-        return Explanation.of(self._resolver.explained_settings(tables, models, engines))
+        return Explanation.of(self._resolver.explained_settings(tables, models, backends))
 
     def _described(self, logical: str, topic: str | None, size: int | None) -> dict[str, Any]:
         subject, table = self._registrations[logical]
         backend = table.options.backend
-        physical, path = self._opener.place(logical, self._opener.engine(backend))
+        physical, path = self._opener.place(logical, backend)
         return {
             "entity": subject.__name__ if isinstance(subject, type) else None,
             "topic": topic,

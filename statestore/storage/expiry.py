@@ -6,7 +6,6 @@ the row and the clock alone, so that it stays hidden after a restart, and after 
 
 from __future__ import annotations
 
-import struct
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -22,8 +21,8 @@ from statestore.backends import (
     WrapperReader,
     WrapperSnapshot,
 )
-from statestore.backends.contract import check_limit
-from statestore.storage.store import DATA, HEADER
+from statestore.core.common import check_limit
+from statestore.storage.layout import DATA, HEADER, pack_timestamp
 
 ROWS = 2000
 """Rows that one step of a sweep looks through: some milliseconds."""
@@ -31,8 +30,6 @@ PAUSES = 9
 """How much longer than a step the pause behind it is."""
 MOST_PERIOD = 3600.0
 """Most seconds between two sweeps; otherwise a tenth of the time that rows have."""
-
-_TIMESTAMP = struct.Struct(">q")
 
 Oldest = Callable[[], bytes]
 """Gives the first timestamp that is not too old, as the rows have it.
@@ -46,7 +43,7 @@ def expiring(backend: Backend, ttl: float, clock: Callable[[], float] = time.tim
 
     def oldest() -> bytes:
         since = int((clock() - ttl) * 1000) + 1
-        return _TIMESTAMP.pack(since) if since > 0 else b""
+        return pack_timestamp(since) if since > 0 else b""
 
     return ExpiringBackend(backend, oldest, ttl)
 

@@ -7,13 +7,15 @@ from contextlib import suppress
 from itertools import chain, starmap
 from typing import Any, TypeVar
 
-from statestore.backends.contract import BackendIterator, check_limit
 from statestore.changelog.mirror import Counts
 from statestore.core import Pairs
+from statestore.core.common import check_limit
 from statestore.errors import DecodeError
 from statestore.serde.entities import EntityCodec
 from statestore.serde.formats import KeyPlan
-from statestore.storage.store import HEADER, ChangelogStore, StoreReader
+from statestore.storage.changelog_store import ChangelogStore
+from statestore.storage.layout import HEADER, timestamp_of
+from statestore.storage.view import StoredPairs, StoreReader
 
 T = TypeVar("T")
 
@@ -66,14 +68,14 @@ def find(
     return max(found, key=lambda pair: ((store.get_with_timestamp(pair[0]) or (-1, b""))[0], pair[0]))
 
 
-def _rows(pairs: BackendIterator, codec: EntityCodec[T], decode: Callable[[bytes, bytes], T]) -> Iterator[T]:
+def _rows(pairs: StoredPairs, codec: EntityCodec[T], decode: Callable[[bytes, bytes], T]) -> Iterator[T]:
     decoder = codec.decoder
     if decoder is None or not decoder.plain:
         return starmap(decode, Pairs(pairs, HEADER))
     return decoder.rows(pairs, HEADER, decode)
 
 
-def _pairs(store: ChangelogStore, plan: KeyPlan, reverse: bool, limit: int | None) -> BackendIterator:
+def _pairs(store: ChangelogStore, plan: KeyPlan, reverse: bool, limit: int | None) -> StoredPairs:
     if len(plan.ranges) == 1:
         return store.scan_stored(*plan.ranges[0], reverse, limit)
     snapshot = store.snapshot()
@@ -81,10 +83,10 @@ def _pairs(store: ChangelogStore, plan: KeyPlan, reverse: bool, limit: int | Non
     return _Joined(snapshot, [snapshot.scan_stored(*one, reverse, limit) for one in ranges], limit)
 
 
-class _Joined(BackendIterator):
+class _Joined(StoredPairs):
     """Scans of one snapshot, one behind the other."""
 
-    def __init__(self, snapshot: StoreReader, scans: list[BackendIterator], limit: int | None) -> None:
+    def __init__(self, snapshot: StoreReader, scans: list[StoredPairs], limit: int | None) -> None:
         self._snapshot = snapshot
         self._scans = scans[::-1]  # the next one last
         self._left = -1 if limit is None else limit
@@ -126,7 +128,7 @@ def _keys(
             continue
         if key not in codec.key_encodings(values):
             counts.non_canonical_keys += 1
-        found = (int.from_bytes(value[:HEADER], signed=True), key)
+        found = (timestamp_of(value), key)
         counts.duplicate_keys += values in keys
         keys[values] = max(found, keys.get(values, found))
     return strange, keys

@@ -19,7 +19,7 @@ from statestore.producing.mixins import DeliveryWaitMixin, TableWriteMixin
 from statestore.producing.writer import EntityWriter
 from statestore.serde.entities import EntityCodec
 from statestore.serde.formats import KeyPlan
-from statestore.storage.store import ChangelogStore
+from statestore.storage.changelog_store import ChangelogStore
 from statestore.tables.rows import count_rows, find, planned_rows
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ class BoundTable(DeliveryWaitMixin, Generic[T]):
 
     def approximate_count(self, *, allow_stale: bool = False) -> int:
         """Return about how many rows there are, cheaply."""
-        return (self._binding.readable or self._binding.reading(allow_stale)).backend.approximate_count()
+        return (self._binding.readable or self._binding.reading(allow_stale)).approximate_count()
 
     def __iter__(self) -> Iterator[T]:
         return self.scan()

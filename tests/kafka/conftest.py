@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import statestore.manager.catalog
+import statestore.storage.opening
 from statestore import StateStoreError, StoreManager, StoreUnavailableError
 from statestore.backends import Backend, Batch, Engine, StoreOptions, WrapperBackend, find_engine
 from statestore.testing.kafka import Broker
@@ -154,5 +154,5 @@ def write_faults(monkeypatch: pytest.MonkeyPatch) -> WriteFaults:
 
         return FaultyEngine
 
-    monkeypatch.setattr(statestore.manager.catalog, "find_engine", engine_with_faults)
+    monkeypatch.setattr(statestore.storage.opening, "find_engine", engine_with_faults)
     return faults

@@ -17,8 +17,9 @@ import pytest
 from confluent_kafka import Producer
 
 from statestore.backends import KeyRange, StoreOptions, find_engine
+from statestore.storage.changelog_store import ChangelogStore
 from statestore.storage.directory import DataDirectory, StoreFile
-from statestore.storage.store import DATA, ChangelogStore
+from statestore.storage.layout import DATA
 from statestore.testing.kafka import Broker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.parametrize("backend", ["rocksdb", "lmdb"])]
@@ -157,7 +158,7 @@ def check_store(
         opened = engine.open(place.generation_path, StoreOptions(changelog=True))
         with ChangelogStore("mirror", opened, kind.max_key_size) as store:
             positions = {number: one.offset for number, one in store.positions().items()}
-            found = dict(store.backend.scan(KeyRange(prefix=DATA)))
+            found = dict(opened.scan(KeyRange(prefix=DATA)))
         engine.close()
     finally:
         data.close()

@@ -27,7 +27,7 @@ def aged(broker: Broker, topic: str, rows: list[tuple[bytes, bytes]], seconds: f
 
 def stored(table: Any) -> set[bytes]:
     """Return the keys that are in the files, hidden or not."""
-    inner = table._binding.mirror.store.backend.inner
+    inner = table._binding.mirror.store._backend.inner
     return {key[1:] for key, _ in inner.scan(KeyRange(b"\x01", b"\x02"))}
 
 

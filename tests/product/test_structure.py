@@ -49,6 +49,9 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "fastavro": ("statestore.serde.avro",),
 }
 
+ABOVE_STORAGE = PACKAGES[PACKAGES.index("storage") + 1 : PACKAGES.index("testing")]
+"""What sees stores and no backend: of statestore.backends it imports nothing."""
+
 MOST_LINES = 500
 
 # In the form of patterns, so that this file does not name one either.
@@ -154,6 +157,13 @@ def test_bindings_are_imported_by_their_owners_only(module: str) -> None:
         owners = OWNERS.get(imported.partition(".")[0])
         if owners is not None:
             assert any(within(module, owner) for owner in owners), f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("package", ABOVE_STORAGE)
+def test_nothing_above_storage_sees_a_backend(package: str) -> None:
+    for module in (name for name in MODULES if package_of(name) == package):
+        for imported in imports(module):
+            assert not within(imported, "statestore.backends"), f"{module} imports {imported}"
 
 
 def test_ksql_knows_entities_and_query_values_only() -> None:

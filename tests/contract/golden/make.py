@@ -17,8 +17,9 @@ from typing import Any
 from statestore import StoreManager
 from statestore.backends import StoreOptions, find_engine
 from statestore.core import WriteRun
+from statestore.storage.changelog_store import ChangelogStore
 from statestore.storage.directory import DataDirectory, StoreFile
-from statestore.storage.store import ChangelogStore, Position
+from statestore.storage.layout import Position
 
 GOLDEN = Path(__file__).parent / "format1"
 BUDGET = 64 << 20
@@ -75,9 +76,9 @@ def make_bound(directory: Path, backend: str, wanted: dict[str, Any]) -> None:
     second.write(b"gone", None, 0)
     ends = {int(number): Position(*position) for number, position in wanted["positions"].items()}
     store.apply(first, dict.fromkeys(ends, Position(0)))
-    store.backend.flush()
+    store.flush()
     store.apply(second, ends)
-    store.backend.flush()
+    store.flush()
     place.update(topic_id="AAAAAAAAAAAAAAAAAAAAAQ", cluster_id="golden", partitions=3)
     data.remember("orders_store")
     store.close()

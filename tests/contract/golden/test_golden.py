@@ -15,8 +15,9 @@ import pytest
 from statestore import StoreIdentityError, StoreManager
 from statestore.backends import StoreOptions, find_engine
 from statestore.core import WriteRun
+from statestore.storage.changelog_store import ChangelogStore
 from statestore.storage.directory import DataDirectory, StoreFile
-from statestore.storage.store import ChangelogStore, Position
+from statestore.storage.layout import Position
 
 GOLDEN = Path(__file__).parent
 LARGEST = 100_000
@@ -105,7 +106,7 @@ def test_a_bound_store_goes_on_from_its_position(directory: Path, orders: StoreF
         run.write(b"new", b"1", 0)
         run.write(b"key-0000", None, 0)
         store.apply(run, {0: Position(4213, 4, 5)})
-        store.backend.flush()
+        store.flush()
     with bound(directory, orders) as store:
         assert (store.get(b"new"), store.get(b"key-0000")) == (b"1", None)
         assert store.positions()[0] == Position(4213, 4, 5)

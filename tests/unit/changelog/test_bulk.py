@@ -10,11 +10,13 @@ import pytest
 
 from statestore import core
 from statestore.backends import StoreOptions, find_engine
-from statestore.changelog.mirror import Mirror, Storage
+from statestore.changelog.mirror import Mirror
 from statestore.core import Folded, WriteRun
 from statestore.errors import EncodeError
 from statestore.kafka.answers import Bounds
-from statestore.storage.store import SMALL_COUNT, SMALL_SIZE, Position
+from statestore.storage.changelog_store import SMALL_COUNT, SMALL_SIZE, ChangelogStore
+from statestore.storage.layout import Position
+from statestore.storage.opening import MirrorStorage
 
 BUDGET = 16 << 20
 
@@ -46,7 +48,8 @@ def mirror(name: str, tmp_path: Path, calls: list[str], monkeypatch: pytest.Monk
 
     for method in ("write", "load", "flush"):
         note(method)
-    mirror = Mirror("T_Store", "t", Storage(lambda: None, lambda _: backend, lambda: None, kind.max_key_size))
+    store = ChangelogStore("T_Store", backend, kind.max_key_size)
+    mirror = Mirror("T_Store", "t", MirrorStorage(lambda: None, lambda _: store, lambda: None))
     mirror.open()
     mirror.capture({0: Bounds(0, 1 << 40), 1: Bounds(7, 1 << 40)}, now=1000.0)
     yield mirror

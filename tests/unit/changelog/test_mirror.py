@@ -9,23 +9,25 @@ import pytest
 
 from statestore.backends import StoreOptions
 from statestore.backends.memory import MemoryEngine
-from statestore.changelog.mirror import Mirror, Storage
+from statestore.changelog.mirror import Mirror
 from statestore.core import Folded, WriteRun
 from statestore.errors import StateStoreError
 from statestore.kafka.answers import Bounds, TopicState
+from statestore.storage.changelog_store import ChangelogStore
+from statestore.storage.opening import MirrorStorage
 
 DAY = 86_400.0
 KNOWN = TopicState("id", 2, "compact", 86_400_000)
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Storage:
+def storage(tmp_path: Path) -> MirrorStorage:
     """A store that outlives the mirrors over it."""
     backend = MemoryEngine(0).open(tmp_path / "store", StoreOptions(changelog=True))
-    return Storage(lambda: None, lambda _: backend, lambda: None, 65536)
+    return MirrorStorage(lambda: None, lambda _: ChangelogStore("T_Store", backend, 65536), lambda: None)
 
 
-def opened(storage: Storage) -> Mirror:
+def opened(storage: MirrorStorage) -> Mirror:
     mirror = Mirror("T_Store", "t", storage)
     mirror.open()
     return mirror
@@ -43,7 +45,7 @@ def wrote(partition: int, offset: int) -> Folded:
     return Folded(run, {partition: (offset, -1)}, 1, 1, 0, 0, 0, 9, 1, -1)
 
 
-def test_a_store_knows_all_its_partitions_from_the_first_batch_on(storage: Storage) -> None:
+def test_a_store_knows_all_its_partitions_from_the_first_batch_on(storage: MirrorStorage) -> None:
     """A death before partition 1 had a record must not look like a topic that has grown."""
     mirror = opened(storage)
     assert mirror.capture({0: Bounds(0, 10), 1: Bounds(3, 10)}, now=DAY) is None
@@ -53,7 +55,7 @@ def test_a_store_knows_all_its_partitions_from_the_first_batch_on(storage: Stora
     assert again.capture({0: Bounds(0, 10), 1: Bounds(3, 10)}, now=DAY) is None
 
 
-def test_a_refused_batch_moves_no_position(storage: Storage) -> None:
+def test_a_refused_batch_moves_no_position(storage: MirrorStorage) -> None:
     mirror = opened(storage)
     mirror.capture({0: Bounds(0, 10)}, now=DAY)
     assert mirror.store is not None
@@ -67,7 +69,7 @@ def test_a_refused_batch_moves_no_position(storage: Storage) -> None:
 @pytest.mark.parametrize("identified_first", [True, False])
 @pytest.mark.parametrize("finished", [True, False])
 def test_older_than_the_tombstones_retention(
-    storage: Storage, finished: bool, identified_first: bool
+    storage: MirrorStorage, finished: bool, identified_first: bool
 ) -> None:
     """Also when the first pass never got to the end: what it read may have been deleted since."""
     mirror = opened(storage)
@@ -83,7 +85,7 @@ def test_older_than_the_tombstones_retention(
     assert "tombstones may be gone" in (answers[1] or "")
 
 
-def test_nothing_written_since_is_never_too_old(storage: Storage) -> None:
+def test_nothing_written_since_is_never_too_old(storage: MirrorStorage) -> None:
     mirror = opened(storage)
     mirror.capture({0: Bounds(0, 5)}, now=DAY)
     apply(mirror, wrote(0, 5))
@@ -92,7 +94,7 @@ def test_nothing_written_since_is_never_too_old(storage: Storage) -> None:
     assert again.capture({0: Bounds(0, 5)}, now=9 * DAY) is None
 
 
-def test_the_broker_was_away_for_longer_than_tombstones_are_kept(storage: Storage) -> None:
+def test_the_broker_was_away_for_longer_than_tombstones_are_kept(storage: MirrorStorage) -> None:
     mirror = opened(storage)
     mirror.identify(KNOWN, None)
     mirror.capture({0: Bounds(0, 0)}, now=DAY)
@@ -102,25 +104,27 @@ def test_the_broker_was_away_for_longer_than_tombstones_are_kept(storage: Storag
     assert "tombstones may be gone" in (mirror.reached_end(0, 2, now=2 * DAY + 11) or "")
 
 
-def test_an_answer_without_the_id_does_not_forget_it(storage: Storage) -> None:
+def test_an_answer_without_the_id_does_not_forget_it(storage: MirrorStorage) -> None:
     mirror = opened(storage)
     assert mirror.identify(KNOWN, None) is None
     assert mirror.identify(TopicState(), None) is None
     assert "created again" in (mirror.identify(TopicState("another"), None) or "")
 
 
-def test_a_log_that_starts_past_the_position(storage: Storage) -> None:
+def test_a_log_that_starts_past_the_position(storage: MirrorStorage) -> None:
     mirror = opened(storage)
     mirror.capture({0: Bounds(0, 10)}, now=DAY)
     apply(mirror, wrote(0, 5))
     assert "starts at offset 6" in (opened(storage).capture({0: Bounds(6, 10)}, now=DAY) or "")
 
 
-def test_marking_complete_flushes_once_and_always(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_marking_complete_flushes_once_and_always(
+    storage: MirrorStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mirror = opened(storage)
     assert mirror.store is not None
     flushes: list[None] = []
-    monkeypatch.setattr(mirror.store.backend, "flush", lambda: flushes.append(None))
+    monkeypatch.setattr(mirror.store, "flush", lambda: flushes.append(None))
     mirror.capture({0: Bounds(0, 5)}, now=DAY)
     apply(mirror, wrote(0, 5))
     mirror.mark_complete()
@@ -132,12 +136,12 @@ def test_marking_complete_flushes_once_and_always(storage: Storage, monkeypatch:
 
 
 def test_positions_whose_flush_failed_are_flushed_by_the_next(
-    storage: Storage, monkeypatch: pytest.MonkeyPatch
+    storage: MirrorStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mirror = opened(storage)
     assert mirror.store is not None
     mirror.capture({0: Bounds(0, 5)}, now=DAY)
-    flush, failing = mirror.store.backend.flush, [OSError("disk")]
+    flush, failing = mirror.store.flush, [OSError("disk")]
     flushed: list[None] = []
 
     def flush_or_fail() -> None:
@@ -145,7 +149,7 @@ def test_positions_whose_flush_failed_are_flushed_by_the_next(
             raise failing.pop()
         flushed.append(flush())
 
-    monkeypatch.setattr(mirror.store.backend, "flush", flush_or_fail)
+    monkeypatch.setattr(mirror.store, "flush", flush_or_fail)
     with pytest.raises(OSError, match="disk"):
         mirror.make_durable()
     mirror.make_durable()

@@ -13,7 +13,9 @@ import pytest
 from statestore import StoreClosedError, StoreManager, StoreUnavailableError
 from statestore.backends import StoreOptions
 from statestore.core import IMPLEMENTATION, WriteRun, uses
-from statestore.storage.store import SMALL_COUNT, ChangelogStore, KeyValueStore, Position
+from statestore.storage.changelog_store import SMALL_COUNT, ChangelogStore
+from statestore.storage.layout import Position
+from statestore.storage.store import KeyValueStore
 
 CACHED = IMPLEMENTATION == "native" and uses("cache")
 
@@ -127,10 +129,10 @@ def test_a_store_opened_again_does_not_answer_for_the_one_before(manager: StoreM
 
 @pytest.mark.parametrize("count", [3, SMALL_COUNT + 1])
 def test_a_mirror_s_batch_is_seen_small_or_in_bulk(manager: StoreManager, tmp_path: Path, count: int) -> None:
-    engine = manager._opener.engine(manager._settings.defaults.backend)
+    engine = manager._opener._engine(manager._settings.defaults.backend)
     backend = engine.open(tmp_path / "mirror", StoreOptions(changelog=True))
     keys = [b"%06d" % number for number in range(count)]
-    with ChangelogStore("mirror", backend, engine.max_key_size, manager._opener.cache_of(engine)) as store:
+    with ChangelogStore("mirror", backend, engine.max_key_size, manager._opener._cache_of(engine)) as store:
         for value in (b"1", b"2", None, b"3"):
             run = WriteRun()
             for key in keys:

@@ -16,7 +16,8 @@ from statestore.core import Readable, WriteRun
 from statestore.entity import model_of
 from statestore.errors import DecodeError
 from statestore.serde.entities import EntityCodec
-from statestore.storage.store import ChangelogStore, Position
+from statestore.storage.changelog_store import ChangelogStore
+from statestore.storage.layout import Position
 from statestore.tables.table import BytesTable, Table
 
 COUNT = 2_000

@@ -26,7 +26,9 @@ from statestore.fields.attributes import Alias, Int32
 from statestore.serde.entities import EntityCodec
 from statestore.serde.formats import FormatContext
 from statestore.settings import RegistrySettings
-from statestore.storage.store import ChangelogStore, Position, StoreReader
+from statestore.storage.changelog_store import ChangelogStore
+from statestore.storage.layout import Position
+from statestore.storage.view import StoreReader
 from statestore.tables.table import Table
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
