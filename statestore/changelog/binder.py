@@ -113,8 +113,8 @@ class Binder:
         deadline = time.monotonic() + timeout
         parts = (self.supervisor, self.restoring, self.following, self.events)
         left = [part.thread.name for part in parts if not part.stop(max(0.1, deadline - time.monotonic()))]
-        if left:
-            log.warning("abandoned after %g s: %s", timeout, ", ".join(left))
+        for name in left:
+            log.warning("thread %s did not stop within %g s and was left running", name, timeout)
 
     # The first contact
 
@@ -278,14 +278,14 @@ class Binder:
     def _stall(self, cause: str) -> None:
         with self.changed:
             if not self.connection.stalled:
-                log.warning("Kafka at %s is away: %s", self.source.address, cause)
+                log.warning("Kafka at %s does not answer: %s", self.source.address, cause)
             self.connection.stalled, self.connection.cause = True, cause
             self.changed.notify_all()
 
     def _recovered(self) -> None:
         with self.changed:
             if self.connection.stalled:
-                log.info("Kafka at %s is back", self.source.address)
+                log.info("Kafka at %s answers again", self.source.address)
             self.connection.stalled = False
             self.changed.notify_all()
 

@@ -148,7 +148,7 @@ class Binding(Status):
         try:
             self.mirror.close()
         except StateStoreError as error:
-            log.warning("table %r: closing its failed store: %s", self.name, error)
+            log.warning("table %r: the failed store could not be closed: %s", self.name, error)
 
     # What the machine wants done
 
@@ -259,13 +259,13 @@ class Binding(Status):
         except TimeoutError:
             durable = self.mirror.written_offsets()
             log.warning(
-                "table %r: its final flush was abandoned after %g s; written up to %s",
+                "table %r: the final flush did not end within %g s and was left running; written up to %s",
                 self.name,
                 timeout,
                 durable,
             )
         except StateStoreError as error:
-            log.warning("table %r: its final flush failed: %s", self.name, error)
+            log.warning("table %r: the final flush failed: %s", self.name, error)
 
     def _rebuild(self, start_id: int) -> None:
         restoring, following = self.host.restoring, self.host.following
@@ -349,7 +349,7 @@ class Binding(Status):
         elif found.cleanup_policy is not None and "compact" not in found.cleanup_policy:
             self.fail(
                 f"topic {self.topic!r} is not compacted (cleanup.policy={found.cleanup_policy})",
-                "give it cleanup.policy=compact (else its values vanish by age), then restart()",
+                "set cleanup.policy=compact (else its records are deleted by age), then restart()",
             )
         else:
             try:
@@ -435,7 +435,7 @@ class Binding(Status):
         elif kind is KafkaErrorKind.UNKNOWN_TOPIC:
             self.fail(f"{where}: {text}", "create the topic, then restart()")
         elif kind is KafkaErrorKind.NOT_AUTHORIZED:
-            self.fail(f"{where}: {text}", "grant reading it, then restart()")
+            self.fail(f"{where}: {text}", "grant the client Read on the topic, then restart()")
         else:
             log.info("%s @ %d: %s", where, offset, text)
 
@@ -457,7 +457,10 @@ class Binding(Status):
             self._write_failed(error)
 
     def broken(self, error: BaseException) -> None:
-        self._fail(self.mirror.unavailable(f"unexpected error: {error!r}", "report it, and restart()"), error)
+        self._fail(
+            self.mirror.unavailable(f"unexpected error: {error!r}", "report it as a bug, then restart()"),
+            error,
+        )
 
     def _write_failed(self, error: StateStoreError) -> None:
         """Leave the lane, and come back for the same records from the stored position; or give up."""
@@ -470,7 +473,9 @@ class Binding(Status):
             failure.__cause__ = error
         for effect in self._handle(lambda: self.machine.write_failed(failure, final=final, now=time.time())):
             if isinstance(effect, EnterLane):
-                log.warning("table %r: a write failed, again in %g s: %s", self.name, effect.delay, error)
+                log.warning(
+                    "table %r: a write failed and is tried again in %g s: %s", self.name, effect.delay, error
+                )
 
     def _stopped_before(self, record: RejectedRecord) -> None:
         """Fail before a record that does not decode; wait where that is not known yet."""

@@ -128,7 +128,7 @@ class Mirror:
             try:
                 store.close()
             except StateStoreError as error:
-                log.warning("store %r did not close well: %s", self.name, error)
+                log.warning("store %r could not be closed: %s", self.name, error)
 
     def mark_complete(self) -> None:
         """Make durable that the store is complete, and note it: it is missed from now on."""
@@ -305,8 +305,8 @@ class Mirror:
         for number, seconds in ages.items():
             if retention is not None and seconds > 0 and seconds * 1000 > retention:
                 return (
-                    f"partition {number} was last at its end {seconds:.1f} s before, longer than the topic's "
-                    f"delete.retention.ms of {retention / 1000:g} s: tombstones may be gone"
+                    f"partition {number} was last known to be at its end {seconds:.1f} s before, longer than "
+                    f"the topic's delete.retention.ms of {retention / 1000:g} s: tombstones may be gone"
                 )
         return None
 
@@ -351,4 +351,4 @@ class Mirror:
 
 
 def _grown(old: int | None, new: int | None) -> str:
-    return f"the topic has {new} partitions, the store was made from {old}: keys have moved"
+    return f"the topic has {new} partitions, but the store was made from {old}: keys have moved between them"

@@ -203,5 +203,5 @@ def excess(options: TableOptions, lag: int | None, staleness: float | None) -> s
         return f"{lag} records behind, more than max_lag={options.max_lag}"
     limit = options.max_staleness
     if limit is not None and (staleness is None or staleness > limit):
-        return f"the end was not confirmed for more than max_staleness={limit:g} s"
+        return f"the broker has not confirmed the end for more than max_staleness={limit:g} s"
     return ""

@@ -147,7 +147,7 @@ class Status(Readable):
         if self.machine.failure is not None:
             raise self._failed()
         if self.state is State.STOPPED:
-            raise StoreNotReadyError(f"table {self.describe()}: restart() it", reason=self.reason)
+            raise StoreNotReadyError(f"table {self.describe()}: call restart()", reason=self.reason)
 
     def timeout_error(self, waited: float) -> ReadyTimeoutError:
         return ReadyTimeoutError(

@@ -99,7 +99,7 @@ def _whole(given: Mapping[str, Any], name: str, default: int = 0) -> int:
     try:
         return int(value)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"kafka.{name}: {value!r} is no whole number") from error
+        raise ConfigError(f"kafka.{name}: {value!r} is not a whole number") from error
 
 
 def _without(given: Mapping[str, Any], prefixes: tuple[str, ...]) -> dict[str, Any]:

@@ -251,7 +251,7 @@ def unfit(properties: Mapping[str, Any]) -> str | None:
     try:
         core.find_kafka(cimpl.__file__)
     except LookupError as error:
-        return f"librdkafka's C API cannot be had: {error}"
+        return f"librdkafka's C API is not available: {error}"
     return None
 
 

@@ -89,7 +89,7 @@ class KafkaSource:
         why = unfit(self._properties)
         self.fetcher = "native" if why is None else f"consumer: {why}"
         """What reads the records, and why not the faster one."""
-        log.info("Kafka at %s: records are read by the %s", self.address, self.fetcher)
+        log.info("Kafka at %s: records are read by: %s", self.address, self.fetcher)
         fork.register(self)
 
     def reader(self, limits: BatchLimits, queue_bytes: int) -> BatchReader:

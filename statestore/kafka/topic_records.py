@@ -178,7 +178,11 @@ def _bounds(source: KafkaSource, topic: str) -> dict[int, Bounds]:
                 number: Bounds(starts[topic, number].result().offset, ends[topic, number].result().offset)
                 for number in range(partitions)
             }
-        raise ContactError(source.address, f"the ends of topic {topic!r}: {failure.str()}", kind_of(failure))
+        raise ContactError(
+            source.address,
+            f"the end offsets of topic {topic!r} are unknown: {failure.str()}",
+            kind_of(failure),
+        )
 
     def may_pass(error: Exception) -> bool:
         final = (KafkaErrorKind.NOT_AUTHORIZED, KafkaErrorKind.UNKNOWN_TOPIC)

@@ -81,7 +81,7 @@ class TopicDifference:
     """``None``: the broker knows no such property."""
 
     def __str__(self) -> str:
-        return f"topic {self.topic!r}: {self.setting} is {self.found}, declared is {self.declared}"
+        return f"topic {self.topic!r}: {self.setting} is {self.found}, but {self.declared} is declared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +169,8 @@ class Topics:
         if capital := [one.name for one in missing if one.name != one.name.lower() and not one.is_ksql]:
             raise ConfigError(
                 [
-                    f"topic {name!r}: it is missing, and topics of ours are lower case: declare "
-                    f"{name.lower()!r}, or ksql=True if it is ksqlDB's"
+                    f"topic {name!r} does not exist, and statestore creates only topics with lower-case "
+                    f"names: declare {name.lower()!r}, or ksql=True if it is ksqlDB's"
                     for name in capital
                 ]
             )
@@ -189,10 +189,16 @@ class Topics:
             one for name, topic in wanted.items() if name in found for one in differences(topic, found[name])
         ]
         if unlike and mode == "error":
-            raise ConfigError([f"{one}: it is not altered, make them agree" for one in unlike])
+            raise ConfigError(
+                [
+                    f"{one}: an existing topic is never altered; change the topic or the declaration"
+                    for one in unlike
+                ]
+            )
         if unlike:
             log.warning(
-                "topics are not as declared, and are not altered: %s", "; ".join(str(one) for one in unlike)
+                "existing topics differ from what is declared, and are never altered: %s",
+                "; ".join(str(one) for one in unlike),
             )
         return unlike
 
@@ -260,7 +266,11 @@ class Topics:
         def look(_left: float) -> None:
             answers = [_outcome(future) for future in self._described(names).values()]
             if not all(error is None and all(p.leader for p in one.partitions) for one, error in answers):
-                raise KafkaError(self._address, f"created, but not there yet: {', '.join(names)}")
+                raise KafkaError(
+                    self._address,
+                    f"created, but without a leader after {self._request_timeout:g} s, try again: "
+                    + ", ".join(names),
+                )
 
         retry(look, self._request_timeout, _LOOK_AGAIN, lambda error: isinstance(error, KafkaError))
 
@@ -317,7 +327,7 @@ def _by_name(wanted: Iterable[WantedTopic], mode: Mode) -> dict[str, WantedTopic
             if "compact" not in policy:
                 faults.append(f"topic {one.name!r}: cleanup.policy={policy}, but a table's is compacted")
     if not topics:
-        faults.append("ensure_topics needs the entity classes whose topics are meant")
+        faults.append("ensure_topics() was given no entity: name the classes whose topics to create")
     if faults:
         raise ConfigError(faults)
     return topics

@@ -54,7 +54,7 @@ def test_stopped_and_restarted(
     assert table.state is State.STOPPED
     with pytest.raises(StoreNotReadyError, match="STOPPED"):
         table.get(b"001")
-    with pytest.raises(StoreNotReadyError, match=r"restart\(\) it"):
+    with pytest.raises(StoreNotReadyError, match=r"call restart\(\)"):
         table.wait_until_ready(60)
     assert table.get(b"001", allow_stale=True) == b"1"
     broker.produce(name, [(b"001", b"2"), (b"002", None)])

@@ -279,7 +279,7 @@ def test_grown_partitions_while_away(
     broker.produce(name, [(b"b", b"1")], partition=2)
     manager = managers(broker, backend=persistent)
     table = manager.bind(name)
-    assert_failed(table, StorePositionError, "has 3 partitions, the store was made from 1")
+    assert_failed(table, StorePositionError, "has 3 partitions, but the store was made from 1")
     assert rebuilt(manager, table) == fold(broker, name)
 
 

@@ -72,5 +72,5 @@ def test_what_contradicts_itself_is_refused_before_anything_is_asked() -> None:
     with pytest.raises(ConfigError) as error:
         topics.ensure(wanted, mode)
     assert len(error.value.faults) == 3
-    with pytest.raises(ConfigError, match="entity classes"):
+    with pytest.raises(ConfigError, match="name the classes"):
         topics.ensure([], "warn")

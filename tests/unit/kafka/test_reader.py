@@ -449,11 +449,11 @@ def test_what_the_fetcher_cannot_do(properties: dict[str, Any], why: str | None)
 @native_only
 def test_without_the_library_the_consumer_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cimpl, "__file__", "/no/such/library.so")
-    assert unfit(PROPERTIES) == "librdkafka's C API cannot be had: /no/such/library.so is not loaded"
+    assert unfit(PROPERTIES) == "librdkafka's C API is not available: /no/such/library.so is not loaded"
     other = importlib.util.find_spec("statestore._native")
     assert other is not None
     monkeypatch.setattr(cimpl, "__file__", other.origin)
-    assert unfit(PROPERTIES) == "librdkafka's C API cannot be had: the library has no rd_kafka_version"
+    assert unfit(PROPERTIES) == "librdkafka's C API is not available: the library has no rd_kafka_version"
 
 
 def test_without_the_fast_path_the_consumer_serves(monkeypatch: pytest.MonkeyPatch) -> None:
