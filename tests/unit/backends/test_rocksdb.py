@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 import time
@@ -20,6 +21,8 @@ from statestore.errors import (
 )
 from statestore.testing.loading import SampleRun
 from statestore.testing.threads import run_threads
+
+Eventually = Callable[..., None]
 
 BATCH = Batch([(b"%05d" % number, b"x" * 1000) for number in range(100)])
 
@@ -88,7 +91,7 @@ def test_opening_a_store_that_loads_leaves_its_files_alone(engine: RocksDBEngine
 
 @pytest.mark.parametrize("ending", ["write", "flush"])
 def test_files_pile_up_while_runs_are_loaded_and_no_longer(
-    ending: str, engine: RocksDBEngine, tmp_path: Path
+    ending: str, engine: RocksDBEngine, tmp_path: Path, eventually: Eventually
 ) -> None:
     def files() -> int:
         return store._database.property_int_value("rocksdb.num-files-at-level0") or 0
@@ -101,15 +104,12 @@ def test_files_pile_up_while_runs_are_loaded_and_no_longer(
         store.write(BATCH)
     else:
         store.flush()
-    deadline = time.monotonic() + 60
-    while files() > 4:
-        assert time.monotonic() < deadline, f"{files()} files are left in level 0"
-        time.sleep(0.01)
+    eventually(lambda: files() <= 4)
     assert len(list(store.scan())) == 1009
     store.close()
 
 
-def test_a_load_waits_for_compaction_and_gives_up(tmp_path: Path) -> None:
+def test_a_load_waits_for_compaction_and_gives_up(tmp_path: Path, eventually: Eventually) -> None:
     engine = RocksDBEngine(16 << 20, RocksDBOptions(stall_timeout=0.1))
     store = open_store(engine, tmp_path / "store")
     store._database.set_options({"disable_auto_compactions": "true"})
@@ -119,8 +119,16 @@ def test_a_load_waits_for_compaction_and_gives_up(tmp_path: Path) -> None:
             loading(store, start=loads)
     assert 20 < loads < 60
     store._database.set_options({"disable_auto_compactions": "false"})
-    store.write(BATCH)
-    loading(store, start=loads)
+
+    def loads_again() -> bool:
+        try:
+            store.write(BATCH)
+            loading(store, start=loads)
+        except StoreUnavailableError:  # it is still compacting
+            return False
+        return True
+
+    eventually(loads_again)
     store.close()
 
 
@@ -167,25 +175,20 @@ def test_the_stores_of_an_engine_share_one_budget(tmp_path: Path) -> None:
 def test_a_stalled_write_waits_with_other_threads_running(engine: RocksDBEngine, tmp_path: Path) -> None:
     with open_store(engine, tmp_path / "store") as store:
         end_of_stall = stall(store)
-        longest = 0.0
 
         def watch() -> None:
-            nonlocal longest
-            last = time.monotonic()
-            while time.monotonic() < begin + 0.3:
+            for _ in range(200):  # turns that it would not get of a write that keeps the GIL
                 time.sleep(0.001)
-                longest = max(longest, time.monotonic() - last)
-                last = time.monotonic()
-            assert store.get(b"later") is None  # the write still waits, and readers do not
+                assert store.get(b"later") is None  # the write still waits, and readers do not
             end_of_stall()
 
-        begin = time.monotonic()
         run_threads([lambda: store.write(Batch([(b"later", b"1")]))], meanwhile=watch)
         assert store.get(b"later") == b"1"
-        assert longest < 0.2
 
 
-def test_a_write_that_stalls_too_long_fails_and_can_be_given_again(tmp_path: Path) -> None:
+def test_a_write_that_stalls_too_long_fails_and_can_be_given_again(
+    tmp_path: Path, eventually: Eventually
+) -> None:
     engine = RocksDBEngine(16 << 20, RocksDBOptions(stall_timeout=0.1))
     with open_store(engine, tmp_path / "store") as store:
         end_of_stall = stall(store)
@@ -194,16 +197,17 @@ def test_a_write_that_stalls_too_long_fails_and_can_be_given_again(tmp_path: Pat
             store.write(batch)
         assert store.get(b"later") is None
         end_of_stall()
-        deadline = time.monotonic() + 60
-        while store.get(b"later") is None and time.monotonic() < deadline:
-            try:
+
+        def written() -> bool:
+            with contextlib.suppress(StoreUnavailableError):
                 store.write(batch)
-            except StoreUnavailableError:
-                continue
-        assert store.get(b"later") == b"1"
+            return store.get(b"later") == b"1"
+
+        eventually(written)
 
 
-def test_close_ends_the_wait_of_a_stalled_write(engine: RocksDBEngine, tmp_path: Path) -> None:
+def test_close_ends_the_wait_of_a_stalled_write(tmp_path: Path) -> None:
+    engine = RocksDBEngine(16 << 20, RocksDBOptions(stall_timeout=600.0))
     store = open_store(engine, tmp_path / "store")
     stall(store)
 
@@ -211,14 +215,11 @@ def test_close_ends_the_wait_of_a_stalled_write(engine: RocksDBEngine, tmp_path:
         with pytest.raises(StoreClosedError):
             store.write(BATCH)
 
-    begin = time.monotonic()
-
     def close_soon() -> None:
         time.sleep(0.05)
         store.close()
 
     run_threads([write], meanwhile=close_soon)
-    assert time.monotonic() - begin < 5
 
 
 def test_a_failed_compaction_is_reported(engine: RocksDBEngine, tmp_path: Path) -> None:
@@ -257,9 +258,7 @@ def test_close_cuts_a_compaction_short(tmp_path: Path) -> None:
     thread = threading.Thread(target=compact)
     thread.start()
     time.sleep(0.05)
-    begin = time.monotonic()
     store.close()
-    assert time.monotonic() - begin < 5
     thread.join()
     assert isinstance(outcome[0], StoreClosedError)
     with engine.open(tmp_path / "store", StoreOptions(changelog=True)) as store:

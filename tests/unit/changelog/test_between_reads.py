@@ -12,6 +12,8 @@ import statestore.changelog.binding
 from statestore import BytesTable, State, StoreManager, StoreUnavailableError
 from statestore.changelog.readiness import Reason
 
+Eventually = Callable[..., None]
+
 LIMIT = 60.0
 
 
@@ -38,13 +40,6 @@ def produce(producer: Producer, *keys: bytes) -> None:
     assert producer.flush(LIMIT) == 0
 
 
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LIMIT
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_a_refused_batch_is_refused_again_after_a_restart(manager: StoreManager, producer: Producer) -> None:
     produce(producer, b"a" * 600, b"b")
     table = manager.bind("t")
@@ -56,7 +51,9 @@ def test_a_refused_batch_is_refused_again_after_a_restart(manager: StoreManager,
         table.restart()
 
 
-def test_an_end_of_partition_does_not_undo_a_rebuild(manager: StoreManager, producer: Producer) -> None:
+def test_an_end_of_partition_does_not_undo_a_rebuild(
+    manager: StoreManager, producer: Producer, eventually: Eventually
+) -> None:
     produce(producer, b"a", b"b")
     table: BytesTable = manager.bind("t", on_missing="rebuild")
     table.wait_until_ready(LIMIT)
@@ -73,14 +70,11 @@ def test_an_end_of_partition_does_not_undo_a_rebuild(manager: StoreManager, prod
     assert table.health().generation == 2
     assert [key for key, _ in table.scan()] == [b"a", b"b"]
     produce(producer, b"c")
-    deadline = time.monotonic() + LIMIT
-    while b"c" not in table and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert b"c" in table
+    eventually(lambda: b"c" in table)
 
 
 def test_an_end_read_before_a_resume_is_not_taken_after_it(
-    manager: StoreManager, producer: Producer, monkeypatch: pytest.MonkeyPatch
+    manager: StoreManager, producer: Producer, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
     """A lane is busy with another table for longer than ``pause`` waits, and drops what it has read."""
     monkeypatch.setattr(statestore.changelog.binding, "STOP_TIMEOUT", 0.05)
@@ -88,7 +82,7 @@ def test_an_end_read_before_a_resume_is_not_taken_after_it(
     table: BytesTable = manager.bind("t")
     table.wait_until_ready(LIMIT)
     binding = table._binding
-    wait_until(lambda: binding.host.following.holds(binding))
+    eventually(lambda: binding.host.following.holds(binding))
     busy = threading.Event()
 
     def end_of_what_was_read() -> None:
@@ -98,9 +92,9 @@ def test_an_end_read_before_a_resume_is_not_taken_after_it(
     ended = binding.host.following.call(end_of_what_was_read)
     table.pause()
     table.resume()
-    wait_until(lambda: binding.machine._waiting_for is Reason.REPLAYING)
+    eventually(lambda: binding.machine._waiting_for is Reason.REPLAYING)
     busy.set()
     ended.result(LIMIT)
     assert table.health().positions[0] == 2
     produce(producer, b"c")
-    wait_until(lambda: b"c" in table)
+    eventually(lambda: b"c" in table)

@@ -6,6 +6,7 @@ import gc
 import importlib.util
 import itertools
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -343,7 +344,9 @@ LONG = BatchLimits(records=1 << 40, memory=1 << 20, wait=1000.0, idle=1000.0, sp
 
 @native_only
 @pytest.mark.parametrize("arrived", [0, 3], ids=["waiting for a first record", "waiting for another"])
-def test_a_wait_is_cut_short(address: str, producer: Producer, arrived: int) -> None:
+def test_a_wait_is_cut_short(
+    address: str, producer: Producer, arrived: int, eventually: Callable[..., None]
+) -> None:
     topic = new_topic()
     write(producer, topic, *((b"%d" % number, b"v") for number in range(arrived)))
     producer.list_topics(topic, timeout=PATIENCE)
@@ -358,6 +361,8 @@ def test_a_wait_is_cut_short(address: str, producer: Producer, arrived: int) -> 
 
     thread = threading.Thread(target=read_all)
     thread.start()
+    reader = NativeReader.read.__code__.co_filename
+    eventually(lambda: sys._current_frames()[thread.ident or 0].f_code.co_filename == reader)
     time.sleep(0.3)
     assert thread.is_alive(), "the read did not wait"
     with pytest.raises(RuntimeError, match="one thread at a time"):

@@ -26,7 +26,7 @@ class Payment:
     number: Annotated[int, Key]
 
 
-PATIENCE = 20  # seconds after which a child that hangs is ended by SIGALRM
+PATIENCE = 60  # seconds after which a child that hangs is ended by SIGALRM
 
 
 def main(directory: str, address: str, backend: str, forks: str, ending: str) -> None:

@@ -17,7 +17,7 @@ from statestore import StoreManager
 FORKING = Path(__file__).with_name("fork_process.py")
 FORKS = 3
 PYTHON = (sys.executable, "-P", "-W", "ignore")  # from 3.12 on, it warns of forking a process with threads
-PATIENCE = 20
+PATIENCE = 60
 
 pytestmark = pytest.mark.parametrize("backend", ["memory", "rocksdb", "lmdb"])
 
