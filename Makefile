@@ -6,8 +6,9 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest
 
-# One worker for each processor, and each takes whole files: a file's tests share a broker and what they store.
-PARALLEL := -n auto --dist loadfile
+# Each worker has a broker of its own, and takes whole files, since a file's tests share what takes long to make;
+# tests/conftest.py says how many workers there are, and puts the long files first.
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 
 NATIVE := $(wildcard _native/*.pyx _native/*.pxi _native/*.pxd _native/*.h)
 

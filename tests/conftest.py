@@ -64,6 +64,12 @@ def kafka_fault() -> str | None:
     return None
 
 
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_auto_num_workers() -> int:
+    """With ``-n auto`` one worker more than there are processors: many tests only wait for a broker."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.hookimpl(trylast=True)  # what -m leaves over
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the soak tests out, unless ``-m`` names the marker or ``STATESTORE_SOAK=1`` asks for them.

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from statestore.testing.kafka import FILLER_KEY, Broker, BrokerUnavailableError, KafkaBroker
-from statestore.testing.maven import find_java, kafka_jars
+from statestore.testing.kafka import FILLER_KEY, Broker, KafkaBroker
+
+pytestmark = pytest.mark.kafka
 
 NewTopic = Callable[..., str]
 
@@ -22,7 +23,6 @@ def pairs(broker: Broker, topic: str, partition: int = 0) -> list[tuple[object, 
     return [(message.key(), message.value()) for message in broker.read(topic, partition)]
 
 
-@pytest.mark.kafka
 def test_records_survive_restart_and_kill(own_broker: KafkaBroker) -> None:
     address = own_broker.bootstrap
     own_broker.create_topic("t", partitions=2)
@@ -38,7 +38,6 @@ def test_records_survive_restart_and_kill(own_broker: KafkaBroker) -> None:
     assert pairs(own_broker, "t", 1) == [(b"a", b"1"), (b"b", b"2")]
 
 
-@pytest.mark.kafka
 def test_truncation_moves_the_start(broker: Broker, topic: NewTopic) -> None:
     name = topic()
     broker.create_topic(name, config={"cleanup.policy": "compact,delete"})
@@ -49,7 +48,6 @@ def test_truncation_moves_the_start(broker: Broker, topic: NewTopic) -> None:
     assert [key for key, _ in pairs(broker, name)] == [b"7", b"8", b"9"]
 
 
-@pytest.mark.kafka
 def test_recreated_topic_is_another(broker: Broker, topic: NewTopic) -> None:
     name = topic()
     broker.create_topic(name)
@@ -60,7 +58,6 @@ def test_recreated_topic_is_another(broker: Broker, topic: NewTopic) -> None:
     assert broker.end_offsets(name) == {0: 0, 1: 0, 2: 0}
 
 
-@pytest.mark.kafka
 def test_topics_are_not_created_by_writing(broker: Broker, topic: NewTopic) -> None:
     name = topic()
     assert not broker.has_topic(name)
@@ -68,7 +65,6 @@ def test_topics_are_not_created_by_writing(broker: Broker, topic: NewTopic) -> N
         broker.end_offsets(name)
 
 
-@pytest.mark.kafka
 def test_compaction_removes_superseded_values_then_tombstones(broker: Broker, topic: NewTopic) -> None:
     name = topic()
     broker.create_topic(name, partitions=2, config={"cleanup.policy": "compact", "delete.retention.ms": "0"})
@@ -83,7 +79,6 @@ def test_compaction_removes_superseded_values_then_tombstones(broker: Broker, to
     assert broker.end_offsets(name)[1] == 0, "a partition without records stays empty"
 
 
-@pytest.mark.kafka
 def test_compaction_that_cannot_be_is_told(broker: Broker, topic: NewTopic) -> None:
     name = topic()
     broker.create_topic(name, config={"cleanup.policy": "delete"})
@@ -92,7 +87,6 @@ def test_compaction_that_cannot_be_is_told(broker: Broker, topic: NewTopic) -> N
         broker.force_compaction(name, timeout=0.5)
 
 
-@pytest.mark.kafka
 def test_broker_dies_with_the_process_that_started_it(
     tmp_path: Path, eventually: Callable[..., None]
 ) -> None:
@@ -117,41 +111,3 @@ def test_broker_dies_with_the_process_that_started_it(
 
     eventually(lambda: not list(tmp_path.iterdir()))
     eventually(lambda: not listens())
-
-
-def test_java_that_is_too_old_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    java = tmp_path / "bin" / "java"
-    java.parent.mkdir()
-    java.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\" 2019-01-15' >&2\n")
-    java.chmod(0o755)
-    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    with pytest.raises(
-        BrokerUnavailableError, match=r"Java 17 .* missing: .*bin/java is openjdk version .11"
-    ):
-        find_java()
-
-
-def test_missing_maven_is_named_only_where_it_is_needed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("STATESTORE_KAFKA_JARS", str(tmp_path / "jars"))
-    with pytest.raises(BrokerUnavailableError, match="Maven is missing"):
-        kafka_jars()
-    (tmp_path / "jars").mkdir()
-    with pytest.raises(BrokerUnavailableError, match=r"jars holds no Kafka 4\.3\.1: delete it"):
-        kafka_jars()
-    (tmp_path / "jars" / "kafka_2.13-4.3.1.jar").touch()
-    assert kafka_jars() == tmp_path / "jars"
-
-
-def test_failing_maven_leaves_no_folder_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    maven = tmp_path / "mvn"
-    maven.write_text("#!/bin/sh\necho no route to anywhere; exit 1\n")
-    maven.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    cache = tmp_path / "cache"
-    monkeypatch.setenv("STATESTORE_KAFKA_JARS", str(cache / "kafka"))
-    with pytest.raises(BrokerUnavailableError, match="no route to anywhere"):
-        kafka_jars()
-    assert [path.name for path in cache.iterdir()] == ["kafka.lock"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from statestore.errors import ConfigError
+from statestore.testing.registry import StandInRegistry
 
 
 @pytest.fixture
@@ -20,3 +21,10 @@ def faults() -> Callable[..., tuple[str, ...]]:
         return caught.value.faults
 
     return faults
+
+
+@pytest.fixture
+def stand_in() -> Iterator[StandInRegistry]:
+    """A schema registry on loopback."""
+    with StandInRegistry() as registry:
+        yield registry

@@ -1,8 +1,8 @@
-"""A stand-in registry for each test, and settings that ask it without long waits."""
+"""Settings that ask the stand-in registry without long waits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,13 +11,6 @@ from statestore.settings import RegistrySettings
 from statestore.testing.registry import StandInRegistry
 
 Ask = Callable[..., RegistrySettings]
-
-
-@pytest.fixture
-def stand_in() -> Iterator[StandInRegistry]:
-    """A schema registry on loopback."""
-    with StandInRegistry() as registry:
-        yield registry
 
 
 @pytest.fixture
