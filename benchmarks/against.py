@@ -34,8 +34,11 @@ SCRATCH = ROOT / ".benchmarks"
 SCRIPT = Path(__file__).with_name("against_side.py")
 PYTHON = Path(".venv/bin/python")
 WANTED = 0.97
-TURN = 0.015
-"""Seconds that a turn takes at least: shorter work is repeated in it."""
+TURN = 0.005
+"""Seconds that a turn takes at least: shorter work is repeated in it.
+
+Longer turns than this are seldom free of other processes where the machine is not idle.
+"""
 LONG = 0.1
 """Seconds of work that has fewer turns."""
 CPU = ("restore", "follow", "writes")
@@ -164,7 +167,7 @@ def main() -> None:
     parser.add_argument("base", type=Path, help="the other checkout, set up")
     parser.add_argument("--groups", nargs="+", choices=GROUPS, default=list(GROUPS), help="default: all")
     parser.add_argument("--pairs", type=int, default=5, help="of processes (default: %(default)s)")
-    parser.add_argument("--turns", type=int, default=15, help="of a row (default: %(default)s)")
+    parser.add_argument("--turns", type=int, default=25, help="of a row (default: %(default)s)")
     parser.add_argument("--records", type=int, default=500_000, help="of a restore (default: %(default)s)")
     parser.add_argument("--rows", type=int, default=30_000, help="of a table (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=SCRATCH / "against.md", help="default: %(default)s")
