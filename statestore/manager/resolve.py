@@ -52,8 +52,9 @@ class Registration(NamedTuple):
     def check_same(self, logical: str, asked: Registration) -> None:
         """Raise ``ConfigError`` naming what differs, where ``asked`` is not the same."""
         if self.subject != asked.subject:
+            verb = "open as" if self.subject is None else "bound to"
             raise ConfigError(
-                f"{logical!r} is already bound to {_shown(self.subject)}; this call asks for "
+                f"{logical!r} is already {verb} {_shown(self.subject)}; this call asks for "
                 f"{_shown(asked.subject, self.subject)}: use another name=, or close() it first"
             )
         held, wanted = dataclasses.asdict(self.table.options), dataclasses.asdict(asked.table.options)
@@ -256,7 +257,9 @@ class SettingsResolver:
 
 
 def _shown(subject: type | str | None, other: type | str | None = None) -> str:
-    if not isinstance(subject, type):
+    if subject is None:
+        return "a store without a topic"
+    if isinstance(subject, str):
         return f"topic {subject!r}"
     again = isinstance(other, type) and repr(other) == repr(subject)
     return f"another class {subject.__name__}" if again else f"class {subject.__name__}"

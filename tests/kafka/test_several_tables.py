@@ -208,7 +208,7 @@ def test_a_second_bind_is_the_same_or_refused(
     for choice in ({}, {"max_lag": 6}, {"max_lag": 5, "backend": "rocksdb"}):
         with pytest.raises(ConfigError, match="is already bound"):
             manager.bind(two[0], **choice)
-    with pytest.raises(ConfigError, match="bound already"):
+    with pytest.raises(ConfigError, match="is already bound, as"):
         manager.bind(two[0], name="Other")
     assert manager.store(table.name) is table
 

@@ -1,0 +1,70 @@
+"""What is open in a manager, by its logical name."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from statestore.manager.resolve import Registration
+from statestore.runtime import fork
+from statestore.storage.store import KeyValueStore
+from statestore.tables.stream import Stream
+from statestore.tables.table import BoundTable
+
+Opened = KeyValueStore | BoundTable[Any] | Stream[Any]
+
+
+class Entry(NamedTuple):
+    """One name's store, table or stream, and how it was opened."""
+
+    opened: Opened
+    registration: Registration
+
+
+class OpenStores:
+    """The stores, tables and streams of one manager. Hold ``mutex`` from a question to what depends on it."""
+
+    def __init__(self) -> None:
+        self.mutex = fork.rlock()
+        self._entries: dict[str, Entry] = {}
+
+    def add(self, logical: str, opened: Opened, registration: Registration) -> None:
+        """Have ``logical`` stand for ``opened`` from now on."""
+        self._entries[logical] = Entry(opened, registration)
+
+    def release(self, logical: str) -> None:
+        """Forget a name, whose store was closed."""
+        self._entries.pop(logical, None)
+
+    def found(self, logical: str, registration: Registration) -> Opened | None:
+        """Return what ``logical`` stands for, ``None`` for nothing yet.
+
+        Raises ``ConfigError`` naming the difference if it was opened in another way than ``registration``.
+        """
+        entry = self._entries.get(logical)
+        if entry is None:
+            return None
+        entry.registration.check_same(logical, registration)
+        return entry.opened
+
+    def registration(self, logical: str) -> Registration:
+        """Return how an open store, table or stream was opened."""
+        return self._entries[logical].registration
+
+    @property
+    def stores(self) -> dict[str, KeyValueStore]:
+        """The stores without a topic, by logical name."""
+        return {name: one for name, one in self._all() if isinstance(one, KeyValueStore)}
+
+    @property
+    def tables(self) -> dict[str, BoundTable[Any]]:
+        """The bound tables, by logical name."""
+        return {name: one for name, one in self._all() if isinstance(one, BoundTable)}
+
+    @property
+    def streams(self) -> dict[str, Stream[Any]]:
+        """The bound streams, by logical name."""
+        return {name: one for name, one in self._all() if isinstance(one, Stream)}
+
+    def _all(self) -> list[tuple[str, Opened]]:
+        with self.mutex:
+            return [(name, entry.opened) for name, entry in self._entries.items()]
