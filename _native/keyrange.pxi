@@ -31,13 +31,14 @@ cdef bytes end_of_prefix(bytes prefix):
 cdef class KeyRange:
     """The keys from ``start`` (included) to ``stop`` (excluded) that begin with ``prefix``; a value.
 
-    ``None`` is open. The prefix is folded into ``start`` and ``stop``, which say all of the range. A range
-    with ``start >= stop`` is empty, not an error. Raises ``TypeError`` for a bound that is not ``bytes``.
+    ``None`` is open. With a ``namespace`` it is the range of these keys with the namespace in front of each.
+    Prefix and namespace are folded into ``start`` and ``stop``, which say all of the range. A range with
+    ``start >= stop`` is empty, not an error. Raises ``TypeError`` for a bound that is not ``bytes``.
     """
 
     cdef readonly bytes start, stop
 
-    def __cinit__(self, start=None, stop=None, prefix=None):
+    def __cinit__(self, start=None, stop=None, prefix=None, bytes namespace=None):
         cdef bytes end
         if start is not None:
             self.start = exact_bytes("start", start)
@@ -51,13 +52,9 @@ cdef class KeyRange:
                 end = end_of_prefix(<bytes>prefix)
                 if end is not None and (self.stop is None or self.stop > end):
                     self.stop = end
-
-    def within(self, bytes namespace not None):
-        """Return the range of the same keys with ``namespace`` in front of each."""
-        cdef KeyRange inner = KeyRange.__new__(KeyRange)
-        inner.start = namespace if self.start is None else namespace + self.start
-        inner.stop = end_of_prefix(namespace) if self.stop is None else namespace + self.stop
-        return inner
+        if namespace is not None:
+            self.start = namespace if self.start is None else namespace + self.start
+            self.stop = end_of_prefix(namespace) if self.stop is None else namespace + self.stop
 
     def __eq__(self, other):
         if type(other) is not KeyRange:

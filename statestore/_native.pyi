@@ -40,13 +40,16 @@ class Decoder:
 @final
 class KeyRange:
     def __init__(
-        self, start: bytes | None = None, stop: bytes | None = None, prefix: bytes | None = None
+        self,
+        start: bytes | None = None,
+        stop: bytes | None = None,
+        prefix: bytes | None = None,
+        namespace: bytes | None = None,
     ) -> None: ...
     @property
     def start(self) -> bytes | None: ...
     @property
     def stop(self) -> bytes | None: ...
-    def within(self, namespace: bytes) -> KeyRange: ...
     def __hash__(self) -> int: ...
 
 @final

@@ -11,8 +11,9 @@ from statestore.core.common import must_be_bytes
 class KeyRange:
     """The keys from ``start`` (included) to ``stop`` (excluded) that begin with ``prefix``; a value.
 
-    ``None`` is open. The prefix is folded into ``start`` and ``stop``, which say all of the range. A range
-    with ``start >= stop`` is empty, not an error. Raises ``TypeError`` for a bound that is not ``bytes``.
+    ``None`` is open. With a ``namespace`` it is the range of these keys with the namespace in front of each.
+    Prefix and namespace are folded into ``start`` and ``stop``, which say all of the range. A range with
+    ``start >= stop`` is empty, not an error. Raises ``TypeError`` for a bound that is not ``bytes``.
     """
 
     __slots__ = ("start", "stop")
@@ -21,7 +22,11 @@ class KeyRange:
     stop: bytes | None
 
     def __init__(
-        self, start: bytes | None = None, stop: bytes | None = None, prefix: bytes | None = None
+        self,
+        start: bytes | None = None,
+        stop: bytes | None = None,
+        prefix: bytes | None = None,
+        namespace: bytes | None = None,
     ) -> None:
         for name, bound in (("start", start), ("stop", stop), ("prefix", prefix)):
             if bound is not None and not isinstance(bound, bytes):
@@ -31,15 +36,12 @@ class KeyRange:
             start = prefix if start is None or start < prefix else start
             if end is not None and (stop is None or stop > end):
                 stop = end
+        if namespace is not None:
+            start = namespace if start is None else namespace + start
+            stop = _end_of_prefix(namespace) if stop is None else namespace + stop
         set_attribute = super().__setattr__
         set_attribute("start", start if start is None else bytes(start))
         set_attribute("stop", stop if stop is None else bytes(stop))
-
-    def within(self, namespace: bytes) -> KeyRange:
-        """Return the range of the same keys with ``namespace`` in front of each."""
-        start = namespace if self.start is None else namespace + self.start
-        stop = _end_of_prefix(namespace) if self.stop is None else namespace + self.stop
-        return KeyRange(start, stop)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a KeyRange is immutable: {name} cannot be set")

@@ -8,7 +8,6 @@ from typing import Self
 
 from statestore.backends import Backend, BackendIterator, BackendReader, KeyRange
 from statestore.core import Pairs, PointReads, RecordCache, count_pairs
-from statestore.core.common import check_limit
 from statestore.storage.layout import DATA, POSITIONS, Position, positions_of
 
 StoredPairs = BackendIterator
@@ -48,8 +47,7 @@ class StoreReader(PointReads):
         limit: int | None = None,
     ) -> StoredPairs:
         """The same, with each key's namespace and each value's header."""
-        check_limit(limit)
-        return self._reader.scan(KeyRange(start, stop, prefix).within(DATA), reverse, limit)
+        return self._reader.scan(KeyRange(start, stop, prefix, DATA), reverse, limit)
 
     def count(self) -> int:
         """Return the exact number of keys. This scans: use ``approximate_count`` where a guess will do."""

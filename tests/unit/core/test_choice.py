@@ -82,7 +82,6 @@ def test_an_unknown_fast_path_is_an_error_that_lists_the_known() -> None:
         "KeyCodec.encode_prefix",
         "KeyCodec.decode",
         "KeyRange",
-        "KeyRange.within",
         "window_key",
         "split_window_key",
         "fold",

@@ -39,7 +39,7 @@ def test_a_range_holds_the_keys_between_its_bounds_that_begin_with_its_prefix(
 def test_a_range_within_a_namespace_holds_its_keys_there_and_no_others(
     kind: Any, start: bytes | None, stop: bytes | None, key: bytes, namespace: bytes, other: bytes
 ) -> None:
-    inner = kind(start, stop).within(namespace)
+    inner = kind(start, stop, namespace=namespace)
     assert holds(inner, namespace + key) == holds(kind(start, stop), key)
     assert other.startswith(namespace) or not holds(inner, other)
 
@@ -48,9 +48,9 @@ def test_a_range_within_a_namespace_holds_its_keys_there_and_no_others(
 def test_both_say_the_same(
     start: bytes | None, stop: bytes | None, prefix: bytes | None, namespace: bytes
 ) -> None:
-    ours, twin = (kind(start, stop, prefix) for kind in KINDS)
-    for one, other in ((ours, twin), (ours.within(namespace), twin.within(namespace))):
-        assert (one.start, one.stop, repr(one)) == (other.start, other.stop, repr(other))
+    for more in ((), (namespace,)):
+        ours, twin = (kind(start, stop, prefix, *more) for kind in KINDS)
+        assert (ours.start, ours.stop, repr(ours)) == (twin.start, twin.stop, repr(twin))
 
 
 @pytest.mark.parametrize("kind", KINDS)
