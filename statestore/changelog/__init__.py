@@ -1,1 +1,1 @@
-"""Mirroring topics: :mod:`.source` talks to Kafka, :mod:`.lane` applies, :mod:`.binder` decides."""
+"""Mirroring topics: :mod:`.binder` asks the broker, :mod:`.lane` applies records, :mod:`.machine` decides."""

@@ -1,6 +1,6 @@
 """What all tables of a manager share: the connection, two lanes, a supervisor and an event thread.
 
-The supervisor never waits for the broker: it asks, and goes on when the answer's future calls back.
+The supervisor never waits for the broker: it asks, and continues in the callback of the answer's future.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from statestore.changelog.host import Member
 from statestore.changelog.lane import Lane
 from statestore.changelog.machine import Connection
 from statestore.changelog.readiness import State
+from statestore.kafka.admin import AdminConnection
 from statestore.kafka.answers import (
     Bounds,
     ContactError,
@@ -36,41 +37,43 @@ from statestore.settings import Defaults
 log = logging.getLogger("statestore.changelog")
 
 LONGEST_BACKOFF = 10.0
-BEYOND_TRIES = 4
+PAST_END_TRIES = 4
 """How often the ends are asked for again before a stored position past them counts as lost."""
 IDENTITY_TIMEOUT = 2.0
-"""Seconds for the broker to tell a topic's id; without an answer it is unknown, and nothing waits longer."""
+"""Seconds that the broker has to tell a topic's id; without an answer the id is unknown."""
 
-FOLLOWED_AT_ONCE = BatchLimits(records=4_000, memory=512 << 10, wait=0.1, idle=0.001, span=0.05)
-"""Small, so that other threads get their turn and a record is soon to be seen."""
+FOLLOW_LIMITS = BatchLimits(records=4_000, memory=512 << 10, wait=0.1, idle=0.001, span=0.05)
+"""Small batches, so that other threads get their turn and a record is visible soon."""
 
 
-def restored_at_once(memory: int) -> BatchLimits:
-    """As much as half of ``memory`` holds (the other half is read ahead), but within a second."""
+def restore_limits(memory: int) -> BatchLimits:
+    """Return the limits of a restore: half of ``memory`` (the other half is read ahead), within a second."""
     return BatchLimits(records=1 << 40, memory=memory // 2, wait=0.05, idle=0.05, span=1.0, read_ahead=True)
 
 
 class Binder:
     """See the module. ``changed`` is notified whenever state or readiness of any table changes."""
 
-    def __init__(self, properties: Mapping[str, Any], name: str, defaults: Defaults) -> None:
+    def __init__(
+        self, admin: AdminConnection, properties: Mapping[str, Any], name: str, defaults: Defaults
+    ) -> None:
         self.defaults = defaults
         self.changed = threading.Condition(threading.RLock())
         self.connection = Connection()
         self.members: list[Member] = []
         self.cluster_id: str | None = None
         self._closed = False
-        self.source = KafkaSource(properties, name, defaults.request_timeout, self._client_failed)
+        self.source = KafkaSource(admin, properties, name, defaults.request_timeout, self._client_failed)
         self.connection.fetcher = self.source.fetcher
         shares = MemoryShares.of(defaults.memory_budget)
         queue = shares.queue
-        self.restoring = Lane("statestore-restore", self.source.reader(restored_at_once(shares.run), queue))
-        self.following = Lane("statestore-follow", self.source.reader(FOLLOWED_AT_ONCE, queue))
+        self.restoring = Lane("statestore-restore", self.source.reader(restore_limits(shares.run), queue))
+        self.following = Lane("statestore-follow", self.source.reader(FOLLOW_LIMITS, queue))
         self.supervisor = Worker("statestore-supervisor")
         self.events = Worker("statestore-events")
         self._asking_ends = False
         self._tells_identity: bool | None = None
-        """Whether the broker has told a topic's id; one that could not at first is not asked again."""
+        """Whether the broker can tell a topic's id; one that could not at first is not asked again."""
         self._logged: dict[str, State] = {}
         self.supervisor.later(self._period(), self._tick)
         self.supervisor.later(defaults.progress_interval, self._report_progress)
@@ -90,10 +93,10 @@ class Binder:
     def wait(self, done: Callable[[], bool], timeout: float | None) -> bool:
         """Wait on the condition until ``done()``; tell whether it became true.
 
-        Raises ``RuntimeError`` on the event thread, which must be free for what is waited for.
+        Raises ``RuntimeError`` on the event thread: it runs the callbacks that others wait for.
         """
         if threading.current_thread() is self.events.thread:
-            raise RuntimeError("waiting inside a callback would wait for itself: wait on another thread")
+            raise RuntimeError("waiting inside a callback would never end: wait on another thread")
         with self.changed:
             return self.changed.wait_for(done, timeout)
 
@@ -119,7 +122,7 @@ class Binder:
     # The first contact
 
     def connect(self, member: Member, start_id: int) -> None:
-        """Find out where ``member``'s partitions begin and end, and have it start to read. Any thread."""
+        """Find out where ``member``'s partitions begin and end, and tell ``captured``. Any thread."""
         self.supervisor.soon(lambda: self._ask(member, start_id, 0))
 
     def _ask(self, member: Member, start_id: int, attempt: int) -> None:
@@ -194,7 +197,7 @@ class Binder:
             number: Bounds(starts[topic, number].result().offset, future.result().offset)
             for (topic, number), future in ends.items()
         }
-        if attempt < BEYOND_TRIES and member.is_beyond(bounds):
+        if attempt < PAST_END_TRIES and member.is_past_end(bounds):
             self._again(member, start_id, attempt)  # right after a restart a broker may tell an older end
         else:
             member.captured(start_id, bounds, asked_at)

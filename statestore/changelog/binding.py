@@ -325,8 +325,8 @@ class Binding(Status):
             lambda: self.machine.contact_failed(start_id, error, final=final, away=away, now=time.time())
         )
 
-    def is_beyond(self, bounds: Mapping[int, Bounds]) -> bool:
-        return self.mirror.is_beyond(bounds)
+    def is_past_end(self, bounds: Mapping[int, Bounds]) -> bool:
+        return self.mirror.is_past_end(bounds)
 
     def captured(self, start_id: int, bounds: Mapping[int, Bounds], asked_at: float) -> None:
         def capture() -> Effects:
@@ -371,7 +371,7 @@ class Binding(Status):
     def evaluate(self) -> None:
         def evaluate() -> Effects:
             now = time.time()
-            if self.machine.running and (fault := self.mirror.vanished() or self.mirror.overfull()):
+            if self.machine.running and (fault := self.mirror.vanished() or self.mirror.too_large()):
                 return self.machine.failed(fault, now)
             return self.machine.evaluated(self.mirror.progress, now)
 
@@ -401,7 +401,7 @@ class Binding(Status):
             self.machine.applied()
             if self._awaited:
                 self._tell_applied()
-        if (full := self.mirror.overfull(at_once=False)) is not None:
+        if (full := self.mirror.too_large(at_once=False)) is not None:
             self._fail(full)
         elif folded.stopped is not None:
             self._stopped_before(folded.stopped)

@@ -70,7 +70,7 @@ class Member(Protocol):
     def contact_failed(self, start_id: int, kind: KafkaErrorKind, cause: str) -> None:
         """The first contact failed; it is tried again while the start ``runs``."""
 
-    def is_beyond(self, bounds: Mapping[int, Bounds]) -> bool:
+    def is_past_end(self, bounds: Mapping[int, Bounds]) -> bool:
         """Whether a stored position is past the log's end."""
         ...
 

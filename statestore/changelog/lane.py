@@ -63,7 +63,7 @@ class LaneMember(Protocol):
 
 
 class Lane:
-    """See the module. ``reader`` is the lane's own from now on."""
+    """See the module. The lane owns ``reader`` from now on, and closes it."""
 
     def __init__(self, name: str, reader: BatchReader) -> None:
         self._reader = reader

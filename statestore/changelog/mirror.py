@@ -1,6 +1,6 @@
-"""The mirror of one topic: its store, how far it got, and whether the topic still continues it.
+"""The mirror of one topic: its store, its positions, and whether the topic still continues at them.
 
-No state machine, no threads and no Kafka here: the binding calls this from one thread at a time.
+No states, threads or Kafka here: the binding calls this from one thread at a time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from statestore.storage.store import key_too_long
 log = logging.getLogger("statestore.changelog")
 
 DEFAULT_DELETE_RETENTION_MS = 86_400_000
-"""Kafka's default of ``delete.retention.ms``, taken while the broker has not told the topic's."""
+"""Kafka's default of ``delete.retention.ms``, assumed until the broker has told the topic's."""
 
 
 @dataclass(slots=True)
@@ -49,7 +49,7 @@ class Counts:
     duplicate_keys: int = 0
     """How many times a read found a row under several stored keys."""
     non_canonical_keys: int = 0
-    """How many times a scan met a key that is not spelt as it is written: ``get`` does not find its row."""
+    """How many times a scan met a key in another encoding than ours, which ``get`` does not find."""
     skipped: int = 0
     """Records that do not decode and were passed over; ``records`` does not count them."""
     expired: int = 0
@@ -60,8 +60,8 @@ class Counts:
 class Mirror:
     """See the module. ``store`` is ``None`` while closed.
 
-    ``grace`` is for how many seconds a mirror that follows may not know that it is at the end.
-    ``record_filter`` judges each record; without one, all count.
+    ``grace`` is how many seconds a following mirror may take to learn that it is at the end.
+    ``record_filter`` accepts or rejects each record; without one, all are applied.
     """
 
     def __init__(
@@ -100,20 +100,20 @@ class Mirror:
 
     @property
     def topic_id(self) -> str | None:
-        """The id of the topic that the store was made from, as far as the broker told it."""
+        """The id of the topic that the store was made from; ``None``: the broker has not told it."""
         return self.identity.topic_id if self.directory is None else self.directory.file.topic_id
 
     def open(self) -> None:
-        """Open the store where it is not, and take up the positions in it."""
+        """Open the store unless it is open, and load the positions in it."""
         if self.store is None:
             self.directory = self._storage.open_directory()
             self._open_store()
         self._load_positions()
-        if (full := self.overfull()) is not None:
+        if (full := self.too_large()) is not None:
             raise full
 
     def start_anew(self) -> None:
-        """Give up what is there for an empty store in its place."""
+        """Replace the store by an empty one: a new generation."""
         self.close()
         if self.directory is not None:
             self.directory.start_generation()
@@ -122,7 +122,7 @@ class Mirror:
         self._load_positions()
 
     def close(self) -> None:
-        """Close the store. What that cannot flush any more (the files are gone) is in the topic still."""
+        """Close the store. If its last flush fails (the files are gone), the topic still has the records."""
         store, self.store = self.store, None
         if store is not None:
             try:
@@ -131,7 +131,7 @@ class Mirror:
                 log.warning("store %r could not be closed: %s", self.name, error)
 
     def mark_complete(self) -> None:
-        """Make durable that the store is complete, and note it: it is missed from now on."""
+        """Make durable that the store is complete, and note it: its absence is an error from now on."""
         if self.store is not None:
             self._write_moved(self.store)
             self._flush(self.store)  # also where nothing is left to write: it ends an engine's loading
@@ -155,7 +155,7 @@ class Mirror:
     # Writing
 
     def write(self, folded: Folded) -> None:
-        """Write a batch together with the positions after it. Raises what the backend raises."""
+        """Write a batch and the positions after it as one unit. Raises what the backend raises."""
         store = self._open_for_writing()
         if folded.longest_key > store.max_key_size:
             raise key_too_long(self.name, folded.longest_key, store.max_key_size)
@@ -176,7 +176,7 @@ class Mirror:
         self._durable = durable
 
     def advance(self, folded: Folded) -> None:
-        """Count a batch that was written, and go on after it."""
+        """Move the positions past a batch that was written, and count it."""
         partitions = self.progress.partitions
         for number, (offset, epoch) in folded.positions.items():
             partitions[number].position, partitions[number].leader_epoch = offset, epoch
@@ -192,7 +192,7 @@ class Mirror:
             self.skips.add(folded.skipped, folded.last_skipped)
 
     def make_durable(self) -> None:
-        """Write positions that moved without records, then flush what is not."""
+        """Write positions that moved without records, then flush what is not durable yet."""
         if self.store is not None:
             self._write_moved(self.store)
             if not self._durable:
@@ -235,7 +235,7 @@ class Mirror:
     # Does the topic still continue the store? Each answer is None, or how the position was lost.
 
     def capture(self, bounds: Mapping[int, Bounds], now: float) -> str | None:
-        """Fix where each partition must get to. A store without positions begins at the log's start."""
+        """Set the ends that must be reached. A store without positions begins at the log's start."""
         known = self.progress.partitions
         if not known:
             known = {
@@ -244,7 +244,7 @@ class Mirror:
             self.progress.partitions = known
         if len(known) != len(bounds):
             return _grown(len(known), len(bounds))
-        if self.is_beyond(bounds):
+        if self.is_past_end(bounds):
             return "the stored position is past the end of the topic: the topic was truncated or re-created"
         for number, bound in bounds.items():
             position = known[number].position
@@ -262,7 +262,7 @@ class Mirror:
         self.progress.capture({number: bound.end for number, bound in bounds.items()}, now)
         return self._too_old()
 
-    def is_beyond(self, bounds: Mapping[int, Bounds]) -> bool:
+    def is_past_end(self, bounds: Mapping[int, Bounds]) -> bool:
         """Whether a stored position is past the log's end."""
         known = self.progress.partitions
         return any(number in known and known[number].position > bound.end for number, bound in bounds.items())
@@ -280,7 +280,7 @@ class Mirror:
         return self._too_late()
 
     def identify(self, found: TopicState, cluster_id: str | None) -> str | None:
-        """Compare the topic with the one that this store mirrors; remember it at the first time."""
+        """Compare the topic with the one that this store was made from; the first answer is stored."""
         if found.topic_id and self.topic_id not in (None, found.topic_id):
             return "the topic was deleted and created again: it has another id"
         self.identity = found.known_or(self.identity)
@@ -291,11 +291,11 @@ class Mirror:
         return self._too_old()
 
     def _too_old(self) -> str | None:
-        """Tell whether tombstones may have gone between the stored position and the first contact."""
+        """Tell whether tombstones may have been removed between the stored position and the first contact."""
         return self._tombstones_gone(self._ages)
 
     def _too_late(self) -> str | None:
-        """Tell whether tombstones may have gone while the broker was away."""
+        """Tell whether tombstones may have been removed while the broker did not answer."""
         return self._tombstones_gone(
             {number: one.gap - self._grace for number, one in self.progress.partitions.items()}
         )
@@ -322,8 +322,8 @@ class Mirror:
             'restore them from a backup, or bind with on_missing="rebuild"',
         )
 
-    def overfull(self, *, at_once: bool = True) -> StoreFullError | None:
-        """Return an error when the store takes more than it may; measured now, or now and then."""
+    def too_large(self, *, at_once: bool = True) -> StoreFullError | None:
+        """Return an error when the store is larger than ``max_bytes``; measured now, or now and then."""
         store, most = self.store, self._storage.options.max_bytes
         if store is None or most is None or not (at_once or self._unmeasured > most // 64):
             return None

@@ -1,4 +1,4 @@
-"""What is visible of a table: its state and why, who may read it, who is told.
+"""What a table shows: its state, who may read it, who waits for it, and who listens.
 
 All of it changes under the condition ``changed``, which every waiter waits on.
 """
@@ -35,11 +35,11 @@ from statestore.storage.changelog_store import ChangelogStore
 log = logging.getLogger("statestore.changelog")
 
 LOST = (StoreMissingError, StoreCorruptError, StoreFormatError, StoreIdentityError)
-"""Failures after which the local data is not read, not even as stale, and writing is not tried again."""
+"""Failures after which the local data is not read, not even with ``allow_stale``, and no write is retried."""
 
 
 class Status(Readable):
-    """See the module. ``readable`` is all that a hot read looks at: the store while reads are allowed."""
+    """See the module. A hot read looks only at ``readable``: the store while reads are allowed."""
 
     readable: ChangelogStore | None
 
@@ -67,7 +67,7 @@ class Status(Readable):
         self._forked_here = False
         self._records_at_start = 0
         self._awaited: dict[Future[None], Mapping[int, int]] = {}
-        """Who waits until which offsets are applied, by partition."""
+        """Futures of those who wait until certain offsets are applied, by partition."""
         fork.register(self)
 
     @property
@@ -76,7 +76,7 @@ class Status(Readable):
 
     @property
     def ready(self) -> bool:
-        """Whether the mirror itself may be read, its group not asked."""
+        """Whether the table itself may be read, its group left aside."""
         return self.machine.ready
 
     @property
@@ -119,7 +119,7 @@ class Status(Readable):
     # Reading and waiting
 
     def reading(self, allow_stale: bool) -> ChangelogStore:
-        """Return the store to read from, or raise what stands in the way."""
+        """Return the store to read from, or raise why it cannot be read."""
         if self.readable is not None:
             return self.readable
         self.check_open()
@@ -141,8 +141,8 @@ class Status(Readable):
         if self.machine.closed:
             raise StoreClosedError(f"table {self.name!r} is closed")
 
-    def raise_if_over(self) -> None:
-        """Raise where waiting for readiness is in vain."""
+    def check_may_become_ready(self) -> None:
+        """Raise where the table cannot become ready by itself: closed, failed or stopped."""
         self.check_open()
         if self.machine.failure is not None:
             raise self._failed()
@@ -163,10 +163,10 @@ class Status(Readable):
         return error
 
     def applied(self, offsets: Mapping[int, int]) -> Future[None]:
-        """Return what is done when the records at ``offsets``, by partition, are applied.
+        """Return a future that is done when the records at ``offsets``, by partition, are applied.
 
-        That is never before the end of a restore, since until then nothing is read. It fails where waiting
-        is in vain. Give it to ``forget_applied`` when it is not waited for any more.
+        It is never done before a restore has ended, since until then nothing is read. It fails when the table
+        cannot become ready by itself. Give it to ``forget_applied`` when nobody waits for it any more.
         """
         self.check_open()
         future: Future[None] = Future()
@@ -180,11 +180,11 @@ class Status(Readable):
             self._awaited.pop(future, None)
 
     def _tell_applied(self) -> None:
-        """End the waits that are over; the caller holds the condition."""
+        """Complete the futures whose offsets are applied; the caller holds the condition."""
         partitions = {} if self.state is State.RESTORING else self.mirror.progress.partitions
         for future, offsets in list(self._awaited.items()):
             try:
-                self.raise_if_over()
+                self.check_may_become_ready()
             except StateStoreError as error:
                 del self._awaited[future]
                 future.set_exception(error)

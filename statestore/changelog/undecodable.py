@@ -19,7 +19,7 @@ log = logging.getLogger("statestore.changelog")
 REPORT_INTERVAL = 10.0
 """Seconds between two lines of the log about records that one table skips."""
 LONGEST_RETRY_WAIT = 10.0
-"""Seconds between two tries to decode a record that needs a schema registry which is away."""
+"""Longest time in seconds between two tries to reach a schema registry that does not answer."""
 REMEDY = 'declare a class it fits, or on_undecodable="skip"; restart() begins with it again'
 LONGEST_KEY = 100
 """Bytes of a key that a message shows."""
@@ -42,11 +42,11 @@ class RegistryWait:
 class DecodingFilter:
     """Refuses the records of a topic that ``decode`` refuses; see :class:`~statestore.core.RecordFilter`.
 
-    With ``skip``, one that raises ``DecodeError`` is passed over. Without it, and at any other error, which
-    says nothing about the record (the schema registry is away), the topic is not read on.
+    With ``skip``, a record that raises ``DecodeError`` is passed over. Without ``skip``, reading stops before
+    it. Any other error says nothing about the record (the registry does not answer): reading stops, too.
 
-    A schema registry is not asked where records are read, since other topics would wait, too: a record that
-    needs it stops the topic, until ``ask`` has told.
+    The schema registry is not asked on the reading thread, since other topics would wait, too. A record that
+    needs the registry stops its topic until ``ask`` has an answer.
     """
 
     def __init__(self, decode: Callable[[bytes, bytes], object], *, skip: bool) -> None:
@@ -71,7 +71,7 @@ class DecodingFilter:
         return None
 
     def ask(self, wait: RegistryWait, tries: int = 0) -> None:
-        """Ask the schema registry what the record needs that stopped the topic, until it answers.
+        """Ask the schema registry for the schema of the record that stopped the topic, until it answers.
 
         Each try has a thread of its own, since it may take long.
         """
@@ -109,7 +109,7 @@ class SkippedRecord:
 
 
 class SkipLog:
-    """Tells the log which records are skipped, of a crowd of them now and then. ``who`` is in each line."""
+    """Logs which records are skipped, at most one line per ``REPORT_INTERVAL``. ``who`` is in each line."""
 
     def __init__(self, who: str, topic: str) -> None:
         self.last: RejectedRecord | None = None

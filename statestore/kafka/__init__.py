@@ -1,1 +1,1 @@
-"""What is asked of Kafka: topics, offsets, records; and what its answers mean."""
+"""All requests to Kafka except writing: topics, offsets and records, and what the answers mean."""

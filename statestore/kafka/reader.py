@@ -1,7 +1,7 @@
 """What a lane reads through: librdkafka from C, or ``confluent_kafka.Consumer`` and the apply loop.
 
-Both read the partitions they were given, each from its position on, and tell the same. The native one makes
-no Python object for a record and waits for no batch to become full; where it cannot be had, the other serves.
+Both read the assigned partitions, each from its position on, and return the same. The native one makes no
+Python object for a record and does not wait for a full batch. Where it is not available the other serves.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from statestore.runtime import fork
 log = logging.getLogger("statestore.changelog")
 
 _PYTHON_LEVELS = (50, 50, 50, 40, 30, 20, 20, 10)
-"""Python's log levels by syslog's, in which librdkafka tells its own."""
+"""Python's log levels by syslog's, which librdkafka uses."""
 
 
 class Event(NamedTuple):
-    """What a partition tells that is no record: its end, or an error. ``code`` is librdkafka's."""
+    """Something other than a record from a partition: its end, or an error. ``code`` is librdkafka's."""
 
     topic: str
     partition: int
@@ -40,19 +40,19 @@ class BatchLimits:
 
     records: int
     memory: int
-    """Bytes that the runs of writes take; the ordinary consumer knows no such bound."""
+    """Bytes that the runs of writes take; the ordinary consumer has no such limit."""
     wait: float
-    """For the first record."""
+    """Longest wait for the first record."""
     idle: float
-    """Without a further record, before what has come is given."""
+    """Longest wait for a further record before the batch is returned."""
     span: float
-    """From the first record on."""
+    """Longest time from the first record until the batch is returned."""
     read_ahead: bool = False
     """Whether the next batch is read while this one is applied, if the reader can."""
 
 
 class BatchReader(Protocol):
-    """Belongs to one thread; ``wake`` alone may be called on any."""
+    """Reads batches of the assigned topics. Belongs to one thread; only ``wake`` may be called on any."""
 
     def assign(
         self,
@@ -70,10 +70,10 @@ class BatchReader(Protocol):
         """
 
     def unassign(self, topic: str) -> None:
-        """Read ``topic`` no more; nothing of it is given any more, even where this raises."""
+        """Stop reading ``topic``. Nothing of it is returned any more, even where this raises."""
 
     def read(self) -> tuple[dict[str, Folded], list[Event]]:
-        """Return what the topics' records leave, and what their partitions tell; waits a little for some.
+        """Return the last write of each key by topic, and the events; waits a little for records.
 
         A record below its partition's position is counted as stale and otherwise ignored. After an exception
         what was read is lost: every topic must be assigned again.
@@ -95,7 +95,7 @@ class BatchReader(Protocol):
 
 FIRST_ANSWER = 0.5
 """Seconds that the first assignment waits for the broker: an assignment made before a client knows any broker
-is looked at a second later."""
+takes effect a second later."""
 
 
 class ConsumerReader:
@@ -162,7 +162,7 @@ class ConsumerReader:
         self._consumer.poll(0)
 
     def wake(self) -> None:
-        """Nothing: a wait of the consumer cannot be cut short."""
+        """Do nothing: a wait of the consumer cannot be cut short."""
 
     def close(self) -> None:
         self._consumer.close()
@@ -172,7 +172,7 @@ class ConsumerReader:
 
 
 class NativeReader:
-    """Reads through ``statestore._native.Fetcher``; ``unfit`` tells why it cannot."""
+    """Reads through ``statestore._native.Fetcher``; ``why_not_native`` says where it is not available."""
 
     def __init__(
         self, properties: Mapping[str, Any], limits: BatchLimits, heard: Callable[[KafkaError], None]
@@ -237,8 +237,8 @@ class NativeReader:
         fork.leak(self._fetcher)
 
 
-def unfit(properties: Mapping[str, Any]) -> str | None:
-    """Say why the native reader cannot serve a client with these properties, ``None`` where it can."""
+def why_not_native(properties: Mapping[str, Any]) -> str | None:
+    """Say why the native reader cannot serve a client with these properties; ``None``: it can."""
     if core.IMPLEMENTATION == "pure":
         return "the native core is off (STATESTORE_PURE_PYTHON)"
     if not core.uses("fetcher"):
@@ -256,7 +256,7 @@ def unfit(properties: Mapping[str, Any]) -> str | None:
 
 
 _OF_THE_BINDING = ("plugin.library.paths", "sasl.oauthbearer.metadata.authentication.type")
-"""What confluent_kafka does more with than to hand it on."""
+"""Properties that confluent_kafka itself interprets, beyond passing them on."""
 
 
 def _as_text(value: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""Everything that is asked of Kafka but its records, which ``reader.py`` takes."""
+"""Every question to Kafka about topics and offsets, and the making of readers for the records."""
 
 from __future__ import annotations
 
@@ -11,49 +11,25 @@ from typing import Any
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka import KafkaError as Code
-from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, OffsetSpec
+from confluent_kafka.admin import ClusterMetadata, ConfigResource, OffsetSpec
 
+from statestore.kafka.admin import AdminConnection
 from statestore.kafka.answers import ContactError, KafkaErrorKind, TopicInfo, failure_of, kind_of
-from statestore.kafka.properties import reading_properties
+from statestore.kafka.properties import RECONNECT_SECONDS, consumer_properties
 from statestore.kafka.read_ahead import ReadAhead
-from statestore.kafka.reader import BatchLimits, BatchReader, ConsumerReader, NativeReader, unfit
-from statestore.runtime import fork
+from statestore.kafka.reader import BatchLimits, BatchReader, ConsumerReader, NativeReader, why_not_native
 
 log = logging.getLogger("statestore.changelog")
 
-OWNED = {
-    "enable.auto.commit": False,
-    "enable.auto.offset.store": False,
-    "auto.offset.reset": "error",
-    "isolation.level": "read_committed",
-    "enable.partition.eof": True,
-    "allow.auto.create.topics": False,
-}
-"""What the library's correctness rests on; ``settings.OWNED_PROPERTIES`` gives the reasons."""
-
-_RECONNECT_SECONDS = 5
 _AT_ONCE = 0.2
-"""Seconds in which a broker that is there answers."""
-
-TUNED = {
-    # The default sleeps 1 s whenever 100,000 records are queued, which costs a factor of eight.
-    "fetch.queue.backoff.ms": 2,
-    # How long the last end-of-partition event may take.
-    "fetch.wait.max.ms": 100,
-    "reconnect.backoff.ms": 100,
-    "reconnect.backoff.max.ms": _RECONNECT_SECONDS * 1000,
-    "socket.keepalive.enable": True,
-}
-"""Defaults of ours that a user's property overrides."""
+"""Seconds in which a reachable broker answers."""
 
 RECORD_OVERHEAD = 400
-"""Bytes that librdkafka takes for a record in its queue beside key and value: 330 to 350, measured."""
+"""Bytes that librdkafka takes for a queued record beside key and value: 330 to 350, measured."""
 LARGEST_QUEUE = 2 << 30
-"""Bytes of which librdkafka takes every limit made below; it refuses 2 GiB of keys and values."""
+"""The largest queue: librdkafka refuses 2 GiB of keys and values."""
 LARGEST_BATCH = 1_000_000
 """librdkafka's default of ``message.max.bytes``."""
-
-_CONSUMER_ONLY = (*OWNED, "fetch.queue.backoff.ms", "fetch.wait.max.ms")
 
 
 class KafkaSource:
@@ -64,33 +40,23 @@ class KafkaSource:
 
     def __init__(
         self,
+        admin: AdminConnection,
         properties: Mapping[str, Any],
         name: str,
         request_timeout: float,
         on_error: Callable[[KafkaErrorKind, str], None],
     ) -> None:
-        self.address = str(properties["bootstrap.servers"])
+        self.address = admin.address
         self.request_timeout = request_timeout
-        self._properties = {
-            **TUNED,
-            **reading_properties(properties),
-            **OWNED,
-            "group.id": f"statestore-{name}",
-        }
+        self._properties = consumer_properties(properties, f"statestore-{name}")
         self._on_error = on_error
         self._errors: dict[int, tuple[float, Code]] = {}
-        """What the readers heard since the broker last answered, and when: by code, the newest last."""
-        plain = {
-            key: value
-            for key, value in self._properties.items()
-            if key not in _CONSUMER_ONLY and key != "group.id"
-        }
-        self._admin = AdminClient(plain, logger=log)
-        why = unfit(self._properties)
+        """Errors the readers reported since the broker last answered, and when: by code, newest last."""
+        self._admin = admin.client()
+        why = why_not_native(self._properties)
         self.fetcher = "native" if why is None else f"consumer: {why}"
         """What reads the records, and why not the faster one."""
         log.info("Kafka at %s: records are read by: %s", self.address, self.fetcher)
-        fork.register(self)
 
     def reader(self, limits: BatchLimits, queue_bytes: int) -> BatchReader:
         """Make a reader that queues about ``queue_bytes``; the caller polls and closes it."""
@@ -112,8 +78,8 @@ class KafkaSource:
     def topic_info(self, topic: str, timeout: float) -> TopicInfo:
         """Ask for the partitions of ``topic``; blocks for at most ``timeout`` seconds.
 
-        Raises ``ContactError`` as soon as the broker refuses, does not know the topic, or no address can be
-        reached, which the readers hear on their own threads.
+        Raises ``ContactError`` as soon as the broker refuses or does not know the topic, or the readers find
+        that no address can be reached.
         """
         described = self._described(topic)
         if described is not None:
@@ -128,7 +94,7 @@ class KafkaSource:
                 refused = any(kind_of(error) is KafkaErrorKind.NOT_AUTHORIZED for error in heard)
                 # That all are down is told once: what was told earlier may have changed, and shows when the
                 # client has tried to connect again.
-                tried = began + _RECONNECT_SECONDS < time.monotonic()
+                tried = began + RECONNECT_SECONDS < time.monotonic()
                 down = any(
                     error.code() == Code._ALL_BROKERS_DOWN and (tried or at > began - 1.0)
                     for at, error in list(self._errors.values())
@@ -159,11 +125,11 @@ class KafkaSource:
             time.sleep(0.1)  # a leader is being elected
 
     def _described(self, topic: str) -> TopicInfo | None:
-        """Return what the admin client is told at once, ``None`` where that is nothing, or an error.
+        """Return the description of the topic if the broker gives one at once, else ``None``.
 
-        The question for metadata is answered later: the first connection of a client takes 50 ms to be used
-        for it. But a cluster that names no controller answers no other one. Raises ``ContactError`` where the
-        topic is refused: metadata leaves it out, as if it did not exist.
+        A description is answered sooner than metadata, for which a client's first connection is used only
+        after 50 ms. But a cluster without a controller answers metadata only. Raises ``ContactError`` where
+        access to the topic is refused: metadata leaves such a topic out, as if it did not exist.
         """
         description = self.topic_ids([topic], _AT_ONCE)[topic]
         cluster = self._admin.describe_cluster(request_timeout=_AT_ONCE)
@@ -179,8 +145,8 @@ class KafkaSource:
     def _metadata(self, timeout: float) -> ClusterMetadata:
         """Ask for all topics, in at most ``timeout`` seconds.
 
-        For librdkafka an admin client is a producer, and a producer's question about one topic creates it
-        where it does not exist and the broker makes topics by itself.
+        For librdkafka an admin client is a producer, and its metadata request for one topic creates it on
+        a broker with ``auto.create.topics.enable``.
         """
         return self._admin.list_topics(timeout=timeout)
 
@@ -207,9 +173,9 @@ class KafkaSource:
         return {(asked.topic, asked.partition): future for asked, future in answers.items()}
 
     def look_again(self) -> None:
-        """Have the leaders looked up again: after an outage the client may go by the old ones.
+        """Refresh the client's metadata: after an outage it may still send requests to former leaders.
 
-        Waits hardly at all: the answer serves the next question.
+        This hardly waits: the next request uses the answer.
         """
         with contextlib.suppress(KafkaException):
             self._metadata(0.02)
@@ -227,15 +193,12 @@ class KafkaSource:
         answers = self._admin.describe_configs(resources, request_timeout=timeout)
         return {resource.name: future for resource, future in answers.items()}
 
-    def _forked(self) -> None:
-        fork.leak(self._admin)
-
 
 def queue_limits(queue_bytes: int, given: Mapping[str, Any]) -> dict[str, int]:
     """Return librdkafka properties with which a consumer's queue takes about ``queue_bytes``.
 
-    Half of it is for keys and values, and half for what each record takes beside them; one fetch may come on
-    top. ``given`` are the user's properties, whose ``message.max.bytes`` a fetch must have room for.
+    Half of it is for keys and values, half for the overhead of each record; one fetch may be added. A fetch
+    must have room for ``message.max.bytes`` of the user's properties, ``given``.
     """
     queue_bytes = min(queue_bytes, LARGEST_QUEUE)
     return {

@@ -27,7 +27,7 @@ QUEUE = 16 << 20
 """Bytes that one read's consumer may queue."""
 AT_ONCE = 500
 POLL = 0.1
-"""Seconds until a read that waits looks whether it should go on."""
+"""Seconds between two looks of a waiting read whether it should go on."""
 RETRY_WAIT = 0.1
 
 
@@ -44,11 +44,11 @@ class KafkaRecord(NamedTuple):
 def read_records(source: KafkaSource, topic: str, check_open: Callable[[], None]) -> Generator[KafkaRecord]:
     """Iterate over the committed records of ``topic`` up to its present end, each partition in its order.
 
-    ``check_open`` is called between two records, and while none comes, and ends the read by raising. Closing
-    the iterator closes the consumer, and so does whatever ends it.
+    ``check_open`` is called between two records, and while none arrives; it ends the read by raising. The
+    consumer is closed however the iterator ends.
 
-    Raises ``ContactError`` where the broker does not know the topic, refuses, or gives nothing for
-    ``request_timeout`` seconds though something is to come, and where it deletes what is yet to be read.
+    Raises ``ContactError`` where the broker does not know the topic or refuses, where no record arrives for
+    ``request_timeout`` seconds before the end, and where records are deleted before they are read.
     """
     check_open()
     bounds = _bounds(source, topic)
@@ -75,9 +75,9 @@ class _BoundedRead:
         self._topic = topic
         self._next = {number: bound.start for number, bound in todo.items()}
         self._idle = 0.0
-        """Seconds waited since something last came."""
+        """Seconds waited since the last record or event."""
         self._heard: Code | None = None
-        """The last error that librdkafka tries to get over by itself."""
+        """The last error that librdkafka retries by itself."""
         self._forked_here = False
         properties = {**source.consumer_properties(QUEUE), "error_cb": self._hear}
         self._consumer = Consumer(properties, logger=log)
@@ -87,7 +87,7 @@ class _BoundedRead:
         self._consumer.assign([TopicPartition(topic, number, at) for number, at in self._next.items()])
 
     def next(self) -> Iterator[KafkaRecord]:
-        """Iterate over what has come; waits a little for something."""
+        """Iterate over the records that have arrived; waits a little for one."""
         began = time.monotonic()
         messages: list[Any] = self._consumer.consume(AT_ONCE, 0)
         if not messages:

@@ -1,6 +1,6 @@
-"""Topics: whether they are there, how they differ from what is declared, and making those that are missing.
+"""Topics: which exist, how they differ from what is declared, and creating the missing ones.
 
-No existing topic is ever altered.
+An existing topic is never altered.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from typing import Any, Literal
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka import KafkaError as Code
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
+from confluent_kafka.admin import ConfigResource, NewTopic, OffsetSpec
 
 from statestore.entity import TopicSpec
 from statestore.errors import ConfigError, KafkaError
-from statestore.kafka.properties import admin_properties
-from statestore.runtime import fork
+from statestore.kafka.admin import AdminConnection
 from statestore.runtime.retry import retry
 
 log = logging.getLogger("statestore.producer")
@@ -26,7 +25,7 @@ log = logging.getLogger("statestore.producer")
 Mode = Literal["warn", "error"]
 
 _SOON = 2.0
-"""Seconds in which a broker that is there answers."""
+"""Seconds in which a reachable broker answers."""
 _LOOK_AGAIN = 0.05
 """Seconds between two looks for a topic that is being created."""
 
@@ -39,13 +38,13 @@ class WantedTopic:
     is_table: bool
     spec: TopicSpec
     stated: Collection[str]
-    """Which of ``spec`` somebody has said, and not a default: only that is compared."""
+    """Which fields of ``spec`` were stated explicitly: only those are compared."""
     is_ksql: bool = False
-    """Whether it is ksqlDB's, whose names are upper case: ours are not."""
+    """Whether the topic is ksqlDB's, whose names are upper case."""
 
     @property
     def config(self) -> dict[str, str]:
-        """All properties to create it with, as Kafka writes them."""
+        """All topic properties to create the topic with, as Kafka writes them."""
         config = {"cleanup.policy": str(self.spec.cleanup_policy)}
         if self.spec.retention is not None:
             config["retention.ms"] = str(int(self.spec.retention.total_seconds() * 1000))
@@ -71,7 +70,7 @@ class FoundTopic:
 
 @dataclass(frozen=True, slots=True)
 class TopicDifference:
-    """One thing in which an existing topic is not as it is declared."""
+    """One difference between an existing topic and its declaration."""
 
     topic: str
     setting: str
@@ -86,7 +85,7 @@ class TopicDifference:
 
 @dataclass(frozen=True, slots=True)
 class TopicsReport:
-    """What ``ensure_topics`` found and did; topics by name, in the order in which they were asked for."""
+    """What ``ensure_topics`` found and created; topics by name, in the order given."""
 
     created: tuple[str, ...] = ()
     existing: tuple[str, ...] = ()
@@ -94,7 +93,7 @@ class TopicsReport:
 
 
 def differences(wanted: WantedTopic, found: FoundTopic) -> list[TopicDifference]:
-    """Return in what ``found`` is not as ``wanted``. What nobody stated is not compared."""
+    """Return how ``found`` differs from ``wanted``. Only what was stated explicitly is compared."""
     result = [
         TopicDifference(wanted.name, name, str(declared), str(is_))
         for name, declared, is_ in (
@@ -125,21 +124,16 @@ def _same(declared: str, found: str | None) -> bool:
 
 
 class Topics:
-    """Looks at the topics of one cluster and creates them. Thread-safe; connects at the first question."""
+    """Describes and creates the topics of one cluster. Thread-safe; connects with the first request."""
 
-    def __init__(self, given: Mapping[str, Any], request_timeout: float) -> None:
-        self._given = given
+    def __init__(self, admin: AdminConnection, request_timeout: float) -> None:
+        self._admin = admin
         self._request_timeout = request_timeout
-        self._mutex = fork.lock()
-        self._admin: AdminClient | None = None
-        self._last_error = ""
-        self._forked_here = False
-        fork.register(self)
 
     def described(self, topic: str) -> Future[Any]:
-        """Ask for the description of ``topic``; the question creates none, as one for metadata might.
+        """Ask for the description of ``topic``, which never creates it, as a metadata request might.
 
-        The answer comes soon or is a timeout: a cluster that names no controller gives none.
+        The answer arrives soon or is a timeout: a cluster without a controller does not answer.
         """
         return self._described([topic], min(_SOON, self._request_timeout))[topic]
 
@@ -147,7 +141,7 @@ class Topics:
         """Ask for the offset after the last record of a partition: a future with an ``offset``."""
         place = TopicPartition(topic, partition)
         latest: Any = OffsetSpec.latest()  # typed to return None
-        answers = self._connected().list_offsets(
+        answers = self._admin.client().list_offsets(
             {place: latest},
             isolation_level=IsolationLevel.READ_UNCOMMITTED,
             request_timeout=self._request_timeout,
@@ -156,11 +150,11 @@ class Topics:
         return found
 
     def ensure(self, wanted: Iterable[WantedTopic], mode: Mode) -> TopicsReport:
-        """Create what is missing, and tell in what the others differ.
+        """Create the missing topics, and report how the existing ones differ.
 
-        With ``mode="error"`` a difference is a ``ConfigError`` that lists all, and nothing is created; so it
-        is where a missing topic of ours has upper case letters. Raises ``KafkaError`` where the broker is
-        away or refuses.
+        With ``mode="error"`` differences raise a ``ConfigError`` that lists all of them, and nothing is
+        created. A missing topic with upper-case letters raises one, too. Raises ``KafkaError`` where the
+        broker does not answer or refuses.
         """
         topics = _by_name(wanted, mode)
         found = self._found(topics)
@@ -218,7 +212,7 @@ class Topics:
         if not there:
             return {}
         asked = {ConfigResource(ConfigResource.Type.TOPIC, name): name for name in there}
-        futures = self._connected().describe_configs(list(asked), request_timeout=self._request_timeout)
+        futures = self._admin.client().describe_configs(list(asked), request_timeout=self._request_timeout)
         configs = {asked[resource]: _outcome(future) for resource, future in futures.items()}
         self._raise_faults({name: error for name, (_, error) in configs.items() if error is not None})
         return {
@@ -231,7 +225,7 @@ class Topics:
         }
 
     def _create(self, wanted: list[WantedTopic]) -> list[str]:
-        """Create topics, and return those that nobody else created meanwhile."""
+        """Create topics, and return those that no other process created meanwhile."""
         if not wanted:
             return []
         new = [
@@ -243,7 +237,7 @@ class Topics:
             )
             for one in wanted
         ]
-        futures = self._connected().create_topics(
+        futures = self._admin.client().create_topics(
             new, operation_timeout=self._request_timeout, request_timeout=self._request_timeout
         )
         errors = {name: _outcome(future)[1] for name, future in futures.items()}
@@ -261,13 +255,13 @@ class Topics:
         return [one.name for one in created]
 
     def _await(self, names: list[str]) -> None:
-        """Return when the broker that answers us knows ``names`` and their leaders."""
+        """Return when the broker knows ``names`` and their leaders."""
 
         def look(_left: float) -> None:
             answers = [_outcome(future) for future in self._described(names).values()]
             if not all(error is None and all(p.leader for p in one.partitions) for one, error in answers):
                 raise KafkaError(
-                    self._address,
+                    self._admin.address,
                     f"created, but without a leader after {self._request_timeout:g} s, try again: "
                     + ", ".join(names),
                 )
@@ -275,44 +269,17 @@ class Topics:
         retry(look, self._request_timeout, _LOOK_AGAIN, lambda error: isinstance(error, KafkaError))
 
     def _described(self, names: list[str], timeout: float | None = None) -> dict[str, Future[Any]]:
-        answers: dict[str, Future[Any]] = self._connected().describe_topics(
+        answers: dict[str, Future[Any]] = self._admin.client().describe_topics(
             TopicCollection(names), request_timeout=timeout or self._request_timeout
         )
         return answers
 
     def _raise_faults(self, faults: Mapping[str, Code]) -> None:
         if faults:
+            heard = self._admin.last_error
             told = "; ".join(f"topic {name!r}: {error.str()}" for name, error in faults.items())
-            raise KafkaError(self._address, f"{told}{f' ({self._last_error})' if self._last_error else ''}")
-        self._last_error = ""
-
-    @property
-    def _address(self) -> str:
-        return str(self._given["bootstrap.servers"])
-
-    def _connected(self) -> AdminClient:
-        if self._forked_here:
-            raise fork.forked_error()
-        with self._mutex:
-            if self._admin is None:
-                if "bootstrap.servers" not in self._given:
-                    raise ConfigError(
-                        "topics need a broker: StoreManager(kafka='host:port'), or bootstrap.servers under "
-                        "[kafka]"
-                    )
-                properties = {**admin_properties(self._given), "error_cb": self._heard}
-                try:
-                    self._admin = AdminClient(properties, logger=log)
-                except KafkaException as error:
-                    raise ConfigError(f"kafka: {error.args[0].str()}") from error
-            return self._admin
-
-    def _heard(self, error: Code) -> None:
-        self._last_error = error.str()
-
-    def _forked(self) -> None:
-        self._forked_here = True
-        fork.leak(self._admin)
+            raise KafkaError(self._admin.address, f"{told}{f' ({heard})' if heard else ''}")
+        self._admin.forget_error()
 
 
 def _by_name(wanted: Iterable[WantedTopic], mode: Mode) -> dict[str, WantedTopic]:

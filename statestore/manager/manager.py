@@ -16,7 +16,8 @@ from statestore.changelog.binder import Binder
 from statestore.changelog.status import read_together
 from statestore.entity import EntityModel, model_of
 from statestore.errors import ConfigError, StartupError, StateStoreError, StoreClosedError
-from statestore.kafka.topics import Mode, TopicsReport
+from statestore.kafka.admin import AdminConnection
+from statestore.kafka.topics import Mode, Topics, TopicsReport
 from statestore.manager.opened import OpenStores
 from statestore.manager.reports import ManagerReports
 from statestore.manager.resolve import Registration, ResolvedTable, SettingsResolver
@@ -103,7 +104,9 @@ class StoreManager(ManagerWriteMixin, ManagerReports):
         self._forked_here = False
         self._opener = StoreOpener(directory, self._settings)
         timeout = self._settings.defaults.request_timeout
-        self._writer = EntityWriter(self._settings.kafka, timeout, self._codec_of)
+        self._admin = AdminConnection(self._settings.kafka)
+        topics = Topics(self._admin, timeout)
+        self._writer = EntityWriter(self._settings.kafka, timeout, self._codec_of, topics)
         name = f"statestore-{self._opener.directory_id}"
         self._transactions = Transactions(self._settings.kafka, timeout, name, self._writer)
         self._factory = TableFactory(self._opener, self._writer, self._codec_of, connect)
@@ -348,7 +351,8 @@ class StoreManager(ManagerWriteMixin, ManagerReports):
                     "binding needs a broker: StoreManager(kafka='host:port'), or bootstrap.servers under "
                     "[kafka]"
                 )
-            self._binder = Binder(self._settings.kafka, self._opener.directory_id, self._settings.defaults)
+            settings, name = self._settings, self._opener.directory_id
+            self._binder = Binder(self._admin, settings.kafka, name, settings.defaults)
         return self._binder
 
     def _release(self, logical: str) -> None:

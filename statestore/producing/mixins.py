@@ -184,7 +184,7 @@ class TableWriteMixin(DeliveryWaitMixin, Generic[T]):
         """Raise before anything is written, when the wait after it could never end."""
         self._binding.check_open()
         if wait:
-            self._binding.raise_if_over()
+            self._binding.check_may_become_ready()
 
     def _added(self, entity: T, wait: bool, timeout: float | None) -> Steps[Delivery]:
         self._check_writable(wait)

@@ -47,10 +47,11 @@ class EntityWriter:
         kafka: Mapping[str, Any],
         request_timeout: float,
         codec_of: Callable[[EntityModel], EntityCodec[Any]],
+        topics: Topics,
     ) -> None:
         self._kafka = kafka
         self._request_timeout = request_timeout
-        self.topics = Topics(kafka, request_timeout)
+        self.topics = topics
         self._codec_of = codec_of
         self._mutex = fork.lock()
         self._producer: Producer | None = None

@@ -64,7 +64,7 @@ class ManagerReadiness:
         def done() -> bool:
             for binding in waited:
                 if not binding.ready:
-                    binding.raise_if_over()
+                    binding.check_may_become_ready()
             return all(binding.ready for binding in waited)
 
         if not waited[0].host.wait(done, timeout):

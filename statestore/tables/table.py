@@ -129,7 +129,7 @@ class BoundTable(DeliveryWaitMixin, Generic[T]):
         def done() -> bool:
             for one in together:
                 if not one.ready:
-                    one.raise_if_over()
+                    one.check_may_become_ready()
             return all(one.ready for one in together)
 
         binding.check_open()

@@ -21,12 +21,12 @@ SETTINGS: dict[str, Any] = {
 }
 PAUSE = 0.002
 
-restored_at_once = binder.restored_at_once
+restore_limits = binder.restore_limits
 
 
 def main(directory: str, address: str, topic: str, backend: str) -> None:
     print("started", flush=True)
-    binder.restored_at_once = lambda memory: replace(restored_at_once(memory), records=1_000)
+    binder.restore_limits = lambda memory: replace(restore_limits(memory), records=1_000)
     kafka = {"bootstrap.servers": address, **KAFKA}
     with StoreManager(directory, kafka=kafka, backend=backend, settings=SETTINGS) as manager:
         table = manager.bind(topic, name="mirror")

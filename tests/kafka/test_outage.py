@@ -70,8 +70,8 @@ def test_killed_in_the_middle_of_a_restore(
 ) -> None:
     mortal.produce(name, [(b"%06d" % i, b"x" * 900) for i in range(60_000)])
     # A small queue and small reads: the restore takes long enough to be interrupted, and shows that it began.
-    whole = binder.restored_at_once
-    monkeypatch.setattr(binder, "restored_at_once", lambda memory: replace(whole(memory), records=1_000))
+    whole = binder.restore_limits
+    monkeypatch.setattr(binder, "restore_limits", lambda memory: replace(whole(memory), records=1_000))
     kafka = {"bootstrap.servers": mortal.bootstrap, "fetch.message.max.bytes": 50_000}
     kafka |= {"queued.max.messages.kbytes": 1024}
     manager = managers(mortal, kafka=kafka)

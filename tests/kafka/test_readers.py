@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, Producer
 
-from statestore.kafka.reader import BatchLimits, ConsumerReader, Event, NativeReader, unfit
+from statestore.kafka.reader import BatchLimits, ConsumerReader, Event, NativeReader, why_not_native
 from statestore.testing.kafka import FILLER_KEY, Broker
 
 pytestmark = pytest.mark.kafka
@@ -52,7 +52,7 @@ def read_whole(kind: type[Any], broker: Broker, topic: str) -> Found:
         one.close()
 
 
-@pytest.mark.skipif(unfit(PROPERTIES) is not None, reason="there is no fetcher to compare")
+@pytest.mark.skipif(why_not_native(PROPERTIES) is not None, reason="there is no fetcher to compare")
 def test_transactions_and_gaps_are_read_alike(broker: Broker, topic: Callable[..., str]) -> None:
     name = topic()
     broker.create_topic(name, config={"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01"})

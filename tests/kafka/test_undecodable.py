@@ -258,8 +258,8 @@ class Order:
     order_id: Annotated[str, Key]
     amount: int
 
-restored_at_once = binder.restored_at_once
-binder.restored_at_once = lambda memory: replace(restored_at_once(memory), records=500)
+restore_limits = binder.restore_limits
+binder.restore_limits = lambda memory: replace(restore_limits(memory), records=500)
 settings = {"defaults": {"flush_interval": 0.02}}
 kafka = {"bootstrap.servers": sys.argv[2], "queued.min.messages": 1000, "fetch.message.max.bytes": 10_000}
 with StoreManager(sys.argv[1], kafka=kafka, backend=sys.argv[4], settings=settings) as manager:

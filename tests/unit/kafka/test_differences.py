@@ -9,6 +9,7 @@ import pytest
 
 from statestore.entity import TopicSpec
 from statestore.errors import ConfigError
+from statestore.kafka.admin import AdminConnection
 from statestore.kafka.topics import FoundTopic, Topics, WantedTopic, differences
 
 COMPACT = {"cleanup.policy": "compact", "retention.ms": "604800000", "min.cleanable.dirty.ratio": "0.5"}
@@ -62,7 +63,7 @@ def test_a_stated_policy_is_told_once() -> None:
 
 
 def test_what_contradicts_itself_is_refused_before_anything_is_asked() -> None:
-    topics = Topics({}, 1.0)
+    topics = Topics(AdminConnection({}), 1.0)
     wanted = [
         WantedTopic("orders", True, TopicSpec(config={"cleanup.policy": "delete"}), ()),
         WantedTopic("trades", True, TopicSpec(partitions=2), ()),

@@ -17,7 +17,7 @@ from statestore.changelog.undecodable import DecodingFilter, SkipLog, SkippedRec
 from statestore.core import Folded, RecordFilter, RejectedRecord
 from statestore.errors import DecodeError, UnreachableRegistryError
 from statestore.kafka.read_ahead import ReadAhead
-from statestore.kafka.reader import BatchLimits, BatchReader, ConsumerReader, NativeReader, unfit
+from statestore.kafka.reader import BatchLimits, BatchReader, ConsumerReader, NativeReader, why_not_native
 
 PATIENCE = 60.0
 LIMITS = BatchLimits(records=1 << 40, memory=1 << 20, wait=0.02, idle=0.01, span=1.0)
@@ -45,7 +45,9 @@ def producer() -> Producer:
     params=[
         pytest.param(
             kind,
-            marks=[] if kind == "consumer" else pytest.mark.skipif(unfit(PROPERTIES) is not None, reason=""),
+            marks=[]
+            if kind == "consumer"
+            else pytest.mark.skipif(bool(why_not_native(PROPERTIES)), reason=""),
         )
         for kind in ("native", "ahead", "consumer")
     ],

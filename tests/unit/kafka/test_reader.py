@@ -21,7 +21,14 @@ from hypothesis import strategies as st
 
 from statestore import StoreManager, core
 from statestore.core import Folded
-from statestore.kafka.reader import BatchLimits, BatchReader, ConsumerReader, Event, NativeReader, unfit
+from statestore.kafka.reader import (
+    BatchLimits,
+    BatchReader,
+    ConsumerReader,
+    Event,
+    NativeReader,
+    why_not_native,
+)
 
 PATIENCE = 60.0
 PARTITIONS = 4  # of a topic that librdkafka's mock broker makes
@@ -37,7 +44,9 @@ PROPERTIES: dict[str, Any] = {
     "log_level": 0,
 }
 
-native_only = pytest.mark.skipif(unfit(PROPERTIES) is not None, reason=f"no fetcher: {unfit(PROPERTIES)}")
+native_only = pytest.mark.skipif(
+    why_not_native(PROPERTIES) is not None, reason=f"no fetcher: {why_not_native(PROPERTIES)}"
+)
 
 KINDS = [
     pytest.param(NativeReader, marks=native_only, id="native"),
@@ -448,22 +457,27 @@ def test_a_reader_nobody_closes_ends(kind: type[Any], address: str, producer: Pr
     ],
 )
 def test_what_the_fetcher_cannot_do(properties: dict[str, Any], why: str | None) -> None:
-    assert unfit({**PROPERTIES, **properties}) == why
+    assert why_not_native({**PROPERTIES, **properties}) == why
 
 
 @native_only
 def test_without_the_library_the_consumer_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cimpl, "__file__", "/no/such/library.so")
-    assert unfit(PROPERTIES) == "librdkafka's C API is not available: /no/such/library.so is not loaded"
+    assert (
+        why_not_native(PROPERTIES) == "librdkafka's C API is not available: /no/such/library.so is not loaded"
+    )
     other = importlib.util.find_spec("statestore._native")
     assert other is not None
     monkeypatch.setattr(cimpl, "__file__", other.origin)
-    assert unfit(PROPERTIES) == "librdkafka's C API is not available: the library has no rd_kafka_version"
+    assert (
+        why_not_native(PROPERTIES)
+        == "librdkafka's C API is not available: the library has no rd_kafka_version"
+    )
 
 
 def test_without_the_fast_path_the_consumer_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core, "uses", lambda path: path != "fetcher")
-    assert unfit(PROPERTIES) is not None
+    assert why_not_native(PROPERTIES) is not None
 
 
 def test_health_tells_which_one_it_is(
@@ -472,7 +486,7 @@ def test_health_tells_which_one_it_is(
     caplog.set_level(logging.INFO, "statestore.changelog")
     topic = new_topic()
     write(producer, topic, (b"a", b"1"))
-    native = "native" if unfit(PROPERTIES) is None else f"consumer: {unfit(PROPERTIES)}"
+    native = "native" if why_not_native(PROPERTIES) is None else f"consumer: {why_not_native(PROPERTIES)}"
     for properties, expected in (
         ({}, native),
         ({"stats_cb": print}, "consumer: stats_cb is a Python object" if native == "native" else native),

@@ -15,6 +15,7 @@ from statestore.backends.contract import Engine
 from statestore.backends.memory import MemoryEngine
 from statestore.changelog import binder, lane
 from statestore.kafka import source
+from statestore.kafka.admin import AdminConnection
 from statestore.kafka.reader import BatchLimits
 from statestore.runtime.budget import LANES, MemoryShares
 from statestore.settings import Defaults
@@ -86,7 +87,8 @@ def test_every_lane_s_queue_gets_its_share(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(source.KafkaSource, "reader", recording)
     defaults = Defaults(memory_budget=64 << 20)
-    shared = binder.Binder({"bootstrap.servers": "127.0.0.1:1"}, "test", defaults)
+    kafka = {"bootstrap.servers": "127.0.0.1:1"}
+    shared = binder.Binder(AdminConnection(kafka), kafka, "test", defaults)
     try:
         assert isinstance(shared.restoring, lane.Lane)
         assert told == [MemoryShares.of(64 << 20).queue] * LANES
