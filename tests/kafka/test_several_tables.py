@@ -137,7 +137,7 @@ def test_a_group_is_read_together_or_not_at_all(
     write_faults.failing = lambda call: two[1].split(".")[-1] in str(write_faults.paths[-1])
     manager = managers(broker, entities=two, defaults={"retry_waits": [0.1] * 1000})
     ready, late = (manager.bind(name) for name in two)
-    eventually(lambda: ready.state is State.READY)
+    eventually(lambda: ready.state is State.READY and late.lag == 1)
     assert not ready.is_ready
     with pytest.raises(StoreNotReadyError, match="only together with") as refused:
         ready.get(b"k")
