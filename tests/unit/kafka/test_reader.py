@@ -44,9 +44,8 @@ PROPERTIES: dict[str, Any] = {
     "log_level": 0,
 }
 
-native_only = pytest.mark.skipif(
-    why_not_native(PROPERTIES) is not None, reason=f"no fetcher: {why_not_native(PROPERTIES)}"
-)
+WHY_NOT = why_not_native(PROPERTIES)
+native_only = pytest.mark.skipif(WHY_NOT is not None, reason=f"no fetcher: {WHY_NOT}")
 
 KINDS = [
     pytest.param(NativeReader, marks=native_only, id="native"),
@@ -463,16 +462,12 @@ def test_what_the_fetcher_cannot_do(properties: dict[str, Any], why: str | None)
 @native_only
 def test_without_the_library_the_consumer_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cimpl, "__file__", "/no/such/library.so")
-    assert (
-        why_not_native(PROPERTIES) == "librdkafka's C API is not available: /no/such/library.so is not loaded"
-    )
+    no_api = "librdkafka's C API is not available: "
+    assert why_not_native(PROPERTIES) == f"{no_api}/no/such/library.so is not loaded"
     other = importlib.util.find_spec("statestore._native")
     assert other is not None
     monkeypatch.setattr(cimpl, "__file__", other.origin)
-    assert (
-        why_not_native(PROPERTIES)
-        == "librdkafka's C API is not available: the library has no rd_kafka_version"
-    )
+    assert why_not_native(PROPERTIES) == f"{no_api}the library has no rd_kafka_version"
 
 
 def test_without_the_fast_path_the_consumer_serves(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -486,7 +481,7 @@ def test_health_tells_which_one_it_is(
     caplog.set_level(logging.INFO, "statestore.changelog")
     topic = new_topic()
     write(producer, topic, (b"a", b"1"))
-    native = "native" if why_not_native(PROPERTIES) is None else f"consumer: {why_not_native(PROPERTIES)}"
+    native = "native" if WHY_NOT is None else f"consumer: {WHY_NOT}"
     for properties, expected in (
         ({}, native),
         ({"stats_cb": print}, "consumer: stats_cb is a Python object" if native == "native" else native),
