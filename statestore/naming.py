@@ -1,8 +1,9 @@
 """Names of stores and topics.
 
-A store has a *logical* name, which people read and configure (``Order_Store``), and a *physical* name, which
-is its directory (``order_store``). Two logical names can have one physical name (``a.b`` and ``a-b``);
-whoever opens stores must refuse the second, never let them share data. Every fault is a ``ConfigError``.
+A store has a *logical* name, which people read and configure (``Order_Store``), and a *physical* name, the
+name of its directory (``order_store``). Two logical names can have the same physical name (``a.b`` and
+``a-b``). Code that opens stores must refuse the second one, so that they never share data. Every faulty name
+raises ``ConfigError``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ MAX_TOPIC_NAME = 249
 MAX_FILE_NAME = 255
 """Longest directory name of the usual file systems, in bytes."""
 RESERVED_NAMES = frozenset({"lock"})
-"""Physical names that would meet the data directory's own file ``LOCK`` where case is ignored (macOS)."""
+"""Physical names that equal the data directory's own file ``LOCK`` where case is ignored (macOS)."""
 
 KSQL_RESERVED = frozenset(
     re.findall(
@@ -34,9 +35,9 @@ KSQL_RESERVED = frozenset(
         """,
     )
 )
-"""Words that are names in KSQL only between backticks."""
+"""Words that KSQL accepts as names only between backticks."""
 KSQL_SYSTEM_COLUMNS = frozenset({"ROWTIME", "ROWPARTITION", "ROWOFFSET", "WINDOWSTART", "WINDOWEND"})
-"""Columns that every source has in ksqlDB, so that none can be declared under these names."""
+"""Columns that every source has in ksqlDB. No field can have such a name."""
 
 _NOT_PHYSICAL = re.compile(r"[^a-z0-9_]")
 _NOT_IN_TOPIC = re.compile(r"[^A-Za-z0-9._-]")
@@ -57,7 +58,7 @@ def window_names(logical: str, physical: str, label: str) -> tuple[str, str]:
 
 
 def check_logical_name(name: object) -> str:
-    """Return ``name`` if a store may be called so: any string but the empty one."""
+    """Return ``name`` if it is a logical name: any string but the empty one."""
     if not isinstance(name, str) or not name:
         raise ConfigError(f"a store's name must be a non-empty string, not {bounded_repr(name)}")
     return name
@@ -69,11 +70,11 @@ def physical_name(logical: object) -> str:
 
 
 def check_physical_name(name: object) -> str:
-    """Return ``name`` if a store's directory may be called so."""
+    """Return ``name`` if it is a physical name."""
     shown = bounded_repr(name)
     if not isinstance(name, str) or not name or _NOT_PHYSICAL.search(name):
         raise ConfigError(
-            f"physical name {shown}: a store's directory is named with one or more of a-z, 0-9 and _ only"
+            f"physical name {shown}: the name of a store's directory must consist of a-z, 0-9 and _"
         )
     if len(name) > MAX_FILE_NAME:
         raise ConfigError(
@@ -88,7 +89,7 @@ def check_physical_name(name: object) -> str:
 
 
 def check_topic_name(name: object) -> str:
-    """Return ``name`` if Kafka allows a topic to be called so."""
+    """Return ``name`` if it is a topic name that Kafka allows."""
     shown = bounded_repr(name)
     if not isinstance(name, str) or not name:
         raise ConfigError(f"a topic's name must be a non-empty string, not {shown}")
@@ -100,13 +101,12 @@ def check_topic_name(name: object) -> str:
         )
     if odd := _NOT_IN_TOPIC.search(name):
         raise ConfigError(
-            f"topic {shown}: {odd.group()!r} is not allowed; Kafka's names consist of "
-            "letters, digits, '.', '_' and '-'"
+            f"topic {shown}: {odd.group()!r} is not allowed; use letters, digits, '.', '_' and '-' only"
         )
     return name
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``" (did you mean 'amount'?)"`` if one of ``known`` is like ``name``, nothing otherwise."""
+    """Return ``" (did you mean 'amount'?)"`` if one of ``known`` resembles ``name``, otherwise ``""``."""
     like = difflib.get_close_matches(name, known, n=1)
     return f" (did you mean {like[0]!r}?)" if like else ""

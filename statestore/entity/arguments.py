@@ -1,4 +1,4 @@
-"""What :func:`~statestore.entity.entity` takes, and what of it is of the wrong kind."""
+"""The arguments of :func:`~statestore.entity.entity`, and the check of their types."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing_extensions import TypedDict  # pydantic needs it of Python before 3.
 
 from statestore.fields.windows import WindowSpec
 from statestore.naming import did_you_mean
+from statestore.runtime.text import bounded_repr
 from statestore.settings import OnUndecodable, TableSettings
 
 Kind = Literal["table", "stream"]
@@ -26,7 +27,7 @@ _POSITIVE, _NOT_NEGATIVE = Constraint(gt=timedelta(0)), Constraint(ge=timedelta(
 
 
 class EntityArguments(TypedDict, total=False):
-    """What :func:`entity` takes. Each has a default, but for the topic."""
+    """The arguments of :func:`entity`. All but the topic have a default."""
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)  # type: ignore[misc]
 
@@ -37,45 +38,47 @@ class EntityArguments(TypedDict, total=False):
     physical_name: str
     """Replaces the name of the store's directory (``[a-z0-9_]``)."""
     kind: Kind
-    """A table has a key and keeps the latest row of each; a stream is read as it was written. Inferred: a
-    class with a key is a table."""
+    """A table has a key and keeps the latest row per key. A stream is read record by record. Default: a class
+    with a key is a table."""
     key_format: str
     """``"ordered"`` (default), ``"kafka"``, ``"json"``, ``"avro"``, ``"raw"`` or one of a third party."""
     value_format: str
     """``"msgpack"`` (default), ``"json"``, ``"avro"``, ``"raw"`` or one of a third party."""
     ksql: bool
-    """Whether ksqlDB reads or writes the topic: names are upper case, JSON is its dialect. False."""
+    """Whether ksqlDB reads or writes the topic: names are upper case, JSON is its dialect. Default: False."""
     partitions: Annotated[int, Constraint(gt=0)]
-    """Of the topic, where we create it: 1."""
+    """Partitions of the topic, if it is created here. Default: 1."""
     replication: Annotated[int, Constraint(gt=0)]
-    """Copies of each partition, where we create the topic: 1."""
+    """Replicas of each partition, if the topic is created here. Default: 1."""
     compaction: Compaction
-    """``cleanup.policy`` of the topic, where we create it: ``"compact"`` for a table, else ``"delete"``."""
+    """``cleanup.policy`` of the topic, if it is created here. Default: ``"compact"`` for a table, else
+    ``"delete"``."""
     retention: Annotated[timedelta, _POSITIVE] | Annotated[int, _SECONDS] | Annotated[float, _SECONDS]
-    """``retention.ms`` of the topic, where we create it, in seconds or as a ``timedelta``; the broker's
-    default."""
+    """``retention.ms`` of the topic, if it is created here, in seconds or as a ``timedelta``. Default: the
+    broker's."""
     config: Mapping[str, str | int | float | bool]
-    """Any other property of the topic, where we create it."""
+    """Other properties of the topic, if it is created here."""
     cache: bool
-    """Whether the store is kept on disk. False: in memory only, and read anew from Kafka at each start."""
+    """Whether the store is kept on disk. False: in memory only, restored from Kafka at each start."""
     cache_reason: str
-    """Why ``cache=False``: shown in the warning about it and in ``health``."""
+    """The reason for ``cache=False``, shown in its warning and in ``health()``."""
     ttl: Annotated[timedelta, _POSITIVE] | Annotated[int, _SECONDS] | Annotated[float, _SECONDS]
-    """How long after its record's timestamp a row ends, in seconds or as a ``timedelta``: it is hidden from
-    reads at once, and gone from disk soon after. Kafka is told nothing. Default: never."""
+    """How long after its record's timestamp a row expires, in seconds or as a ``timedelta``. Reads do not
+    return an expired row; it is removed from disk soon after. The topic is not changed. Default: never."""
     max_bytes: Annotated[int, Constraint(gt=0)]
-    """Bytes the store may take; beyond them the table fails, with nothing dropped. Default: any number."""
+    """The largest size of the store in bytes. Beyond it the table fails, and no row is dropped. Default: no
+    limit."""
     validation: Validation
     """``"strict"`` (default), or ``"relaxed"``: no topic, and fields that cannot be stored, are warnings."""
     windows: Annotated[Sequence[WindowSpec], SkipValidation]
     """Sizes of its windows: minutes, ``"30s"``, ``"1h"``, ``"1d"``, ``"1w"`` or a ``timedelta``."""
     source: type | str
-    """The entity class, or the topic, whose records its bars are made from; without it others make them."""
+    """The entity class, or the topic, whose records make its bars. Default: others publish the bars."""
     grace: Annotated[timedelta, _NOT_NEGATIVE] | Annotated[int, _GRACE] | Annotated[float, _GRACE]
-    """How long after its end a window takes records, in seconds or as a ``timedelta``: 3 s."""
+    """How long after its end a window accepts records, in seconds or as a ``timedelta``. Default: 3 s."""
     on_undecodable: OnUndecodable
-    """What to do with a record that does not decode: ``"raise"`` when it is read (default), ``"fail"`` the
-    table, or ``"skip"`` it, counted; the last two decode each record before it is applied."""
+    """What happens with a record that does not decode: ``"raise"`` when it is read (default), ``"fail"`` the
+    table, or ``"skip"`` and count the record. The last two decode each record before it is applied."""
 
 
 _ARGUMENTS: TypeAdapter[EntityArguments] = TypeAdapter(EntityArguments)
@@ -95,11 +98,9 @@ class TopicSpec:
 
 
 def checked_arguments(arguments: EntityArguments, where: str, faults: list[str]) -> EntityArguments:
-    """Return what of ``arguments`` is of the right types, and note the faults of the rest."""
+    """Return the arguments of the right types, appending to ``faults`` those of a wrong type."""
     if "cache_reason" in arguments and arguments.get("cache", True):
-        faults.append(
-            f"{where}: cache_reason={arguments['cache_reason']!r} has no meaning without cache=False"
-        )
+        faults.append(f"{where}: cache_reason={bounded_repr(arguments['cache_reason'])} requires cache=False")
     try:
         return _ARGUMENTS.validate_python(arguments)
     except ValidationError as error:
@@ -107,13 +108,13 @@ def checked_arguments(arguments: EntityArguments, where: str, faults: list[str])
     wrong: dict[str, list[str]] = {}
     for fault in found:
         name = str(fault["loc"][0])
-        unknown = f"there is no such argument{did_you_mean(name, EntityArguments.__annotations__)}"
+        unknown = f"unknown argument{did_you_mean(name, EntityArguments.__annotations__)}"
         wrong.setdefault(name, []).append(
             unknown if fault["type"] == "extra_forbidden" else fault["msg"].removeprefix("Input ")
         )
     given: Mapping[str, Any] = cast("Mapping[str, Any]", arguments)
     faults += [
-        f"{where}: {name}={given[name]!r}: {' or '.join(dict.fromkeys(problems))}"
+        f"{where}: {name}={bounded_repr(given[name])}: {' or '.join(dict.fromkeys(problems))}"
         for name, problems in wrong.items()
     ]
     return _ARGUMENTS.validate_python({name: value for name, value in given.items() if name not in wrong})

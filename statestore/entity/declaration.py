@@ -9,7 +9,7 @@
         customer: str
         amount: Decimal
 
-The class is not changed: :func:`model_of` gives what its declaration says. Docs: ``docs/entities.md``.
+The class is not changed: :func:`model_of` returns its model. Docs: ``docs/entities.md``.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from statestore.entity.model import EntityModel, build_model, is_dataclass
 from statestore.errors import ConfigError
 from statestore.fields.attributes import Key
 from statestore.fields.types import Field
+from statestore.runtime.text import bounded_repr
 
 __all__ = [
     "EntityArguments",
@@ -62,13 +63,13 @@ def entity(
 ) -> type[T] | Callable[[type[T]], type[T]]:
     """Declare a dataclass as an entity.
 
-    ``@entity(topic=…)`` stands over or under ``@dataclass``; ``entity(Cls, topic=…)`` declares from outside.
-    :class:`EntityArguments` says what can be given.
+    ``@entity(topic=…)`` may stand above or below ``@dataclass``; ``entity(Cls, topic=…)`` declares a class
+    that exists already. :class:`EntityArguments` lists the arguments.
 
-    Returns the class itself. Raises ``ConfigError`` listing every fault of the declaration and the class;
-    under ``@dataclass`` there are no fields to look at yet, so faults of theirs come with the first use.
-    A subclass is not an entity unless declared itself. Declaring a class again in another way is an error.
-    What is not wrong but was perhaps not meant is logged, as warnings of ``statestore.entity``.
+    Returns the class itself. Raises ``ConfigError`` with every fault of the declaration and the class. Below
+    ``@dataclass`` the fields are not known yet, so their faults are raised at the first use. A subclass is
+    not an entity unless it is declared itself. Declaring a class twice in different ways is an error.
+    Declarations that are probably not intended are logged as warnings of ``statestore.entity``.
     """
 
     def declare(cls: type[T]) -> type[T]:
@@ -77,7 +78,8 @@ def entity(
         if earlier is not None:
             if earlier.arguments != arguments:
                 fault = (
-                    f"{cls.__name__} is declared already, as {earlier}, now as {declaration}: declare it once"
+                    f"{cls.__name__} is declared twice, first with {earlier}, now with {declaration}: "
+                    "declare it once"
                 )
                 if _collected.get() is None:
                     raise ConfigError(fault)
@@ -100,7 +102,7 @@ def entity(
 def model_of(cls: type) -> EntityModel:
     """Return the model of an entity class.
 
-    Raises ``ConfigError`` if ``cls`` was not declared with :func:`entity`, or is declared with faults.
+    Raises ``ConfigError`` if ``cls`` is not declared with :func:`entity`, or if its declaration has faults.
     """
     declaration = _declaration(cls)
     if declaration is None:
@@ -109,7 +111,8 @@ def model_of(cls: type) -> EntityModel:
         more = f" and {len(known) - _MOST_NAMES} more" if len(known) > _MOST_NAMES else ""
         raise ConfigError(
             f"{shown} is not declared as an entity: decorate the class with @entity(topic=…), or call "
-            "entity(cls, topic=…); a subclass does not inherit its base's declaration; declared are: "
+            "entity(cls, topic=…); a subclass does not inherit the declaration of its base. Declared "
+            "entities: "
             f"{', '.join(known[:_MOST_NAMES]) or 'none'}{more}"
         )
     # @dataclass(slots=True) over @entity replaces the class by a copy, which has the original's declaration.
@@ -125,9 +128,9 @@ def location_of(cls: type) -> str:
 
 
 def declared_classes() -> list[type]:
-    """Return the entity classes there are, in the order of file and line.
+    """Return all declared entity classes, by file and line.
 
-    A class that was declared under ``@dataclass(slots=True)`` inside a function is known after its first use.
+    A class declared below ``@dataclass(slots=True)`` inside a function is known after its first use.
     """
     found = {declaration.cls() for declaration in list(_declarations)}
     return sorted((cls for cls in found if cls is not None), key=lambda cls: _place(location_of(cls)))
@@ -135,9 +138,9 @@ def declared_classes() -> list[type]:
 
 @contextmanager
 def deferred_faults(validation: Validation | None = None) -> Iterator[None]:
-    """Have no declaration raise: its faults come with the first use, as those under ``@dataclass`` do.
+    """In this context no declaration raises: its faults are raised at the first use of the class.
 
-    With ``validation`` all classes are judged so, whatever they say; nothing is logged.
+    ``validation`` replaces the argument of that name of all classes. Nothing is logged.
     """
     token = _collected.set(_Collected(validation))
     try:
@@ -160,10 +163,12 @@ class _Declaration:
     qualname: str
     model: EntityModel | None = None
     conflicts: list[str] = field(default_factory=list)
-    """What was said of the class at other places, and differs."""
+    """Faults: declarations of the same class at other places that differ."""
 
     def __str__(self) -> str:
-        return ", ".join(f"{name}={value!r}" for name, value in self.arguments.items()) or "nothing"
+        return (
+            ", ".join(f"{name}={bounded_repr(value)}" for name, value in self.arguments.items()) or "nothing"
+        )
 
     def build(self, cls: type) -> EntityModel:
         collected = _collected.get()
@@ -184,7 +189,7 @@ class _Declaration:
         return model
 
     def cls(self) -> type | None:
-        """Return the class, which need not be the one that was decorated; ``None`` if it cannot be found."""
+        """Return the class, which may be a copy of the decorated one; ``None`` if it cannot be found."""
         if self.model is not None:
             return self.model.cls
         found: object = sys.modules.get(self.module)

@@ -1,4 +1,4 @@
-"""The model of an entity class: all that its declaration and its fields say, in one value."""
+"""The model of an entity class: its declaration and its fields in one value."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from statestore.settings import TableSettings
 
 @dataclass(frozen=True, slots=True)
 class EntityModel:
-    """What an entity class says. Immutable."""
+    """The declaration and the fields of an entity class. Immutable."""
 
     record_type: RecordType
     """The class and its stored fields."""
@@ -44,7 +44,7 @@ class EntityModel:
     value_fields: tuple[Field, ...]
     """The other stored fields, in the class's order."""
     event_time: Field | None
-    """The field that says when it happened; ``None``: the record's timestamp does."""
+    """The field with the time of the event; ``None``: the record's timestamp is that time."""
     key_format: str
     value_format: str
     ksql: bool
@@ -52,11 +52,11 @@ class EntityModel:
     """The options of its table that the class states; the settings and ``bind`` go before them."""
     cache_reason: str | None
     windowing: Windowing | None
-    """Its windows and how their rows are made; ``None``: it has none."""
+    """Its windows and the aggregates of their rows; ``None``: it has no windows."""
     warnings: tuple[str, ...]
-    """What is not wrong, but was perhaps not meant."""
+    """Warnings about the declaration: not wrong, but perhaps not intended."""
     stated: frozenset[str]
-    """The arguments of :func:`entity` that the declaration gives; the rest is by default."""
+    """The arguments of :func:`entity` that the declaration gives; all others have their default."""
     location: str
     """Where the class is defined: ``file:line``."""
 
@@ -84,7 +84,7 @@ class EntityModel:
 
     @property
     def stored_schema(self) -> dict[str, Any]:
-        """Its fields, as a store keeps them to know a later class: :mod:`statestore.fields.stored_schema`."""
+        """Its fields, as ``store.json`` keeps them for later versions of the class (``stored_schema.py``)."""
         return stored_schema(
             self.key_format, self.value_format, self.key_fields, self.value_fields, ksql=self.ksql
         )
@@ -97,7 +97,7 @@ class EntityModel:
 
 
 def is_dataclass(cls: type) -> bool:
-    """Whether ``cls`` itself is one: ``dataclasses.is_dataclass`` is true of a plain subclass, too."""
+    """Whether ``cls`` itself is a dataclass; ``dataclasses.is_dataclass`` is true of its subclasses, too."""
     return "__dataclass_fields__" in cls.__dict__
 
 
@@ -109,7 +109,7 @@ def build_model(
     *,
     relaxed: bool,
 ) -> EntityModel:
-    """Return the model of ``cls``. ``model_of`` finds that of a source.
+    """Return the model of ``cls``. ``model_of`` returns the model of its source.
 
     Raises ``ConfigError`` with every fault of the declaration and the class.
     """
@@ -192,7 +192,7 @@ class _Builder:
                 self._fault(f"source={source.__name__}: {fault}")
             return None
         if found.windowing is not None:
-            self._fault(f"source={source.__name__} has windows itself: name what it is made from")
+            self._fault(f"source={source.__name__} has windows itself: give its own source instead")
             return None
         return found
 
@@ -202,8 +202,8 @@ class _Builder:
             topic = self._named(naming.check_topic_name, arguments["topic"])
             if topic != topic.lower() and not arguments.get("ksql", False):
                 self._warn(
-                    f"topic {topic!r} has upper case letters: it can be read so, but topics of ours are "
-                    "lower case, or ksqlDB's (ksql=True)"
+                    f"topic {topic!r} has upper-case letters: use lower case, or ksql=True if the topic "
+                    "is ksqlDB's"
                 )
             return topic
         if "topic" in self._given:  # of the wrong type
@@ -229,7 +229,7 @@ class _Builder:
     def _check_is_concrete(self) -> None:
         if inspect.isabstract(self._cls):
             names = ", ".join(sorted(vars(self._cls)["__abstractmethods__"]))
-            self._fault(f"the class is abstract ({names}), so none of it can be made: declare its subclasses")
+            self._fault(f"the class is abstract ({names}) and has no instances: declare its subclasses")
 
     def _record(self) -> RecordType:
         if is_dataclass(self._cls):
@@ -257,7 +257,7 @@ class _Builder:
         if windowing is None:
             return None
         if not arguments.get("cache", True):
-            self._fault("cache=False with windows: they are always stored")
+            self._fault("cache=False is not possible with windows, which are always stored on disk")
         for derived in windowing.topics(topic) if topic else ():
             self._named(naming.check_topic_name, derived)
         for window in windowing.windows if logical and physical else ():
@@ -271,21 +271,24 @@ class _Builder:
         has_key = any(field.is_key for field in record_type.fields)
         kind = self._arguments.get("kind", "table" if has_key else "stream")
         if windowing is not None and "kind" in self._arguments and kind == "stream":
-            self._fault("kind='stream' with windows: rows of windows are a table")
+            self._fault("kind='stream' is not possible with windows: their rows are a table")
         elif kind == "table" and not has_key and is_readable:
             self._fault("a table needs a key field: mark one with Annotated[…, Key]")
         elif not has_key and "kind" not in self._arguments:
             self._warn(
-                "no key field, so it is a stream: mark one with Annotated[…, Key], or say kind='stream'"
+                "no key field, so the entity is a stream: mark a field with Annotated[…, Key], or write "
+                "kind='stream'"
             )
         return kind
 
     def _check_ksql(self, record_type: RecordType, topic: str) -> None:
-        """Note what ksqlDB makes of the names, which are in upper case."""
+        """Check the names, which are upper case in ksqlDB."""
         names = {field.name: field.wire_name for field in record_type.fields}
         for name in (topic, *names.values()):
             if name.upper() in naming.KSQL_RESERVED:
-                self._warn(f"{name!r} is a reserved word of KSQL: statements must quote it, `{name}`")
+                self._warn(f"{name!r} is a reserved word of KSQL: quote it in statements, `{name}`")
         for field, name in names.items():
             if name.upper() in naming.KSQL_SYSTEM_COLUMNS:
-                self._fault(f"{field}: {name} is a column of ksqlDB's own: give it another Name(…)")
+                self._fault(
+                    f"{field}: {name} is a system column of ksqlDB: give the field another name with Name(…)"
+                )

@@ -1,7 +1,7 @@
-"""What a bar class says: its source, its windows, how each field is made, and what of it cannot be.
+"""Windowed entities: their windows, their source, and the aggregate that makes each field.
 
-A windowed entity with a source is made from the source's records here; one without mirrors what others
-publish. Docs: ``docs/entities.md``.
+A windowed entity with a source is computed here from the source's records. One without a source mirrors bars
+that others publish. Docs: ``docs/entities.md``.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Windowing:
     windows: tuple[Window, ...]
     """By size, the smallest first."""
     source: type | str | None
-    """The entity class, or the topic, that the bars are made from; ``None``: others publish them."""
+    """The entity class, or the topic, whose records make the bars; ``None``: others publish the bars."""
     grace: timedelta
-    """How long after its end a window still takes records."""
+    """How long after its end a window still accepts records."""
     aggregates: Mapping[str, Aggregate] = field(default_factory=dict)
-    """How each field is made, by its name; empty without a source."""
+    """The aggregate of each field, by the field's name; empty without a source."""
 
     def topics(self, topic: str) -> list[str]:
         """Return the names of the topics that are derived from ``topic``, that of the entity."""
@@ -51,9 +51,9 @@ def read_windowing(
     grace: timedelta | float | None,
     faults: list[str],
 ) -> Windowing | None:
-    """Return what a declaration says of windows, ``None`` if it has none, noting what is wrong with it.
+    """Return the windowing of a declaration, ``None`` if it has no windows. Append each fault to ``faults``.
 
-    The fields are compared with those of a source by :func:`check_bars`, once that is known.
+    :func:`check_bars` compares the fields with those of the source, once the source is known.
     """
     where = record_type.cls.__name__
     found: list[str] = []
@@ -61,18 +61,18 @@ def read_windowing(
     if windows is None:
         if source is not None or grace is not None:
             given = "source" if source is not None else "grace"
-            found.append(f"{given}= has no meaning without windows=[…]")
+            found.append(f"{given}= requires windows=[…]")
         found += [
-            f"{one.name}: {one.window.__name__} has no meaning without windows=[…]"
+            f"{one.name}: {one.window.__name__} requires windows=[…]"
             for one in record_type.fields
             if one.window
         ]
         found += [
-            f"{name}: {aggregate!r} has no meaning without source=… and windows=[…]"
+            f"{name}: {aggregate!r} requires source=… and windows=[…]"
             for name, aggregate in aggregates.items()
         ]
     elif source is None:
-        found += [f"{name}: {one!r} has no meaning without source=…" for name, one in aggregates.items()]
+        found += [f"{name}: {one!r} requires source=…" for name, one in aggregates.items()]
     faults += [f"{where}: {fault}" for fault in found]
     if windows is None:
         return None
@@ -90,7 +90,7 @@ def read_windowing(
 
 
 def check_bars(record_type: RecordType, windowing: Windowing, source: RecordType, faults: list[str]) -> None:
-    """Note what of the bar class ``record_type`` cannot be made from records of ``source``."""
+    """Append to ``faults`` what of the bar class ``record_type`` records of ``source`` cannot make."""
     where, origin = record_type.cls.__name__, source.cls.__name__
     inputs = {one.name: one for one in source.fields}
     for bar in record_type.fields:
@@ -101,26 +101,28 @@ def check_bars(record_type: RecordType, windowing: Windowing, source: RecordType
             found: list[str] = []
             given = aggregate_type(aggregate, source, found)
             if given is not None and (fault := _type_mismatch(bar.type, given)):
-                found.append(f"{aggregate!r} gives {type_name(given)}: {fault}")
+                found.append(f"{aggregate!r} returns {type_name(given)}: {fault}")
             faults += [f"{where}.{bar.name}: {fault}" for fault in found]
         elif bar.window is None:
             faults.append(
-                f"{where}.{bar.name}: how is it made? Say so, as in Annotated[{type_name(bar.type)}, "
+                f"{where}.{bar.name}: no aggregate makes this field: add one, as in "
+                f"Annotated[{type_name(bar.type)}, "
                 f"agg.last(F.{bar.name})]"
             )
 
 
 def bar_warnings(record_type: RecordType, windowing: Windowing, source: RecordType) -> list[str]:
-    """Return what a user of the bar class ``record_type`` should know."""
+    """Return warnings about the bar class ``record_type``."""
     keys, of_source = ([one.name for one in each.fields if one.is_key] for each in (record_type, source))
     by_offset = [name for name, one in windowing.aggregates.items() if one.function in ("first", "last")]
     by_offset = [name for name in by_offset if windowing.aggregates[name].by == "offset"]
     if keys == of_source or not by_offset:
         return []
     return [
-        f"{record_type.cls.__name__}: its key ({', '.join(keys)}) is not that of {source.cls.__name__} "
-        f"({', '.join(of_source) or 'none'}), so records pass through a topic of their own, and the order "
-        f"there decides {', '.join(by_offset)}: write by='event_time'"
+        f"{record_type.cls.__name__}: its key ({', '.join(keys)}) differs from that of {source.cls.__name__} "
+        f"({', '.join(of_source) or 'none'}), so records pass through a repartition topic, whose order "
+        "decides "
+        f"{', '.join(by_offset)}: write by='event_time'"
     ]
 
 
@@ -129,10 +131,12 @@ def _aggregates(record_type: RecordType, faults: list[str]) -> dict[str, Aggrega
     for one in record_type.fields:
         aggregates = [mark for mark in one.metadata if isinstance(mark, Aggregate)]
         if len(aggregates) > 1:
-            faults.append(f"{one.name}: one aggregate makes it, not {', '.join(map(repr, aggregates))}")
+            faults.append(
+                f"{one.name}: several aggregates are given, {', '.join(map(repr, aggregates))}: keep one"
+            )
         if aggregates and (one.is_key or one.window):
             part = one.window.__name__ if one.window else "Key"
-            faults.append(f"{one.name}: a {part} is not aggregated: leave out {aggregates[0]!r}")
+            faults.append(f"{one.name}: a {part} has no aggregate: remove {aggregates[0]!r}")
         elif aggregates:
             found[one.name] = aggregates[0]
     return found
@@ -154,14 +158,14 @@ def _key_faults(bar: Field, inputs: Mapping[str, Field], origin: str) -> list[st
     if isinstance(type_, Nullable):
         return [f"{origin}.{bar.name} can be None, and a key is never None: group by another field"]
     fault = _type_mismatch(bar.type, type_)
-    return [f"it groups by {origin}.{bar.name}, of type {type_name(type_)}: {fault}"] if fault else []
+    return [f"the key groups by {origin}.{bar.name}, of type {type_name(type_)}: {fault}"] if fault else []
 
 
 def _type_mismatch(wanted: FieldType, given: FieldType) -> str | None:
-    """Return why a field of type ``wanted`` does not take values of type ``given``, ``None`` if it does."""
+    """Return the remedy if a field of type ``wanted`` cannot hold values of ``given``, otherwise ``None``."""
     if isinstance(given, Nullable) and not isinstance(wanted, Nullable):
-        return "declare it so, as it may have no value in a window"
+        return f"annotate the field as {type_name(given)}, since a window may have no value"
     one, other = (type_.item if isinstance(type_, Nullable) else type_ for type_ in (wanted, given))
     # What narrows a scalar is the field's own affair.
     same = one.type is other.type if isinstance(one, Scalar) and isinstance(other, Scalar) else one == other
-    return None if same else f"declare it so, not {type_name(wanted)}"
+    return None if same else f"annotate the field as {type_name(given)}, not {type_name(wanted)}"

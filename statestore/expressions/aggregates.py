@@ -1,7 +1,7 @@
-"""How a field of a bar is made of its window's records: ``high: Annotated[Decimal, agg.max(F.price)]``.
+"""Aggregates: how a window's records make a field of a bar, as in ``Annotated[Decimal, agg.max(F.price)]``.
 
-All of them skip records for which the expression is ``None``. Of no others ``count`` and ``sum`` are 0, the
-rest is ``None``.
+Every aggregate skips records for which its expression is ``None``. Without a non-null input, ``count`` and
+``sum`` give 0, all others ``None``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from statestore.expressions.expr import Expr
 from statestore.expressions.nodes import Node, node_text
 from statestore.expressions.type_checking import NUMBERS, ORDERED, expression_faults, expression_type
 from statestore.fields.types import FieldType, Nullable, RecordType, Scalar, type_name
+from statestore.runtime.text import bounded_repr
 
 AggregateFunction = Literal["first", "last", "max", "min", "sum", "count", "avg"]
 InputOrder = Literal["offset", "event_time"]
@@ -21,13 +22,13 @@ InputOrder = Literal["offset", "event_time"]
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """A field of a bar: ``function`` of the expression ``of``. A plain value, as its node is."""
+    """A field of a bar: ``function`` over the expression ``of``. A plain, immutable value."""
 
     function: AggregateFunction
     of: Node | None
-    """``None``, of ``count`` only: the records themselves."""
+    """``None``, for ``count`` only: the records themselves."""
     by: InputOrder = "offset"
-    """What ``first`` and ``last`` go by; between equal event times the offset decides."""
+    """The order for ``first`` and ``last``; between equal event times the offset decides."""
 
     def __repr__(self) -> str:
         by = "" if self.by == "offset" else f", by={self.by!r}"
@@ -35,7 +36,7 @@ class Aggregate:
 
 
 class Aggregates:
-    """``agg``: what fields of a bar can be. Each takes an expression over the fields of the source."""
+    """``agg``: the aggregates. Each takes an expression over the fields of the source."""
 
     __slots__ = ()
 
@@ -48,15 +49,15 @@ class Aggregates:
         return _aggregate("last", of, by)
 
     def max(self, of: Expr) -> Aggregate:
-        """The greatest value, of what has an order."""
+        """The greatest value of an expression that has an order."""
         return _aggregate("max", of)
 
     def min(self, of: Expr) -> Aggregate:
-        """The least value, of what has an order."""
+        """The least value of an expression that has an order."""
         return _aggregate("min", of)
 
     def sum(self, of: Expr) -> Aggregate:
-        """The sum of numbers, of their own type."""
+        """The sum of numbers, of the same type as they."""
         return _aggregate("sum", of)
 
     def avg(self, of: Expr) -> Aggregate:
@@ -76,14 +77,18 @@ agg: Final = Aggregates()
 
 def _aggregate(function: AggregateFunction, of: object, by: InputOrder = "offset") -> Aggregate:
     if not isinstance(of, Expr):
-        raise TypeError(f"agg.{function}({of!r}): give an expression, as in agg.{function}(F.price)")
+        raise TypeError(
+            f"agg.{function}({bounded_repr(of)}): give an expression, as in agg.{function}(F.price)"
+        )
     if by not in ("offset", "event_time"):
-        raise ValueError(f"agg.{function}({of!r}, by={by!r}): by is 'offset' or 'event_time'")
+        raise ValueError(
+            f"agg.{function}({of!r}, by={bounded_repr(by)}): by must be 'offset' or 'event_time'"
+        )
     return Aggregate(function, of.node, by)
 
 
 def aggregate_type(aggregate: Aggregate, source: RecordType, faults: list[str]) -> FieldType | None:
-    """Return the type of what ``aggregate`` of records of ``source`` gives, noting what is wrong with it."""
+    """Return the type of ``aggregate`` over records of ``source``, appending each fault to ``faults``."""
     if aggregate.of is None:
         return Scalar(int)
     of = Expr(aggregate.of)

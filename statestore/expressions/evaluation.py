@@ -1,13 +1,13 @@
-"""Evaluating expressions on an entity, with SQL's nulls.
+"""Evaluating an expression on an entity, with the nulls of SQL.
 
-``None`` as an operand makes a comparison or a computation ``None``; ``&``, ``|`` and ``~`` are three-valued
-(``None & False`` is false, ``None | True`` true, all else with ``None`` is ``None``). So is a step into
-something that is not there: a field of a nested dataclass that is ``None``, a key that the dict has not, an
-item behind the list's end. Dividing by zero gives ``None``. A filter takes what is true.
+A comparison or computation with an operand ``None`` gives ``None``. ``&``, ``|`` and ``~`` are three-valued:
+``None & False`` is false, ``None | True`` is true, and all others with ``None`` are ``None``. A part that is
+missing is ``None``, too: a field of a nested dataclass that is ``None``, an absent key of a dict, an item
+past the end of a list. Dividing by zero gives ``None``. A filter accepts an entity if its condition is true.
 
-Numbers compute as Python's do: ``/`` of two ints is a float, ``%`` has the sign of its right side. Decimals
-are rounded half-even to 38 digits, the most that ksqlDB has, whatever the thread's decimal context says. NaN
-is neither equal to, less nor more than anything.
+Numbers compute as in Python: ``/`` of two ints is a float, ``%`` has the sign of its right side. Decimals are
+rounded half-even to 38 digits, the most that ksqlDB has, whatever the thread's decimal context is. NaN is not
+equal to, less or greater than anything.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def evaluate(expr: Expr, entity: Any) -> Any:
 def compiled(expr: Expr) -> Evaluated:
     """Return a function that gives the value of ``expr`` for an entity. Any number of threads may call it.
 
-    It relies on what ``checking.check`` looks at: an unknown field is an ``AttributeError``, operands that do
-    not go together a ``TypeError``.
+    The expression must be without faults (``type_checking.expression_faults``): here an unknown field raises
+    ``AttributeError``, and operands that do not go together raise ``TypeError``.
     """
     return _compiled(expr.node)
 

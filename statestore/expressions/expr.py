@@ -33,18 +33,19 @@ from statestore.expressions.nodes import (
     root_text,
 )
 from statestore.fields.types import SCALAR_TYPES
+from statestore.runtime.text import bounded_repr
 
 Operand = bool | int | float | Decimal | str | bytes | datetime | date | UUID
-"""What may stand beside a field: a constant of a type that a field can have, and never ``None``."""
+"""A constant that an operator takes: of a type that a field can have, and never ``None``."""
 
 
 class Expr:
-    """What every expression can do. Hashable by its content; see the module for how to compare two."""
+    """An expression: what all kinds can do. Hashable by its node; the module says how to compare two."""
 
     __slots__ = ("node",)
 
     node: Node
-    """What the expression says, as a plain value."""
+    """The expression as a plain value."""
 
     def __init__(self, node: Node) -> None:
         object.__setattr__(self, "node", node)
@@ -64,10 +65,11 @@ class Expr:
 
     def __bool__(self) -> NoReturn:
         raise TypeError(
-            f"{self!r} is neither true nor false before it is evaluated: instead of 'and', 'or', 'not' write "
+            f"{self!r} is not true or false until it is evaluated: instead of 'and', 'or', 'not' write "
             "&, |, ~ with each comparison in parentheses, (F.a > 1) & (F.b > 2); instead of 'low <= F.a <= "
-            "high' F.a.between(low, high); instead of 'F.a in values' F.a.in_(values); whether two "
-            "expressions are the same tells a.node == b.node"
+            "high' write F.a.between(low, high); instead of 'F.a in values' write F.a.in_(values); to "
+            "compare two "
+            "expressions write a.node == b.node"
         )
 
     __iter__ = None  # or list(F.x) would try F.x[0], F.x[1], … for ever
@@ -100,7 +102,7 @@ class Expr:
 
 
 class Condition(Expr):
-    """What is true, false or unknown: ``F.amount > 100``. Joined by ``&`` and ``|``, inverted by ``~``."""
+    """An expression that is true, false or unknown: ``F.amount > 100``. For ``&``, ``|`` and ``~``."""
 
     __slots__ = ()
 
@@ -115,7 +117,7 @@ class Condition(Expr):
 
 
 class Value(Expr):
-    """What has an order, or can be computed with: ``F.price * F.quantity``."""
+    """An expression that can be ordered or computed with: ``F.price * F.quantity``."""
 
     __slots__ = ()
 
@@ -132,9 +134,9 @@ class Value(Expr):
         return Predicate(Binary(">=", self.node, _node(self, ">=", other)))
 
     def in_(self, values: Iterable[Operand]) -> Condition:
-        """Whether the value equals one of ``values``. Of no values it is false."""
+        """Whether the value equals one of ``values``. Without values it is false."""
         if isinstance(values, str | bytes | Expr):
-            raise TypeError(f"{self!r}.in_({values!r}): give a list of constants, in_([…])")
+            raise TypeError(f"{self!r}.in_({bounded_repr(values)}): give a list of constants, in_([…])")
         constants = tuple(_constant(f"{self!r}.in_([…])", value) for value in values)
         return Predicate(In(self.node, constants))
 
@@ -177,24 +179,28 @@ class Value(Expr):
 
 
 class Ref(Value, Condition):
-    """A field, which may be of any type; ``check`` (``checking.py``) knows of which."""
+    """A field of any type. ``type_checking.py`` knows its type."""
 
     __slots__ = ()
 
     def __getitem__(self, step: str | int) -> Ref:
         """The field ``step`` of a nested dataclass, a dict's value at the key, a list's item (from 0)."""
         if type(step) not in (str, int):
-            raise TypeError(f"{self!r}[{step!r}]: name a field, a key of the dict or an item's number")
+            raise TypeError(
+                f"{self!r}[{bounded_repr(step)}]: give the name of a field, a key of the dict or the "
+                "position of an item"
+            )
         path = self.node
         assert isinstance(path, FieldPath)  # F makes them, and this
         return Ref(FieldPath(path.entity, (*path.steps, step)))
 
 
-# What operators give are siblings of Ref: of ``a == b`` Python asks b first where it is of a subclass of a's.
+# The results of operators are siblings of Ref, not subclasses: for a == b, Python asks b first if its class
+# is a subclass of that of a.
 
 
 class Predicate(Condition):
-    """What comparing and joining gives."""
+    """The result of comparing or joining."""
 
     __slots__ = ()
 
@@ -202,7 +208,7 @@ class Predicate(Condition):
 
         def __lt__(self, other: object) -> NoReturn:
             raise TypeError(
-                f"{self!r} is true or false and has no order: put each comparison in parentheses, "
+                f"{self!r} is a condition and has no order: put each comparison in parentheses, "
                 "(F.a > 1) & (F.b > 2)"
             )
 
@@ -210,7 +216,7 @@ class Predicate(Condition):
 
 
 class Computed(Value):
-    """What computing gives."""
+    """The result of computing."""
 
     __slots__ = ()
 
@@ -239,7 +245,7 @@ class Fields:
             return Ref(FieldPath(self.__entity, (name,)))
         if isinstance(name, type) and self.__entity is None:
             return Fields(name)
-        raise TypeError(f"{self!r}[{name!r}]: write F['field'] or F[EntityClass]")
+        raise TypeError(f"{self!r}[{bounded_repr(name)}]: write F['field'] or F[EntityClass]")
 
     __iter__ = None
     __contains__ = None
@@ -269,16 +275,21 @@ def _node(left: Expr, op: str, operand: object) -> Node:
 
 def _constant(where: str, value: object) -> Constant:
     if value is None:
-        raise TypeError(f"{where}: comparing with None is never true; ask F.x.is_null() or ~F.x.is_null()")
+        raise TypeError(f"{where}: a comparison with None is never true: use F.x.is_null() or ~F.x.is_null()")
     if isinstance(value, Expr):
-        raise TypeError(f"{where}: {value!r} is an expression; constants only")
+        raise TypeError(f"{where}: {value!r} is an expression; only constants are allowed here")
     if type(value) not in SCALAR_TYPES:
         names = ", ".join(scalar.__name__ for scalar in SCALAR_TYPES)
-        raise TypeError(f"{where}: {value!r} is of type {type(value).__name__}; constants are {names}")
+        raise TypeError(
+            f"{where}: {bounded_repr(value)} is of type {type(value).__name__}, but a constant must be one "
+            f"of {names}"
+        )
     if isinstance(value, datetime) and value.utcoffset() is None:
-        raise ValueError(f"{where}: {value!r} has no time zone: times are UTC, give it tzinfo=UTC")
+        raise ValueError(f"{where}: {value!r} has no time zone: times are in UTC, so give it tzinfo=UTC")
     if value.is_nan() if isinstance(value, Decimal) else value != value:
-        raise ValueError(f"{where}: NaN equals nothing, and is neither less nor more")
+        raise ValueError(
+            f"{where}: NaN is not equal to, less or greater than anything: leave the comparison out"
+        )
     return Constant(value)
 
 
@@ -294,8 +305,9 @@ def _joined(op: str, *conditions: object) -> Condition:
 
 def _refuse_bare(operand: object, op: str, expression: object) -> NoReturn:
     raise TypeError(
-        f"{operand!r} beside {expression!r} and {op!r}: {op} joins conditions, and binds tighter than "
-        f"comparisons: put each in parentheses, (F.a > 1) {op} (F.b < 2)"
+        f"{bounded_repr(operand)} beside {expression!r} and {op!r}: {op} joins conditions and binds "
+        "tighter than "
+        f"comparisons, so put each comparison in parentheses: (F.a > 1) {op} (F.b < 2)"
     )
 
 

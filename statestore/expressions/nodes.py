@@ -9,10 +9,12 @@ import keyword
 from dataclasses import dataclass
 from typing import Any, Final
 
+from statestore.runtime.text import bounded_repr
+
 
 @dataclass(frozen=True, slots=True)
 class FieldPath:
-    """A field, or what is inside it: names of fields, keys of dicts, positions in lists."""
+    """A field or a part of it. The steps are names of fields, keys of dicts and positions in lists."""
 
     entity: type | None
     """The class that the field is of; ``None``: the one class in question."""
@@ -21,7 +23,7 @@ class FieldPath:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Constant:
-    """A constant. Equal only to one of the same type that is written alike: 1, 1.0 and True differ."""
+    """A constant. Equal only to a constant of the same type and ``repr``: 1, 1.0 and True differ."""
 
     value: Any
 
@@ -76,7 +78,7 @@ class IsNull:
 
 @dataclass(frozen=True, slots=True)
 class In:
-    """``operand.in_(values)``; of no values it is false."""
+    """``operand.in_(values)``; without values it is false."""
 
     operand: Node
     values: tuple[Constant, ...]
@@ -114,7 +116,7 @@ def _shown(node: Node) -> tuple[str, int]:
         case FieldPath(entity, steps):
             return root_text(entity) + "".join(map(_step, range(len(steps)), steps)), _ATOM
         case Constant(value):
-            return repr(value), _ATOM
+            return bounded_repr(value), _ATOM
         case Binary(op, left, right):
             tight = _PRECEDENCE.get(op, 1)
             # A comparison's sides are arithmetic, or stand in parentheses for the reader's sake.

@@ -1,7 +1,7 @@
-"""Checking expressions against the fields of an entity, before anything is evaluated.
+"""Checking an expression against the fields of an entity: names, and the types of operands.
 
-Type checkers cannot see what ``F.amuont`` is, so whoever takes an expression (a declaration, a query) checks
-it at once: field names, and that operands go together by their declared types.
+Static type checkers do not know the fields of ``F``. So whatever takes an expression (a declaration, a query)
+checks it at once, before it is evaluated.
 """
 
 from __future__ import annotations
@@ -28,28 +28,29 @@ from statestore.expressions.nodes import (
 )
 from statestore.fields.types import DictOf, FieldType, ListOf, Nullable, RecordType, Scalar, type_name
 from statestore.naming import did_you_mean
+from statestore.runtime.text import bounded_repr
 
 NUMBERS = (int, float, Decimal)
 ORDERED = (int, float, Decimal, str, bytes, datetime, date, UUID)
 
 
-def expression_faults(expr: Expr, record: RecordType) -> list[str]:
-    """Return every fault of ``expr`` for entities of ``record``: empty if it can be evaluated on each."""
-    return _TypeChecker(record).faults_of(expr)
+def expression_faults(expr: Expr, record_type: RecordType) -> list[str]:
+    """Return every fault of ``expr`` over ``record_type``. Without faults, it can be evaluated."""
+    return _TypeChecker(record_type).faults_of(expr)
 
 
-def expression_type(expr: Expr, record: RecordType) -> FieldType | None:
-    """Return the type of what ``expr`` gives, ``Nullable`` if that can be ``None``; ``None`` if faulty."""
-    checker = _TypeChecker(record)
+def expression_type(expr: Expr, record_type: RecordType) -> FieldType | None:
+    """Return the type of ``expr``, ``Nullable`` if it can be ``None``; ``None`` if ``expr`` is faulty."""
+    checker = _TypeChecker(record_type)
     type_ = checker.type_of(expr.node)
     return None if checker.faults else type_
 
 
 class _TypeChecker:
-    """Finds types and faults of nodes. A type is ``None`` where a fault was found: it causes no others."""
+    """Finds types and faults of nodes. A faulty node has the type ``None``, so that it causes no others."""
 
-    def __init__(self, record: RecordType) -> None:
-        self._record = record
+    def __init__(self, record_type: RecordType) -> None:
+        self._record_type = record_type
         self.faults: list[str] = []
 
     def faults_of(self, expr: Expr) -> list[str]:
@@ -80,11 +81,13 @@ class _TypeChecker:
                 return self._compared(node, "<", (operand, low, high))
 
     def _path(self, path: FieldPath) -> FieldType | None:
-        record = self._record
-        if path.entity is not None and path.entity is not record.cls:
-            here = record.cls.__name__
-            return self._fault(path, f"is a field of {path.entity.__name__}, but {here} is read here")
-        type_: FieldType = record
+        record_type = self._record_type
+        if path.entity is not None and path.entity is not record_type.cls:
+            here = record_type.cls.__name__
+            return self._fault(
+                path, f"is a field of {path.entity.__name__}, but this expression is over {here}"
+            )
+        type_: FieldType = record_type
         nullable = False
         for count, step in enumerate(path.steps):
             inner = self._step(path, count, type_, step)
@@ -108,14 +111,18 @@ class _TypeChecker:
             case DictOf(key, item):
                 if key.type is type(step):
                     return item
-                self._fault(path, f"the keys of {type_name(type_)} are {type_name(key)}, not {step!r}")
+                self._fault(
+                    path, f"a key of {type_name(type_)} is of type {type_name(key)}, not {bounded_repr(step)}"
+                )
             case ListOf(item):
                 if isinstance(step, int) and step >= 0:
                     return item
-                self._fault(path, f"{type_name(type_)} has items 0, 1, 2, …, not {step!r}")
+                self._fault(
+                    path, f"an item of {type_name(type_)} has a position 0, 1, 2, …, not {bounded_repr(step)}"
+                )
             case _:
                 outer = node_text(FieldPath(path.entity, path.steps[:count]))
-                self._fault(path, f"{outer} is {_article(type_)}, with nothing inside")
+                self._fault(path, f"{outer} is {_article(type_)} and has no parts")
         return None
 
     def _compared(self, node: Node, op: str, sides: Sequence[Node]) -> FieldType | None:
@@ -127,9 +134,9 @@ class _TypeChecker:
         for side, type_, scalar in zip(sides, known, (first, *others), strict=True):
             if scalar is None:
                 hint = (
-                    "compare what is inside it"
+                    "compare its fields"
                     if isinstance(_bare(type_), RecordType)
-                    else "ask .is_null() only"
+                    else "only .is_null() is possible"
                 )
                 return self._fault(node, f"{node_text(side)} is {_article(type_)}: {hint}")
             if op not in ("==", "!=") and scalar not in ORDERED:
@@ -183,18 +190,18 @@ class _TypeChecker:
         return None
 
 
-_MIXED = "write a constant as Decimal('0.1'), declare both fields alike"
+_MIXED = "write a constant as Decimal('0.1'), or give both fields the same type"
 
 
 def _apart(one: type | None, other: type | None) -> str | None:
-    """Return why values of the two types cannot be compared, ``None`` if they can."""
+    """Return the reason why values of the two types cannot be compared, ``None`` if they can."""
     if one is other:
         return None
     pair = {one, other}
     if pair == {float, Decimal}:
-        return f"the two are never quite equal: {_MIXED}"
+        return f"a float and a Decimal are rarely equal: {_MIXED}"
     if pair == {date, datetime}:
-        return "a day and an instant: compare with a datetime from which the day begins"
+        return "a date is a day, a datetime an instant: compare with the datetime at which the day begins"
     return None if pair <= set(NUMBERS) else "they cannot be compared"
 
 
@@ -203,7 +210,7 @@ def _bare(type_: FieldType) -> FieldType:
 
 
 def _scalar(type_: FieldType) -> type | None:
-    """Return the Python type of a scalar, ``None`` for what has parts."""
+    """Return the Python type of a scalar, ``None`` for a type with parts."""
     bare = _bare(type_)
     return bare.type if isinstance(bare, Scalar) else None
 

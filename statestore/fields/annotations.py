@@ -1,4 +1,4 @@
-"""The attributes of a field, as its ``Annotated`` gives them, and what is wrong with them."""
+"""The attributes that a field's ``Annotated`` gives, and the faults in them."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from statestore.fields.attributes import (
     WindowStart,
 )
 from statestore.fields.types import Scalar
+from statestore.runtime.text import bounded_repr
 
 A = TypeVar("A", bound=Attribute)
 
@@ -47,22 +48,23 @@ _OF_VALUES: dict[type[Attribute], tuple[type, ...]] = {
     Format: (datetime,),
     MaxLength: (str, bytes),
 }
-"""Attributes that narrow a type, and which; any other is of the field as a whole."""
+"""Attributes that narrow a type, with the types they narrow. Any other attribute is about the whole field."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldAttributes:
-    """What ``Annotated`` says of one field, or of a part of one."""
+    """The attributes that ``Annotated`` gives to one field, or to a part of one."""
 
     ours: tuple[Attribute, ...] = ()
     others: tuple[Any, ...] = ()
+    """Metadata that is not of this library's fields, such as an aggregate."""
 
     def __add__(self, outer: FieldAttributes) -> FieldAttributes:
         return FieldAttributes(self.ours + outer.ours, self.others + outer.others)
 
     @property
     def names(self) -> list[str]:
-        """The names of ours, as a user writes them."""
+        """The names of our attributes, as a user writes them."""
         return [type(attribute).__name__ for attribute in self.ours]
 
     def find(self, kind: type[A]) -> A | None:
@@ -70,15 +72,15 @@ class FieldAttributes:
         return next((attribute for attribute in self.ours if isinstance(attribute, kind)), None)
 
     def has(self, kind: type[Attribute]) -> bool:
-        """Whether there is a attribute of this kind."""
+        """Whether there is an attribute of this kind."""
         return self.find(kind) is not None
 
     def of_values(self) -> FieldAttributes:
-        """Return those that narrow a type."""
+        """Return the attributes that narrow a type."""
         return FieldAttributes(tuple(attribute for attribute in self.ours if type(attribute) in _OF_VALUES))
 
     def not_for(self, shown: str, where: str) -> list[str]:
-        """Return the faults of those that narrow a type on a field of type ``shown``, which has parts."""
+        """Return a fault for each attribute that narrows a type, since the type ``shown`` has parts."""
         return [
             f"{where}: {type(attribute).__name__} is for {_named(type(attribute))}, not for {shown}: "
             f"write it at the part, as in list[Annotated[{_OF_VALUES[type(attribute)][0].__name__}, …]]"
@@ -86,12 +88,12 @@ class FieldAttributes:
         ]
 
     def not_inside(self, where: str) -> list[str]:
-        """Return the faults of those that are of a field, but stand inside its type."""
+        """Return a fault for each attribute that is about a whole field: here it stands inside a type."""
         faults = []
         for attribute in self.ours:
             if isinstance(attribute, Key):
                 faults.append(
-                    f"{where}: Key must be outermost, as in Annotated[int, Key], and a key is never None"
+                    f"{where}: Key must be outermost, as in Annotated[int, Key]; a key is never None"
                 )
             elif type(attribute) not in _OF_VALUES:
                 name = type(attribute).__name__
@@ -100,7 +102,10 @@ class FieldAttributes:
 
 
 def split(annotation: Any, where: str, faults: list[str]) -> tuple[Any, FieldAttributes]:
-    """Return ``annotation`` without its ``Annotated`` layers, and what they say; innermost first."""
+    """Return ``annotation`` without its ``Annotated`` layers, and their attributes, innermost first.
+
+    Appends to ``faults`` each fault in an attribute.
+    """
     ours: list[Attribute] = []
     others: list[Any] = []
     while get_origin(annotation) is Annotated:
@@ -119,7 +124,7 @@ def split(annotation: Any, where: str, faults: list[str]) -> tuple[Any, FieldAtt
             else:
                 others.append(attribute)
     faults += [
-        f"{where}: {kind.__name__} is said {count} times"
+        f"{where}: {kind.__name__} is given {'twice' if count == 2 else f'{count} times'}"
         for kind, count in Counter(map(type, ours)).items()
         if count > 1
     ]
@@ -127,7 +132,10 @@ def split(annotation: Any, where: str, faults: list[str]) -> tuple[Any, FieldAtt
 
 
 def scalar(type_: type, attributes: FieldAttributes, where: str, faults: list[str]) -> Scalar:
-    """Return the scalar ``type_`` as ``attributes`` narrow it, noting those that are for other types."""
+    """Return the scalar ``type_`` as ``attributes`` narrow it.
+
+    Appends to ``faults`` each attribute that is for other types.
+    """
     for attribute in attributes.of_values().ours:
         kind = type(attribute)
         if type_ not in _OF_VALUES[kind]:
@@ -147,7 +155,7 @@ def _named(kind: type[Attribute]) -> str:
     return " and ".join(type_.__name__ for type_ in _OF_VALUES[kind])
 
 
-# The arguments of a attribute
+# Faults in the arguments of an attribute
 
 
 def _nothing(_: Any) -> list[str]:
@@ -158,19 +166,20 @@ def _precision(attribute: Precision) -> list[str]:
     digits, scale = attribute.digits, attribute.scale
     if type(digits) is int and type(scale) is int and digits >= 1 and 0 <= scale <= digits:
         return []
-    return [
-        f"{attribute}: give the number of all digits, 1 or more, and how many of them are behind the point"
-    ]
+    return [f"{bounded_repr(attribute)}: digits must be an int of 1 or more, scale an int from 0 to digits"]
 
 
 def _max_length(attribute: MaxLength) -> list[str]:
     if type(attribute.length) is int and attribute.length > 0:
         return []
-    return [f"{attribute}: give a number of characters (str) or bytes (bytes), 1 or more"]
+    return [
+        f"{bounded_repr(attribute)}: the length must be an int of 1 or more: characters of a str, bytes of "
+        "a bytes"
+    ]
 
 
 def _name(attribute: Name) -> list[str]:
-    return [] if _is_name(attribute.name) else [f"{attribute}: give the name as a str, not empty, {_NAMES}"]
+    return [] if _is_name(attribute.name) else [f"{bounded_repr(attribute)}: the name must be {_NAMES}"]
 
 
 def _alias(attribute: Alias) -> list[str]:
@@ -180,10 +189,10 @@ def _alias(attribute: Alias) -> list[str]:
         and len(set(attribute.names)) == len(attribute.names)
     ):
         return []
-    return [f"{attribute}: give one or more old names, each a str, not empty, and each once, {_NAMES}"]
+    return [f"{bounded_repr(attribute)}: give one or more old names, each once; a name must be {_NAMES}"]
 
 
-_NAMES = 'without quotes ("), backslashes, control characters and lone surrogates'
+_NAMES = 'a non-empty str without quotes ("), backslashes, control characters and lone surrogates'
 _NO_NAME = re.compile(r'["\\\x00-\x1f\ud800-\udfff]')
 
 
@@ -201,13 +210,19 @@ def _format(attribute: Format) -> list[str]:
     try:
         read = datetime.strptime(_SAMPLE.strftime(attribute.pattern), attribute.pattern)
     except (TypeError, ValueError) as error:
-        return [f"{attribute}: what it writes cannot be read again with it: {error}"]
+        return [
+            f"{bounded_repr(attribute)}: a time written with this pattern cannot be read with it: {error}"
+        ]
     if read.date() != _SAMPLE.date():
         return [
-            f"{attribute}: it must tell year, month and day, or the times read are others than those written"
+            f"{bounded_repr(attribute)}: the pattern must have year, month and day; otherwise other times "
+            "are "
+            "read than were written"
         ]
     if read.hour not in (_SAMPLE.hour, 0):
-        return [f"{attribute}: 16:00 is read as 04:00: write %H, or %p beside %I"]
+        return [
+            f"{bounded_repr(attribute)}: the pattern reads 16:00 as 04:00: use %H, or %I together with %p"
+        ]
     return []
 
 

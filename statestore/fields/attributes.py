@@ -1,4 +1,4 @@
-"""What ``Annotated`` says about a field beside its type.
+"""The attributes that ``Annotated`` can give to a field.
 
 ::
 
@@ -6,7 +6,8 @@
     price: Annotated[Decimal, Precision(18, 4)]
     at: Annotated[datetime, EventTime]
 
-A mark without arguments may stand as the class or as an instance (``Key`` or ``Key()``). Each is immutable.
+An attribute without arguments may be written as the class or as an instance (``Key`` or ``Key()``). All are
+immutable.
 Docs: ``docs/entities.md``.
 """
 
@@ -17,28 +18,28 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key field. Several form one key, in the order of their definition."""
+    """A key field. Several key fields form one key, in the order of their definition."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventTime:
     """When the event happened: a ``datetime``, or an ``int`` of milliseconds since 1970 UTC.
 
-    One field of an entity at most; without one an event's time is its record's timestamp.
+    An entity has at most one such field. Without one, the event's time is the record's timestamp.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """Not stored. The field takes its default when an entity is read, so it must have one."""
+    """The field is not stored. An entity that is read has the field's default, so a default is required."""
 
     reason: str = ""
-    """For those who read the class."""
+    """For readers of the class."""
 
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """A ``Decimal`` of at most ``digits`` digits, ``scale`` of them behind the point."""
+    """A ``Decimal`` of at most ``digits`` digits with ``scale`` decimal places."""
 
     digits: int
     scale: int
@@ -56,27 +57,31 @@ class Float32:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How a ``datetime`` is written in formats that are text: a pattern as for ``datetime.strftime``, or one
-    of :data:`EPOCHS`. What the pattern does not tell is not stored; a time without a zone is UTC."""
+    """How formats that are text write a ``datetime``: a pattern for ``datetime.strftime``, or one of
+    :data:`EPOCHS`. Parts of a time that the pattern leaves out are not stored. A time that is read without a
+    zone is in UTC."""
 
     pattern: str
 
 
 EPOCHS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
 """For :class:`Format`: a whole number of seconds, milliseconds or microseconds since 1970 UTC, rounded down.
-Each with its microseconds."""
+The value is the unit in microseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class MaxLength:
-    """The most characters of a ``str``, or bytes of a ``bytes``, to write. More are read, and counted."""
+    """The most characters of a ``str``, or bytes of a ``bytes``, that are written.
+
+    Longer values are read, and counted in ``health()``.
+    """
 
     length: int
 
 
 @dataclass(frozen=True, slots=True, init=False)
 class Alias:
-    """Names under which older records have the field: ``Alias("qty", "amount")``. They are read only."""
+    """Names that the field has in older records: ``Alias("qty", "amount")``. They are only read."""
 
     names: tuple[str, ...]
 
@@ -86,29 +91,29 @@ class Alias:
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """The field's name in records, where it is not the one in the class."""
+    """The field's name in records, if it differs from the name in the class."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """A field that rows are looked up by."""
+    """A field by which rows are looked up."""
 
 
 @dataclass(frozen=True, slots=True)
 class WindowStart:
-    """Filled with the start of the row's window; not stored in the value."""
+    """The start of the row\'s window fills the field. The field is not stored in the value."""
 
 
 @dataclass(frozen=True, slots=True)
 class WindowEnd:
-    """Filled with the end of the row's window; not stored in the value."""
+    """The end of the row\'s window fills the field. The field is not stored in the value."""
 
 
 @dataclass(frozen=True, slots=True)
 class WindowSize:
-    """Filled with the size of the row's window; not stored in the value."""
+    """The size of the row\'s window fills the field. The field is not stored in the value."""
 
 
 Attribute = (

@@ -50,11 +50,11 @@ _UNSUPPORTED = (
 def read_record_type(
     cls: type, faults: list[str], warnings: list[str], *, relaxed: bool = False, upper_case: bool = False
 ) -> RecordType:
-    """Return what the dataclass ``cls`` says, appending to ``faults`` each thing that cannot be stored.
+    """Return the record type of the dataclass ``cls``, appending to ``faults`` whatever cannot be stored.
 
-    Where there is a fault the record is of no use. If ``relaxed``, a field of an unsupported type that has a
-    default is not stored, as if it were ``Ignored``, and that is a warning. If ``upper_case``, so are the
-    names in records, but for those that ``Name`` gives.
+    If faults were found, the record type must not be used. With ``relaxed``, a field of an unsupported type
+    that has a default is not stored, as if it were ``Ignored``; that is a warning. With ``upper_case``, names
+    in records are upper case, except those that ``Name`` gives.
     """
     return _Inspector(faults, warnings, relaxed, upper_case).record(cls, ())
 
@@ -67,7 +67,7 @@ class _Inspector:
         self._upper_case = upper_case
 
     def record(self, cls: type, outer: tuple[type, ...]) -> RecordType:
-        """Return the record of ``cls``; ``outer`` are the dataclasses around it."""
+        """Return the record type of ``cls``; ``outer`` are the dataclasses that contain it."""
         hints = self._hints(cls)
         if hints is None:
             return RecordType(cls, (), positional=False)
@@ -95,7 +95,7 @@ class _Inspector:
             return typing.get_type_hints(cls, include_extras=True)
         except NameError as error:
             self._faults.append(
-                f"{cls.__name__}: the annotation {error.name!r} is not known in module {cls.__module__}: "
+                f"{cls.__name__}: annotation {error.name!r} cannot be resolved in module {cls.__module__}: "
                 "import or define it at module level (not under TYPE_CHECKING) or, if it must be local to a "
                 "function, remove 'from __future__ import annotations'"
             )
@@ -106,20 +106,24 @@ class _Inspector:
     def _is_stored(self, declared: dataclasses.Field[Any], attributes: FieldAttributes, where: str) -> bool:
         if declared.init and not attributes.has(Ignored):
             return True
-        reason = "Ignored" if attributes.has(Ignored) else "no argument of the constructor (init=False)"
+        reason = "Ignored" if attributes.has(Ignored) else "not an argument of the constructor (init=False)"
         others = [name for name in attributes.names if name != "Ignored"]
         if attributes.has(Key) and not attributes.has(Ignored):
             self._faults.append(
                 f"{where}: a key field must be an argument of the constructor: drop init=False"
             )
         elif others:
-            self._faults.append(f"{where}: {', '.join(others)} says nothing of a field that is {reason}")
+            self._faults.append(
+                f"{where}: {', '.join(others)} has no effect on a field that is {reason}: remove it"
+            )
         elif declared.init and not _has_default(declared):
-            self._faults.append(f"{where}: an Ignored field needs a default, which it has when it is read")
+            self._faults.append(
+                f"{where}: an Ignored field needs a default, since it is not stored: give it one"
+            )
         return False
 
     def _takes_in_order(self, cls: type, fields: Sequence[Field]) -> bool:
-        """Whether the constructor takes ``fields`` by position; a fault if it cannot be called with them."""
+        """Whether the constructor takes ``fields`` by position. Not to take them at all is a fault."""
         parameters = inspect.signature(cls).parameters
         names = [field.name for field in fields]
         known = {field.name for field in dataclasses.fields(cls)}
@@ -128,11 +132,12 @@ class _Inspector:
             required = parameter.default is parameter.empty and parameter.kind not in variadic
             if required and parameter.name not in known:
                 self._faults.append(
-                    f"{cls.__name__}.{parameter.name}: the constructor requires it but no field stores it "
+                    f"{cls.__name__}.{parameter.name}: the constructor requires this argument, but no "
+                    "field stores it "
                     "(an InitVar is not stored): give it a default"
                 )
         self._faults += [
-            f"{cls.__name__}.{name}: the class's own __init__ does not take this field"
+            f"{cls.__name__}.{name}: the class's own __init__ does not take this field: add the parameter"
             for name in names
             if name not in parameters
         ]
@@ -149,7 +154,7 @@ class _Inspector:
         unsupported: list[str],
         outer: tuple[type, ...],
     ) -> FieldType:
-        """Return the type of a field, noting in ``unsupported`` why there is none for it."""
+        """Return the type of a field, appending to ``unsupported`` why the field cannot be stored."""
         if attributes.has(Key):
             return self._key_type(annotation, attributes, where, unsupported)
         if annotation in SCALAR_TYPES:
@@ -188,7 +193,7 @@ class _Inspector:
         unsupported: list[str],
         outer: tuple[type, ...],
     ) -> FieldType:
-        """Return the type of a part of a field, which may say more of itself than ``attributes`` do."""
+        """Return the type of a part of a field. It may have attributes of its own besides ``attributes``."""
         annotation, own = split(annotation, where, self._faults)
         self._faults += own.not_inside(where)
         return self._type(annotation, own.of_values() + attributes, where, unsupported, outer)
@@ -200,7 +205,7 @@ class _Inspector:
             return scalar(annotation, attributes, where, self._faults)
         names = ", ".join(key.__name__ for key in KEY_TYPES)
         optional = type(None) in get_args(annotation)
-        remedy = "a key is never None; make it one of" if optional else "it must be one of"
+        remedy = "a key is never None; annotate it as one of" if optional else "annotate it as one of"
         unsupported.append(f"{where}: {_annotation_text(annotation)} cannot be a key: {remedy} {names}")
         return _FAULTY
 
@@ -231,32 +236,31 @@ def _has_default(declared: dataclasses.Field[Any]) -> bool:
 
 
 def _misplaced(field: Field, where: str) -> list[str]:
-    """Return the faults of an entity's field that has a part to play beside being stored."""
+    """Return the faults of a field that is the event time or that a window fills."""
     faults = []
     kind = field.type.type if isinstance(field.type, Scalar) else None
-    instants = "a datetime, or an int of milliseconds since 1970 UTC, and never None"
+    instants = "must be a datetime or an int (milliseconds since 1970 UTC), and never None"
     if field.is_event_time and kind not in (datetime, int):
-        faults.append(f"{where}: an EventTime is {instants}")
+        faults.append(f"{where}: an EventTime {instants}")
     if field.window in (WindowStart, WindowEnd) and kind not in (datetime, int):
-        faults.append(f"{where}: a {field.window.__name__} is {instants}")
+        faults.append(f"{where}: a {field.window.__name__} {instants}")
     if field.window is WindowSize and kind is not int:
-        faults.append(f"{where}: a WindowSize is an int of milliseconds, and never None")
+        faults.append(f"{where}: a WindowSize must be an int (milliseconds), and never None")
     if field.window is not None and (field.is_key or field.is_event_time):
-        faults.append(
-            f"{where}: {field.window.__name__} is filled from the window, so it is no more than that"
-        )
+        faults.append(f"{where}: a {field.window.__name__} cannot also be a Key or EventTime")
     return faults
 
 
 def _ambiguous(cls: type, fields: Sequence[Field]) -> list[str]:
-    """Return the faults of names that two fields have in records, and of parts that only one can play."""
+    """Return a fault for each name and each attribute that several fields have, but only one may have."""
     faults = []
     names = Counter(name for field in fields for name in {field.wire_name, *field.aliases})
     for name in (name for name, count in names.items() if count > 1):
         named = ", ".join(field.name for field in fields if name in (field.wire_name, *field.aliases))
-        faults.append(f"{cls.__name__}: {name!r} names several fields in records: {named}")
+        faults.append(f"{cls.__name__}: several fields have the name {name!r} in records: {named}")
     faults += [
-        f"{cls.__name__}.{field.name}: Alias({field.wire_name!r}) is its name already: an alias is an old one"
+        f"{cls.__name__}.{field.name}: Alias({field.wire_name!r}) is the field's present name: an alias is a "
+        "former one"
         for field in fields
         if field.wire_name in field.aliases
     ]
@@ -265,7 +269,9 @@ def _ambiguous(cls: type, fields: Sequence[Field]) -> list[str]:
     for part in dict.fromkeys(name for name, _ in parts):
         owners = [field.name for name, field in parts if name == part]
         if len(owners) > 1:
-            faults.append(f"{cls.__name__}: only one field is the {part}, not {', '.join(owners)}")
+            faults.append(
+                f"{cls.__name__}: only one field can be the {part}, not several: {', '.join(owners)}"
+            )
     return faults
 
 

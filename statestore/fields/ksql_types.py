@@ -23,9 +23,9 @@ _TYPES: dict[type, str] = {
 
 
 def column_type(type_: FieldType, where: str, faults: list[str], *, is_json: bool) -> str:
-    """Return the type of the column that has values of ``type_``, appending to ``faults`` what none can have.
+    """Return the type of a column for values of ``type_``, appending to ``faults`` what no column can hold.
 
-    In JSON a ``Format`` takes effect. Every column may be null, and the keys of every map are text.
+    In JSON a ``Format`` takes effect. Every column may be null. The keys of every map are text.
     """
 
     def of(inner: FieldType, place: str = where) -> str:
@@ -40,7 +40,7 @@ def column_type(type_: FieldType, where: str, faults: list[str], *, is_json: boo
             return f"MAP<VARCHAR, {of(item)}>"
         case RecordType(cls, fields):
             if not fields:
-                faults.append(f"{where}: a STRUCT of ksqlDB has a field, and {cls.__name__} has none")
+                faults.append(f"{where}: a STRUCT of ksqlDB needs a field, but {cls.__name__} has none")
             named = [(field.wire_name, of(field.type, f"{where}.{field.name}")) for field in fields]
             return f"STRUCT<{', '.join(f'{_quoted(name)} {type_}' for name, type_ in named)}>"
         case Scalar():
@@ -56,7 +56,7 @@ def _scalar(scalar: Scalar, where: str, faults: list[str], is_json: bool) -> str
         precision = scalar.precision
         if precision is None or precision.digits > _MOST_DIGITS:
             faults.append(
-                f"{where}: a DECIMAL of ksqlDB has a declared precision, of {_MOST_DIGITS} digits at most: "
+                f"{where}: a DECIMAL of ksqlDB needs a precision of at most {_MOST_DIGITS} digits: "
                 "write Annotated[Decimal, Precision(digits, scale)]"
             )
             return "DECIMAL"

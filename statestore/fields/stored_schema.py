@@ -1,11 +1,12 @@
-"""The fields a store was written with, and whether a class can read them; ``store.json`` keeps them.
+"""The stored schema: the fields with which a store was written, and whether a class can read them.
 
-A schema is a JSON object: ``{"fingerprint", "key": [field, …], "value": [field, …]}``. A field is
+``store.json`` has the stored schema as a JSON object:
+``{"fingerprint", "key_format", "key": [field, …], "value": [field, …]}``. A field is
 ``{"name", "type", "aliases", "optional"}``: its name in records, and whether a record may lack it. A type is
-``{"type": "int"}`` and so on, with what narrows it, its ``item``, ``key`` or ``fields`` beside.
+``{"type": "int"}`` and so on, together with its attributes and its ``item``, ``key`` or ``fields``.
 
-Payloads are decoded when they are read, so that a change which old records can be read through needs no
-rebuild; any other is refused, naming the field and both types.
+Payloads are decoded when they are read. So a change of the class needs no rebuild if old records can be read
+through it. Any other change is refused; the error names the field and both types.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ StoredSchema = Mapping[str, Any]
 _NAMELESS_KEYS = ("ordered", "kafka", "raw")
 """Key formats that never write the names of the fields, so that one may be renamed."""
 _WITHOUT_PATTERNS = (*_NAMELESS_KEYS, "msgpack", "avro")
-"""Formats in which a ``Format`` has no effect."""
+"""Formats on which a ``Format`` has no effect."""
 _NUMBERS_OF_KSQL = {datetime: "epoch_ms", date: "epoch_days"}
-"""How its dialect of JSON writes times that have no ``Format``."""
+"""How ksqlDB's dialect of JSON writes times without a ``Format``."""
 _WIDER = {"Int32": ("int", "float"), "Float32": ("float",), "int": ("float",)}
-"""What records of a type can be read as, besides itself."""
+"""The types as which stored values of a type can be read, besides itself."""
 
 
 def stored_schema(
     key_format: str, value_format: str, key: Sequence[Field], value: Sequence[Field], *, ksql: bool = False
 ) -> dict[str, Any]:
-    """Return the schema of a class with these fields; ``ksql``: of ksqlDB's names and its dialect of JSON."""
+    """Return the schema of a class with these fields; ``ksql``: with ksqlDB's names and dialect of JSON."""
     keys = _Describer(key_format, ksql).fields(key, any_case=False)
     return _sealed(key_format, keys, _Describer(value_format, ksql).fields(value, any_case=ksql))
 
@@ -99,12 +100,12 @@ class _Describer:
 
 
 def conflicts(old: StoredSchema, new: StoredSchema) -> list[str]:
-    """Return each thing for which ``new`` cannot read what ``old`` wrote."""
+    """Return each reason why a class with the schema ``new`` cannot read records of ``old``."""
     return [*_key_conflicts(old, new), *_field_conflicts(old["value"], new["value"], "")]
 
 
 def unreadable(old: StoredSchema, new: StoredSchema) -> list[str]:
-    """Return the fields of ``new`` that records of ``old`` lack, and that have no default."""
+    """Return the fields of ``new`` that have no default and that records of ``old`` lack."""
     known = {field["name"] for field in old["value"]}
     return [
         field["name"]
@@ -114,9 +115,9 @@ def unreadable(old: StoredSchema, new: StoredSchema) -> list[str]:
 
 
 def merged(old: StoredSchema, new: StoredSchema) -> dict[str, Any]:
-    """Return ``new`` with the fields of ``old`` that it lacks: old records still have them.
+    """Return ``new`` with the fields of ``old`` that it lacks, since old records still have them.
 
-    A removed field that comes back with another type is found so.
+    That way, a removed field that comes back with another type is found.
     """
     known = {name for field in new["value"] for name in (field["name"], *field["aliases"])}
     gone = [field for field in old["value"] if field["name"] not in known]
@@ -125,14 +126,14 @@ def merged(old: StoredSchema, new: StoredSchema) -> dict[str, Any]:
 
 def _key_conflicts(old: StoredSchema, new: StoredSchema) -> list[str]:
     if old["key_format"] != new["key_format"]:
-        return [f"its keys are written as {old['key_format']!r}, the class says {new['key_format']!r}"]
+        return [f"its keys have key_format={old['key_format']!r}, but the class has {new['key_format']!r}"]
     before, after = old["key"], new["key"]
     if len(before) != len(after):
-        return [f"its key is ({_listed(before)}), that of the class is ({_listed(after)})"]
+        return [f"its key is ({_listed(before)}), but the key of the class is ({_listed(after)})"]
     # A single key field is written bare, without its name, by all formats.
     named = new["key_format"] not in _NAMELESS_KEYS and len(after) > 1
     return [
-        f"key field {_shown_field(one)}, in the class {_shown_field(other)}"
+        f"key field {_shown_field(one)}, but in the class {_shown_field(other)}"
         for one, other in zip(before, after, strict=True)
         if one["type"] != other["type"] or (named and one["name"] not in (other["name"], *other["aliases"]))
     ]
@@ -146,7 +147,7 @@ def _field_conflicts(old: list[dict[str, Any]], new: list[dict[str, Any]], path:
         for name in (field["name"], *field["aliases"]):
             if name in before and not _reads(before[name]["type"], field["type"]):
                 was, is_ = shown(before[name]["type"]), shown(field["type"])
-                found.append(f"field {path}{name} is {was}, in the class {is_}")
+                found.append(f"field {path}{name} is {was}, but in the class {is_}")
     return found
 
 

@@ -1,6 +1,6 @@
-"""What a dataclass says about its fields, as values: names, types, defaults, keys.
+"""The shape of a dataclass, as values: names, types, defaults and attributes of its fields.
 
-A :class:`RecordType` is what every format is derived from; ``records.py`` reads it from a class. It knows no
+``inspection.py`` makes a :class:`RecordType` of a class, and every format is derived from it. It knows no
 topic and no format.
 """
 
@@ -69,7 +69,7 @@ class Field:
     default: Any
     """Its default, ``dataclasses.MISSING`` if it has none."""
     default_factory: Any
-    """What makes its default, ``dataclasses.MISSING`` likewise."""
+    """The function that makes its default, ``dataclasses.MISSING`` if it has none."""
     wire_name: str
     """Its name in records."""
     aliases: tuple[str, ...] = ()
@@ -77,9 +77,9 @@ class Field:
     is_event_time: bool = False
     is_indexed: bool = False
     window: WindowPart | None = None
-    """What of its row's window it is filled with; ``None``: it is stored like any other field."""
+    """The part of the row's window that fills the field; ``None``: the field is stored like any other."""
     metadata: tuple[Any, ...] = field(default=(), compare=False)
-    """What else its ``Annotated`` says, in order: what is no attribute of this library's fields."""
+    """Other metadata of its ``Annotated``, in order, such as an aggregate."""
 
 
 @dataclass(frozen=True, slots=True)

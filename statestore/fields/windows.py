@@ -1,4 +1,4 @@
-"""Sizes of windows, and the one label that each has in names of stores, topics and heartbeats."""
+"""Sizes of windows, and the label of each size in names of stores, topics and heartbeats."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from statestore.errors import ConfigError
+from statestore.runtime.text import bounded_repr
 
 WindowSpec = int | str | timedelta
 """A number of minutes, a text as ``"30s"``, ``"5min"``, ``"1h"``, ``"1d"``, ``"1w"``, or a ``timedelta``."""
@@ -34,35 +35,35 @@ class Window:
 
 
 def window(spec: WindowSpec) -> Window:
-    """Return the window of this size. Raises ``ConfigError`` for what is none."""
+    """Return the window of this size. Raises ``ConfigError`` for anything that is not a size."""
     size = _size(spec)
     if size <= timedelta(0):
-        raise ConfigError(f"window {spec!r}: a window lasts longer than nothing; {_FORMS}")
+        raise ConfigError(f"window {bounded_repr(spec)}: the size must be positive; {_FORMS}")
     if size % timedelta(seconds=1):
-        raise ConfigError(f"window {spec!r}: windows last whole seconds")
+        raise ConfigError(f"window {bounded_repr(spec)}: the size must be whole seconds")
     return Window(size, _label(size))
 
 
 def read_windows(specs: object, faults: list[str]) -> tuple[Window, ...]:
-    """Return the windows of a declaration's ``windows=``, by size, noting what is wrong with it."""
+    """Return the windows of a declaration's ``windows=``, by size, appending each fault to ``faults``."""
     if not isinstance(specs, Iterable) or isinstance(specs, str | bytes):
-        faults.append(f"windows={specs!r}: give a list of sizes, as in windows=[1, 5, '1h']")
+        faults.append(f"windows={bounded_repr(specs)}: give a list of sizes, as in windows=[1, 5, '1h']")
         return ()
-    spellings: dict[Window, list[WindowSpec]] = {}
+    specs_of: dict[Window, list[WindowSpec]] = {}
     listed: Sequence[WindowSpec] = list(specs)
     for spec in listed:
         try:
-            spellings.setdefault(window(spec), []).append(spec)
+            specs_of.setdefault(window(spec), []).append(spec)
         except ConfigError as error:
             faults += error.faults
     faults += [
-        f"windows: {', '.join(map(repr, spelled))} are one size, {one.label!r}: give it once"
-        for one, spelled in spellings.items()
+        f"windows: {', '.join(map(bounded_repr, spelled))} are the same size, {one.label!r}: give it once"
+        for one, spelled in specs_of.items()
         if len(spelled) > 1
     ]
     if not listed:
         faults.append("windows=[]: give at least one size, or leave windows= out")
-    return tuple(sorted(spellings))
+    return tuple(sorted(specs_of))
 
 
 def _label(size: timedelta) -> str:
@@ -81,11 +82,11 @@ def _size(spec: object) -> timedelta:
         if isinstance(spec, str) and (matched := _TEXT.fullmatch(spec)) and matched[2] in _UNITS:
             return int(matched[1]) * _UNITS[matched[2]]
     except OverflowError:
-        raise ConfigError(f"window {spec!r}: longer than a timedelta can be") from None
+        raise ConfigError(f"window {bounded_repr(spec)}: longer than a timedelta can be") from None
     hint = ""
     if isinstance(spec, str) and (matched := _TEXT.fullmatch(spec)):
         if matched[2] == "m":
             hint = " ('m' could be minutes or months: minutes are 'min')"
         elif matched[2].lower() in ("mo", "mon", "month", "months"):
             hint = " (months differ in length: there are no windows of them yet)"
-    raise ConfigError(f"window {spec!r}: not a size{hint}; {_FORMS}")
+    raise ConfigError(f"window {bounded_repr(spec)}: not a size{hint}; {_FORMS}")

@@ -1,4 +1,4 @@
-"""Entities as Kafka keys and values, in the formats that their class declares."""
+"""Entities as the keys and values of records, in the formats that their class declares."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _STEP = re.compile(r"\.(?P<name>\w+)")
 class EntityCodec(Generic[T]):
     """Encodes and decodes the entities of one class. Any number of threads may share one.
 
-    An entity is rebuilt from key *and* value: key fields are not written into the value, and where the value
-    of a foreign producer has them, the key wins (see :attr:`key_mismatches`). Raises ``ConfigError`` for a
-    class with a default that its field's type does not allow, or that its formats cannot hold. A class
-    without key fields is a stream's: keys are passed over.
+    An entity is rebuilt from key *and* value. Key fields are not written into the value. If the value of a
+    foreign producer has them, the key wins (see :attr:`key_mismatches`). A class without key fields is a
+    stream's: keys are ignored. Raises ``ConfigError`` for a class that its formats cannot represent, or with
+    a default that its field's type does not allow.
     """
 
     def __init__(self, model: EntityModel, context: FormatContext | None = None) -> None:
@@ -54,7 +54,7 @@ class EntityCodec(Generic[T]):
         self._key_indexes = [model.record_type.fields.index(field) for field in model.key_fields]
         key_types = {field.name: field.type for field in model.key_fields if isinstance(field.type, Scalar)}
         self._key_normalisers = {name: normaliser(type_) for name, type_ in key_types.items()}
-        # The key formats know the types, but not how an attribute narrows them.
+        # Key formats check the type, but not the attributes that narrow it.
         self._narrowed = [name for name, type_ in key_types.items() if type_ != Scalar(type_.type)]
         numbered = list(enumerate(model.record_type.fields))
         self._windowed = [(index, field) for index, field in numbered if field.window]
@@ -64,14 +64,14 @@ class EntityCodec(Generic[T]):
             if isinstance(self._keys, OrderedKeys) and model.value_format == "msgpack"
             else None
         )
-        """Decodes the payloads that ``encode`` makes, ``None`` where there is none for the class."""
+        """The native decoder of payloads that ``encode`` makes; ``None`` if there is none for the class."""
         self._mutex = threading.Lock()
         self._key_mismatches = 0
         self._overlong_values = 0
 
     @property
     def key_mismatches(self) -> int:
-        """How many times a decoded value carried a key field that differed from the key."""
+        """How many key fields in decoded values differed from the key."""
         return self._key_mismatches
 
     @property
@@ -81,11 +81,11 @@ class EntityCodec(Generic[T]):
 
     @property
     def waits(self) -> bool:
-        """Whether encoding may wait for others, such as a schema registry."""
+        """Whether encoding may wait for another service, such as a schema registry."""
         return bool(self._preparing)
 
     def prepare(self) -> None:
-        """Wait for what the first ``encode`` needs of others. Raises ``RegistryError``."""
+        """Ask the schema registry for what the first ``encode`` needs, and wait. Raises ``RegistryError``."""
         for codec in self._preparing:
             codec.prepare()
 
@@ -106,7 +106,7 @@ class EntityCodec(Generic[T]):
             ) from error
 
     def key_encodings(self, values: tuple[Any, ...]) -> Sequence[bytes]:
-        """Return every key under which a store may have the row of ``values``. Raises ``EncodeError``."""
+        """Return all key bytes under which a store may have the row of ``values``. Raises ``EncodeError``."""
         try:
             return self._keys.encodings(values)
         except EncodeError as error:
@@ -118,7 +118,7 @@ class EntityCodec(Generic[T]):
         stop: tuple[Any, ...] | None = None,
         prefix: tuple[Any, ...] | None = None,
     ) -> KeyPlan:
-        """Return how to find a range of keys, whose bounds are leading values. Raises ``EncodeError``."""
+        """Return how to find a range of keys. The bounds are leading values. Raises ``EncodeError``."""
         try:
             return self._keys.plan(start, stop, prefix)
         except EncodeError as error:
@@ -140,13 +140,13 @@ class EntityCodec(Generic[T]):
     def decode(self, key: bytes, payload: bytes) -> T:
         """Return the entity of ``key`` and ``payload``.
 
-        Raises ``DecodeError`` naming the field, what its type wants and what was found. Fields of the payload
-        that the class does not have are ignored; a missing one takes the class's default.
+        A field that the payload lacks gets the class's default. Fields that the class does not have are
+        ignored. Raises ``DecodeError`` naming the field, its declared type and the value found.
         """
         if self.decoder is not None:
             try:
                 entity: T | None = self.decoder.decode(key, payload)
-            except Exception as error:  # of the class's own
+            except Exception as error:  # raised by the class itself
                 raise self._bad_payload(self._keys.decode(key), error) from error
             if entity is not None:
                 return entity
@@ -166,9 +166,9 @@ class EntityCodec(Generic[T]):
             entity: T = self._build(values)
         except DecodeError as error:
             raise self._bad_payload(key_values, error) from error
-        except StateStoreError:  # such as a registry that is away: no fault of the payload's
+        except StateStoreError:  # such as an unreachable registry: not a fault of the payload
             raise
-        except Exception as error:  # whatever the class's own __post_init__ raises, too
+        except Exception as error:  # also what __post_init__ of the class raises
             raise self._bad_payload(key_values, error) from error
         if differing:
             mismatches = self._mismatches(entity, differing)
@@ -181,13 +181,13 @@ class EntityCodec(Generic[T]):
         return entity
 
     def _mismatches(self, entity: T, carried: dict[int, Any]) -> int:
-        """Return how many key fields that a value ``carried`` are not the key's in the value's format either.
+        """Return how many key fields ``carried`` by a value differ from the key in the value's format, too.
 
-        That may keep less: ksqlDB's TIMESTAMP has milliseconds.
+        That format may be less precise than the key: ksqlDB's TIMESTAMP has milliseconds.
         """
         try:
             normal = self._values.normalise(entity)
-        except FieldValueError:  # the value's format cannot hold the key's values at all
+        except FieldValueError:  # the value's format cannot represent the key's values at all
             return len(carried)
         return sum(normal[index] != value for index, value in carried.items())
 
@@ -210,16 +210,16 @@ class EntityCodec(Generic[T]):
 
 
 def _of_no_window(field: Field) -> Any:
-    """Return the default of a field that a window fills, where there is no window."""
+    """Return the default of a field that a window fills, for a row without a window."""
     if field.default is not MISSING:
         return field.default
     if field.default_factory is not MISSING:
         return field.default_factory()
-    raise FieldValueError("is filled from the row's window, and this row has none", f".{field.name}")
+    raise FieldValueError("is filled from the row's window, but this row has no window", f".{field.name}")
 
 
 def _is_bounded(type_: FieldType) -> bool:
-    """Whether a ``MaxLength`` is anywhere in ``type_``."""
+    """Whether ``type_`` or a part of it has a ``MaxLength``."""
     match type_:
         case Nullable(item) | ListOf(item):
             return _is_bounded(item)
@@ -232,7 +232,7 @@ def _is_bounded(type_: FieldType) -> bool:
 
 
 def _count_overlong(type_: FieldType, value: Any) -> int:
-    """Return how many values within ``value``, which is one of ``type_``, are too long."""
+    """Return how many values within ``value``, a value of ``type_``, exceed their ``MaxLength``."""
     match type_:
         case Nullable(item):
             return 0 if value is None else _count_overlong(item, value)

@@ -27,7 +27,7 @@ from statestore.serde.scalars import decimals, float32, normaliser, utc
 
 Convert = Callable[[Any], Any]
 
-ABSENT_WITHOUT_DEFAULT = "missing in the value, and the class has no default for it"
+ABSENT_WITHOUT_DEFAULT = "missing in the value, and the class has no default for this field"
 
 
 class FieldCodec(NamedTuple):

@@ -1,7 +1,7 @@
-"""What a format of keys or values is, and where formats are found.
+"""Key formats and value formats: what they are, and how the formats of a class are found by name.
 
-A format is a function of a model: ``codec(model, context)``, registered under the format's name as an entry
-point of the group ``statestore.key_formats`` or ``statestore.value_formats``. Ours are registered there, too.
+A format is a function that makes the codec of a class, ``codec(model, context)``. It is registered under its
+name as an entry point of the group ``statestore.key_formats`` or ``statestore.value_formats``; so are ours.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class Absent:
 
 
 ABSENT: Final = Absent()
-"""Stands for a field that a value does not carry."""
+"""Stands for a field that the payload does not have."""
 
 
 class RegistryAccess(threading.local):
-    """What a codec may do on this thread."""
+    """Whether codecs may ask the schema registry on this thread."""
 
     allowed = True
-    """Whether it may ask a schema registry, and wait; otherwise ``UnreachableRegistryError`` at once."""
+    """False: a codec that would have to ask, and wait, raises ``UnreachableRegistryError`` at once."""
 
 
 REGISTRY_ACCESS: Final = RegistryAccess()
@@ -45,25 +45,26 @@ REGISTRY_ACCESS: Final = RegistryAccess()
 
 @dataclass(frozen=True, slots=True)
 class KeyPlan:
-    """How the rows of a range of keys are found."""
+    """How to find the rows of a range of keys."""
 
     ranges: Sequence[tuple[bytes | None, bytes | None, bytes | None]]
     """``(start, stop, prefix)`` of each scan of the store, in the order of the keys' values."""
     accepts: Callable[[tuple[Any, ...]], bool] | None
-    """Whether a decoded key found there is of the range. ``None``: all are, in the order of their values, and
-    no values are stored under two keys; otherwise whoever reads them sorts them and looks for such."""
+    """Whether a decoded key of these scans is in the range; the reader then also sorts the keys and looks for
+    values stored under several keys. ``None``: all keys are in the range, in the order of their values, and
+    each is stored once."""
     note: str
-    """What ``explain`` says: how it is found, and in which order."""
+    """What ``explain`` says: the way of searching, and the order."""
 
 
 class KeyCodec(Protocol):
-    """Keys of one entity class as bytes. Any number of threads may share one.
+    """Turns keys of one entity class into bytes, and back. Any number of threads may share one.
 
-    A key's ``values`` are those of the key fields, in the class's order.
+    The ``values`` of a key are those of the key fields, in the class's order.
     """
 
     def encode(self, values: tuple[Any, ...]) -> bytes:
-        """Return the key that is written. Raises ``EncodeError``."""
+        """Return the bytes of a key. Raises ``EncodeError``."""
         ...
 
     def decode(self, data: bytes) -> tuple[Any, ...]:
@@ -71,23 +72,25 @@ class KeyCodec(Protocol):
         ...
 
     def normalise(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Return what ``decode`` gives of what ``encode`` gives. Raises ``EncodeError``."""
+        """Return the values as they are after ``encode`` and ``decode``. Raises ``EncodeError``."""
         ...
 
     def encodings(self, values: tuple[Any, ...]) -> Sequence[bytes]:
-        """Return every key under which a store may have the row of ``values``; most formats have one."""
+        """Return all bytes under which a store may have the row of ``values``; in most formats one."""
         ...
 
     def plan(
         self, start: tuple[Any, ...] | None, stop: tuple[Any, ...] | None, prefix: tuple[Any, ...] | None
     ) -> KeyPlan:
-        """Return how to find the rows from ``start`` (included) to ``stop`` (excluded) that begin with
-        ``prefix``; each is the values of the leading key fields. Raises ``EncodeError``."""
+        """Return how to find rows from ``start`` (included) to ``stop`` (excluded) with the ``prefix``.
+
+        Each bound has the values of the leading key fields. Raises ``EncodeError``.
+        """
         ...
 
 
 class ValueCodec(Protocol):
-    """The other fields of one entity class as bytes. Any number of threads may share one."""
+    """Turns value fields of one entity class into bytes, and back. Any number of threads may share one."""
 
     def encode(self, entity: Any) -> bytes:
         """Return the payload. Raises ``FieldValueError`` with the path of the field that does not fit."""
@@ -96,13 +99,13 @@ class ValueCodec(Protocol):
     def decode(self, payload: bytes) -> list[Any]:
         """Return the value of each field of the model's record, in order.
 
-        A key field is :data:`ABSENT` where the payload does not carry it, and so are fields that a window
-        fills. Raises ``FieldValueError`` with the path of the field at fault, or ``DecodeError``.
+        A key field is :data:`ABSENT` if the payload does not have it, and so are fields that a window fills.
+        Raises ``FieldValueError`` with the path of the field at fault, or ``DecodeError``.
         """
         ...
 
     def normalise(self, entity: Any) -> list[Any]:
-        """Return what ``decode`` gives of what ``encode`` gives, and anything for fields that are not in it.
+        """Return the values as after ``encode`` and ``decode``; for fields not in the payload anything.
 
         Raises ``FieldValueError`` as ``encode`` does.
         """
@@ -111,26 +114,26 @@ class ValueCodec(Protocol):
 
 @runtime_checkable
 class Prepares(Protocol):
-    """What a codec of keys or values is, too, if its encoding waits for others, such as a schema registry."""
+    """A codec whose first ``encode`` would wait for another service, such as a schema registry."""
 
     def prepare(self) -> None:
-        """Ask what has to be known before the first ``encode``, which then waits no more.
+        """Ask the service now, so that ``encode`` does not wait.
 
-        May take long, and is called on any thread. Raises what ``encode`` would.
+        May take long, and is called on any thread. Raises the same errors as ``encode``.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class FormatContext:
-    """What a format gets beside the model: settings of the manager that it may need."""
+    """What a format gets besides the model: settings of the manager."""
 
     registry: RegistrySettings | None = None
-    """Where the schema registry is; ``None`` where there are no settings, and no data either."""
+    """The settings of the schema registry; ``None`` without a manager, where there is no data either."""
 
 
 class CodecFactory(Protocol):
-    """Makes the codec of one class. Raises ``ConfigError`` for a class that the format cannot hold."""
+    """Makes the codec of one class. Raises ``ConfigError`` for a class that the format cannot represent."""
 
     def __call__(self, model: EntityModel, context: FormatContext, /) -> Any: ...
 
@@ -161,7 +164,7 @@ def _installed(group: str) -> dict[str, EntryPoint]:
 
 
 class FieldValueError(ValueError):
-    """A value that does not fit its declared type; ``path`` says where within the outermost value it is."""
+    """A value that does not fit its declared type. ``path`` leads from the outermost value to it."""
 
     def __init__(self, problem: str, path: str = "") -> None:
         super().__init__(problem)
@@ -173,5 +176,5 @@ class FieldValueError(ValueError):
 
 
 def expected(what: str, value: object) -> FieldValueError:
-    """Return the fault of ``value`` where ``what`` is wanted."""
+    """Return the error for ``value`` where ``what`` is expected."""
     return FieldValueError(f"expected {what}, got {typed_repr(value)}")

@@ -136,7 +136,7 @@ _BEYOND = re.compile("[\U00010000-\U0010ffff]")
 class JsonKeys(FieldwiseKeys):
     """A ``KeyCodec`` of ``key_format="json"``. Any number of threads may share one.
 
-    A field with aliases has an encoding under each of its names.
+    A key has one encoding for each name of its fields, aliases included.
     """
 
     def __init__(self, model: EntityModel, _context: FormatContext) -> None:
@@ -175,7 +175,9 @@ class JsonKeys(FieldwiseKeys):
         for name, part in self._members(data).items():
             place = self._places.get(name)
             if place is None or parts[place] is not None:
-                raise FieldValueError(f"{name!r} is {'no key field' if place is None else 'there twice'}")
+                raise FieldValueError(
+                    f"{bounded_repr(name)} is {'not a key field' if place is None else 'given twice'}"
+                )
             parts[place] = part
         if None in parts:
             raise FieldValueError(f"{self.names[parts.index(None)]} is missing")
@@ -188,7 +190,7 @@ class JsonKeys(FieldwiseKeys):
 
 
 def _written_names(field: Field, model: EntityModel) -> list[str]:
-    """Return the names under which the class writes a field, or did under an alias."""
+    """Return the names under which the class writes a field now, or wrote it before (aliases)."""
     return [field.wire_name, *[name.upper() if model.ksql else name for name in field.aliases]]
 
 

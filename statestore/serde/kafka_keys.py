@@ -1,4 +1,4 @@
-"""Keys as the serializers of Kafka's Java client write them: one key field."""
+"""``key_format="kafka"``: keys of one field, as the serializers of Kafka's Java client write them."""
 
 from __future__ import annotations
 
@@ -20,43 +20,44 @@ Range = tuple[bytes | None, bytes | None, bytes | None]
 _FOUND = (
     "no seek: nothing can be there",
     "one seek, in key order",
-    "2 seeks (bytes have negative keys last), in key order",
+    "2 seeks (in byte order, negative keys come last), in key order",
 )
 _FORMAT = 'key_format="kafka"'
 
 
 def kafka_keys(model: EntityModel, _context: FormatContext) -> KeyCodec:
-    """Return the codec of ``key_format="kafka"``, what Java's serializers write.
+    """Return the codec of ``key_format="kafka"`` for a class.
 
-    They are StringSerializer, LongSerializer (IntegerSerializer for an ``Int32``), UUIDSerializer and
-    ByteArraySerializer. Raises ``ConfigError`` for several key fields, or a time, which they know nothing of.
+    The serializers are StringSerializer, LongSerializer (IntegerSerializer for an ``Int32``), UUIDSerializer
+    and ByteArraySerializer. Raises ``ConfigError`` for several key fields and for types without a serializer.
     """
     field, *others = model.key_fields
     if others:
         names = ", ".join(field.name for field in model.key_fields)
         raise ConfigError(
-            f"{model.name}: {_FORMAT} writes a key of one field, as Java's serializers do; this one has "
-            f'{names}: use key_format="json" or "avro" for other programs, "ordered" for ours'
+            f"{model.name}: {_FORMAT} writes a key of one field, as Java's serializers do; this class has "
+            f'{names}: use key_format="ordered", or "json" or "avro" if other programs read the topic'
         )
     type_ = field.type
     match type_:
         case Scalar(type=kind, is_32_bits=narrow) if kind is int:
             return IntegerKeys(4 if narrow else 8)
         case Scalar(type=kind) if kind in (str, bytes):
-            return OrderedKeys([kind.__name__])  # of one field alone, it is the same bytes
+            return OrderedKeys([kind.__name__])  # for a single field, the same bytes
         case Scalar(type=kind) if kind is UUID:
             return UuidTextKeys()
     raise ConfigError(
-        f"{model.name}.{field.name}: {_FORMAT} has no {type_name(type_)}, since no serializer of Kafka's "
-        "writes one: declare an int and fill it with milliseconds since 1970, or days, or whatever the "
-        'producer of the topic does; or use key_format="ordered"'
+        f"{model.name}.{field.name}: {_FORMAT} cannot write {type_name(type_)}, since Kafka has no "
+        "serializer "
+        "for it: declare an int as the topic's producer writes it (such as milliseconds since 1970), or use "
+        'key_format="ordered"'
     )
 
 
 class IntegerKeys:
     """``int`` as LongSerializer (8 bytes) or IntegerSerializer (4 bytes) writes it.
 
-    It is big-endian two's complement, so the negative numbers stand behind the others.
+    The bytes are big-endian two's complement, so negative numbers sort after the others.
     """
 
     def __init__(self, width: int) -> None:
@@ -109,7 +110,7 @@ class IntegerKeys:
 
 
 class UuidTextKeys:
-    """``UUID`` as UUIDSerializer writes it: 36 characters in lower case, whose order is that of the UUIDs."""
+    """``UUID`` as UUIDSerializer writes it: 36 lower-case characters, which sort as the UUIDs do."""
 
     def __init__(self) -> None:
         self._checked = NativeKeys(["uuid"])
@@ -124,7 +125,7 @@ class UuidTextKeys:
             value = UUID(text)
         except ValueError:
             text, value = "", None
-        if value is None or str(value) != text:  # another text would be a key that `get` does not find
+        if value is None or str(value) != text:  # `get` would not find a key with another text
             raise DecodeError(
                 f"not a UUID as UUIDSerializer writes it (36 characters, lower case): {bounded_repr(data)}"
             )

@@ -1,4 +1,4 @@
-"""What key formats share whose bytes say nothing of the order of the values."""
+"""What key formats share: :class:`FieldwiseKeys`, where bytes do not sort as values; :class:`NoKeys`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Values = tuple[Any, ...]
 
 
 class FieldwiseKeys:
-    """The part of a ``KeyCodec`` that checks and compares values: each key field is held by a codec."""
+    """The part of a ``KeyCodec`` that checks, normalises and compares the values of the key fields."""
 
     def __init__(self, model: EntityModel, mapping: TypeMapping) -> None:
         self.names = [field.name for field in model.key_fields]
@@ -26,15 +26,15 @@ class FieldwiseKeys:
         self._writers = [codec.write for codec in self.codecs]
 
     def normalise(self, values: Values) -> Values:
-        """Return the values of a key as they come back. Raises ``EncodeError``."""
+        """Return the normalised values of a key. Raises ``EncodeError``."""
         return self._whole(self._normalisers, values)
 
     def written(self, values: Values) -> Values:
-        """Return the values of a key as the codecs write them. Raises ``EncodeError``."""
+        """Return the values of a key as the format's encoder takes them. Raises ``EncodeError``."""
         return self._whole(self._writers, values)
 
     def plan(self, start: Values | None, stop: Values | None, prefix: Values | None) -> KeyPlan:
-        """Return how to find a range: look at all keys. Raises ``EncodeError``."""
+        """Return the plan for a range: a scan of all keys. Raises ``EncodeError``."""
         first, end, begin = (
             None if one is None else self._leading(self._normalisers, one) for one in (start, stop, prefix)
         )
@@ -71,24 +71,24 @@ class FieldwiseKeys:
 
 
 def _begins(key: Values, prefix: Values) -> bool:
-    # As with ordered keys: text may go on behind a prefix.
+    # As with ordered keys, the last text may continue after the prefix.
     if len(prefix) == len(key) and isinstance(prefix[-1], str | bytes):
         return bool(key[:-1] == prefix[:-1] and key[-1].startswith(prefix[-1]))
     return key[: len(prefix)] == prefix
 
 
 def _without_length(type_: FieldType) -> FieldType:
-    """Return the type of a key that is looked for: it may be longer than what is written."""
+    """Return the type of a key to look up. It may be longer than a key that is written."""
     return replace(type_, max_length=None) if isinstance(type_, Scalar) else type_
 
 
 class NoKeys:
-    """Passes over the keys of records. What it writes is empty, and stands for no key."""
+    """The ``KeyCodec`` of a class without key fields, a stream: keys are ignored, and nothing is written."""
 
     def encode(self, values: tuple[Any, ...]) -> bytes:  # noqa: ARG002 - there are none
         return b""
 
-    def decode(self, data: bytes) -> tuple[Any, ...]:  # noqa: ARG002 - whatever it is
+    def decode(self, data: bytes) -> tuple[Any, ...]:  # noqa: ARG002 - ignored
         return ()
 
     def encodings(self, values: tuple[Any, ...]) -> Sequence[bytes]:

@@ -1,4 +1,4 @@
-"""Values as msgpack: the table in ``docs/types.md``."""
+"""``value_format="msgpack"``. Docs: the table in ``docs/types.md``."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ _DATE = Annotated[int, Meta(ge=FIRST_DAY, le=LAST_DAY)]
 
 
 def msgpack_values(model: EntityModel, _context: FormatContext) -> StructCodec:
-    """Return the codec of a class. Raises ``ConfigError``."""
+    """Return the codec of ``value_format="msgpack"`` for a class. Raises ``ConfigError``."""
     return StructCodec(
         model,
-        TypeMapping(_wire, _wire),
+        TypeMapping(_codec, _codec),
         msgspec.msgpack.Encoder(uuid_format="bytes").encode,
         msgspec.msgpack.decode,
         msgspec.msgpack.Decoder,
     )
 
 
-def _wire(scalar: Scalar) -> FieldCodec:
-    """Return how a scalar is held; what msgpack has no type for is a number or text."""
+def _codec(scalar: Scalar) -> FieldCodec:
+    """Return the codec of a scalar. A type that msgpack lacks is a number or text."""
     normalise = normaliser(scalar)
     if scalar.type is datetime:
         return scalar_codec(_TIME, normalise, microseconds, time_at)

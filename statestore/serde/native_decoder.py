@@ -1,7 +1,7 @@
-"""Which classes the native decoder takes, and how: ``_native/decode.pxi``.
+"""Which classes the native decoder (``_native/decode.pxi``) can decode, and how it is set up for a class.
 
-It knows the payloads that we write ourselves, of plain fields. All else it leaves to
-:mod:`statestore.serde.entities`, which is what it is measured by.
+It decodes payloads as this library writes them, of scalar fields. It leaves all others to
+:mod:`statestore.serde.entities`, and must give the same entities.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _MOST_FIELDS = 64
 
 
 def native_decoder(model: EntityModel, keys: Any) -> Decoder | None:
-    """Return the decoder of a class whose key codec is ``keys``; ``None`` if there is none for it."""
+    """Return the decoder of a class with the native key codec ``keys``, ``None`` if it cannot decode it."""
     record = model.record_type
     if core.IMPLEMENTATION == "pure" or not core.uses("decoder") or len(record.fields) > _MOST_FIELDS:
         return None
-    plain = is_plain(model.cls) and len(dataclasses.fields(model.cls)) == len(record.fields)
+    plain = only_sets_fields(model.cls) and len(dataclasses.fields(model.cls)) == len(record.fields)
     described = [known for field in record.fields if (known := _described(model.cls, field))]
     if len(described) < len(record.fields) or not (plain or record.positional):
         return None
@@ -42,7 +42,7 @@ def _described(cls: type, field: Field) -> tuple[str, bytes, str | None, bool, i
     type_ = field.type.item if isinstance(field.type, Nullable) else field.type
     if not isinstance(type_, Scalar) or field.window:
         return None
-    if field.is_key and type_.max_length is not None:  # longer ones are counted
+    if field.is_key and type_.max_length is not None:  # longer keys are counted
         return None
     return (
         field.name,
@@ -55,11 +55,11 @@ def _described(cls: type, field: Field) -> tuple[str, bytes, str | None, bool, i
     )
 
 
-def is_plain(cls: Any) -> bool:
-    """Whether to call the dataclass ``cls`` does nothing but set its fields to the arguments.
+def only_sets_fields(cls: Any) -> bool:
+    """Whether calling the dataclass ``cls`` does nothing but set its fields to the arguments.
 
-    So it is where its ``__init__`` is what ``dataclass`` writes, and nothing else is called on the way. The
-    code of one with the same fields, all of them arguments, tells.
+    That is so if ``dataclass`` wrote its ``__init__`` and nothing else is called on the way. The code of
+    ``__init__`` is compared with that of a dataclass with the same fields.
     """
     parameters = cls.__dataclass_params__
     if (

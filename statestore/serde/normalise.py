@@ -1,4 +1,4 @@
-"""Entities as they come back: :func:`normalise`."""
+""":func:`normalise`: an entity as it is read back."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ T = TypeVar("T")
 
 
 def normalise(entity: T) -> T:
-    """Return ``entity`` as it is when it has been written and read again.
+    """Return ``entity`` as it is after it was written and read back.
 
-    Its times are in UTC and of the precision that its formats store, its decimals padded to the declared
-    scale, a ``Float32`` is rounded, an ``Ignored`` field has its default; see the table in ``docs/types.md``.
-    What is normal stays as it is. Raises ``EncodeError`` for what cannot be written, ``ConfigError`` if the
-    class is not declared as an entity.
+    Times are in UTC, with the precision that the formats store. Decimals are padded to their declared scale,
+    a ``Float32`` is rounded, and an ``Ignored`` field has its default; see the table in ``docs/types.md``.
+    Normalising twice changes nothing more. Raises ``EncodeError`` for an entity that cannot be written,
+    ``ConfigError`` if its class is not declared as an entity.
     """
     cls: type = type(entity)
     return cast("T", _normaliser(cls)(entity))

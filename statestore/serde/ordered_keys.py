@@ -1,4 +1,4 @@
-"""The key formats whose byte order is the order of the values, so that a range of keys is one of bytes."""
+"""``key_format="ordered"``: bytes sort as the values do, so a range of keys is a range of bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from statestore.serde.formats import FormatContext, KeyPlan
 
 
 class OrderedKeys:
-    """Keys as :class:`statestore.core.KeyCodec` writes them; ``kinds`` are the types of the key fields."""
+    """A ``KeyCodec`` on :class:`statestore.core.KeyCodec`; ``kinds`` are the types of the key fields."""
 
     def __init__(self, kinds: Sequence[str]) -> None:
         self.native = core.KeyCodec(kinds)
@@ -35,5 +35,5 @@ class OrderedKeys:
 
 
 def ordered_keys(model: EntityModel, _context: FormatContext) -> OrderedKeys:
-    """Return the codec of ``key_format="ordered"``, ours: any key fields, in the order of their values."""
+    """Return the codec of ``key_format="ordered"`` for a class, with any number of key fields."""
     return OrderedKeys([type_name(field.type).lower() for field in model.key_fields])

@@ -1,4 +1,4 @@
-"""Values that are bytes as they are."""
+"""``"raw"``: one field of bytes as the key or the value, unchanged."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from statestore.serde.scalars import normaliser
 
 
 class RawValues:
-    """A ``ValueCodec`` whose payload is the entity's one ``bytes`` field beside the key."""
+    """The codec of ``value_format="raw"``: the payload is the one ``bytes`` field besides the key."""
 
     def __init__(self, model: EntityModel, _context: FormatContext) -> None:
-        """Raise ``ConfigError`` for a class that has anything else in its value."""
+        """Raise ``ConfigError`` for a class with other value fields."""
         fields = model.value_fields
         types = [field.type for field in fields]
         if len(types) != 1 or not isinstance(types[0], Scalar) or types[0].type is not bytes:
             described = ", ".join(f"{field.name}: {type_name(field.type)}" for field in fields)
             raise ConfigError(
-                f'{model.name}: value_format="raw" takes one field of bytes beside the key, this class has '
-                f'({described}): declare that, or use value_format="msgpack"'
+                f'{model.name}: value_format="raw" takes one field of bytes besides the key, the class has '
+                f'({described}): use value_format="msgpack"'
             )
         self._name = fields[0].name
         self._names = [field.name for field in model.record_type.fields]
@@ -41,7 +41,7 @@ class RawValues:
         return payload
 
     def normalise(self, entity: Any) -> list[Any]:
-        """Return the values of all fields. Raises ``FieldValueError``."""
+        """Return the normalised values of all fields. Raises ``FieldValueError``."""
         payload = self.encode(entity)
         return [payload if name == self._name else getattr(entity, name) for name in self._names]
 
@@ -51,11 +51,11 @@ class RawValues:
 
 
 def raw_keys(model: EntityModel, _context: FormatContext) -> OrderedKeys:
-    """Return the codec of ``key_format="raw"``: one ``bytes`` field, which is the key as it is."""
+    """Return the codec of ``key_format="raw"``: the key is one ``bytes`` field, unchanged."""
     described = ", ".join(f"{field.name}: {type_name(field.type)}" for field in model.key_fields)
     if [type_name(field.type) for field in model.key_fields] != ["bytes"]:
         raise ConfigError(
-            f'{model.name}: key_format="raw" takes one key field of bytes, the key is ({described}): declare '
-            'that, or use key_format="ordered"'
+            f'{model.name}: key_format="raw" takes one key field of bytes, but the key is ({described}): '
+            'use key_format="ordered"'
         )
     return OrderedKeys(["bytes"])

@@ -1,7 +1,7 @@
-"""The Schema Registry, asked through confluent-kafka's client.
+"""The Schema Registry, through confluent-kafka's client.
 
-One client serves all codecs of a process that have the same settings. It is made on the first question, so a
-registry that is away harms nobody who has no Avro data to read or write.
+One client serves all codecs of a process that have the same settings. It is created with the first request,
+so an unreachable registry affects only those who read or write Avro data.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ T = TypeVar("T")
 
 log = logging.getLogger("statestore.serde")
 
-_CURRENT = 5.0  # seconds that the schemas of a subject are taken as they were
-_PATIENCE = 1.0  # seconds that a read waits to know them anew
+_CURRENT = 5.0  # seconds for which the known schemas of a subject are used
+_PATIENCE = 1.0  # seconds that a read waits for them to be refreshed
 
 _NOT_FOUND = 404
-# The registry's own troubles, and those of who may ask: they say nothing about a record or a schema.
+# Failures of the registry or of access to it: they say nothing about a record or a schema.
 _NO_ANSWER = frozenset({401, 403, 407, 408, 429})
 
 
@@ -46,10 +46,10 @@ class Registered(NamedTuple):
 
 
 class Registry:
-    """Schemas by id and by subject. Any number of threads may ask.
+    """Schemas by id and by subject. Any number of threads may use one.
 
-    Every method raises ``UnreachableRegistryError`` when there is no answer after all tries, or no access,
-    and ``RegistryError`` when the answer is a refusal.
+    Every method raises ``UnreachableRegistryError`` if there is no answer after all retries, or no access,
+    and ``RegistryError`` if the registry refuses.
     """
 
     def __init__(self, settings: RegistrySettings) -> None:
@@ -61,15 +61,15 @@ class Registry:
         self._registrations = 0
 
     def schema(self, schema_id: int, subject: str) -> str | None:
-        """Return the schema of an id met in data of ``subject``; ``None`` if the registry has none."""
+        """Return the schema with an id found in data of ``subject``; ``None`` if the registry has none."""
         with self._asking(subject) as client:
             return self._unless_missing(lambda: client.get_schema(schema_id).schema_str)
 
     def versions(self, subject: str) -> Sequence[Registered]:
         """Return every schema of ``subject``, oldest first; none if the subject is not known.
 
-        They are those of the last five seconds, and what was registered here meanwhile. While the registry
-        is away, or is slow to answer, what was known holds; only the first question about a subject needs it.
+        The answer is at most five seconds old, and includes schemas registered here since. While the registry
+        is unreachable or slow, the last known schemas are returned. The first request for a subject needs it.
         """
         known = self._versions.get(subject)
         if known is None:
@@ -94,7 +94,7 @@ class Registry:
             numbers = self._unless_missing(lambda: client.get_versions(subject)) or []
             versions = [client.get_version(subject, number) for number in sorted(numbers)]
             found = [Registered(_known(one.schema_id), _known(one.schema.schema_str)) for one in versions]
-        if before == self._registrations:  # or the answer may be of before the latest
+        if before == self._registrations:  # otherwise the answer may be older than our registration
             self._versions[subject] = found
         return found
 
@@ -102,7 +102,7 @@ class Registry:
         try:
             self._ask_for_versions(subject)
         except RegistryError as error:
-            log.warning("%s; going on with the schemas known before", error)
+            log.warning("%s; continuing with the schemas known before", error)
 
     def registered(self, subject: str, schema: str) -> int | None:
         """Return the id of ``schema`` under ``subject``, ``None`` if it is not registered there."""
@@ -114,8 +114,8 @@ class Registry:
     def register(self, subject: str, schema: str) -> int:
         """Return the id of ``schema`` under ``subject``, registering it if it is not there.
 
-        A subject without a compatibility level of its own gets the one of the settings first, if they name
-        one; one that has another is refused.
+        A subject without a compatibility level first gets the level of the settings, if they have one. A
+        subject with another level is refused.
         """
         known = self.registered(subject, schema)
         if known is not None:
@@ -142,7 +142,7 @@ class Registry:
         return known
 
     def is_compatible(self, subject: str, schema: str) -> bool:
-        """Whether the registry would take ``schema`` as the next version of ``subject``."""
+        """Whether the registry would accept ``schema`` as the next version of ``subject``."""
         if self._is_mock:
             return True
         with self._asking(subject) as client:
@@ -159,7 +159,7 @@ class Registry:
             raise RegistryError(
                 self._address,
                 subject,
-                f"its compatibility level is {level}, schema_registry.compatibility says {wanted}: "
+                f"its compatibility level is {level}, but schema_registry.compatibility is {wanted}: "
                 "change one of them",
             )
 
@@ -174,7 +174,9 @@ class Registry:
     @contextmanager
     def _asking(self, subject: str) -> Iterator[SchemaRegistryClient]:
         if not REGISTRY_ACCESS.allowed:
-            raise UnreachableRegistryError(self._address, subject, "not asked on a thread that must not wait")
+            raise UnreachableRegistryError(
+                self._address, subject, "the registry was not asked, since this thread must not wait"
+            )
         try:
             yield self._client()
         except RegistryError:
@@ -183,7 +185,7 @@ class Registry:
             status = error.http_status_code
             kind = UnreachableRegistryError if status in _NO_ANSWER or status >= 500 else RegistryError
             raise kind(self._address, subject, self._safe(f"{error.error_message} (HTTP {status})")) from None
-        except Exception as error:  # noqa: BLE001 - the HTTP client's, and what an answer of no registry leads to
+        except Exception as error:  # noqa: BLE001 - those of the HTTP client, and of answers that are not a registry's
             cause = self._safe(f"no answer: {type(error).__name__}: {error}")
             raise UnreachableRegistryError(self._address, subject, cause) from None
 
@@ -193,7 +195,7 @@ class Registry:
 
     @staticmethod
     def _unless_missing(ask: Callable[[], T]) -> T | None:
-        """Return the answer, ``None`` if what was asked for is not there."""
+        """Return the answer, ``None`` if the registry answers "not found"."""
         try:
             return ask()
         except SchemaRegistryError as error:
@@ -212,7 +214,7 @@ class Registry:
 
 
 def registry_of(settings: RegistrySettings) -> Registry:
-    """Return the registry of ``settings``, which all who give equal ones share while one of them lives.
+    """Return the registry of ``settings``. Callers with equal settings share one.
 
     Raises ``ConfigError`` if the settings name none.
     """
@@ -233,7 +235,7 @@ _MOCKS: dict[str, SchemaRegistryClient] = {}
 
 def _made(settings: RegistrySettings) -> SchemaRegistryClient:
     url = str(settings.url)
-    if url in _MOCKS:  # one registry for each name, for as long as the process lives
+    if url in _MOCKS:  # one registry per name, for the life of the process
         return _MOCKS[url]
     properties: dict[str, Any] = {
         "url": url,
@@ -255,9 +257,9 @@ def _schema(text: str) -> Schema:
 
 
 def _known(value: T | None) -> T:
-    """Return what every answer has and its type leaves open."""
+    """Return a part that every answer has, although its type allows ``None``."""
     if value is None:
-        raise ValueError("the answer is not complete")
+        raise ValueError("the registry's answer is incomplete")
     return value
 
 

@@ -22,7 +22,7 @@ from statestore.serde.formats import FieldValueError, expected
 
 _MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
 _MIN_INT32, _MAX_INT32 = -(2**31), 2**31 - 1
-# Decimal("x") obeys the thread's context, in which it may give NaN instead of an error; here it may not.
+# In the thread's context, Decimal("x") may give NaN instead of an error. In this one it raises.
 DECIMAL_CONTEXT = Context(traps=[InvalidOperation])
 
 
@@ -121,7 +121,7 @@ def _float(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise expected("float", value)
     if isinstance(value, int) and not -(2**53) <= value <= 2**53:
-        raise expected("float (an int beyond ±2⁵³ may not be one exactly)", value)
+        raise expected("float (an int beyond ±2⁵³ is not exact as a float)", value)
     return float(value)
 
 
@@ -138,7 +138,7 @@ def _str(value: Any) -> str:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise expected("str without lone surrogates, which UTF-8 cannot hold", value) from None
+            raise expected("str without lone surrogates, which UTF-8 cannot encode", value) from None
     return str.__str__(value)
 
 
@@ -154,7 +154,7 @@ def _datetime(value: Any) -> datetime:
     if value.utcoffset() is None:
         raise expected("datetime with a time zone, such as datetime.now(UTC)", value)
     there = utc(value)
-    # A subclass may keep more than a datetime does, and an hour that comes twice is marked on both.
+    # An instance of a subclass may hold more than a datetime. And fold marks an hour that occurs twice.
     return there if type(there) is datetime and not there.fold else time_at(microseconds(there))
 
 
@@ -188,7 +188,7 @@ def _bounded(unbounded: Callable[[Any], Any], most: int) -> Callable[[Any], Any]
         normal = unbounded(value)
         if len(normal) > most:
             what = "bytes" if isinstance(normal, bytes) else "characters"
-            raise FieldValueError(f"of {len(normal)} {what}, where MaxLength allows {most}")
+            raise FieldValueError(f"has {len(normal)} {what}, but MaxLength allows {most}")
         return normal
 
     return convert

@@ -29,13 +29,13 @@ def planned_rows(
     limit: int | None,
     decode: Callable[[bytes, bytes], T],
 ) -> Iterator[T]:
-    """Iterate over the entities of ``plan`` as of now. ``decode`` makes one, and tells of what it cannot."""
+    """Iterate over the entities of ``plan`` as of now. ``decode`` makes an entity of key and payload."""
     check_limit(limit)
     if plan.accepts is None:
         return _rows(_pairs(store, plan, reverse, limit), codec, decode)
     snapshot = store.snapshot()
-    strange, keys = _keys(snapshot, codec, counts, plan)
-    chosen = (strange + [keys[values][1] for values in sorted(keys, reverse=reverse)])[:limit]
+    foreign, keys = _keys(snapshot, codec, counts, plan)
+    chosen = (foreign + [keys[values][1] for values in sorted(keys, reverse=reverse)])[:limit]
 
     def row(key: bytes) -> T:
         return decode(key, snapshot.get(key, b""))
@@ -44,19 +44,19 @@ def planned_rows(
 
 
 def count_rows(store: ChangelogStore, codec: EntityCodec[T], counts: Counts) -> int:
-    """Return how many rows there are."""
+    """Return the number of rows."""
     plan = codec.key_plan()
     if plan.accepts is None:
         return store.count()
     with store.snapshot() as snapshot:
-        strange, keys = _keys(snapshot, codec, counts, plan)
-    return len(strange) + len(keys)
+        foreign, keys = _keys(snapshot, codec, counts, plan)
+    return len(foreign) + len(keys)
 
 
 def find(
     store: ChangelogStore, codec: EntityCodec[T], counts: Counts, values: tuple[Any, ...]
 ) -> tuple[bytes, bytes] | None:
-    """Return key and payload of the row of ``values``, the newest where it is stored under several keys."""
+    """Return key and payload of the row of ``values``: the newest if it is stored under several keys."""
     keys = codec.key_encodings(values)
     found = [
         (key, payload) for key, payload in zip(keys, store.get_many(keys), strict=True) if payload is not None
@@ -64,7 +64,7 @@ def find(
     if len(found) < 2:
         return found[0] if found else None
     counts.duplicate_keys += 1
-    # Of the same age it is the one that a scan takes.
+    # Among rows of the same age, the one that a scan returns.
     return max(found, key=lambda pair: ((store.get_with_timestamp(pair[0]) or (-1, b""))[0], pair[0]))
 
 
@@ -80,11 +80,11 @@ def _pairs(store: ChangelogStore, plan: KeyPlan, reverse: bool, limit: int | Non
         return store.scan_stored(*plan.ranges[0], reverse, limit)
     snapshot = store.snapshot()
     ranges = plan.ranges[::-1] if reverse else plan.ranges
-    return _Joined(snapshot, [snapshot.scan_stored(*one, reverse, limit) for one in ranges], limit)
+    return _ChainedScans(snapshot, [snapshot.scan_stored(*one, reverse, limit) for one in ranges], limit)
 
 
-class _Joined(StoredPairs):
-    """Scans of one snapshot, one behind the other."""
+class _ChainedScans(StoredPairs):
+    """Several scans of one snapshot, one after the other."""
 
     def __init__(self, snapshot: StoreReader, scans: list[StoredPairs], limit: int | None) -> None:
         self._snapshot = snapshot
@@ -111,18 +111,18 @@ class _Joined(StoredPairs):
 def _keys(
     snapshot: StoreReader, codec: EntityCodec[Any], counts: Counts, plan: KeyPlan
 ) -> tuple[list[bytes], dict[tuple[Any, ...], tuple[int, bytes]]]:
-    """Return the stored keys that are none of the class, and the others of ``plan`` by their values.
+    """Return the stored keys that the class cannot decode, and the others of ``plan`` by their values.
 
-    Each of these has its timestamp in front; of several with the same values it is the newest.
+    Each of the others comes with its timestamp. Of several keys with the same values it is the newest.
     """
-    strange: list[bytes] = []
+    foreign: list[bytes] = []
     keys: dict[tuple[Any, ...], tuple[int, bytes]] = {}
     for stored, value in chain.from_iterable(snapshot.scan_stored(*one) for one in plan.ranges):
         key = stored[1:]
         try:
             values = codec.decode_key(key)
         except DecodeError:
-            strange.append(key)
+            foreign.append(key)
             continue
         if plan.accepts is not None and not plan.accepts(values):
             continue
@@ -131,10 +131,10 @@ def _keys(
         found = (timestamp_of(value), key)
         counts.duplicate_keys += values in keys
         keys[values] = max(found, keys.get(values, found))
-    return strange, keys
+    return foreign, keys
 
 
 def _end(snapshot: StoreReader) -> Iterator[Any]:
-    """Close ``snapshot`` when it is looked for a row here, of which there is none."""
+    """Yield nothing, and close ``snapshot``: the end of a chain of rows."""
     snapshot.close()
     yield from ()

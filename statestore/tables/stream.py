@@ -1,4 +1,4 @@
-"""Streams: topics that keep every record, read from their beginning; they have no store."""
+"""Streams: topics of which every record is read, from the beginning. A stream has no store."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamHealth:
-    """What was read of one stream, by all calls; ``dataclasses.asdict`` gives what ``json.dumps`` takes."""
+    """The counts of all reads of one stream. ``dataclasses.asdict`` makes it JSON-serialisable."""
 
     topic: str
     """The topic that is read."""
@@ -38,9 +38,9 @@ class StreamHealth:
     records: int
     """Records read, those without a value and the skipped ones included."""
     null_values: int
-    """Records without a value, which were passed over."""
+    """Records without a value, which were skipped."""
     skipped: int
-    """Records that do not decode and were passed over (``on_undecodable="skip"``)."""
+    """Records that do not decode and were skipped (``on_undecodable="skip"``)."""
     errors: int
     """Reads that ended with an error."""
     last_skipped: SkippedRecord | None
@@ -50,15 +50,16 @@ class StreamHealth:
 
 
 class Stream(Generic[T]):
-    """A topic bound by an entity that is a stream. Thread-safe; each call reads the topic anew.
+    """A topic bound by an entity that is a stream. Thread-safe; each call reads the topic again.
 
-    A call reads the committed records from the topic's beginning up to where its partitions end at that
-    moment, each partition in the order of its offsets; between partitions there is no order. It has a
-    consumer of its own, which belongs to no group, and keeps little more than a batch of records in memory.
+    A call reads the committed records from the beginning of the topic to the end that its partitions have
+    when the call starts. Records of one partition come in the order of their offsets. Between partitions
+    there is no order. Each call has its own consumer, without a group, and keeps little more than a batch of
+    records in memory.
 
-    A record without a value is passed over and counted. One that does not decode raises ``DecodeError``
-    naming topic, partition and offset; with ``on_undecodable="skip"`` it is passed over and counted, too.
-    After the manager's ``close`` every read raises ``StoreClosedError``, also one that is under way.
+    A record without a value is skipped and counted. A record that does not decode raises ``DecodeError``
+    naming topic, partition and offset; with ``on_undecodable="skip"`` it is skipped and counted. After the
+    manager's ``close``, every read raises ``StoreClosedError``, also a read in progress.
     """
 
     def __init__(
@@ -93,15 +94,15 @@ class Stream(Generic[T]):
 
     @property
     def entity(self) -> type[T]:
-        """The class that its records are decoded to."""
+        """The class of its entities."""
         return cast("type[T]", self._model.cls)
 
     def for_each(
         self, fn: Callable[[T], object], *, limit: int | None = None, until: datetime | None = None
     ) -> None:
-        """Call ``fn(entity)`` for every entity that ``to_list`` would return; what it raises ends the read.
+        """Call ``fn(entity)`` for every entity of ``to_list``. An exception of ``fn`` ends the read.
 
-        ``fn`` may take its time: what is read meanwhile is a queue of 16 MiB.
+        ``fn`` may be slow: records that are read meanwhile wait in a queue of at most 16 MiB.
         """
         with closing(self._entities(limit, until)) as entities:
             for entity in entities:
@@ -110,17 +111,17 @@ class Stream(Generic[T]):
     def to_list(self, limit: int | None = None, until: datetime | None = None) -> list[T]:
         """Return the topic's entities, at most ``limit`` of them.
 
-        With ``until``, a moment with a time zone, only those whose record's timestamp is before it: the whole
-        topic is read all the same, since timestamps need not ascend.
+        With ``until``, a ``datetime`` with a time zone, only entities whose record has an earlier timestamp
+        are returned. The whole topic is read all the same, since timestamps need not ascend.
 
-        Raises ``KafkaError`` where the broker is away, refuses, or deletes what is yet to be read,
-        ``ValueError`` for a negative ``limit`` or an ``until`` without time zone.
+        Raises ``KafkaError`` if the broker is unreachable, refuses, or deletes records that are still to be
+        read. Raises ``ValueError`` for a negative ``limit`` or an ``until`` without time zone.
         """
         with closing(self._entities(limit, until)) as entities:
             return list(entities)
 
     def health(self) -> StreamHealth:
-        """Return what was read so far, by all calls."""
+        """Return the counts of all reads so far."""
         with self._mutex:
             counts = self._counts
             return StreamHealth(
@@ -148,7 +149,7 @@ class Stream(Generic[T]):
         return self._read(limit, before)
 
     def _read(self, limit: int | None, before: int | None) -> Generator[T]:
-        """Read until ``limit`` entities were given; ``before`` is in ms since 1970."""
+        """Yield at most ``limit`` entities; ``before`` is in ms since 1970."""
         if limit == 0:
             return
         left = limit
@@ -199,7 +200,7 @@ class Stream(Generic[T]):
 
 
 def _milliseconds(moment: datetime) -> int:
-    """Return ``moment`` in ms since 1970, a part of one rounded up. Raises ``ValueError`` without a zone."""
+    """Return ``moment`` in ms since 1970, rounded up. Raises ``ValueError`` if it has no time zone."""
     if moment.utcoffset() is None:
         raise ValueError(f"until={bounded_repr(moment)} {NAIVE}")
     return milliseconds_up(moment)

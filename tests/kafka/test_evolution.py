@@ -83,7 +83,7 @@ def test_a_type_that_gets_wider(written: Written) -> None:
 
 def test_another_type_is_refused_by_the_store_and_told_of_the_topics_records(written: Written) -> None:
     newer = written.declare(("qty", str), ("text", str))
-    with pytest.raises(StartupError, match="field qty is int, in the class str") as caught:
+    with pytest.raises(StartupError, match="field qty is int, but in the class str") as caught:
         written.open("state", newer)
     assert isinstance(caught.value.__cause__, StoreIdentityError)
     with written.open("anew", newer) as stores, pytest.raises(DecodeError, match=r"Row\.qty"):
@@ -94,5 +94,5 @@ def test_a_removed_field_does_not_come_back_as_another(written: Written) -> None
     without = written.declare(("text", str))
     with written.open("state", without) as stores:
         assert stores.bind(without).get(1) == without(1, "one")
-    with pytest.raises(StartupError, match="field qty is int, in the class list"):
+    with pytest.raises(StartupError, match="field qty is int, but in the class list"):
         written.open("state", written.declare(("text", str), ("qty", list[int] | None, None)))

@@ -1,4 +1,4 @@
-"""Avro, as Confluent's serializers write it: a zero byte, the schema's id in four bytes, the data.
+"""Avro in Confluent's wire format: a zero byte, the schema's id in four bytes, the data.
 
 Docs: ``docs/avro.md``.
 """
@@ -19,7 +19,7 @@ __all__ = ["key_codec", "value_codec"]
 
 
 def value_codec(model: EntityModel, context: FormatContext) -> AvroValues:
-    """Return the codec of values. Raises ``ConfigError``, also where the extra is not installed."""
+    """Return the codec of values. Raises ``ConfigError``, also if the extra ``avro`` is not installed."""
     try:
         from statestore.serde.avro.values import AvroValues
     except ImportError as error:
@@ -28,7 +28,7 @@ def value_codec(model: EntityModel, context: FormatContext) -> AvroValues:
 
 
 def key_codec(model: EntityModel, context: FormatContext) -> AvroKeys:
-    """Return the codec of keys. Raises ``ConfigError``, also where the extra is not installed."""
+    """Return the codec of keys. Raises ``ConfigError``, also if the extra ``avro`` is not installed."""
     try:
         from statestore.serde.avro.keys import AvroKeys
     except ImportError as error:

@@ -1,7 +1,7 @@
-"""Keys in Avro: of one field its own type, of several a record.
+"""Keys in Avro: a key of one field has that field's type, a key of several fields is a record.
 
-The id of a schema is part of a key's bytes, so one logical key has as many encodings as its subject has
-schemas that can hold it. A store may have a row under each.
+The id of a schema is part of a key's bytes. So one logical key has an encoding for each schema of its subject
+that can represent it, and a store may have a row under each.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class AvroKeys(FieldwiseKeys):
         self.subject = Subject(f"{model.topic}-key", key_schema(model, mapping), context)
 
     def prepare(self) -> None:
-        """Get the id of our schema. Raises ``RegistryError``."""
+        """Ask for the id of our schema. Raises ``RegistryError``."""
         self.subject.own_id()
 
     def encode(self, values: tuple[Any, ...]) -> bytes:
@@ -53,7 +53,7 @@ class AvroKeys(FieldwiseKeys):
             ) from None
 
     def encodings(self, values: tuple[Any, ...]) -> Sequence[bytes]:
-        """Return the key under each schema of the subject that can hold it, ours first.
+        """Return the key under each schema of the subject that can represent it, ours first.
 
         Raises ``EncodeError``; ``UnreachableRegistryError`` if the subject's schemas are not known yet.
         """
@@ -67,14 +67,14 @@ class AvroKeys(FieldwiseKeys):
         return [encoding for encoding in encodings if encoding is not None]
 
     def _ours(self, values: tuple[Any, ...]) -> Any:
-        """Return the key as ``fastavro`` takes it for our schema. Raises ``EncodeError``."""
+        """Return the value that ``fastavro`` writes for a key under our schema. Raises ``EncodeError``."""
         written = self.written(values)
         if len(written) == 1:
             return written[0]
         return dict(zip(self._wire_names, written, strict=True))
 
     def _values(self, value: Any) -> tuple[Any, ...]:
-        """Return the key's values of what was read under any schema. Raises ``FieldValueError``."""
+        """Return the key's values from a value read under any schema. Raises ``FieldValueError``."""
         if not isinstance(value, dict):
             if len(self.codecs) > 1:
                 raise FieldValueError(
@@ -98,16 +98,16 @@ class AvroKeys(FieldwiseKeys):
         return codec.read(value) if codec.read else value
 
     def _encoded_under(self, version: Version, normal: tuple[Any, ...]) -> bytes | None:
-        """Return the key under a schema that is not ours, ``None`` where that cannot hold it."""
+        """Return the key under a schema of others, ``None`` if that cannot represent it."""
         try:
             encoding = encoded(version.id, version.schema, self._datum(version.schema, normal))
-            # Only this tells that nothing was cut off or left out.
+            # Only reading it back shows that nothing was cut off or left out.
             return encoding if self._values(decoded(version.id, version.schema, encoding)) == normal else None
-        except Exception:  # noqa: BLE001 - whatever fastavro raises for a value that is not of the schema
+        except Exception:  # noqa: BLE001 - whatever fastavro raises for a value that does not fit the schema
             return None
 
     def _datum(self, schema: Any, normal: tuple[Any, ...]) -> Any:
-        """Return the key as ``fastavro`` takes it for ``schema``: what is not a record is its one field."""
+        """Return the value that ``fastavro`` writes under ``schema``: a record, or that of the one field."""
         values = [str(value) if isinstance(value, UUID) else value for value in normal]
         if not isinstance(schema, dict) or schema["type"] != "record":
             (value,) = values

@@ -1,8 +1,8 @@
-"""How Avro holds values: what is given to ``fastavro``, and what is made of what it gives back.
+"""How Avro represents each field: the values that ``fastavro`` writes, and how those it reads are converted.
 
-Times, dates and decimals are given to it as the numbers and bytes of their logical types: of its own it cuts
-microseconds off, and pads and rounds without a word. What it gives back are the values themselves, since a
-writer's schema may have another logical type, or another scale.
+``fastavro`` gets times, dates and decimals as the numbers and bytes of their logical types; it would silently
+cut microseconds off, and pad and round decimals. It returns datetimes, dates and decimals, since the writer's
+schema may have another logical type, or another scale.
 """
 
 from __future__ import annotations
@@ -24,65 +24,65 @@ from statestore.serde.formats import FieldValueError
 
 __all__ = ["convert", "type_mapping"]
 
-# Taken as they are, so that text is none of them. A UUID is text in Avro.
+# fastavro returns these themselves, so text must not be converted into them. A UUID is text in Avro.
 _BUILTIN = (bytes, datetime, date, Decimal)
 
 
 def type_mapping(model: EntityModel) -> TypeMapping:
-    """Return how the values of a class are held."""
+    """Return how Avro represents the fields of a class."""
     if model.ksql:
         return TypeMapping(_ksql_scalar, _key, lambda name: (name.upper(), name.lower()))
     return TypeMapping(_scalar, _key)
 
 
 def convert(value: Any, type_: Any) -> Any:
-    """Return what ``fastavro`` read as a ``type_``. Raises ``msgspec.ValidationError``."""
+    """Return a value that ``fastavro`` read as a ``type_``. Raises ``msgspec.ValidationError``."""
     return msgspec.convert(value, type_, builtin_types=_BUILTIN)
 
 
 def _scalar(scalar: Scalar) -> FieldCodec:
-    held = msgspec_codec(scalar)
+    codec = msgspec_codec(scalar)
     if scalar.precision is not None:
-        return _written(held, _unscaled(scalar.precision))
+        return _written(codec, _unscaled(scalar.precision))
     if scalar.type is datetime:
-        held = held._replace(read=None)  # fastavro's are in UTC
+        codec = codec._replace(read=None)  # fastavro's are in UTC
     to = _TO.get(scalar.type)
-    return held if to is None else _written(held, to)
+    return codec if to is None else _written(codec, to)
 
 
 def _ksql_scalar(scalar: Scalar) -> FieldCodec:
-    """ksqlDB knows times to the millisecond: the rest of one is not kept."""
+    """Return the codec of a scalar for ksqlDB, whose times have milliseconds: the rest is cut off."""
     if scalar.type is not datetime:
         return _scalar(scalar)
-    held = msgspec_codec(scalar)
+    codec = msgspec_codec(scalar)
 
     def normalise(value: Any) -> datetime:
-        normal: datetime = held.normalise(value)
+        normal: datetime = codec.normalise(value)
         return normal.replace(microsecond=normal.microsecond // 1000 * 1000)
 
-    return _written(held._replace(normalise=normalise), lambda value: microseconds(value) // 1000)
+    return _written(codec._replace(normalise=normalise), lambda value: microseconds(value) // 1000)
 
 
 def _key(scalar: Scalar) -> FieldCodec:
-    """Return how keys of a dict are held, which are text in Avro."""
-    held = msgspec_codec(scalar)
+    """Return the codec of the keys of a dict, which are text in Avro."""
+    codec = msgspec_codec(scalar)
     if scalar.type is str:
-        return held
+        return codec
 
     def read(text: str) -> Any:
         try:
-            value = msgspec.convert(text, held.type, strict=False)
+            value = msgspec.convert(text, codec.type, strict=False)
         except msgspec.ValidationError as error:
             raise FieldValueError(f"a key of the map: {error}: {bounded_repr(text)}") from None
-        return held.read(value) if held.read else value
+        return codec.read(value) if codec.read else value
 
-    return _written(held, lambda value: str(msgspec.to_builtins(value)))._replace(type=str, read=read)
+    return _written(codec, lambda value: str(msgspec.to_builtins(value)))._replace(type=str, read=read)
 
 
-def _written(held: FieldCodec, to: Convert) -> FieldCodec:
-    """Return ``held`` with ``to`` as what turns its normal value into what is written."""
-    normalise = held.normalise
-    return held._replace(write=lambda value: to(normalise(value)))
+def _written(codec: FieldCodec, to: Convert) -> FieldCodec:
+    """Return ``codec``, with ``to`` turning its normalised value into the value that is written."""
+    normalise = codec.normalise
+    return codec._replace(write=lambda value: to(normalise(value)))
 
 
 def _unscaled(precision: Precision) -> Convert:

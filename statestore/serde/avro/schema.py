@@ -27,9 +27,9 @@ _KEY_NAME = "Key"
 
 
 def value_schema(model: EntityModel, mapping: TypeMapping) -> dict[str, Any]:
-    """Return the schema of the value: a record of the fields that are not of the key.
+    """Return the schema of the value: a record of the value fields.
 
-    ``mapping`` is how values are held. Raises ``ConfigError`` with every fault of the class.
+    Raises ``ConfigError`` with every fault of the class.
     """
     deriving = _Deriving(model, mapping)
     schema = deriving.record(model.record_type, model.name, model.value_fields)
@@ -38,7 +38,7 @@ def value_schema(model: EntityModel, mapping: TypeMapping) -> dict[str, Any]:
 
 
 def key_schema(model: EntityModel, mapping: TypeMapping) -> Any:
-    """Return the schema of the key: of one field its own, of several a record. Raises ``ConfigError``."""
+    """Return the schema of the key: the type of its one field, or a record. Raises ``ConfigError``."""
     deriving = _Deriving(model, mapping)
     if len(model.key_fields) == 1:
         return deriving.type(model.key_fields[0].type, model.name)
@@ -50,7 +50,7 @@ def key_schema(model: EntityModel, mapping: TypeMapping) -> Any:
 
 
 def namespace(topic: str) -> str:
-    """Return the name of a topic as Avro allows it: ``my-orders.v1`` is ``my_orders.v1``."""
+    """Return a topic's name as a legal Avro namespace: ``my-orders.v1`` becomes ``my_orders.v1``."""
     steps = [re.sub(r"[^A-Za-z0-9_]", "_", step) for step in topic.split(".")]
     return ".".join(step if _LEGAL.fullmatch(step) else f"_{step}" for step in steps)
 
@@ -78,7 +78,7 @@ class _Deriving:
 
     def field(self, field: Field, where: str, *, with_default: bool = True) -> dict[str, Any]:
         for name in (field.wire_name, *field.aliases):
-            self._must_be_legal(name, where, "give the field another one by Name")
+            self._must_be_legal(name, where, "give the field another name with Name(…)")
         schema: dict[str, Any] = {"name": field.wire_name, "type": self.type(field.type, where)}
         if field.aliases:
             schema["aliases"] = list(field.aliases)
@@ -103,8 +103,9 @@ class _Deriving:
                     return self.record(type_, where, fields)
                 if known is not cls:
                     self._faults.append(
-                        f"{where}: another dataclass of this entity is called {cls.__name__}, and an Avro "
-                        "schema knows them by name: rename one"
+                        f"{where}: two dataclasses of this entity are called {cls.__name__}, but names in "
+                        "an Avro "
+                        "schema are unique: rename one"
                     )
                 return cls.__name__
 
@@ -112,7 +113,7 @@ class _Deriving:
         if scalar.type is Decimal:
             if scalar.precision is None:
                 self._faults.append(
-                    f"{where}: a Decimal in Avro has a declared precision: write "
+                    f"{where}: Avro needs the precision of a Decimal: write "
                     "Annotated[Decimal, Precision(digits, scale)]"
                 )
                 return "bytes"
@@ -123,26 +124,28 @@ class _Deriving:
         return (_NARROW if scalar.is_32_bits else _SCALARS)[scalar.type]
 
     def _default(self, field: Field, schema: Any) -> dict[str, Any]:
-        """Return what ``field``'s schema says of its default: nothing if JSON cannot hold it."""
+        """Return type and default in the schema of ``field``; nothing if JSON cannot hold the default."""
         if field.default_factory in (list, dict):
             value = field.default_factory()
         elif field.default is MISSING:
-            return {}  # another factory may make another default each time, and so another schema
+            return {}  # a factory may make another default each time, and so another schema
         else:
             value = field.default
         try:
             default = _json(self._mapping.codec(field.type).write(value))
-        except ValueError:  # a number that JSON has not, or no value of the type, which others tell
+        except (
+            ValueError
+        ):  # a number that JSON lacks, or a value not of the type, which is reported elsewhere
             return {}
         if isinstance(schema, list) and default is not None:
-            schema = schema[::-1]  # a union's default is of its first type
+            schema = schema[::-1]  # the default of a union has its first type
         return {"type": schema, "default": default}
 
     def _must_be_legal(self, name: str, where: str, remedy: str) -> None:
         if not _LEGAL.fullmatch(name):
             self._faults.append(
-                f"{where}: {name!r} is no name in Avro, where one has letters, digits and _ of ASCII, and no "
-                f"digit first: {remedy}"
+                f"{where}: {name!r} is not a legal Avro name (ASCII letters, digits and _, no digit first): "
+                f"{remedy}"
             )
 
 
@@ -159,7 +162,7 @@ _NARROW: dict[type, Any] = {int: "int", float: "float"}
 
 
 def _json(datum: Any) -> Any:
-    """Return a default as a schema has it. Raises ``ValueError`` for a number that is not finite."""
+    """Return a default in the JSON of a schema. Raises ``ValueError`` for a number that is not finite."""
     match datum:
         case bytes():
             return datum.decode("latin-1")

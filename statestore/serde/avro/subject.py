@@ -1,4 +1,4 @@
-"""A subject of the registry: data written under our schema, and read under that of whoever wrote it."""
+"""A subject of the registry: data is written under our schema, and read under its writer's schema."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ __all__ = ["Subject", "Version", "decoded", "encoded"]
 
 _MAGIC = b"\x00"
 _HEADER = 5
-# More than any number has: fastavro rounds a decimal to the precision of its writer's schema without a word.
+# More than any number has: fastavro silently rounds a decimal to the precision in the writer's schema.
 _ANY_PRECISION = 10**9
 _MOST_REMEMBERED = 10_000
-_REMEMBERED = 30.0  # seconds that the registry is not asked again for a schema it does not have
+_REMEMBERED = 30.0  # seconds for which the registry is not asked again for a schema that it lacks
 
 
 class Version(NamedTuple):
-    """A schema that a subject has."""
+    """One schema of a subject."""
 
     id: int
     schema: Any
-    """As ``fastavro`` has parsed it."""
+    """As parsed by ``fastavro``."""
     is_ours: bool
 
 
 class Subject:
     """One subject, with ``schema`` as ours. Any number of threads may use one.
 
-    Nothing is asked of the registry before something is written or read. Raises ``ConfigError`` if the
+    The registry is asked when something is first written or read. Raises ``ConfigError`` if the
     settings name no registry.
     """
 
@@ -56,36 +56,38 @@ class Subject:
         self._writers_schema = lru_cache(maxsize=size)(self._load)
         self._versions: tuple[Sequence[Registered], list[Version]] = ((), [])
         self._missing: dict[int, float] = {}
-        """When the registry said that it has no such schema."""
+        """When the registry answered that it has no such schema."""
 
     def encode(self, value: Any) -> bytes:
-        """Return ``value``, which is of our schema, as bytes. The first time the schema gets its id.
+        """Return ``value`` as bytes under our schema. The first call asks for the schema's id.
 
         Raises ``RegistryError``.
         """
         return encoded(self.own_id(), self._parsed, value)
 
     def own_id(self) -> int:
-        """Return the id of our schema, for which the registry is asked once. Raises ``RegistryError``."""
+        """Return the id of our schema. The registry is asked once. Raises ``RegistryError``."""
         if self._id is None:
             self._id = self._known_registry().id_for_writing(self.name, self.text)
         return self._id
 
     def decode(self, data: bytes) -> Any:
-        """Return what ``data`` holds, as ``fastavro`` gives it.
+        """Return the value in ``data``, as ``fastavro`` reads it.
 
         Raises ``FieldValueError`` for bytes that are not data of a known schema. Raises
         ``UnreachableRegistryError`` if their schema is not known yet and the registry does not answer.
         """
         if len(data) < _HEADER or not data.startswith(_MAGIC):
-            raise FieldValueError(f"not Avro with a schema id of a registry in front: {bounded_repr(data)}")
+            raise FieldValueError(
+                f"not in Confluent's wire format (zero byte, schema id, Avro): {bounded_repr(data)}"
+            )
         schema_id = int.from_bytes(data[1:_HEADER], "big")
         return decoded(schema_id, self._writers_schema(schema_id), data)
 
     def versions(self) -> list[Version]:
-        """Return the schemas of the subject that can be used, ours first, then the oldest.
+        """Return the usable schemas of the subject: ours first, then the others from the oldest.
 
-        They are those of the last seconds; see :meth:`Registry.versions`.
+        :meth:`Registry.versions` says how recent they are.
         """
         registered = self._known_registry().versions(self.name)
         seen, known = self._versions
@@ -97,7 +99,7 @@ class Subject:
 
     def _usable(self, registered: Sequence[Registered]) -> Iterator[Version]:
         for schema_id, text in registered:
-            with contextlib.suppress(FieldValueError):  # one of another kind, or that fastavro does not know
+            with contextlib.suppress(FieldValueError):  # of another kind, or unknown to fastavro
                 yield Version(schema_id, _parsed(schema_id, text), json.loads(text) == self._schema)
 
     def _load(self, schema_id: int) -> Any:
@@ -108,10 +110,10 @@ class Subject:
             text = self._known_registry().schema(schema_id, self.name)
         except UnreachableRegistryError:
             raise
-        except RegistryError as error:  # it says that this is no data of ours
+        except RegistryError as error:  # the registry refuses the id, so the data is not ours
             raise FieldValueError(str(error)) from None
         if text is None:
-            if len(self._missing) >= _MOST_REMEMBERED:  # bytes that are no Avro have an id of their own each
+            if len(self._missing) >= _MOST_REMEMBERED:  # bytes that are not Avro may each have another id
                 self._missing.clear()
             self._missing[schema_id] = time.monotonic()
             raise FieldValueError(missing)
@@ -119,7 +121,9 @@ class Subject:
 
     def _known_registry(self) -> Registry:
         if self._registry is None:
-            raise ConfigError(f"subject {self.name}: no settings say where the schema registry is")
+            raise ConfigError(
+                f"subject {self.name}: the schema registry is not known: set schema_registry.url"
+            )
         return self._registry
 
 
@@ -132,12 +136,12 @@ def encoded(schema_id: int, schema: Any, value: Any) -> bytes:
 
 
 def decoded(schema_id: int, schema: Any, data: bytes) -> Any:
-    """Return the value behind the id in ``data``. Raises ``FieldValueError``."""
+    """Return the value after the id in ``data``. Raises ``FieldValueError``."""
     stream = io.BytesIO(data)
     stream.seek(_HEADER)
     try:
         value = fastavro.schemaless_reader(stream, schema, None)
-    except Exception as error:  # noqa: BLE001 - whatever it meets in bytes that are something else
+    except Exception as error:  # noqa: BLE001 - whatever fastavro raises for bytes that are not Avro
         raise FieldValueError(f"not data of schema {schema_id}: {type(error).__name__}: {error}") from None
     if stream.tell() != len(data):
         raise FieldValueError(f"not data of schema {schema_id}: {len(data) - stream.tell()} bytes too many")
@@ -147,12 +151,12 @@ def decoded(schema_id: int, schema: Any, data: bytes) -> Any:
 def _parsed(schema_id: int, text: str) -> Any:
     try:
         return _exact(fastavro.parse_schema(json.loads(text)))
-    except Exception as error:  # noqa: BLE001 - it has no common class for what is wrong with a schema
-        raise FieldValueError(f"schema {schema_id} is of no use: {type(error).__name__}: {error}") from None
+    except Exception as error:  # noqa: BLE001 - fastavro has no common class for faults of a schema
+        raise FieldValueError(f"schema {schema_id} cannot be used: {type(error).__name__}: {error}") from None
 
 
 def _exact(schema: Any) -> Any:
-    """Let the decimals of a parsed schema have any precision, and return it."""
+    """Return the parsed schema, changed to allow decimals of any precision."""
     if isinstance(schema, list):
         for branch in schema:
             _exact(branch)

@@ -1,4 +1,4 @@
-"""Values in Avro: a record of the fields that are not of the key."""
+"""Values in Avro: a record of the value fields."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class AvroValues:
         }
 
     def prepare(self) -> None:
-        """Get the id of our schema. Raises ``RegistryError``."""
+        """Ask for the id of our schema. Raises ``RegistryError``."""
         self.subject.own_id()
 
     def encode(self, entity: Any) -> bytes:
@@ -43,7 +43,7 @@ class AvroValues:
         return self.subject.encode(self._record.write(entity))
 
     def normalise(self, entity: Any) -> list[Any]:
-        """Return the values of all fields as they come back, in their order. Raises ``FieldValueError``."""
+        """Return the normalised values of all fields, in their order. Raises ``FieldValueError``."""
         return self._record.normalise(entity)
 
     def decode(self, payload: bytes) -> list[Any]:
@@ -63,7 +63,7 @@ class AvroValues:
         return values
 
     def _taken_keys(self, value: dict[str, Any]) -> dict[int, Any]:
-        """Take the key fields out of ``value``, which the rest is read without."""
+        """Remove the key fields from ``value`` and return them by index."""
         return {index: value.pop(name) for name, index in self._key_names.items() if name in value}
 
     def _key_field(self, index: int, stored: Any) -> Any:

@@ -138,14 +138,14 @@ def test_settings_are_checked_with_them(check: Check, tmp_path: Path) -> None:
     [
         (
             "\nF.a and F.b\n",
-            "shop.py:9: error: importing shop raised TypeError: F.a is neither",
+            "shop.py:9: error: importing shop raised TypeError: F.a is not true or false",
         ),
         ("\nraise SystemExit(3)\n", "shop.py:9: error: importing shop raised SystemExit: 3"),
         ("\nx = (\n", "shop: error: importing shop raised "),
         ("\nimport nothing_of_this_name\n", "shop.py:9: error: importing shop raised Module"),
         (
             "\nfrom statestore.fields.windows import window\nwindow(0)\n",
-            "shop.py:10: error: window 0: a win",
+            "shop.py:10: error: window 0: the size",
         ),
         ("", "shop: error: no entity is declared there"),
     ],

@@ -153,7 +153,7 @@ def test_an_error_of_a_time_zone_comes_through(core: ModuleType) -> None:
         ("int", -(2**63) - 1, r"\(int\) does not fit 64 bits: -9223372036854775809"),
         pytest.param("int", 10**5000, r"\(int\) does not fit 64 bits: <int of 16610 bits>", id="int-huge"),
         ("str", b"x", "must be str, not bytes: b'x'"),
-        ("str", "a\ud800", r"\(str\) has a lone surrogate, which UTF-8 cannot hold: 'a\\ud800'"),
+        ("str", "a\ud800", r"\(str\) has a lone surrogate, which UTF-8 cannot encode: 'a\\ud800'"),
         ("bytes", "x", "must be bytes, not str: 'x'"),
         ("bytes", bytearray(b"x"), "must be bytes, not bytearray"),
         ("uuid", str(SOME_UUID), "must be uuid, not str"),

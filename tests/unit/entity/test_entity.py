@@ -97,7 +97,7 @@ def test_a_subclass_is_no_entity() -> None:
 
 def test_declaring_twice(faults: Faults) -> None:
     assert entity(Order, topic="orders") is Order
-    assert "declared already" in faults(entity, Order, topic="others")[0]
+    assert "declared twice" in faults(entity, Order, topic="others")[0]
     assert model_of(Order).topic == "orders"
 
 

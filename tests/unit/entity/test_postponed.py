@@ -47,7 +47,7 @@ def test_names_local_to_a_function_are_an_error_with_the_remedy() -> None:
         id: Annotated[int, Key]
         part: Part
 
-    with pytest.raises(ConfigError, match=r"'Part' is not known.*module level.*from __future__ import"):
+    with pytest.raises(ConfigError, match=r"'Part' cannot be resolved.*module level.*from __future__ import"):
         entity(Local, topic="t")
 
 

@@ -124,7 +124,7 @@ def test_another_key_than_the_sources_warns_of_the_order() -> None:
         high: Annotated[Decimal, agg.max(F.price)]
 
     (warning,) = model_of(ByVenue).warnings
-    assert warning.startswith("ByVenue: its key (venue) is not that of Trade (symbol), ")
+    assert warning.startswith("ByVenue: its key (venue) differs from that of Trade (symbol), ")
     assert warning.endswith("decides close: write by='event_time'")
 
 
@@ -134,16 +134,29 @@ SYMBOL = ("symbol", Annotated[str, Key])
 @pytest.mark.parametrize(
     ("annotation", "fault"),
     [
-        (Decimal, "how is it made? Say so, as in Annotated[Decimal, agg.last(F.x)]"),
-        (Annotated[float, agg.max(F.price)], "agg.max(F.price) gives Decimal: declare it so, not float"),
-        (Annotated[float, agg.avg(F.price)], "agg.avg(F.price) gives Decimal: declare it so, not float"),
-        (Annotated[int, agg.avg(F.quantity)], "agg.avg(F.quantity) gives float: declare it so, not int"),
+        (Decimal, "no aggregate makes this field: add one, as in Annotated[Decimal, agg.last(F.x)]"),
+        (
+            Annotated[float, agg.max(F.price)],
+            "agg.max(F.price) returns Decimal: annotate the field as Decimal, not float",
+        ),
+        (
+            Annotated[float, agg.avg(F.price)],
+            "agg.avg(F.price) returns Decimal: annotate the field as Decimal, not float",
+        ),
+        (
+            Annotated[int, agg.avg(F.quantity)],
+            "agg.avg(F.quantity) returns float: annotate the field as float, not int",
+        ),
         (
             Annotated[float, agg.avg(F.fee)],
-            "agg.avg(F.fee) gives float | None: declare it so, as it may have no value in a window",
+            "agg.avg(F.fee) returns float | None: annotate the field as float | None, since a window may "
+            "have no value",
         ),
         (Annotated[Decimal, agg.max(F.pric)], "F.pric: Trade has no field 'pric' (did you mean 'price'?)"),
-        (Annotated[str, agg.sum(F.venue)], "agg.sum(F.venue): F.venue is of type str; it must be one of int"),
+        (
+            Annotated[str, agg.sum(F.venue)],
+            "agg.sum(F.venue): F.venue is of type str; it must be one of int",
+        ),
         (
             Annotated[bool, agg.max(F.quantity > 1)],
             "agg.max(F.quantity > 1): F.quantity > 1 is of type bool; it must be one of int, float",
@@ -152,9 +165,9 @@ SYMBOL = ("symbol", Annotated[str, Key])
         (Annotated[int, agg.count(F.zzz)], "F.zzz: Trade has no field"),
         (
             Annotated[int, agg.count(), agg.sum(F.quantity)],
-            "one aggregate makes it, not agg.count(), ",
+            "several aggregates are given, agg.count(), ",
         ),
-        (Annotated[int, WindowEnd, agg.count()], "a WindowEnd is not aggregated: leave out agg.count()"),
+        (Annotated[int, WindowEnd, agg.count()], "a WindowEnd has no aggregate: remove agg.count()"),
         (Annotated[str, Key], "Trade has no field 'x' to group by; its fields: symbol, venue"),
     ],
     ids=str,
@@ -170,9 +183,9 @@ def test_faults_of_a_bar_class_come_together(faults: Faults) -> None:
     fields = [SYMBOL, ("venue", Annotated[str, Key, agg.last(F.venue)]), ("n", int)]
     found = faults(entity, make_dataclass("Bars", fields), source=Trade, windows=[1, "60s"])
     assert [fault.partition(", as in")[0] for fault in found] == [
-        "Bars: venue: a Key is not aggregated: leave out agg.last(F.venue)",
-        "Bars: windows: 1, '60s' are one size, '1min': give it once",
-        "Bars.n: how is it made? Say so",
+        "Bars: venue: a Key has no aggregate: remove agg.last(F.venue)",
+        "Bars: windows: 1, '60s' are the same size, '1min': give it once",
+        "Bars.n: no aggregate makes this field: add one",
     ]
 
 
@@ -189,12 +202,12 @@ def test_keys_of_another_type(faults: Faults) -> None:
 @pytest.mark.parametrize(
     ("declared", "fault"),
     [
-        ({"source": Trade}, "source= has no meaning without windows=[…]"),
-        ({"topic": "t", "grace": 3}, "grace= has no meaning without windows=[…]"),
-        ({"topic": "t"}, "n: agg.count() has no meaning without source=… and windows=[…]"),
-        ({"topic": "t", "windows": [1]}, "n: agg.count() has no meaning without source=…"),
+        ({"source": Trade}, "source= requires windows=[…]"),
+        ({"topic": "t", "grace": 3}, "grace= requires windows=[…]"),
+        ({"topic": "t"}, "n: agg.count() requires source=… and windows=[…]"),
+        ({"topic": "t", "windows": [1]}, "n: agg.count() requires source=…"),
         ({"source": Trade, "windows": []}, "windows=[]: give at least one size"),
-        ({"source": Trade, "windows": [0]}, "window 0: a window lasts longer than nothing"),
+        ({"source": Trade, "windows": [0]}, "window 0: the size must be positive"),
         ({"source": Trade, "windows": 5}, "windows=5: give a list of sizes"),
         (
             {"source": Trade, "windows": [1], "grace": -1},
@@ -203,9 +216,9 @@ def test_keys_of_another_type(faults: Faults) -> None:
         ({"source": Trade, "windows": [1], "grace": 1e300}, "grace=1e+300: should be"),
         (
             {"source": Trade, "windows": [1], "cache": False},
-            "cache=False with windows: they are",
+            "cache=False is not possible with windows",
         ),
-        ({"source": Trade, "windows": [1], "kind": "stream"}, "kind='stream' with windows"),
+        ({"source": Trade, "windows": [1], "kind": "stream"}, "kind='stream' is not possible with windows"),
         ({"source": int, "windows": [1]}, "source=int: int is not declared as an entity"),
         ({"source": Candle, "windows": [1]}, "source=Candle has windows itself"),
         ({"source": "no way", "windows": [1]}, "source: topic 'no way': ' ' is not allowed"),
@@ -227,9 +240,7 @@ def test_a_bar_class_has_a_key(faults: Faults) -> None:
 
 def test_parts_of_a_window_need_windows(faults: Faults) -> None:
     plain = make_dataclass("Plain", [SYMBOL, ("start", Annotated[datetime, WindowStart])])
-    assert faults(entity, plain, topic="t") == (
-        "Plain: start: WindowStart has no meaning without windows=[…]",
-    )
+    assert faults(entity, plain, topic="t") == ("Plain: start: WindowStart requires windows=[…]",)
 
 
 def test_faults_of_the_source_are_told(faults: Faults) -> None:
@@ -248,7 +259,7 @@ def test_faults_of_the_source_are_told(faults: Faults) -> None:
 @pytest.mark.parametrize(
     ("act", "refusal"),
     [
-        (lambda stores: stores.bind(Candle), "be declared and checked, and not bound yet"),
+        (lambda stores: stores.bind(Candle), "be declared and checked, but not bound yet"),
         (lambda stores: stores.ensure_topics(Trade, Candle), "the topics of its rows cannot be created yet"),
         (lambda stores: stores.delete(Candle, "AAPL"), "its rows are made of other records, not written"),
     ],

@@ -101,11 +101,11 @@ FAULTS: list[tuple[Expr, str]] = [
         F.address["town"] == "x",
         "F.address['town']: Address has no field 'town'; its fields: city, count, street",
     ),
-    (F[Customer].id == 1, "F[Customer].id: is a field of Customer, but Order is read here"),
-    (F.customer["x"], "F.customer['x']: F.customer is a str, with nothing inside"),
-    (F.tags["x"], "F.tags['x']: list[str] has items 0, 1, 2, …, not 'x'"),
-    (F.tags[-1], "F.tags[-1]: list[str] has items 0, 1, 2, …, not -1"),
-    (F.prices[1], "F.prices[1]: the keys of dict[str, Decimal] are str, not 1"),
+    (F[Customer].id == 1, "F[Customer].id: is a field of Customer, but this expression is over Order"),
+    (F.customer["x"], "F.customer['x']: F.customer is a str and has no parts"),
+    (F.tags["x"], "F.tags['x']: an item of list[str] has a position 0, 1, 2, …, not 'x'"),
+    (F.tags[-1], "F.tags[-1]: an item of list[str] has a position 0, 1, 2, …, not -1"),
+    (F.prices[1], "F.prices[1]: a key of dict[str, Decimal] is of type str, not 1"),
     (
         F.customer > 3,
         "F.customer > 3: F.customer is a str, 3 an int: they cannot be compared",
@@ -115,24 +115,24 @@ FAULTS: list[tuple[Expr, str]] = [
     (F.paid < True, "F.paid < True: F.paid is a bool, which has no order: use == or !="),
     (
         F.amount > 0.1,
-        "F.amount > 0.1: F.amount is a Decimal, 0.1 a float: the two are never quite equal: "
-        "write a constant as Decimal('0.1'), declare both fields alike",
+        "F.amount > 0.1: F.amount is a Decimal, 0.1 a float: a float and a Decimal are rarely equal: "
+        "write a constant as Decimal('0.1'), or give both fields the same type",
     ),
     (
         F.placed > date(2026, 1, 1),
         "F.placed > datetime.date(2026, 1, 1): F.placed is a datetime, datetime.date(2026, 1, 1) a date: "
-        "a day and an instant: compare with a datetime from which the day begins",
+        "a date is a day, a datetime an instant: compare with the datetime at which the day begins",
     ),
-    (F.address == F.billing, "F.address == F.billing: F.address is an Address: compare what is inside it"),
-    (F.tags == "x", "F.tags == 'x': F.tags is a list[str]: ask .is_null() only"),
+    (F.address == F.billing, "F.address == F.billing: F.address is an Address: compare its fields"),
+    (F.tags == "x", "F.tags == 'x': F.tags is a list[str]: only .is_null() is possible"),
     (F.customer + "x", "F.customer + 'x': F.customer is a str: + is for int, float, Decimal"),
     (F.placed - F.placed, "F.placed - F.placed: F.placed is a datetime: - is for int, float, Decimal"),
     (-F.paid, "-F.paid: F.paid is a bool: - is for int, float, Decimal"),
     (F.weight % 2, "F.weight % 2: F.weight is a float: % is for int"),
     (
         F.amount * F.weight,
-        "F.amount * F.weight: float and Decimal do not mix: write a constant as Decimal('0.1'), declare both "
-        "fields alike",
+        "F.amount * F.weight: float and Decimal do not mix: write a constant as Decimal('0.1'), or give "
+        "both fields the same type",
     ),
     (F.paid & F.id, "F.paid & F.id: F.id is an int, not a condition: compare it"),
     (~F.customer, "~F.customer: F.customer is a str, not a condition: compare it"),

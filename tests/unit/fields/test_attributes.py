@@ -89,7 +89,7 @@ def test_an_ignored_field_is_not_stored() -> None:
     fields, faults, _ = read(("cache", Annotated[set[int], Ignored(reason="made anew")], field(default=None)))
     assert (fields, faults) == ((), [])
     _, faults, _ = read(("cache", Annotated[set[int], Ignored]))
-    assert faults == ["Made.cache: an Ignored field needs a default, which it has when it is read"]
+    assert faults == ["Made.cache: an Ignored field needs a default, since it is not stored: give it one"]
 
 
 @pytest.mark.parametrize(
@@ -108,38 +108,47 @@ def test_an_ignored_field_is_not_stored() -> None:
         ),
         (Annotated[str, MaxLength], "MaxLength needs its arguments, as in MaxLength(12)"),
         (Annotated[Decimal, Precision], "Precision needs its arguments, as in Precision(18, 4)"),
-        (Annotated[Money, Precision(2, 2)], "Precision is said 2 times"),
+        (Annotated[Money, Precision(2, 2)], "Precision is given twice"),
         (list[Annotated[int, Name("x")]], "Name must be outermost, as in Annotated[int | None, Name…]"),
         (Annotated[int, Alias("y")] | None, "Alias must be outermost, as in Annotated[int | None, Alias…]"),
-        (Annotated[datetime | None, EventTime], "an EventTime is a datetime, or an int of milliseconds"),
-        (Annotated[date, EventTime], "an EventTime is a datetime, or an int of milliseconds"),
-        (Annotated[str, WindowStart], "a WindowStart is a datetime, or an int of milliseconds"),
-        (Annotated[float, WindowSize], "a WindowSize is an int of milliseconds"),
+        (Annotated[datetime | None, EventTime], "an EventTime must be a datetime or an int (milliseconds"),
+        (Annotated[date, EventTime], "an EventTime must be a datetime or an int (milliseconds"),
+        (Annotated[str, WindowStart], "a WindowStart must be a datetime or an int (milliseconds"),
+        (Annotated[float, WindowSize], "a WindowSize must be an int (milliseconds)"),
         (
             Annotated[int, WindowEnd, EventTime],
-            "WindowEnd is filled from the window, so it is no more than that",
+            "a WindowEnd cannot also be a Key or EventTime",
         ),
-        (Annotated[Decimal, Precision(0, 0)], "Precision(digits=0, scale=0): give the number of all digits"),
-        (Annotated[Decimal, Precision(4, 5)], "Precision(digits=4, scale=5): give the number"),
-        (Annotated[Decimal, Precision(4, -1)], "Precision(digits=4, scale=-1): give the number"),
-        (Annotated[Decimal, Precision(4.0, 1)], "Precision(digits=4.0, scale=1): give the number"),  # type: ignore[arg-type]
-        (Annotated[str, MaxLength(0)], "MaxLength(length=0): give a number of characters"),
-        (Annotated[str, MaxLength(True)], "MaxLength(length=True): give a number of characters"),
-        (Annotated[str, Name("")], "Name(name=''): give the name as a str"),
-        (Annotated[str, Name('a"b')], "Name(name='a\"b'): give the name as a str, not empty, without quotes"),
-        (Annotated[str, Name("a\\b")], "Name(name='a\\\\b'): give the name as a str, not empty, without"),
-        (Annotated[str, Name("\ud800")], "Name(name='\\ud800'): give the name as a str, not empty, without"),
+        (
+            Annotated[Decimal, Precision(0, 0)],
+            "Precision(digits=0, scale=0): digits must be an int of 1 or more",
+        ),
+        (Annotated[Decimal, Precision(4, 5)], "Precision(digits=4, scale=5): digits must be an int"),
+        (Annotated[Decimal, Precision(4, -1)], "Precision(digits=4, scale=-1): digits must be an int"),
+        (Annotated[Decimal, Precision(4.0, 1)], "Precision(digits=4.0, scale=1): digits must be an int"),  # type: ignore[arg-type]
+        (Annotated[str, MaxLength(0)], "MaxLength(length=0): the length must be an int"),
+        (Annotated[str, MaxLength(True)], "MaxLength(length=True): the length must be an int"),
+        (Annotated[str, Name("")], "Name(name=''): the name must be a non-empty str"),
+        (Annotated[str, Name('a"b')], "Name(name='a\"b'): the name must be a non-empty str without quotes"),
+        (Annotated[str, Name("a\\b")], "Name(name='a\\\\b'): the name must be a non-empty str without"),
+        (Annotated[str, Name("\ud800")], "Name(name='\\ud800'): the name must be a non-empty str without"),
         (Annotated[str, Alias("old", "a\nb")], "Alias(names=('old', 'a\\nb')): give one or more old names"),
-        (Annotated[datetime, Format("%Y-%m-%d %I:%M")], "Format(pattern='%Y-%m-%d %I:%M'): 16:00 is read as"),
+        (
+            Annotated[datetime, Format("%Y-%m-%d %I:%M")],
+            "Format(pattern='%Y-%m-%d %I:%M'): the pattern reads 16:00 as",
+        ),
         (Annotated[str, Alias()], "Alias(names=()): give one or more old names"),
         (Annotated[str, Alias("a", "a")], "Alias(names=('a', 'a')): give one or more old names"),
-        (Annotated[datetime, Format("%H:%M")], "Format(pattern='%H:%M'): it must tell year, month and day"),
+        (
+            Annotated[datetime, Format("%H:%M")],
+            "Format(pattern='%H:%M'): the pattern must have year, month and day",
+        ),
         (
             Annotated[datetime, Format("%Y-%m-%d %Q")],
-            "Format(pattern='%Y-%m-%d %Q'): what it writes cannot be",
+            "Format(pattern='%Y-%m-%d %Q'): a time written with this pattern cannot be",
         ),
-        (Annotated[int, Key, Ignored], "Key says nothing of a field that is Ignored"),
-        (Annotated[int, Ignored, Alias("x")], "Alias says nothing of a field that is Ignored"),
+        (Annotated[int, Key, Ignored], "Key has no effect on a field that is Ignored"),
+        (Annotated[int, Ignored, Alias("x")], "Alias has no effect on a field that is Ignored"),
     ],
     ids=str,
 )
@@ -155,9 +164,9 @@ def test_one_name_for_two_fields() -> None:
         ("e", Annotated[int, Alias("e")]),
     )
     assert faults == [
-        "Made: 'c' names several fields in records: a, b",
-        "Made: 'd' names several fields in records: b, d",
-        "Made.e: Alias('e') is its name already: an alias is an old one",
+        "Made: several fields have the name 'c' in records: a, b",
+        "Made: several fields have the name 'd' in records: b, d",
+        "Made.e: Alias('e') is the field's present name: an alias is a former one",
     ]
     assert read(("a", Annotated[int, Name("b")]), ("b", Annotated[int, Name("a")]))[1] == []
 
@@ -170,15 +179,16 @@ def test_parts_that_one_field_plays() -> None:
         ("d", Annotated[int, WindowStart]),
     )
     assert faults == [
-        "Made: only one field is the EventTime, not a, b",
-        "Made: only one field is the WindowStart, not c, d",
+        "Made: only one field can be the EventTime, not several: a, b",
+        "Made: only one field can be the WindowStart, not several: c, d",
     ]
 
 
 def test_marks_of_a_field_that_the_constructor_does_not_take() -> None:
     _, faults, _ = read(("a", Annotated[int, EventTime], field(init=False)))
     assert faults == [
-        "Made.a: EventTime says nothing of a field that is no argument of the constructor (init=False)"
+        "Made.a: EventTime has no effect on a field that is not an argument of the constructor "
+        "(init=False): remove it"
     ]
 
 

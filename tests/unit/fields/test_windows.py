@@ -44,10 +44,10 @@ def test_a_label_is_another_spelling_of_the_size(size: timedelta) -> None:
 @pytest.mark.parametrize(
     ("spec", "problem"),
     [
-        (0, "longer than nothing"),
-        (-5, "longer than nothing"),
-        ("0s", "longer than nothing"),
-        (timedelta(seconds=-1), "longer than nothing"),
+        (0, "must be positive"),
+        (-5, "must be positive"),
+        ("0s", "must be positive"),
+        (timedelta(seconds=-1), "must be positive"),
         (timedelta(milliseconds=1500), "whole seconds"),
         (1.5, "not a size"),
         (True, "not a size"),
@@ -80,8 +80,8 @@ def test_every_fault_of_a_list_of_windows() -> None:
     read_windows([1, "1h", 0, 60, "3600s", "60s"], faults)
     assert faults[0].startswith("window 0: ")
     assert faults[1:] == [
-        "windows: 1, '60s' are one size, '1min': give it once",
-        "windows: '1h', 60, '3600s' are one size, '60min': give it once",
+        "windows: 1, '60s' are the same size, '1min': give it once",
+        "windows: '1h', 60, '3600s' are the same size, '60min': give it once",
     ]
     for specs, problem in (([], "at least one"), ("5min", "give a list"), (5, "give a list")):
         faults = []

@@ -351,7 +351,7 @@ def test_a_limit_is_greater_than_nothing(given: dict[str, Any]) -> None:
 
 
 def test_a_reason_belongs_to_an_entity_that_is_not_cached() -> None:
-    with pytest.raises(ConfigError, match=r"Order: cache_reason='why' has no meaning without cache=False"):
+    with pytest.raises(ConfigError, match=r"Order: cache_reason='why' requires cache=False"):
         entity(dataclass(frozen=True)(type("Order", (Order,), {})), topic="o", cache_reason="why")
 
 

@@ -50,10 +50,10 @@ def test_a_relaxed_class_leaves_out_what_cannot_be_stored(faults: Faults) -> Non
 @pytest.mark.parametrize(
     ("fields", "declared", "warning"),
     [
-        ([("x", int)], {}, "Made: no key field, so it is a stream"),
+        ([("x", int)], {}, "Made: no key field, so the entity is a stream"),
         ([("x", int)], {"kind": "stream"}, None),
         ([KEY], {}, None),
-        ([KEY], {"topic": "Orders"}, "Made: topic 'Orders' has upper case letters"),
+        ([KEY], {"topic": "Orders"}, "Made: topic 'Orders' has upper-case letters"),
         ([KEY], {"topic": "ORDERS", "ksql": True}, None),
         ([KEY, ("size", int)], {"ksql": True}, "Made: 'SIZE' is a reserved word of KSQL"),
         ([KEY, ("x", Annotated[int, Name("Rows"), Alias("size")])], {"ksql": True}, None),
@@ -79,8 +79,8 @@ def test_warnings_are_logged_once_with_the_place(caplog: pytest.LogCaptureFixtur
 def test_names_that_ksqldb_takes_for_one(faults: Faults) -> None:
     twice = made("Twice", KEY, ("a", int), ("A", int), ("rowtime", int), topic="t", ksql=True)
     assert faults(model_of, twice) == (
-        "Twice: 'A' names several fields in records: a, A",
-        "Twice: rowtime: ROWTIME is a column of ksqlDB's own: give it another Name(…)",
+        "Twice: several fields have the name 'A' in records: a, A",
+        "Twice: rowtime: ROWTIME is a system column of ksqlDB: give the field another name with Name(…)",
     )
     assert (
         faults(model_of, made("Both", topic="t", partitions=0, replication=0, retention=float("nan"))) != ()
@@ -94,7 +94,7 @@ def test_arguments_out_of_bounds(faults: Faults) -> None:
     (fault,) = faults(model_of, made("Ever", topic="t", retention=float("nan")))
     assert fault.startswith("Ever: retention=nan: should be a valid timedelta or ")
     (fault,) = faults(model_of, made("Typo", topic="t", partitons=3))
-    assert fault == "Typo: partitons=3: there is no such argument (did you mean 'partitions'?)"
+    assert fault == "Typo: partitons=3: unknown argument (did you mean 'partitions'?)"
 
 
 # Declared or not
@@ -102,7 +102,10 @@ def test_arguments_out_of_bounds(faults: Faults) -> None:
 
 def test_an_undeclared_class_is_told_which_are_declared() -> None:
     known = made("KnownToTheRegistry", topic="t")
-    with deferred_faults(), pytest.raises(ConfigError, match=r"Unknown is not declared.*declared are: .+"):
+    with (
+        deferred_faults(),
+        pytest.raises(ConfigError, match=r"Unknown is not declared.*Declared entities: .+"),
+    ):
         model_of(make_dataclass("Unknown", [KEY]))
     assert known in declared_classes()
 
@@ -137,7 +140,7 @@ def test_collected_declarations_raise_later_and_can_be_judged_otherwise(faults: 
         entity(twice)
         entity(twice, topic="a")
     assert faults(model_of, twice) == (
-        "Twice is declared already, as nothing, now as topic='a': declare it once",
+        "Twice is declared twice, first with nothing, now with topic='a': declare it once",
         "Twice: no topic: write @entity(topic=…)",
     )
 
@@ -148,7 +151,7 @@ def test_a_second_declaration_that_differs_is_told_with_the_rest(faults: Faults)
         entity(cls, topic="b")
     report = check_entities([cls])
     assert [error.text for error in report.errors] == [
-        "Again is declared already, as topic='a', now as topic='b': declare it once"
+        "Again is declared twice, first with topic='a', now with topic='b': declare it once"
     ]
 
 

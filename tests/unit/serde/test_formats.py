@@ -75,8 +75,8 @@ def decoded(type_: Any, payload: bytes, **declared: Any) -> Any:
         (PRICE, Decimal("1E+1000000"), "expected at most 9 digits"),
         (PRICE, Decimal("NaN"), "expected at most 9 digits"),
         (PRICE, Decimal("-Infinity"), "expected at most 9 digits"),
-        (Annotated[str, MaxLength(2)], "aéb", "of 3 characters, where MaxLength allows 2"),
-        (Annotated[bytes, MaxLength(2)], b"abc", "of 3 bytes, where MaxLength allows 2"),
+        (Annotated[str, MaxLength(2)], "aéb", "has 3 characters, but MaxLength allows 2"),
+        (Annotated[bytes, MaxLength(2)], b"abc", "has 3 bytes, but MaxLength allows 2"),
         (datetime, datetime(2024, 1, 1), "expected datetime with a time zone"),
         (datetime, LAST.replace(tzinfo=timezone(-timedelta(hours=1))), "years 1 to 9999 in UTC"),
     ],
@@ -342,7 +342,7 @@ def test_narrow_keys() -> None:
     made: EntityCodec[Small] = EntityCodec(model_of(Small))
     assert made.decode(*made.encode(Small("ab", 1))) == Small("ab", 1)
     for bad, message in [
-        (Small("abc", 1), r"Small\.code: of 3"),
+        (Small("abc", 1), r"Small\.code: has 3"),
         (Small("a", 2**31), r"Small\.number: .*32 bits"),
     ]:
         with pytest.raises(EncodeError, match=message):
@@ -358,7 +358,7 @@ def test_raw_values() -> None:
     assert made.decode(made.encode_key((1,)), b"long") == cls(id=1, body=b"long")
     assert made.overlong == 1
     assert normalise(cls(id=1, body=b"")) == cls(id=1, body=b"")
-    for bad, message in [(b"long", "of 4 bytes"), ("x", "expected bytes"), (None, "expected bytes")]:
+    for bad, message in [(b"long", "has 4 bytes"), ("x", "expected bytes"), (None, "expected bytes")]:
         with pytest.raises(EncodeError, match=rf"Made\.body: {message}"):
             made.encode(cls(id=1, body=bad))
     with pytest.raises(EncodeError, match="expected Made"):
@@ -381,7 +381,7 @@ def test_a_format_that_is_not_there() -> None:
 @pytest.mark.parametrize("type_", [Decimal, Annotated[Decimal, Precision(39, 2)], dict[str, list[Decimal]]])
 def test_a_decimal_of_ksqldb_has_a_precision(type_: Any) -> None:
     with pytest.raises(
-        ConfigError, match=r"Made\.field: a DECIMAL of ksqlDB has a declared precision, of 38 digits"
+        ConfigError, match=r"Made\.field: a DECIMAL of ksqlDB needs a precision of at most 38 digits"
     ):
         codec(("field", type_), **KSQL)
 

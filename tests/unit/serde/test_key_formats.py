@@ -62,9 +62,9 @@ def test_keys_of_another_serializer_are_told(type_: Any, key: bytes, message: st
     ("key_format", "types", "message"),
     [
         ("kafka", (Annotated[int, Key], Annotated[str, Key]), r"Row: .*one field.* k0, k1: use .*json"),
-        ("kafka", (Annotated[datetime, Key],), r"Row\.k0: .* has no datetime, .*declare an int"),
-        ("kafka", (Annotated[date, Key],), r"Row\.k0: .* has no date, .*declare an int"),
-        ("raw", (Annotated[str, Key],), r"Row: .*one key field of bytes, the key is \(k0: str\)"),
+        ("kafka", (Annotated[datetime, Key],), r"Row\.k0: .* cannot write datetime, .*declare an int"),
+        ("kafka", (Annotated[date, Key],), r"Row\.k0: .* cannot write date, .*declare an int"),
+        ("raw", (Annotated[str, Key],), r"Row: .*one key field of bytes, but the key is \(k0: str\)"),
         ("raw", (Annotated[bytes, Key],) * 2, r"the key is \(k0: bytes, k1: bytes\)"),
         ("orderd", (Annotated[str, Key],), r"Row: key_format='orderd' is not known; installed: .*ordered"),
     ],
@@ -125,8 +125,8 @@ def test_any_text_of_a_json_key_is_read(text: str) -> None:
     [
         (b"[1]", "Expected `object`, got `array`"),
         (b'{"k0":"a"}', "k1 is missing"),
-        (b'{"k0":"a","k1":1,"k2":1}', "'k2' is no key field"),
-        (b'{"k0":"a","k1":1,"old":"a"}', "'old' is there twice"),
+        (b'{"k0":"a","k1":1,"k2":1}', "'k2' is not a key field"),
+        (b'{"k0":"a","k1":1,"old":"a"}', "'old' is given twice"),
         (b'{"k0":"a","k1":null}', "Expected `int`, got `null`"),
         (b'{"k0":"a","k1":9223372036854775808}', "Expected `int` <= 9223372036854775807"),
         (b'{"k0":"\xff","k1":1}', "utf-8"),

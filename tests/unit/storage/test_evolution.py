@@ -60,23 +60,23 @@ def test_a_wider_type_reads_old_records(old: Any, new: Any) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        (int, str, "field x is int, in the class str"),
-        (int | None, int, "field x is int | None, in the class int"),
-        (int, Annotated[int, Int32], "field x is int, in the class Int32"),
-        (float, int, "field x is float, in the class int"),
-        (list[int], list[str], "field x is list[int], in the class list[str]"),
-        (dict[str, int], dict[bytes, int], "field x is dict[str, int], in the class dict[bytes, int]"),
-        (Decimal, Annotated[Decimal, Precision(9, 2)], "field x is Decimal, in the class Decimal(9, 2)"),
+        (int, str, "field x is int, but in the class str"),
+        (int | None, int, "field x is int | None, but in the class int"),
+        (int, Annotated[int, Int32], "field x is int, but in the class Int32"),
+        (float, int, "field x is float, but in the class int"),
+        (list[int], list[str], "field x is list[int], but in the class list[str]"),
+        (dict[str, int], dict[bytes, int], "field x is dict[str, int], but in the class dict[bytes, int]"),
+        (Decimal, Annotated[Decimal, Precision(9, 2)], "field x is Decimal, but in the class Decimal(9, 2)"),
         (
             Annotated[Decimal, Precision(9, 2)],
             Annotated[Decimal, Precision(10, 4)],
-            "field x is Decimal(9, 2), in the class Decimal(10, 4)",
+            "field x is Decimal(9, 2), but in the class Decimal(10, 4)",
         ),
         (
             Road,
             Street,
             "field x is Road(name: str, number: float, lanes: int), "
-            "in the class Street(name: str, number: int)",
+            "but in the class Street(name: str, number: int)",
         ),
     ],
 )
@@ -92,14 +92,14 @@ def test_every_conflict_is_told() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        (model(key=int), model(key=str), ["key field id: int, in the class id: str"]),
+        (model(key=int), model(key=str), ["key field id: int, but in the class id: str"]),
         (model(), model(("second", Annotated[int, Key])), None),
-        (model(key_format="json"), model(), ["its keys are written as 'json', the class says 'ordered'"]),
+        (model(key_format="json"), model(), ["its keys have key_format='json', but the class has 'ordered'"]),
     ],
 )
 def test_another_key_is_told(old: EntityModel, new: EntityModel, told: list[str] | None) -> None:
     assert conflicts(old.stored_schema, new.stored_schema) == (
-        told or ["its key is (id: int), that of the class is (id: int, second: int)"]
+        told or ["its key is (id: int), but the key of the class is (id: int, second: int)"]
     )
 
 
@@ -129,7 +129,7 @@ def test_a_field_is_renamed_by_its_alias() -> None:
         == []
     )
     wrong = model(("amount", Annotated[str, Alias("qty")]))
-    assert conflicts(old.stored_schema, wrong.stored_schema) == ["field qty is int, in the class str"]
+    assert conflicts(old.stored_schema, wrong.stored_schema) == ["field qty is int, but in the class str"]
 
 
 def test_a_format_is_of_the_type_where_it_has_an_effect() -> None:
@@ -142,7 +142,7 @@ def test_a_format_is_of_the_type_where_it_has_an_effect() -> None:
         assert conflicts(old.stored_schema, new.stored_schema) == []
     old, new = of(datetime, value_format="json"), of(day, value_format="json")
     assert conflicts(old.stored_schema, new.stored_schema) == [
-        "field at is datetime, in the class datetime as '%Y-%m-%d'"
+        "field at is datetime, but in the class datetime as '%Y-%m-%d'"
     ]
 
 
@@ -151,9 +151,9 @@ def test_ksqldb_has_another_json() -> None:
     old = model(*fields, key=Annotated[datetime, Name("ID")], key_format="json", value_format="json")
     new = model(*fields, key=datetime, key_format="json", value_format="json", ksql=True)
     assert conflicts(old.stored_schema, new.stored_schema) == [
-        "key field ID: datetime, in the class ID: datetime as 'epoch_ms'",
-        "field AT is datetime, in the class datetime as 'epoch_ms'",
-        "field DAY is list[date], in the class list[date as 'epoch_days']",
+        "key field ID: datetime, but in the class ID: datetime as 'epoch_ms'",
+        "field AT is datetime, but in the class datetime as 'epoch_ms'",
+        "field DAY is list[date], but in the class list[date as 'epoch_days']",
     ]
     spelt = [("second", Annotated[str, Key])]
     lower = model(*spelt, key_format="json", value_format="json")
@@ -174,15 +174,15 @@ def test_names_of_ksqldb_are_the_same_in_upper_and_lower_case() -> None:
     )
     wrong = model(("day", Annotated[datetime, Alias("at")]), **ksql)  # days would be read as milliseconds
     assert conflicts(old.stored_schema, wrong.stored_schema) == [
-        "field AT is date as 'epoch_days', in the class datetime as 'epoch_ms'"
+        "field AT is date as 'epoch_days', but in the class datetime as 'epoch_ms'"
     ]
     lower = model(("qty", str), value_format="json")
-    assert conflicts(lower.stored_schema, old.stored_schema) == ["field qty is str, in the class int"]
+    assert conflicts(lower.stored_schema, old.stored_schema) == ["field qty is str, but in the class int"]
 
 
 def test_a_removed_field_that_comes_back_is_what_it_was() -> None:
     without = merged(model(("x", int)).stored_schema, model().stored_schema)
-    assert conflicts(without, model(("x", str)).stored_schema) == ["field x is int, in the class str"]
+    assert conflicts(without, model(("x", str)).stored_schema) == ["field x is int, but in the class str"]
     assert conflicts(without, model(("x", int)).stored_schema) == []
 
 
@@ -258,7 +258,7 @@ def test_the_store_keeps_what_it_was_written_with(tmp_path: Path) -> None:
     assert open_store(tmp_path, model(("x", int))) == model(("x", int)).stored_schema
     kept = open_store(tmp_path, model(("y", int | None, None)))
     assert [field["name"] for field in kept["value"]] == ["y", "x"]
-    with pytest.raises(StoreIdentityError, match=r"field x is int, in the class str; change it"):
+    with pytest.raises(StoreIdentityError, match=r"field x is int, but in the class str; change it"):
         open_store(tmp_path, model(("x", str)))
     assert kept == open_store(tmp_path, model(("y", int | None, None)))
 

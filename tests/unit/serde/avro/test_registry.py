@@ -84,7 +84,7 @@ def test_nothing_is_registered_where_the_settings_forbid_it(ask: Ask, stand_in: 
 def test_a_new_subject_gets_the_level_of_the_settings(ask: Ask, stand_in: StandInRegistry) -> None:
     registry_of(ask(compatibility="FULL")).register(SUBJECT, FIRST)
     assert stand_in.level(SUBJECT) == "FULL"
-    with pytest.raises(RegistryError, match=r"level is FULL, .* says NONE"):
+    with pytest.raises(RegistryError, match=r"level is FULL, .* is NONE"):
         registry_of(ask(compatibility="NONE")).register(SUBJECT, REQUIRED)
     registry_of(ask()).register("other", FIRST)
     assert stand_in.level("other") is None

@@ -175,13 +175,13 @@ def test_every_fault_of_a_class_is_told() -> None:
         value_codec(model_of(entity(made, topic="t", value_format="avro")), FormatContext())
     found = raised.value.faults
     assert len(found) == 4
-    assert "'Größe' is no name in Avro" in found[0]
+    assert "'Größe' is not a legal Avro name" in found[0]
     assert "rename the class" in found[0]
     assert found[1].startswith("Größe.länge: ")
-    assert "by Name" in found[1]
+    assert "with Name" in found[1]
     assert found[2].startswith("Größe.price: ")
     assert "Precision(digits, scale)" in found[2]
-    assert found[3].startswith("Größe.two: another dataclass")
+    assert found[3].startswith("Größe.two: two dataclasses")
 
 
 def test_a_registry_that_the_settings_do_not_name_is_a_fault() -> None:

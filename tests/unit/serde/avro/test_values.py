@@ -356,9 +356,9 @@ def test_bytes_that_are_no_data_of_their_schema_are_an_error(ask: Ask) -> None:
     codec = codec_of(Small, ask())
     key, payload = codec.encode(Small(1, "text"))
     for broken, problem in (
-        (b"", "not Avro with a schema id"),
-        (payload[:4], "not Avro with a schema id"),
-        (b"\x01" + payload[1:], "not Avro with a schema id"),
+        (b"", "not in Confluent's wire format"),
+        (payload[:4], "not in Confluent's wire format"),
+        (b"\x01" + payload[1:], "not in Confluent's wire format"),
         (payload[:-1], "not data of schema 1: EOFError"),
         (payload + b"\x00", "not data of schema 1: 1 bytes too many"),
         (payload[:-1] + b"\xff", "not data of schema 1: UnicodeDecodeError"),
