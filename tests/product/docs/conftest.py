@@ -13,7 +13,7 @@ import pytest
 
 @pytest.fixture
 def run_sample(tmp_path: Path) -> Callable[..., None]:
-    """Run a sample in an empty directory; what it prints must be what it says behind ``#>``.
+    """Run a sample in an empty directory; what it prints must be what it says after ``#>``.
 
     ``given`` replaces addresses in it by those that tests have.
     """

@@ -1,4 +1,4 @@
-"""The samples of the documents about declarations run, and print what they say they print (behind ``#>``)."""
+"""The samples of the documents about declarations run, and print what they say they print (after ``#>``)."""
 
 from __future__ import annotations
 

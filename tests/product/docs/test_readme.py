@@ -1,4 +1,4 @@
-"""The samples of README.md run, and print what they say they print (the lines behind ``#>``)."""
+"""The samples of README.md run, and print what they say they print (the lines after ``#>``)."""
 
 from __future__ import annotations
 
