@@ -1,7 +1,7 @@
-"""What holds for each table and topic, and where each of it comes from.
+"""The settings of each table and topic, and where each comes from.
 
-A table's own setting goes before the default for all tables. For one setting: what ``bind`` is given, the
-settings (code, then environment, then file), the entity class, the default.
+A table's own setting goes before the default for all tables. The value of one setting comes from the first of
+these that has it: ``bind``, the settings (code, environment, file), the entity class, the default.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from statestore.entity import EntityModel, TopicSpec, declared_classes, model_of
 from statestore.errors import ConfigError
 from statestore.kafka.topics import WantedTopic
-from statestore.naming import logical_name
+from statestore.naming import did_you_mean, logical_name
 from statestore.runtime.text import redacted
 from statestore.settings import (
     DEFAULT,
@@ -82,7 +82,7 @@ _TOPIC_ARGUMENTS = {"cleanup_policy": "compaction"}
 
 
 class SettingsResolver:
-    """Chooses for one manager. Immutable."""
+    """Resolves the settings of one manager. Immutable."""
 
     def __init__(self, layers: LayeredSettings) -> None:
         self._layers = layers
@@ -104,13 +104,13 @@ class SettingsResolver:
         if model is None and options.on_undecodable != "raise":
             raise ConfigError(
                 f"{logical!r}: on_undecodable={options.on_undecodable!r} ({origins['on_undecodable']}) has "
-                "no effect, since a table of bytes decodes nothing: drop it, or bind an entity"
+                "no effect: a table of bytes decodes nothing; remove it, or bind an entity"
             )
         if not options.persistent:
             if given.backend or own.backend:
                 raise ConfigError(
                     f"{logical!r}: cache=False ({origins['cache']}) keeps the store in memory, so "
-                    f"backend={options.backend!r} ({origins['backend']}) has no effect: drop one of them"
+                    f"backend={options.backend!r} ({origins['backend']}) has no effect: remove one of them"
                 )
             origins["backend"] = f"cache=False, {origins['cache']}"
             reason = None if model is None else model.cache_reason
@@ -142,20 +142,23 @@ class SettingsResolver:
         names = [name for name in dict.fromkeys(_names(logical, topic, model)) if name in tables]
         if len(names) > 1:
             raise ConfigError(
-                f"{' and '.join(f'tables.{name}' for name in names)} are settings of one table: keep one"
+                f"{' and '.join(f'[tables.{name}]' for name in names)} name the same table: keep one of them"
             )
         if not names:
             return "", TableSettings()
         own = tables[names[0]]
         if model is not None and model.windows and own.cache is False:
             where = self._layers.origin("tables", names[0], "cache")
-            raise ConfigError(f"{where}: tables.{names[0]}.cache: false with windows: they are always stored")
+            raise ConfigError(
+                f"{where}: [tables.{names[0]}]: cache = false is not possible for {model.name}: "
+                "windows are always stored; remove it"
+            )
         return names[0], own
 
     def wanted_topic(self, model: EntityModel) -> WantedTopic:
-        """Return the topic of an entity as it is declared, and which of that somebody has stated."""
+        """Return the topic that an entity should have, and which of its properties are stated explicitly."""
         if model.windowing is not None:
-            raise ConfigError(f"{model.name} has windows: the topics of its rows cannot be created yet")
+            raise ConfigError(f"{model.name} has windows: its topics cannot be created yet")
         spec, origins = self._topic(model)
         stated = frozenset(name for name, origin in origins.items() if origin != DEFAULT)
         return WantedTopic(model.topic, model.kind == "table", spec, stated, model.ksql)
@@ -184,10 +187,10 @@ class SettingsResolver:
     def unmatched_sections(
         self, subjects: Collection[type | str], names_given: Collection[str] = ()
     ) -> list[str]:
-        """Return a fault for each section of a table or topic that nothing is called by.
+        """Return a fault for each section whose name is no table's, or no topic's.
 
-        What is called so may be one of the ``subjects``, which are bound, or any other class that is declared
-        and may be bound later; ``names_given`` are those that ``bind`` was given.
+        Names are those of the ``subjects``, which are bound, and of all other declared classes, which may be
+        bound later; ``names_given`` are the store names that ``bind`` was given.
         """
         topics = [one for one in subjects if isinstance(one, str)]
         models = [model_of(one) for one in subjects if not isinstance(one, str)]
@@ -199,10 +202,11 @@ class SettingsResolver:
             names["tables"].update(_names(model.logical_name, model.topic, model))
             names["topics"].add(model.topic)
             names["topics"].update([] if model.windowing is None else model.windowing.topics(model.topic))
+        subject = {"tables": "entity, topic or store", "topics": "topic"}
         faults = [
-            f"{self._layers.origin(section, name)}: {section}.{name}: nothing that is declared is called so; "
-            f"declared: {', '.join(sorted(set(known[section])))}"
-            for section in known
+            f"{self._layers.origin(section, name)}: [{section}.{name}]: no {subject[section]} has this name"
+            f"{did_you_mean(name, sorted(names[section])) or _bound(known[section])}"
+            for section in names
             for name in getattr(self.settings, section)
             if name not in names[section]
         ]
@@ -218,8 +222,8 @@ class SettingsResolver:
     def explained_settings(
         self, tables: Mapping[str, ResolvedTable], models: Collection[EntityModel], engines: Collection[str]
     ) -> Iterator[ExplainedSetting]:
-        """Give every setting, with those of ``tables`` (by logical name), of the ``models``' topics, and the
-        options of ``engines``."""
+        """Give every setting: of ``tables`` (by logical name) and of the ``models``' topics as resolved, and
+        the options of ``engines``."""
         settings = self.settings
         yield from self._below(("kafka",), redacted(settings.kafka))
         for backend in {*settings.backends, *engines}:
@@ -265,19 +269,23 @@ def _shown(subject: type | str | None, other: type | str | None = None) -> str:
     return f"another class {subject.__name__}" if again else f"class {subject.__name__}"
 
 
+def _bound(names: Iterable[str]) -> str:
+    return f"; bound: {', '.join(sorted(set(names))) or 'none'}"
+
+
 def _listed(values: Mapping[str, Any], names: Iterable[str]) -> str:
     return ", ".join(f"{name}={values[name]!r}" for name in names)
 
 
 def _sound_models(classes: Iterable[type]) -> Iterator[EntityModel]:
-    """Give the models of the classes that have no faults; those of others are told when they are used."""
+    """Give the models of the classes without faults; a faulty class raises when it is used."""
     for cls in classes:
         with contextlib.suppress(ConfigError):
             yield model_of(cls)
 
 
 def _names(logical: str, topic: str, model: EntityModel | None) -> Iterator[str]:
-    """Give what a table may be called in the settings."""
+    """Give the names that a table may have in the settings."""
     yield from (logical, topic)
     if model is not None:
         yield model.name

@@ -25,36 +25,36 @@ log = logging.getLogger("statestore.store")
 
 PREFIX = "STATESTORE_"
 FILE_VARIABLE = "STATESTORE_SETTINGS"
-"""Names the file of the settings, where the code names none."""
+"""The variable that names the settings file, if the code names none."""
 NOT_SETTINGS = frozenset(
     f"{PREFIX}{name}"
     for name in ("BUILD", "KAFKA_JARS", "PURE_PYTHON", "SETTINGS", "SOAK", "TEST_KAFKA", "WITHOUT")
 )
-"""Variables of ours that are no settings."""
+"""Variables with our prefix that are not settings."""
 
 
 def read_environment(environment: Mapping[str, str], faults: list[str]) -> tuple[Any, dict[SettingPath, str]]:
     """Return the settings in ``environment``, nested as the sections are, and the variable of each.
 
-    Appends to ``faults`` what cannot be placed. A variable that names no section, and so may not be meant
-    for us (Kubernetes makes ``STATESTORE_PORT`` for a service called so), is logged as a warning only.
+    Appends a fault for each variable that is wrong. One that names no section may be meant for something
+    else (Kubernetes makes ``STATESTORE_PORT`` for a service named statestore): it is only warned of.
     """
     settings: dict[str, Any] = {}
     variables: dict[SettingPath, str] = {}
     ours = [name for name in environment if name.startswith(PREFIX) and name not in NOT_SETTINGS]
-    strange = []
+    unknown = []
     for name in sorted(ours, key=lambda one: (one.count("__"), one)):  # a section before what is in it
         path = _path(name.removeprefix(PREFIX).split("__"))
         if len(path) == 1 and type_at(path) is None and not is_unread(path):
-            strange.append(name)
+            unknown.append(name)
         elif path in variables:
-            faults.append(f"environment {name}: {variables[path]} gives {dotted(path)}, too: keep one")
+            faults.append(f"environment {name}: {variables[path]} also sets {dotted(path)}: keep one of them")
         else:
             variables[path] = name
             if fault := _put(settings, path, _value(path, environment[name])):
                 faults.append(f"environment {name}: {fault}")
-    if strange:
-        log.warning("no settings of statestore, and ignored: environment %s", ", ".join(strange))
+    if unknown:
+        log.warning("ignored, since they name no setting: environment variables %s", ", ".join(unknown))
     return settings, variables
 
 
@@ -81,11 +81,11 @@ def _value(path: SettingPath, text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        return text  # what it should be is told by the model
+        return text  # the model says what it should be
 
 
 def _put(settings: dict[str, Any], path: SettingPath, value: Any) -> str | None:
-    """Put ``value`` in its place; return what is in the way of that."""
+    """Put ``value`` in its place; return a fault if it cannot stand there."""
     if path == ("kafka",) and isinstance(value, str) and not value.lstrip().startswith("{"):
         value = {"bootstrap.servers": value}  # a property of its own may follow
     if is_nested(type_at(path)) and not isinstance(value, dict):
@@ -94,6 +94,6 @@ def _put(settings: dict[str, Any], path: SettingPath, value: Any) -> str | None:
     for name in path[:-1]:
         inner = inner.setdefault(name, {})
         if not isinstance(inner, dict):
-            return f"{dotted(path)} stands in what is no section"
+            return f"{dotted(path)}: what should contain it is not a section"
     inner[path[-1]] = value
     return None

@@ -8,7 +8,7 @@ from statestore.settings.sections import LoggingSettings
 
 
 def set_log_levels(settings: LoggingSettings) -> None:
-    """Set the levels that ``settings`` gives; they hold for the process, and so for all managers in it."""
+    """Set the levels in ``settings``, for the whole process and so for all its managers."""
     for name, level in settings:
         if level is not None:
             logging.getLogger("statestore" if name == "level" else f"statestore.{name}").setLevel(level)

@@ -1,4 +1,4 @@
-"""The options of a table: what one source says (``TableSettings``), and what holds (``TableOptions``)."""
+"""The options of a table: what one source sets (``TableSettings``), and the result (``TableOptions``)."""
 
 from __future__ import annotations
 
@@ -13,51 +13,51 @@ OnUndecodable = Literal["raise", "fail", "skip"]
 
 @dataclass(frozen=True, slots=True)
 class TableOptions:
-    """What holds for one table. The binding, the opening of its store and ``health`` get it whole.
+    """The options of one table. Its binding, the opening of its store and ``health`` get all of them.
 
-    The three sources of it, the entity class, the settings and ``bind``, are a :class:`TableSettings` each.
-    A new option touches three files: this one (``TableSettings`` and here), ``entity/arguments.py`` where a
-    class may state it, and the module that acts on it. An option that ``bind`` takes is an argument of it,
-    too, and one with a default for all tables stands in ``Defaults``.
+    The entity class, the settings and ``bind`` are their three sources; each gives a :class:`TableSettings`.
+    To add an option, change three files: this one (a setting in ``TableSettings`` and a field here),
+    ``entity/arguments.py`` if a class may state it, and the module that acts on it. An option that ``bind``
+    takes also becomes an argument of ``bind``; a default for all tables belongs in ``Defaults``.
     """
 
     backend: str = "rocksdb"
     on_missing: OnMissing = "fail"
     max_lag: int | None = None
-    """Records a ready table may fall behind; ``None``: any number."""
+    """Records a ready table may be behind its topic; ``None``: any number."""
     max_staleness: float | None = None
-    """Seconds since the broker last confirmed the end; ``None``: any time."""
+    """Seconds a ready table may go without the broker confirming the end; ``None``: any time."""
     persistent: bool = True
     """Whether the store outlives the process: the setting ``cache``."""
     cache_reason: str | None = None
-    """Why it does not, in the words of the class."""
+    """Why the store is in memory only, as the class says."""
     compression: str | None = None
-    """How the store is compressed; ``None``: as its engine does it."""
+    """Compression of the store; ``None``: the engine's own setting."""
     ttl: float | None = None
-    """Seconds after its record's timestamp at which a row ends; ``None``: never."""
+    """Seconds after a record's timestamp when its row expires; ``None``: never."""
     max_bytes: int | None = None
     """Bytes the store may take; ``None``: any number."""
     on_undecodable: OnUndecodable = "raise"
 
 
 class TableSettings(Section):
-    """What holds for one table, named by entity, topic or logical name; what is not set is by default."""
+    """Settings of one table, named by entity, topic or logical name; unset ones are as in [defaults]."""
 
     backend: str | None = None
     """Storage engine of the table's store: rocksdb, lmdb, memory, or an installed one."""
     on_missing: OnMissing | None = None
-    """What to do with a local copy that is missing or cannot be continued: fail, or rebuild it from Kafka."""
+    """When the local copy is missing or cannot be continued: fail the table, or rebuild it from Kafka."""
     max_lag: Count | None = None
-    """Records the table may fall behind once ready before it is not ready."""
+    """Records a ready table may be behind its topic; with more it is not ready."""
     max_staleness: Seconds | None = None
-    """Seconds since the broker last confirmed the end before the table, once ready, is not ready."""
+    """Seconds a ready table may go without the broker confirming the topic's end; then it is not ready."""
     cache: bool | None = None
-    """Whether the store is kept on disk; false: in memory only, and read anew from Kafka at each start."""
+    """Whether the store is on disk; with false it is in memory, and each start reads the topic again."""
     compression: str | None = None
-    """How the store is compressed, by rocksdb: none, lz4, zstd or snappy; not set: as its engine does it."""
+    """Compression of the store by rocksdb: none, lz4, zstd or snappy; not set: the engine's own setting."""
     ttl: Seconds | None = None
-    """Seconds after a record's timestamp at which its row ends: hidden at once, gone from disk soon after."""
+    """Seconds after a record's timestamp when its row expires: hidden at once, removed from disk later."""
     max_bytes: Count | None = None
-    """Bytes the store may take; beyond them the table fails, with nothing dropped."""
+    """Bytes the store may take; a larger store fails its table, and no row is dropped."""
     on_undecodable: OnUndecodable | None = None
-    """What to do with a record that does not decode: raise when it is read, fail the table, or skip it."""
+    """When a record does not decode: raise when its row is read, fail the table, or skip the record."""

@@ -1,4 +1,4 @@
-"""What stands where in the settings: sections, names and values, found in the pydantic models."""
+"""Paths of settings, and the type at each path, from the pydantic models."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pydantic import BaseModel, SecretStr
 from statestore.settings.sections import Settings
 
 SettingPath = tuple[str, ...]
-"""Where a setting stands: ``("tables", "Order", "max_lag")``."""
+"""The names from the top to a setting: ``("tables", "Order", "max_lag")``."""
 
 
 _UNREAD = {("ksql",), ("dlq",), *(("logging", name) for name in ("ksql", "query", "windowing"))}
 
 
 def is_unread(path: SettingPath) -> bool:
-    """Whether ``path`` is of a part of the library that this version does not have."""
+    """Whether ``path`` belongs to a part of the library that this version does not have."""
     return path in _UNREAD or (path[:1] == ("tables",) and path[2:] == ("windows",))
 
 
@@ -27,7 +27,7 @@ def dotted(path: SettingPath) -> str:
 
 
 def type_at(path: SettingPath) -> Any:
-    """Return the type of what stands at ``path``; ``None`` where nothing can."""
+    """Return the type of the setting at ``path``; ``None`` if there is none."""
     kind: Any = Settings
     for name in path:
         if is_section(kind):
@@ -41,12 +41,12 @@ def type_at(path: SettingPath) -> Any:
 
 
 def is_section(kind: Any) -> bool:
-    """Whether ``kind`` is a section with settings of fixed names."""
+    """Whether ``kind`` is a section whose names are fixed."""
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def is_nested(kind: Any) -> bool:
-    """Whether settings stand in ``kind``, rather than it being a value."""
+    """Whether ``kind`` contains settings, rather than being a value."""
     return is_section(kind) or get_origin(kind) is Mapping
 
 

@@ -30,30 +30,30 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 OWNED_PROPERTIES: dict[str, str] = {
     "enable.auto.commit": "positions are kept in the store, together with the data",
     "enable.auto.offset.store": "positions are kept in the store, together with the data",
-    "auto.offset.reset": "a position that the broker no longer has is a decision, never a silent jump",
+    "auto.offset.reset": "a stored position that the broker no longer has must fail or rebuild the table",
     "isolation.level": "aborted transactions must never reach a store (read_committed)",
-    "enable.partition.eof": "the end of a partition is how readiness is told",
+    "enable.partition.eof": "a table is ready when it reaches the end of each partition",
     "group.id": "partitions are assigned by hand: a mirror needs all of them",
     "group.instance.id": "partitions are assigned by hand: a mirror needs all of them",
     "partition.assignment.strategy": "partitions are assigned by hand: a mirror needs all of them",
     "allow.auto.create.topics": "binding a topic must never create it",
     "error_cb": "the library listens to it",
     "on_commit": "nothing is committed",
-    "acks": "what is delivered must be on all replicas (acks=all)",
-    "request.required.acks": "what is delivered must be on all replicas (acks=all)",
+    "acks": "a delivered record must be on all replicas (acks=all)",
+    "request.required.acks": "a delivered record must be on all replicas (acks=all)",
     "enable.idempotence": "a retry must never write a record twice, or out of order",
-    "partitioner": "a key must go where Kafka's own Java client puts it (murmur2_random)",
-    "transactional.id": "it is made from the identity of the data directory, for manager.transaction()",
+    "partitioner": "a key must go to the partition where Kafka's Java client puts it (murmur2_random)",
+    "transactional.id": "manager.transaction() makes it from the id of the data directory",
     "on_delivery": "the library listens to it",
     "dr_cb": "the library listens to it",
-    "delivery.report.only.error": "add() returns where a record is",
+    "delivery.report.only.error": "add() returns the offset of the record",
 }
 """librdkafka properties that the library sets itself, each with the reason."""
 
 
 def _without_credentials(url: str) -> str:
     if "@" in url.partition("://")[2].partition("/")[0]:
-        raise ValueError("an address is shown in logs: give username and password as settings of their own")
+        raise ValueError("the address appears in logs: set username and password as settings of their own")
     return url
 
 
@@ -65,38 +65,38 @@ Url = Annotated[
 
 
 class Defaults(Section):
-    """What holds for every table unless it says otherwise."""
+    """Defaults for all tables, and settings of the whole manager."""
 
     backend: str = "rocksdb"
     """Storage engine of the stores: rocksdb, lmdb, memory, or an installed one."""
     memory_budget: Annotated[int, Field(ge=16 << 20)] = 256 << 20
     """Bytes for all stores, caches and Kafka queues of the manager together.
 
-    Half is for an engine's block cache and write buffers, a quarter for what a restore gathers before it is
-    written, an eighth for the record cache and an eighth for the queues of both consumers.
+    Half is for an engine's block cache and write buffers, a quarter for records that a restore gathers before
+    it writes them, an eighth for the record cache, and an eighth for the queues of both consumers.
     """
     on_missing: OnMissing = "fail"
-    """What to do with a local copy that is missing or cannot be continued: fail, or rebuild it from Kafka."""
+    """When a local copy is missing or cannot be continued: fail the table, or rebuild it from Kafka."""
     max_lag: Count | None = None
-    """Records a ready table may fall behind before it is not ready; not set: any number."""
+    """Records a ready table may be behind its topic; with more it is not ready. Not set: any number."""
     max_staleness: Seconds | None = None
-    """Seconds since the broker last confirmed the end before a ready table is not; not set: any time."""
+    """Seconds a ready table may go without the broker confirming the topic's end. Not set: any time."""
     request_timeout: Seconds = 30.0
-    """Longest wait for one answer of the broker, in seconds."""
+    """Longest wait for an answer of the broker, in seconds."""
     flush_interval: Seconds = 30.0
     """Seconds until applied records are durable."""
     flush_bytes: Count = 64 << 20
-    """Applied bytes after which they are made durable before the interval is over."""
+    """Applied bytes after which a store is flushed before the interval is over."""
     retry_waits: tuple[SecondsOrZero, ...] = (1.0, 2.0, 4.0, 8.0)
-    """Seconds between the tries of a failing store write or admin call; one more try than waits."""
+    """Seconds before each further try of a failing store write or admin call."""
     auto_restart: bool = True
-    """Whether a failing write is tried again at all; False makes the first failure final."""
+    """Whether a failing store write is tried again; with false the first failure is final."""
     confirm_interval: Seconds = 5.0
-    """Seconds between two questions to the broker where the ends of the bound topics are."""
+    """Seconds between two requests for the end offsets of the bound topics."""
     progress_interval: Seconds = 5.0
-    """Seconds between two progress events of one restoring table."""
+    """Seconds between two progress events of a restoring table."""
     health_interval: SecondsOrZero = 30.0
-    """Seconds between two looks for unhealthy tables to log; 0 turns them off."""
+    """Seconds between two checks that log unhealthy tables; 0 turns them off."""
 
     @field_validator("retry_waits", mode="before")
     @classmethod
@@ -105,48 +105,48 @@ class Defaults(Section):
 
 
 class TopicSettings(Section):
-    """How ``ensure_topics`` makes one topic; what is not set is as the entity class says."""
+    """Settings of one topic for ``ensure_topics``; unset ones are as the entity class says."""
 
     partitions: Count | None = None
     """Number of partitions."""
     replication: Count | None = None
     """Number of copies; at most the number of brokers."""
     cleanup_policy: CleanupPolicy | None = None
-    """How the topic is cleaned. A table's topic is compacted."""
+    """Kafka's cleanup.policy. A table's topic must be compacted."""
     retention: Seconds | None = None
-    """Seconds a record is kept under a policy with delete."""
+    """Seconds a record is kept, under a cleanup policy with delete."""
     config: Mapping[str, str] = Field(default_factory=dict)
-    """Any other topic property by Kafka's name, as text."""
+    """Other topic properties by Kafka's names, as text."""
 
 
 class RegistrySettings(Section):
     """The Schema Registry, for entities in Avro."""
 
     url: Url | None = None
-    """Its address; mock://NAME keeps schemas in this process, for tests. Not set: there is none."""
+    """Address; mock://NAME keeps schemas in this process, for tests. Not set: no registry."""
     username: str | None = None
-    """User name for basic authentication; not set: without."""
+    """User name for basic authentication; not set: no authentication."""
     password: SecretStr | None = None
     """Password for basic authentication."""
     auto_register: bool = True
-    """Whether producing registers a schema that the registry does not have yet."""
+    """Whether writing registers a schema that the registry does not have yet."""
     compatibility: Compatibility | None = None
-    """Compatibility level to set on a subject that is registered here; not set: as the registry has it."""
+    """Compatibility level for subjects that are registered here; not set: the registry's own."""
     timeout: Seconds = 30.0
-    """Longest wait for one answer of the registry, in seconds."""
+    """Longest wait for an answer of the registry, in seconds."""
     retries: Annotated[int, Field(ge=0)] = 3
-    """Tries after the first one that fails on the way; a refusal is not tried again."""
+    """Further tries when there is no answer; a refusal is not tried again."""
     retry_wait: SecondsOrZero = 1.0
-    """Seconds before the first of them; each later wait is twice the one before."""
+    """Seconds before the first further try; each later wait is twice as long."""
     cache_size: Count = 1000
     """Schemas kept in memory."""
 
 
 class LoggingSettings(Section):
-    """Levels of the library's loggers; without one it stays as it is. The root logger is never configured."""
+    """Levels of the library's loggers; an unset one stays as it is. The root logger is never configured."""
 
     level: LogLevel | None = None
-    """Level of statestore, which the loggers below inherit."""
+    """Level of statestore; the loggers below inherit it."""
     changelog: LogLevel | None = None
     """Level of statestore.changelog: restoring and following topics."""
     entity: LogLevel | None = None
@@ -163,13 +163,13 @@ class Settings(Section):
     """All settings of one manager. Immutable; ``repr`` shows no secret."""
 
     kafka: Annotated[Mapping[str, Any], Field(repr=False)] = Field(default_factory=dict)
-    """Any librdkafka property but those the library owns; the address is bootstrap.servers.
+    """Any librdkafka property except those that the library sets itself; the address is bootstrap.servers.
 
-    In place of the section the address alone will do: kafka = "host:9092".
+    The address alone may replace the section: kafka = "host:9092".
     """
     defaults: Defaults = Defaults()
     backends: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
-    """Options of a storage engine by its name, as its options dataclass names them."""
+    """Options of one storage engine, by the names of its options class."""
     tables: Mapping[str, TableSettings] = Field(default_factory=dict)
     """Settings of single tables, by entity, topic or logical name."""
     topics: Mapping[str, TopicSettings] = Field(default_factory=dict)
@@ -187,7 +187,7 @@ class Settings(Section):
     def _not_owned(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
         owned = [f"{key}: {OWNED_PROPERTIES[key]}" for key in value if key in OWNED_PROPERTIES]
         if owned:
-            raise ValueError("set by the library itself: " + "; ".join(owned))
+            raise ValueError("the library sets these itself: " + "; ".join(owned))
         return dict(value)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Where settings come from, and which of them win: code, environment, a TOML or JSON file."""
+"""The sources of settings, in order of precedence: code, environment, a TOML or JSON file."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ log = logging.getLogger("statestore.store")
 
 S = TypeVar("S", bound=BaseModel)
 SettingsArgument = Settings | Mapping[str, Any] | str | FilePath | None
-"""What a user gives as settings: none, in code, or the path of a file."""
+"""The ``settings`` argument of a manager: a mapping, an object, or the path of a file."""
 
 DEFAULT = "default"
 
 
 @dataclass(frozen=True, slots=True)
 class SettingsSource:
-    """Settings from one place, nested as the sections are."""
+    """The settings of one source, nested as the sections are."""
 
     place: str
     data: Any
     variables: Mapping[SettingPath, str] = field(default_factory=dict)
-    """Environment variables by what they set."""
+    """The environment variable of each setting."""
 
     def origin(self, path: SettingPath) -> str:
-        """Return where the setting at ``path``, or what is wrong there, comes from."""
+        """Return where the setting at ``path`` comes from, for messages."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.variables:
                 return f"{self.place} {self.variables[path[:length]]}"
@@ -48,13 +48,13 @@ class SettingsSource:
 
 @dataclass(frozen=True, slots=True)
 class LayeredSettings:
-    """The settings that hold, and where each one comes from."""
+    """The merged settings, and where each comes from."""
 
     settings: Settings
     origins: Mapping[SettingPath, str]
 
     def origin(self, *path: str) -> str:
-        """Return where the setting at ``path``, or all of a section, comes from."""
+        """Return where the setting at ``path``, or the settings of a section, come from."""
         if path in self.origins:
             return self.origins[path]
         inside = sorted({origin for place, origin in self.origins.items() if place[: len(path)] == path})
@@ -72,11 +72,11 @@ def load_settings(given: SettingsArgument) -> Settings:
 def layer_settings(
     given: SettingsArgument, environment: Mapping[str, str], arguments: Sequence[SettingsSource] = ()
 ) -> LayeredSettings:
-    """Put all sources over each other.
+    """Merge the settings of all sources.
 
     ``arguments`` (the last wins) go before ``given`` in code, that before the environment, and that before
-    the file, which is ``given`` or else what ``STATESTORE_SETTINGS`` names. Properties of Kafka's, options of
-    a backend and settings of a table are taken one by one. Raises ``ConfigError`` with the faults of all.
+    the file, which is ``given`` or the one that ``STATESTORE_SETTINGS`` names. Kafka's properties, options of
+    a backend and settings of a table are merged one by one. Raises ``ConfigError`` with all faults.
     """
     faults: list[str] = []
     sources = _sources(given, environment, faults)
@@ -96,7 +96,7 @@ def layer_settings(
 def _sources(
     given: SettingsArgument, environment: Mapping[str, str], faults: list[str]
 ) -> list[SettingsSource]:
-    """Return file, environment and what was given in code, the last of which wins."""
+    """Return file, environment and code, the last of which wins."""
     sources = []
     file = FilePath(given) if isinstance(given, str | FilePath) else None
     if named := environment.get(FILE_VARIABLE):
@@ -116,14 +116,14 @@ def _sources(
         sources.append(SettingsSource("StoreManager(settings=…)", given))
     elif given is not None and not isinstance(given, str | FilePath):
         faults.append(
-            f"StoreManager(settings=…): a {type(given).__name__} is no settings: give a mapping, a Settings "
-            "or the path of a file"
+            f"StoreManager(settings=…): {type(given).__name__} is not a type of settings: give a mapping, a "
+            "Settings object or the path of a file"
         )
     return sources
 
 
 def checked_table_settings(where: str, **given: Any) -> TableSettings:
-    """Return settings of one table given in code; raises ``ConfigError`` with every fault."""
+    """Return settings of one table that are given in code; raises ``ConfigError`` with all faults."""
     faults: list[str] = []
     checked = _checked(SettingsSource(where, given), TableSettings, faults)
     if checked is None:

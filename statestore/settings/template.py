@@ -1,4 +1,4 @@
-"""A settings file with everything in it, made from the models."""
+"""A settings file with every setting in it, made from the models."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from statestore.settings.paths import is_nested, is_section
 from statestore.settings.sections import Settings
 
 _EXAMPLES = {"kafka": '"bootstrap.servers" = "localhost:9092"', "config": '"segment.bytes" = "1073741824"'}
-"""What stands for a setting whose name is not ours, by section."""
+"""An example for a section whose names are not the library's."""
 _NAMES = {"tables": "Order", "topics": "orders"}
-"""What stands for a name that the user gives, by section."""
+"""An example for a name that the user gives, by section."""
 
 _HEAD = """\
-Settings of statestore. What is commented out is the default, or has none.
+Settings of statestore. A commented-out setting shows its default; one without a value has no default.
 
-Code goes before environment variables, these before this file, this file before the entity classes.
+Settings in code go before environment variables, these before this file, this file before entity classes.
 The environment variable of max_lag in [defaults] is STATESTORE_DEFAULTS__MAX_LAG, and so on."""
 
 
@@ -64,7 +64,7 @@ def _setting(name: str, default: Any, text: str) -> Iterator[str]:
 
 
 def _choices(kind: Any) -> str:
-    """Return what can be chosen, where that is a few words."""
+    """Return the choices of a setting, where they are a few words."""
     kinds = (kind, *get_args(kind))
     words = [word for one in kinds if get_origin(one) is Literal for word in get_args(one)]
     return f"One of {', '.join(map(json.dumps, words))}." if words else ""

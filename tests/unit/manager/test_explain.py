@@ -148,16 +148,17 @@ def test_what_is_chosen_is_what_the_tables_have(manager: StoreManager) -> None:
 
 def test_sections_of_nothing_declared_are_faults_that_list_what_is(tmp_path: Path) -> None:
     settings = {
-        "tables": {"Ordr": {"max_lag": 1}, "Trade_Store": {}, "orders": {}, "bytes_Store": {}},
-        "topics": {"order": {"partitions": 2}, "trades": {}, "bytes": {}, "Trade": {}},
+        "tables": {"Ordr": {"max_lag": 1}, "unlike": {}, "Trade_Store": {}, "orders": {}, "bytes_Store": {}},
+        "topics": {"ordres": {"partitions": 2}, "trades": {}, "bytes": {}, "Trade": {}},
     }
     with pytest.raises(ConfigError) as caught:
         StoreManager(tmp_path / "state", settings=settings, entities=[Order, Trade, "bytes"])
-    declared = "nothing that is declared is called so; declared:"
+    where, no_table = "StoreManager(settings=…)", "no entity, topic or store has this name"
     assert caught.value.faults == (
-        f"StoreManager(settings=…): tables.Ordr: {declared} Order, Trade, bytes",
-        f"StoreManager(settings=…): topics.order: {declared} bytes, orders, trades",
-        f"StoreManager(settings=…): topics.Trade: {declared} bytes, orders, trades",
+        f"{where}: [tables.Ordr]: {no_table} (did you mean 'Order'?)",
+        f"{where}: [tables.unlike]: {no_table}; bound: Order, Trade, bytes",
+        f"{where}: [topics.ordres]: no topic has this name (did you mean 'orders'?)",
+        f"{where}: [topics.Trade]: no topic has this name (did you mean 'trades'?)",
     )
     assert not (tmp_path / "state").exists()
 
@@ -168,7 +169,7 @@ def test_sections_of_nothing_declared_are_warned_of_once_where_tables_are_bound_
     settings = {
         "kafka": NOWHERE,
         "tables": {"Ordr": {"max_lag": 1}, "Trade": {}, "mine": {}, "bytes_Store": {}, "prints": {}},
-        "topics": {"order": {"partitions": 2}, "orders": {}},
+        "topics": {"ordres": {"partitions": 2}, "orders": {}},
     }
     with StoreManager(tmp_path / "state", settings=settings, connect="lazy") as manager:
         manager.bind(Order, name="mine")
@@ -177,11 +178,11 @@ def test_sections_of_nothing_declared_are_warned_of_once_where_tables_are_bound_
         for _ in range(2):
             with pytest.raises(ReadyTimeoutError):
                 manager.wait_until_ready(timeout=0)
-    told = [text for text in caplog.messages if "nothing that is declared" in text]
-    where, called = "StoreManager(settings=…)", "nothing that is declared is called so; declared:"
+    told = [text for text in caplog.messages if "has this name" in text]
+    where = "StoreManager(settings=…)"
     assert told == [
-        f"{where}: tables.Ordr: {called} Order, Print, bytes",
-        f"{where}: topics.order: {called} bytes, orders, prints",
+        f"{where}: [tables.Ordr]: no entity, topic or store has this name (did you mean 'Order'?)",
+        f"{where}: [topics.ordres]: no topic has this name (did you mean 'orders'?)",
     ]
 
 
@@ -189,7 +190,7 @@ def test_two_sections_of_one_table_are_refused(tmp_path: Path) -> None:
     tables: dict[str, Any] = {"Order": {}, "orders": {}}
     with (
         StoreManager(tmp_path / "state", NOWHERE, settings={"tables": tables}, connect="lazy") as manager,
-        pytest.raises(ConfigError, match=r"tables\.orders and tables\.Order are settings of one table"),
+        pytest.raises(ConfigError, match=r"\[tables\.orders\] and \[tables\.Order\] name the same table"),
     ):
         manager.bind(Order)
 

@@ -118,9 +118,9 @@ def test_faults_of_file_environment_and_code_come_together(tmp_path: Path) -> No
             f"file {file}: ksq: no such setting; known here: kafka, defaults, ",
             "environment STATESTORE_DEFAULTS__FLUSH_INTERVALL: defaults.flush_intervall: no such setting",
             "environment STATESTORE_DEFAULTS__FLUSH_BYTES: defaults.flush_bytes: ",
-            "environment STATESTORE_DEFAULTS__flush_bytes: STATESTORE_DEFAULTS__FLUSH_BYTES gives",
+            "environment STATESTORE_DEFAULTS__flush_bytes: STATESTORE_DEFAULTS__FLUSH_BYTES also",
             "environment STATESTORE_TABLES: tables is a section: give a JSON object",
-            "environment STATESTORE_KAFKA__GROUP_ID: kafka: set by the library itself: group.id: ",
+            "environment STATESTORE_KAFKA__GROUP_ID: kafka: the library sets these itself: group.id: ",
             "StoreManager(backend=…): defaults.backend: ",
         )
     )
@@ -169,7 +169,7 @@ def test_a_settings_object_gives_what_was_set_in_it() -> None:
 
 def test_what_is_no_settings_is_not_passed_over() -> None:
     given: Any = [("defaults", {})]
-    with pytest.raises(ConfigError, match=r"StoreManager\(settings=…\): a list is no settings"):
+    with pytest.raises(ConfigError, match=r"StoreManager\(settings=…\): list is not a type of settings"):
         layer_settings(given, {})
 
 
