@@ -20,9 +20,11 @@ class Log:
     """When each offset was taken, and whether there is a record at it: a transaction's marker is none."""
     captured_at: float = 0.0
     caught_up_to: int | None = None
-    """The offset at which the mirror was first known to be at the end since the ends were captured."""
+    """The offset up to which the mirror was first known to be current since the ends were captured."""
+    applied_at: dict[int, float] = field(default_factory=dict)
+    """When the mirror passed each offset."""
     longest_wait: float = 0.0
-    """Of a record that arrived after that, until the mirror was next known to be at the end."""
+    """Of a record that arrived after that, from its arrival until it was applied."""
     fetched: int | None = None
     """The end that the consumer has seen since it last told one, and has not told yet."""
     gap: float = 0.0
@@ -83,7 +85,7 @@ class Timeline(RuleBasedStateMachine):
         self.progress.capture({number: log.end for number, log in enumerate(self.logs)}, self.now)
         for number, log in enumerate(self.logs):
             log.captured_at, log.caught_up_to, log.longest_wait = self.now, None, 0.0
-            self.look(number, self.progress.partitions[number].complete, self.now)
+            self.look(number, self.now)
 
     @precondition(lambda self: self.captured)
     @rule(which=partitions)
@@ -91,7 +93,7 @@ class Timeline(RuleBasedStateMachine):
         log, one = self.logs[which], self.progress.partitions[which]
         position = log.next_record(one.position)
         if log.fetched is None or position <= log.fetched:  # else the end is told first
-            one.position = position
+            self.advance(which, position)
 
     @precondition(lambda self: self.captured)
     @rule(which=partitions)
@@ -105,9 +107,9 @@ class Timeline(RuleBasedStateMachine):
         which = next(number for number, log in enumerate(self.logs) if log.fetched is not None)
         log, one = self.logs[which], self.progress.partitions[which]
         end, log.fetched = log.fetched or 0, None
-        one.position = max(one.position, end)  # the records before it came first
+        self.advance(which, max(one.position, end))  # the records before it came first
         one.reached_end(end, self.now)
-        self.look(which, True, self.now)
+        self.look(which, self.now)
 
     @precondition(lambda self: self.captured and self.asked is None)
     @rule()
@@ -121,7 +123,7 @@ class Timeline(RuleBasedStateMachine):
         (asked_at, ends), self.asked = self.asked, None
         self.progress.confirm(ends, asked_at)
         for number, one in self.progress.partitions.items():
-            self.look(number, one.position >= ends[number], asked_at)
+            self.look(number, asked_at)
             assert one.end == max(ends[number], one.position)
 
     @precondition(lambda self: self.captured)
@@ -134,25 +136,32 @@ class Timeline(RuleBasedStateMachine):
         for _ in range(3):
             self.something_is_written(which, True)
             self.asked = (self.now, {number: each.end for number, each in enumerate(self.logs)})
-            one.position = log.end
+            self.advance(which, log.end)
             self.something_is_written(which, True)
             self.the_broker_answers()
         assert one.valid_since > began, "it is as current as a question whose answer it has reached"
 
-    def look(self, which: int, at_end: bool, now: float) -> None:
-        """Take the true waiting times, where the mirror has just been found at the end as of ``now``."""
+    def advance(self, which: int, position: int) -> None:
+        log, one = self.logs[which], self.progress.partitions[which]
+        log.applied_at.update(dict.fromkeys(range(one.position, position), self.now))
+        one.position = position
+
+    def look(self, which: int, now: float) -> None:
+        """Take the true waiting times, after an event or an answer to a question asked at ``now``."""
         log, one = self.logs[which], self.progress.partitions[which]
         if log.counted_to == one.position and log.caught_up_to is not None:
             assert one.gap == log.gap, "nothing came since the last look, so nothing waited"
         log.gap = one.gap
-        if not at_end:
-            return
-        if log.caught_up_to is None:
-            log.caught_up_to = one.position
-        else:
-            arrived = [at for at, _ in log.arrivals[log.counted_to : one.position] if at <= now]
-            log.longest_wait = max([log.longest_wait, *(now - at for at in arrived)])
-        log.counted_to = one.position
+        if log.caught_up_to is not None and one.seen_to == one.position:
+            # What was applied after the question was asked is known to have waited until then.
+            waits = [
+                min(log.applied_at[offset], now) - log.arrivals[offset][0]
+                for offset in range(log.counted_to, one.position)
+            ]
+            log.longest_wait = max([log.longest_wait, *waits])
+            log.counted_to = one.position
+        elif log.caught_up_to is None and one.seen_to is not None:
+            log.caught_up_to = log.counted_to = one.seen_to
 
     # What always holds
 
