@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 
 from statestore.changelog.host import Host
-from statestore.changelog.lane import Lane
+from statestore.changelog.lane import Lane, LaneExit
 from statestore.changelog.machine import (
     NOTHING,
     AskBroker,
@@ -77,8 +77,10 @@ class Binding(Status):
         self.record_filter = mirror.record_filter
         self._on_close = on_close
         self._flushed_at = 0.0
-        self._leaving: Future[Future[None]] | None = None
-        """The table is leaving its lane, first the one, then the other."""
+        self._exit: LaneExit | None = None
+        """How the table left its lanes, the last time."""
+        self._is_leaving = False
+        """Whether nobody has waited for that yet."""
         self._lifecycle = fork.rlock()
 
     # Lifecycle, on the user's thread
@@ -105,7 +107,7 @@ class Binding(Status):
         """Start anew from the stored position, after a failure too."""
         with self._lifecycle:
             self.stop()
-            self._begin_leaving(self.start_id)
+            self._begin_leaving()
             self._wait_until_left(STOP_TIMEOUT)
             failure = self.machine.failure
             if failure is not None and not isinstance(failure, StorePositionError):
@@ -190,7 +192,7 @@ class Binding(Status):
             case LeaveOwnLane():
                 self._lane(effect.lane).remove(self)
             case LeaveLanes(flush=True):
-                self._begin_leaving(effect.start_id)
+                self._begin_leaving()
             case LeaveLanes():
                 for lane in (self.host.restoring, self.host.following):
                     self._leave_unless_restarted(lane, effect.start_id)
@@ -228,34 +230,29 @@ class Binding(Status):
             if (error := done.exception()) is not None:
                 self.broken(error)
 
-        lane.call(enter).add_done_callback(entered)
+        def go() -> None:
+            lane.call(enter).add_done_callback(entered)
+
+        if self._exit is None:
+            go()
+        else:  # a busy lane may give the table up long after a stop has stopped waiting for that
+            self._exit.when_done(go)
 
     def _leave_unless_restarted(self, lane: Lane, start_id: int) -> None:
         lane.call(lambda: lane.remove(self) if self.start_id == start_id else None)
 
-    def _begin_leaving(self, start_id: int) -> None:
+    def _begin_leaving(self) -> None:
         """Begin to leave whichever lane the table is in, and to flush."""
-        restoring, following = self.host.restoring, self.host.following
-
-        def leave_last() -> None:
-            if self.machine.entered_start <= start_id:  # else a later start was faster
-                following.remove(self)
-                self.mirror.make_durable()
-
-        def leave_first() -> Future[None]:
-            restoring.remove(self)
-            return following.call(leave_last)
-
-        self._leaving = restoring.call(leave_first)
+        self._exit = LaneExit(self, self.host.restoring, self.host.following, self.mirror.make_durable)
+        self._is_leaving = True
 
     def _wait_until_left(self, timeout: float) -> None:
         """Wait for what ``_begin_leaving`` began; the wait is bounded."""
-        leaving, self._leaving = self._leaving, None
-        if leaving is None:
+        if self._exit is None or not self._is_leaving:
             return
-        deadline = time.monotonic() + timeout
+        self._is_leaving = False
         try:
-            leaving.result(timeout).result(max(0.1, deadline - time.monotonic()))
+            self._exit.wait(timeout)
         except TimeoutError:
             durable = self.mirror.written_offsets()
             log.warning(

@@ -166,3 +166,37 @@ class Lane:
 
     def _forked(self) -> None:
         self._reader.forked()
+
+
+class LaneExit:
+    """One table's way out of both lanes: out of the first, out of the last, and then one more call there.
+
+    It begins at once. A lane that is busy takes its time.
+    """
+
+    def __init__(self, member: LaneMember, first: Lane, last: Lane, then: Callable[[], None]) -> None:
+        def leave_last() -> None:
+            last.remove(member)
+            then()
+
+        def leave_first() -> Future[None]:
+            first.remove(member)
+            return last.call(leave_last)
+
+        self._left_first: Future[Future[None]] = first.call(leave_first)
+
+    def wait(self, timeout: float) -> None:
+        """Return when all is done. Raises ``TimeoutError``, and what the last call has raised."""
+        deadline = time.monotonic() + timeout
+        self._left_first.result(timeout).result(max(0.1, deadline - time.monotonic()))
+
+    def when_done(self, call: Callable[[], None]) -> None:
+        """Call ``call`` when all is done, well or not; at once if it is."""
+
+        def left_first(done: Future[Future[None]]) -> None:
+            if done.exception() is not None:
+                call()
+            else:
+                done.result().add_done_callback(lambda _: call())
+
+        self._left_first.add_done_callback(left_first)

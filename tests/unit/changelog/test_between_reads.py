@@ -98,3 +98,25 @@ def test_an_end_read_before_a_resume_is_not_taken_after_it(
     assert table.health().positions[0] == 2
     produce(producer, b"c")
     eventually(lambda: b"c" in table)
+
+
+def test_a_resume_does_not_overtake_a_pause_that_one_lane_has_not_seen(
+    manager: StoreManager, producer: Producer, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    """The restoring lane is busy for longer than ``pause`` waits; the table is read by the following one."""
+    monkeypatch.setattr(statestore.changelog.binding, "STOP_TIMEOUT", 0.05)
+    produce(producer, b"a", b"b")
+    table: BytesTable = manager.bind("t")
+    table.wait_until_ready(LIMIT)
+    binding = table._binding
+    eventually(lambda: binding.host.following.holds(binding))
+    busy = threading.Event()
+    ended = binding.host.restoring.call(lambda: busy.wait(LIMIT))
+    table.pause()
+    table.resume()
+    eventually(lambda: binding.machine._waiting_for is Reason.REPLAYING)
+    busy.set()
+    assert ended.result(LIMIT)
+    produce(producer, b"c")
+    eventually(lambda: b"c" in table)
+    assert table.state is State.READY
