@@ -185,7 +185,9 @@ def yield_to_threads() -> None:
 
 
 def wrong_kinds(kinds: Sequence[str]) -> ValueError:
-    return ValueError(f"a key has one component or more, each of {', '.join(KINDS)}; got {list(kinds)!r}")
+    return ValueError(
+        f"a key has one component or more, each of {', '.join(KINDS)}; got {bounded_repr(kinds)}"
+    )
 
 
 def not_a_tuple(values: object) -> TypeError:
@@ -254,7 +256,7 @@ def closed_error() -> StoreClosedError:
     return StoreClosedError("the store, or the snapshot this was read from, is closed")
 
 
-SURROGATE = "has a lone surrogate, which UTF-8 cannot hold"
+SURROGATE = "has a lone surrogate, which UTF-8 cannot encode"
 INT_RANGE = "does not fit 64 bits"
 NAIVE = "has no time zone; give it one (tzinfo=datetime.UTC)"
 DATETIME_RANGE = "is outside of the years 1 to 9999 in UTC"

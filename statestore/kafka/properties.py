@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from statestore.errors import ConfigError
+from statestore.runtime.text import bounded_repr
 
 OWNED_BY_CONSUMERS = {
     "enable.auto.commit": False,
@@ -116,7 +117,7 @@ def _whole(given: Mapping[str, Any], name: str, default: int = 0) -> int:
     try:
         return int(value)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"kafka.{name}: {value!r} is not a whole number") from error
+        raise ConfigError(f"kafka.{name}: {bounded_repr(value)} is not a whole number") from error
 
 
 def _without(given: Mapping[str, Any], prefixes: tuple[str, ...]) -> dict[str, Any]:

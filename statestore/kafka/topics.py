@@ -19,6 +19,7 @@ from statestore.entity import TopicSpec
 from statestore.errors import ConfigError, KafkaError
 from statestore.kafka.admin import AdminConnection
 from statestore.runtime.retry import retry
+from statestore.runtime.text import bounded_repr
 
 log = logging.getLogger("statestore.producer")
 
@@ -284,7 +285,7 @@ class Topics:
 
 def _by_name(wanted: Iterable[WantedTopic], mode: Mode) -> dict[str, WantedTopic]:
     topics: dict[str, WantedTopic] = {}
-    faults = [] if mode in ("warn", "error") else [f"mode={mode!r}: choose 'warn' or 'error'"]
+    faults = [] if mode in ("warn", "error") else [f"mode={bounded_repr(mode)}: choose 'warn' or 'error'"]
     for one in wanted:
         if topics.setdefault(one.name, one).spec != one.spec:
             faults.append(f"topic {one.name!r} is declared as {topics[one.name].spec} and as {one.spec}")

@@ -28,6 +28,7 @@ from statestore.producing.mixins import ManagerWriteMixin
 from statestore.producing.transaction import Transactions
 from statestore.producing.writer import EntityWriter
 from statestore.runtime import fork
+from statestore.runtime.text import bounded_repr
 from statestore.serde.entities import EntityCodec
 from statestore.serde.formats import FormatContext
 from statestore.settings import (
@@ -81,7 +82,7 @@ class StoreManager(ManagerWriteMixin, ManagerReports):
         require_all_ready: bool = True,
     ) -> None:
         if connect not in ("eager", "lazy"):
-            raise ConfigError(f"connect={connect!r}: choose 'eager' or 'lazy'")
+            raise ConfigError(f"connect={bounded_repr(connect)}: choose 'eager' or 'lazy'")
         arguments = []
         if kafka is not None:
             arguments.append(SettingsSource("StoreManager(kafka=…)", {"kafka": kafka}))

@@ -17,7 +17,7 @@ from statestore.entity import EntityModel, TopicSpec, declared_classes, model_of
 from statestore.errors import ConfigError
 from statestore.kafka.topics import WantedTopic
 from statestore.naming import did_you_mean, logical_name
-from statestore.runtime.text import redacted
+from statestore.runtime.text import bounded_repr, redacted
 from statestore.settings import (
     DEFAULT,
     LayeredSettings,
@@ -274,7 +274,7 @@ def _bound(names: Iterable[str]) -> str:
 
 
 def _listed(values: Mapping[str, Any], names: Iterable[str]) -> str:
-    return ", ".join(f"{name}={values[name]!r}" for name in names)
+    return ", ".join(f"{name}={bounded_repr(values[name])}" for name in names)
 
 
 def _sound_models(classes: Iterable[type]) -> Iterator[EntityModel]:

@@ -53,16 +53,16 @@ class Encoder:
         )
 
     def tombstones(self, key: tuple[Any, ...], subject: Any) -> list[ProducerRecord]:
-        """Return the records that delete ``key``, in each spelling under which it may be stored."""
+        """Return the records that delete ``key``, one for each encoding under which it may be stored."""
         if not self._key_names:
             raise self._rejection(subject, "a stream has no key to delete")
         try:
-            spellings = dict.fromkeys([self._codec.encode_key(key), *self._codec.key_encodings(key)])
+            encodings = dict.fromkeys([self._codec.encode_key(key), *self._codec.key_encodings(key)])
         except EncodeError as error:
             raise self._rejection(subject, str(error)) from error
         return [
             self._sized(ProducerRecord(self._model.topic, one, None, 0, subject, self.describe))
-            for one in spellings
+            for one in encodings
         ]
 
     def key_of(self, entity: Any) -> tuple[Any, ...]:

@@ -212,7 +212,7 @@ class EntityWriter:
     # Sending
 
     def _delete(self, encoder: Encoder, key: tuple[Any, ...], subject: Any) -> Steps[list[Delivery]]:
-        if encoder.waits:  # each time: the spellings of a key become more while we run
+        if encoder.waits:  # each time: the encodings of a key become more while we run
             work = in_thread(partial(encoder.tombstones, key, subject))
             tombstones = yield from self._await_registry(work, [subject])
         else:

@@ -130,5 +130,5 @@ def test_another_key_format_is_another_store(prefix: str, broker: Broker, manage
     manager = managers(broker, backend="lmdb")
     manager.bind(entity_of("int", prefix + "int")).close()
     table = manager.bind(entity_of("int", prefix + "int", key_format="ordered"))
-    with pytest.raises(StoreIdentityError, match="written as 'kafka', the class says 'ordered'"):
+    with pytest.raises(StoreIdentityError, match="have key_format='kafka', but the class has 'ordered'"):
         table.wait_until_ready(60)

@@ -58,7 +58,7 @@ def test_a_record_has_the_event_time(tick: Any, milliseconds: int) -> None:
     assert encoder(type(tick)).record(tick).timestamp == milliseconds
 
 
-def test_a_key_is_deleted_under_each_of_its_spellings() -> None:
+def test_a_key_is_deleted_under_each_of_its_encodings() -> None:
     @entity(topic="renamed", key_format="json")
     @dataclass
     class Renamed:

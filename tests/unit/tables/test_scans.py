@@ -350,7 +350,7 @@ def renamed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Filled]:
         yield rows
 
 
-def test_a_row_under_two_spellings_is_the_newest_and_counted(renamed: Filled) -> None:
+def test_a_row_under_two_encodings_is_the_newest_and_counted(renamed: Filled) -> None:
     old, new = b'{"name":"a","day":1}', b'{"symbol":"a","day":1}'
     renamed.put(old, TEXT + b"o", timestamp=5)
     assert renamed.table.get("a", 1) == Renamed("a", 1, "o")
@@ -380,7 +380,7 @@ def test_of_two_rows_of_the_same_age_get_and_scan_take_the_same(
     assert [renamed.table.get("a", 1)] == renamed.table.to_list()
 
 
-def test_a_key_that_is_spelt_otherwise_is_found_by_scans_and_counted(renamed: Filled) -> None:
+def test_a_key_in_another_text_is_found_by_scans_and_counted(renamed: Filled) -> None:
     renamed.put(b'{"day": 1, "symbol": "a"}', TEXT + b"x")
     renamed.put(b'{"symbol":"a","day":-1}', TEXT + b"y")
     assert renamed.table.get("a", 1) is None

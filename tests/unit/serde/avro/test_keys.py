@@ -71,7 +71,7 @@ def register(stand_in: StandInRegistry) -> Callable[..., Callable[[Any], bytes]]
 
 @pytest.mark.slow
 @given(st.data())
-def test_a_key_is_read_as_it_was_written_and_has_one_spelling(data: st.DataObject) -> None:
+def test_a_key_is_read_as_it_was_written_and_has_one_encoding(data: st.DataObject) -> None:
     types = data.draw(st.lists(st.sampled_from(list(KEYS)), min_size=1, max_size=3))
     codec = codec_of(made(*types), RegistrySettings(url=f"mock://{uuid.uuid4()}"))
     values = tuple([data.draw(KEYS[type_]) for type_ in types])
