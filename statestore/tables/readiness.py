@@ -22,7 +22,7 @@ _WORST_FIRST = (
 
 
 class ManagerReadiness:
-    """Whether the bound tables are ready, all of them together. Thread-safe."""
+    """The readiness of all bound tables together. Thread-safe."""
 
     @abstractmethod
     def _check_open(self) -> None:
@@ -34,7 +34,7 @@ class ManagerReadiness:
 
     @abstractmethod
     def _warn_of_unmatched_sections(self) -> None:
-        """Warn, once, of sections of the settings that are of nothing; all that is to be bound is."""
+        """Warn once of sections of the settings that match no table or topic, since all tables are bound."""
 
     @property
     def is_ready(self) -> bool:
@@ -48,11 +48,11 @@ class ManagerReadiness:
         return next((state for state in _WORST_FIRST if state in states), State.CREATED)
 
     def wait_until_ready(self, *tables: BoundTable[Any], timeout: float | None = 15) -> None:
-        """Return when all tables, or those given, are ready.
+        """Return when all tables, or the given ones, are ready.
 
-        Raises ``ReadyTimeoutError`` naming each that is behind and by how much, and at once the failure of
-        one that has failed. ``timeout=None`` waits for ever. Waiting for all the first time warns of
-        settings of tables and topics that nothing is called by.
+        Raises ``ReadyTimeoutError`` after ``timeout`` seconds (``None``: never), naming each table that is
+        not ready and its lag. For a failed table it raises the table's failure at once. The first wait for
+        all tables warns of sections of the settings that match no table or topic.
         """
         self._check_open()
         if not tables:

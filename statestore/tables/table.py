@@ -1,4 +1,4 @@
-"""Tables: what a bound topic is read through. Nothing here writes a store."""
+"""Tables: reading the store of a bound topic. Nothing here writes a store."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 from statestore.changelog.binding import Binding
-from statestore.changelog.events import RestoreProgress, StateChange
-from statestore.changelog.health import TableHealth, table_health
-from statestore.changelog.readiness import Reason, State
+from statestore.changelog.health import TableHealth
 from statestore.core import BytesReads
 from statestore.errors import DecodeError
-from statestore.producing.mixins import DeliveryWaitMixin, TableWriteMixin
+from statestore.producing.mixins import TableWriteMixin
 from statestore.producing.writer import EntityWriter
 from statestore.serde.entities import EntityCodec
 from statestore.serde.formats import KeyPlan
 from statestore.storage.changelog_store import ChangelogStore
+from statestore.tables.lifecycle import BoundTopic
 from statestore.tables.rows import count_rows, find, planned_rows
 
 T = TypeVar("T")
@@ -29,19 +27,14 @@ _Bounds = tuple[Any, Any, Any]
 """``start``, ``stop`` and ``prefix`` of a scan, as its caller gave them."""
 
 
-class BoundTable(DeliveryWaitMixin, Generic[T]):
-    """What tables of entities and of bytes have in common. Thread-safe.
+class BoundTable(BoundTopic, Generic[T]):
+    """The reading methods that tables of entities and of bytes have in common. Thread-safe.
 
-    Every reading method takes ``allow_stale``; without it, it raises ``StoreNotReadyError`` (carrying the
-    lag) while the mirror has not reached the end of its topic, and ``StoreUnavailableError`` once it has
-    failed. After ``close`` every method raises ``StoreClosedError``. A read runs on one snapshot and never
+    Every reading method takes ``allow_stale``. Without it, a read raises ``StoreNotReadyError`` (with the
+    lag) while the table has not reached the end of its topic, and ``StoreUnavailableError`` once the table
+    has failed. After ``close`` every method raises ``StoreClosedError``. A read sees one snapshot and never
     blocks the mirror.
     """
-
-    def __init__(self, binding: Binding) -> None:
-        self._binding = binding
-
-    # Reading
 
     def scan(
         self,
@@ -55,17 +48,18 @@ class BoundTable(DeliveryWaitMixin, Generic[T]):
     ) -> Iterator[T]:
         """Iterate over the rows of a key range in key order, as of the moment of this call.
 
-        A bound is a key: a single key field's value, or a tuple of the leading key fields' values. ``start``
-        is included, ``stop`` excluded, also in ``reverse``; ``prefix`` intersects, and if it ends with the
-        key's last field, a ``str`` or ``bytes``, keys may go on from there; ``limit=0`` gives nothing. The
-        order is that of the keys' values; ``explain`` says what it takes to get it.
-        Raises ``EncodeError`` for a bound that is no key, ``ValueError`` for a negative ``limit``.
+        A bound is the value of a single key field, or a tuple of the values of the leading key fields.
+        ``start`` is included and ``stop`` excluded, also with ``reverse``. ``prefix`` narrows the range
+        further; when it ends with the key's last field, a ``str`` or ``bytes``, that value is a prefix, too.
+        ``limit=0`` gives no rows. Rows are ordered by the values of their keys; ``explain`` says how they are
+        found. Raises ``EncodeError`` for a bound that does not fit the key, ``ValueError`` for a negative
+        ``limit``.
         """
         store = self._binding.readable or self._binding.reading(allow_stale)
         return self._rows(store, (start, stop, prefix), reverse, limit)
 
     def to_list(self, *, allow_stale: bool = False) -> list[T]:
-        """Return every row, in key order."""
+        """Return all rows, in key order."""
         return list(self.scan(allow_stale=allow_stale))
 
     def count(self, *, allow_stale: bool = False) -> int:
@@ -73,7 +67,7 @@ class BoundTable(DeliveryWaitMixin, Generic[T]):
         return (self._binding.readable or self._binding.reading(allow_stale)).count()
 
     def approximate_count(self, *, allow_stale: bool = False) -> int:
-        """Return about how many rows there are, cheaply."""
+        """Return an estimate of the number of rows; it reads no rows."""
         return (self._binding.readable or self._binding.reading(allow_stale)).approximate_count()
 
     def __iter__(self) -> Iterator[T]:
@@ -83,119 +77,9 @@ class BoundTable(DeliveryWaitMixin, Generic[T]):
     def _rows(self, store: ChangelogStore, bounds: _Bounds, reverse: bool, limit: int | None) -> Iterator[T]:
         """Iterate over the rows of a range."""
 
-    # Readiness
-
-    @property
-    def name(self) -> str:
-        """The logical store name."""
-        return self._binding.name
-
-    @property
-    def topic(self) -> str:
-        return self._binding.topic
-
-    @property
-    def state(self) -> State:
-        return self._binding.state
-
-    @property
-    def reason(self) -> Reason:
-        """Why the table is in its state, in one word."""
-        return self._binding.reason
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether a read would be answered now (its group included)."""
-        return self._binding.readable is not None
-
-    @property
-    def lag(self) -> int | None:
-        """Offsets still to apply, over all partitions; ``None``: not known, never 0 by default."""
-        return self._binding.lag
-
-    @property
-    def lag_by_partition(self) -> dict[int, int | None]:
-        return self._binding.mirror.progress.lag_by_partition
-
-    def wait_until_ready(self, timeout: float | None = None) -> None:
-        """Return when the table is ready, and with it the group that it is read together with.
-
-        Raises ``ReadyTimeoutError`` after ``timeout`` seconds, and at once the failure of a table that has
-        failed; ``RuntimeError`` inside a callback, which would wait for itself.
-        """
-        binding = self._binding
-        together = binding.group
-
-        def done() -> bool:
-            for one in together:
-                if not one.ready:
-                    one.check_may_become_ready()
-            return all(one.ready for one in together)
-
-        binding.check_open()
-        if not binding.host.wait(done, timeout):
-            raise next((one for one in together if not one.ready), binding).timeout_error(timeout or 0.0)
-
-    def on_ready(self, call: Callable[[], None]) -> None:
-        """Call ``call()`` on the event thread each time the table becomes ready; at once if it is."""
-        self._binding.on_ready(call)
-
-    def on_state_change(self, call: Callable[[StateChange], None]) -> None:
-        """Call ``call(StateChange)`` on the event thread, in order; at once with the present state."""
-        self._binding.on_state_change(call)
-
-    def on_progress(self, call: Callable[[RestoreProgress], None]) -> None:
-        """Call ``call(RestoreProgress)`` on the event thread while restoring, every ``progress_interval``."""
-        self._binding.on_progress(call)
-
-    def health(self) -> TableHealth:
-        """Return a report; its ``str`` is one line, and its ``dataclasses.asdict`` is JSON-serialisable."""
-        self._binding.check_open()
-        return table_health(self._binding)
-
-    # Lifecycle
-
-    def stop(self) -> None:
-        """Stop applying; waits up to 10 s for the final flush, never for the broker. Idempotent."""
-        self._binding.stop()
-
-    def restart(self) -> None:
-        """Start anew from the stored position, also after a failure."""
-        self._binding.restart()
-
-    def pause(self) -> None:
-        """Stop applying; a ready table stays readable until ``max_staleness``."""
-        self._binding.pause()
-
-    def resume(self) -> None:
-        """Go on after ``pause``."""
-        self._binding.resume()
-
-    def flush(self) -> None:
-        """Return when everything applied so far is on disk, together with its position."""
-        self._binding.flush()
-
-    def close(self) -> None:
-        """Stop, and close the store. Idempotent."""
-        self._binding.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._binding.describe()}>"
-
 
 class BytesTable(BytesReads, BoundTable[tuple[bytes, bytes]]):
-    """A topic bound by name: keys and values are the messages' bytes, rows are ``(key, value)``."""
+    """A topic bound by name. Rows are ``(key, value)``: the bytes of a message's key and value."""
 
     def for_each(self, fn: Callable[[bytes, bytes], object], *, allow_stale: bool = False) -> None:
         """Call ``fn(key, value)`` for every row of one snapshot, in key order."""
@@ -207,14 +91,14 @@ class BytesTable(BytesReads, BoundTable[tuple[bytes, bytes]]):
     ) -> Iterator[tuple[bytes, bytes]]:
         for bound in bounds:
             if not isinstance(bound, bytes | None):
-                raise TypeError(f"a key of {self.name!r} is bytes, not {type(bound).__name__}")
+                raise TypeError(f"a key of table {self.name!r} is bytes, not {type(bound).__name__}")
         return store.scan(*bounds, reverse, limit)
 
 
 class Table(TableWriteMixin[T], BoundTable[T]):
-    """A topic bound by an entity: rows are entities, keys are the values of the key fields.
+    """A topic bound by an entity class. Rows are entities; a key is the values of the key fields.
 
-    What is written goes to the topic, and from there into every mirror of it.
+    Writing sends records to the topic; every mirror of the topic, this one too, then reads them.
     """
 
     def __init__(self, binding: Binding, codec: EntityCodec[T], cls: type[T], writer: EntityWriter) -> None:
@@ -231,7 +115,7 @@ class Table(TableWriteMixin[T], BoundTable[T]):
     def get(self, *key: Any, default: Any = None, allow_stale: bool = False) -> Any:
         """Return the entity with these key field values, or ``default``.
 
-        Raises ``EncodeError`` for values that are no key of this entity, ``DecodeError`` for a stored value
+        Raises ``EncodeError`` for values that do not fit the key fields, ``DecodeError`` for a stored value
         that does not fit the class.
         """
         store = self._binding.readable or self._binding.reading(allow_stale)
@@ -267,9 +151,9 @@ class Table(TableWriteMixin[T], BoundTable[T]):
         return count_rows(store, self._codec, self._binding.mirror.counts)
 
     def explain(self, start: Any = None, stop: Any = None, prefix: Any = None) -> str:
-        """Say how ``scan`` finds the rows of a range, and in which order: ``"ordered keys: one seek, …"``.
+        """Return how ``scan`` finds the rows of a range, and their order: ``"ordered keys: one seek, …"``.
 
-        Raises ``EncodeError`` for a bound that is no key.
+        Raises ``EncodeError`` for a bound that does not fit the key.
         """
         return f"{self._codec.key_format} keys: {self._plan((start, stop, prefix)).note}"
 
