@@ -1,4 +1,4 @@
-"""What a table tells its listeners, and who they are."""
+"""The events of a table, and its listeners."""
 
 from __future__ import annotations
 
@@ -11,24 +11,34 @@ from statestore.runtime.worker import Worker
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """``table`` entered ``state`` at ``time`` (seconds since the epoch) because of ``cause``."""
+    """A table entered a state."""
 
     table: str
+    """The table's logical name."""
     window: str | None
+    """The label of the window, of a window's table; else ``None``."""
     state: State
+    """The state that the table is in now."""
     cause: str
+    """Why, in one sentence."""
     time: float
+    """When, in seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreProgress:
-    """How far a restore is: ``rate`` in records/s, ``eta`` in seconds; ``None`` is not known."""
+    """How far a restore is."""
 
     table: str
+    """The table's logical name."""
     lag: int | None
+    """Offsets still to apply; ``None``: not known yet."""
     records: int
+    """Records applied since the start."""
     rate: float
+    """Records applied per second since the start."""
     eta: float | None
+    """Seconds until the end is reached at this rate; ``None``: not known."""
 
 
 @dataclass(slots=True)
