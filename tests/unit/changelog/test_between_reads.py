@@ -120,3 +120,15 @@ def test_a_resume_does_not_overtake_a_pause_that_one_lane_has_not_seen(
     produce(producer, b"c")
     eventually(lambda: b"c" in table)
     assert table.state is State.READY
+
+
+def test_a_paused_table_that_grows_stale_is_logged(
+    manager: StoreManager, producer: Producer, caplog: pytest.LogCaptureFixture, eventually: Eventually
+) -> None:
+    produce(producer, b"a")
+    table: BytesTable = manager.bind("t", max_staleness=1.0)
+    table.wait_until_ready(LIMIT)
+    table.pause()
+    eventually(lambda: "'t_Store' is not ready any more: the broker has not confirmed the end" in caplog.text)
+    assert table.state is State.PAUSED
+    assert not table.is_ready
