@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from against_side import GROUPS, Options, Order, Tick, codec_of
+from against_side import FEWER, GROUPS, Options, Order, Tick, codec_of
 from content import records
 from harness import Result, speed
 from mock_topics import MockTopics
@@ -142,9 +142,9 @@ def prepared(stack: ExitStack, groups: list[str], records_: int, rows: int) -> O
     """Fill the topics that ``groups`` read. Without a real broker, take ``restore`` out of them."""
     mock = stack.enter_context(MockTopics())
     mock.fill("pairs", records(rows, rows))
-    for cls in (Tick, Order):
+    for cls, count in ((Tick, rows), (Order, rows // FEWER)):
         codec = codec_of(cls)
-        mock.fill(cls.__name__.lower() + "s", (codec.encode(cls.numbered(number)) for number in range(rows)))
+        mock.fill(cls.__name__.lower() + "s", (codec.encode(cls.numbered(number)) for number in range(count)))
     options = Options("", rows, mock.bootstrap, "", {})
     if "restore" not in groups:
         return options
