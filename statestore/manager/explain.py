@@ -1,4 +1,4 @@
-"""What ``StoreManager.explain()`` returns."""
+"""The result of ``StoreManager.explain()``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from statestore.settings import dotted
 
 
 class Explanation(dict[str, dict[str, Any]]):
-    """Each setting by its dotted path: ``value`` (secrets are ``***``) and ``from``, where it comes from.
+    """For each setting, by its dotted path: its ``value`` (secrets are ``***``) and where it comes ``from``.
 
     JSON-serialisable, and a table as ``str``.
     """
@@ -42,7 +42,7 @@ class Explanation(dict[str, dict[str, Any]]):
 
 
 def _plain(value: Any) -> Any:
-    """Return ``value`` for JSON, and without what nobody should see."""
+    """Return ``value`` for JSON, without secrets."""
     if isinstance(value, SecretStr):
         return HIDDEN
     if isinstance(value, timedelta):

@@ -1,4 +1,4 @@
-"""Checking entity classes, each and beside each other, without Kafka: every fault of all of them at once."""
+"""Checking entity classes, alone and together, without Kafka. All faults are reported at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from statestore.serde.formats import FormatContext, value_codec
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One fault or warning, and where the class is declared that it is about (``file:line``)."""
+    """One fault or warning, and where its class is declared (``file:line``)."""
 
     location: str
     text: str
@@ -27,12 +27,12 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What :func:`check_entities` found."""
+    """The result of :func:`check_entities`."""
 
     errors: tuple[Finding, ...]
     warnings: tuple[Finding, ...]
     models: tuple[EntityModel, ...]
-    """Of the classes that have no fault of their own."""
+    """The models of the classes without faults of their own."""
 
     def raise_errors(self) -> None:
         """Raise ``ConfigError`` with every error, if there is one."""
@@ -41,9 +41,9 @@ class Report:
 
 
 def check_entities(classes: Iterable[type], context: FormatContext | None = None) -> Report:
-    """Check entity classes, their formats, and what they share: topics, stores, sources.
+    """Check entity classes, their formats, and the topics, stores and sources that they share.
 
-    ``context`` is what the formats get; nothing is sent anywhere.
+    ``context`` is for the formats. Nothing is sent to Kafka or to the schema registry.
     """
     errors: list[Finding] = []
     models: list[EntityModel] = []

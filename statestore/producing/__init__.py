@@ -1,1 +1,1 @@
-"""Writing to Kafka: one idempotent producer of a manager. Nothing here touches a store."""
+"""Writing to Kafka through one idempotent producer for each manager. Nothing here touches a store."""

@@ -11,9 +11,9 @@ from statestore.errors import DeliveryError, EntityRejectedError
 from statestore.producing.producer import Producer
 from statestore.producing.sending import ProducerRecord, SendTracker
 
-_GRANT = "grant the client writing to the topic"
-_CREATE = "create it, as with manager.ensure_topics(…)"
-_SMALLER = "make it smaller, or raise max.message.bytes of the topic"
+_GRANT = "grant the client the right to write to the topic"
+_CREATE = "create the topic, for example with manager.ensure_topics(…)"
+_SMALLER = "make the record smaller, or raise max.message.bytes of the topic"
 _CLOSED = "the manager was closed before Kafka had confirmed it"
 _REPLACED = "the producer failed for good before Kafka had confirmed it, and was replaced; write it again"
 
@@ -28,16 +28,16 @@ _REMEDIES = {
     Code.MSG_SIZE_TOO_LARGE: _SMALLER,
     Code.RECORD_LIST_TOO_LARGE: _SMALLER,
     Code.INVALID_TIMESTAMP: (
-        "the topic's message.timestamp.before.max.ms and message.timestamp.after.max.ms say which it takes"
+        "the topic limits timestamps by message.timestamp.before.max.ms and message.timestamp.after.max.ms"
     ),
-    Code.INVALID_RECORD: "a compacted topic takes no record without a key",
+    Code.INVALID_RECORD: "a record of a compacted topic needs a key",
     Code._MSG_TIMED_OUT: "it may be in the topic all the same: write it again when the broker is back",
     Code._TIMED_OUT: "write it again when the broker is back",
     Code._TRANSPORT: "write it again when the broker is back",
     Code._ALL_BROKERS_DOWN: "write it again when the broker is back",
 }
 UNANSWERED = (Code._MSG_TIMED_OUT, Code._TIMED_OUT, Code._TRANSPORT, Code._ALL_BROKERS_DOWN)
-"""Codes that say that the broker did not answer."""
+"""Error codes which mean that the broker did not answer."""
 _GIVEN_UP = (Code._PURGE_QUEUE, Code._PURGE_INFLIGHT, Code._DESTROY)
 
 
@@ -57,15 +57,15 @@ def timed_out(tracker: SendTracker, producer: Producer, unsent: Sequence[Produce
     if record is None:
         delivered = tracker.deliveries()
         return DeliveryError(
-            f"the time given was over after {len(delivered)} were delivered", delivered=delivered
+            f"the time given was over after {len(delivered)} records were delivered", delivered=delivered
         )
     return _error(tracker, record, f"{cause}; {_REMEDIES[Code._MSG_TIMED_OUT]}", unsent)
 
 
 def registry_timeout(subjects: Collection[Any]) -> DeliveryError:
-    """Return the error where time ran out before the registry had said how to encode the ``subjects``."""
+    """Return the error for a call whose time ran out before the schema registry answered."""
     return DeliveryError(
-        "the schema registry did not answer in the time given, nothing was sent: try again",
+        "the schema registry did not answer in the time given, and nothing was sent: try again",
         undelivered=list(subjects),
     )
 

@@ -1,4 +1,4 @@
-"""Entities of one class as records to send."""
+"""Encoding the entities of one class as records to send."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from statestore.serde.entities import EntityCodec
 
 
 class Encoder:
-    """Makes records of the entities of one class, at most ``largest`` bytes each. Thread-safe.
+    """Makes records of the entities of one class, of at most ``max_bytes`` each. Thread-safe.
 
     Raises ``EntityRejectedError`` naming class, key, topic and what is wrong.
     """
 
-    def __init__(self, model: EntityModel, codec: EntityCodec[Any], largest: int) -> None:
+    def __init__(self, model: EntityModel, codec: EntityCodec[Any], max_bytes: int) -> None:
         self._model = model
         self._codec = codec
         self.waits = codec.waits
-        """Whether making records of keys may wait for others, such as a schema registry."""
+        """Whether encoding a key may wait, for example for the schema registry."""
         self.is_prepared = not codec.waits
-        """Whether making records of entities waits for nobody."""
-        self._max_bytes = largest
+        """Whether encoding an entity does not wait."""
+        self._max_bytes = max_bytes
         self._key_names = tuple(field.name for field in model.key_fields)
         self._event_time = None if model.event_time is None else model.event_time.name
 
     def prepare(self) -> None:
-        """Wait for what the first entity needs of others. Raises ``RegistryError``."""
+        """Wait for what the first entity needs of the schema registry. Raises ``RegistryError``."""
         self._codec.prepare()
         self.is_prepared = True
 
@@ -70,7 +70,7 @@ class Encoder:
         return tuple(getattr(entity, name) for name in self._key_names)
 
     def describe(self, subject: Any) -> str:
-        """Return class and key of an entity, or of the values of a key."""
+        """Return the class and key of an entity, or of key values, for messages."""
         if isinstance(subject, self._model.cls):
             subject = self.key_of(subject)
         elif not isinstance(subject, tuple):
@@ -83,7 +83,7 @@ class Encoder:
         if size > self._max_bytes:
             raise self._rejection(
                 record.subject,
-                f"its key and value have {size} bytes, but at most {self._max_bytes} are taken: make it "
+                f"its key and value have {size} bytes, but the limit is {self._max_bytes}: make it "
                 "smaller, or raise message.max.bytes (and queue.buffering.max.kbytes, if set) under [kafka] "
                 "and max.message.bytes of the topic",
             )
@@ -97,7 +97,7 @@ class Encoder:
 
 
 def _timestamp(event_time: datetime | int | None) -> int:
-    """Return an event time as a record's timestamp; 0, which takes the time of sending, for ``None``."""
+    """Return an event time as a record's timestamp; for ``None`` 0, which means the time of sending."""
     if event_time is None:
         return 0
     since = event_time

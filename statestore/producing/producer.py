@@ -1,4 +1,4 @@
-"""The producer of a manager: librdkafka's, its thread, its counters, its end."""
+"""The producer of a manager: librdkafka's producer, its thread, its counts and its end."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from statestore.runtime import fork
 log = logging.getLogger("statestore.producer")
 
 CLOSE_TIMEOUT = 10.0
-"""Seconds that closing waits for what is on its way."""
+"""Seconds that closing waits for records in flight."""
 _POLL_SECONDS = 0.1
-"""How long the thread may go on without a look at whether it should end."""
+"""Seconds between two checks of the thread whether it should end."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProducerHealth:
-    """How many records a manager sent, and what became of them."""
+    """The counts of a manager's records, by what became of them."""
 
     sent: int = 0
     """Records handed to librdkafka."""
     delivered: int = 0
-    """Records that Kafka has taken."""
+    """Records that Kafka has confirmed."""
     failed: int = 0
-    """Records that were given up."""
+    """Records that failed."""
     in_flight: int = 0
     """Records without a delivery report yet."""
 
@@ -43,23 +43,23 @@ class ProducerHealth:
 class Producer:
     """Sends records in the order given, each written once. Thread-safe.
 
-    Delivery reports are called on the producer's thread, or that of whoever flushes. Raises ``ConfigError``
-    for properties that librdkafka refuses; touches no network before the first record.
+    Delivery reports come on the producer's thread, or on a thread that flushes. The constructor raises
+    ``ConfigError`` for properties that librdkafka refuses. Nothing is sent before the first record.
     """
 
     def __init__(self, given: Mapping[str, Any], request_timeout: float) -> None:
         self.address = str(given["bootstrap.servers"])
         self.max_record_bytes = largest_record(given)
-        """Bytes of key and value that a record may have."""
+        """Most bytes of key and value of a record."""
         self.last_error = ""
-        """What librdkafka last complained of, since something was delivered."""
+        """The last error of librdkafka since a record was delivered."""
         self._properties = {**producer_properties(given, request_timeout), "error_cb": self._on_error}
         self._mutex = fork.lock()
         self._sent = self._delivered = self._failed = 0
         self._waiting: list[tuple[int, Future[None]]] = []
-        """Who waits for room, and until how many are in flight."""
+        """The waits for room in the queue; each ends at its number of records in flight."""
         self._renewal: Future[None] | None = None
-        """Done when the handle, which has failed for good, is replaced."""
+        """Done when the handle, after a fatal error, is replaced."""
         self._closed = self._ending = self._forked_here = False
         self._handle = self._make_handle()
         self._thread = threading.Thread(target=self._run, name="statestore-producer", daemon=True)
@@ -73,8 +73,10 @@ class Producer:
             raise ConfigError(f"kafka: {error.args[0].str()}") from error
 
     def send(self, record: ProducerRecord, on_report: OnReport) -> Future[None] | None:
-        """Send ``record`` and return ``None``, or where that cannot be now, what to wait for before the next
-        try. Raises ``KafkaException`` where librdkafka refuses the record."""
+        """Send ``record`` and return ``None``; if it cannot be sent now, return what to wait for first.
+
+        Raises ``KafkaException`` if librdkafka refuses the record.
+        """
 
         def reported(error: Code | None, message: Message) -> None:
             self._count(error)
@@ -99,23 +101,23 @@ class Producer:
             return None
 
     def flush(self, timeout: float) -> None:
-        """Return when nothing is in flight; ``DeliveryError`` after ``timeout`` seconds."""
+        """Return when no record is in flight. Raises ``DeliveryError`` after ``timeout`` seconds."""
         with self._mutex:
             self.check_open()
             handle = self._handle
         if left := handle.flush(timeout):
             raise DeliveryError(
                 f"{left} records are not delivered after {timeout:g} s: Kafka at {self.address}"
-                f"{': ' + self.last_error if self.last_error else ' takes them slowly'}"
+                f"{': ' + self.last_error if self.last_error else ' is slow'}"
             )
 
     def health(self) -> ProducerHealth:
-        """Return how many records were sent, and what became of them."""
+        """Return the counts of the records, by what became of them."""
         with self._mutex:
             return ProducerHealth(self._sent, self._delivered, self._failed, self._in_flight)
 
     def close(self) -> None:
-        """Wait for what is in flight, give up what is left, end the thread. Idempotent."""
+        """Wait for records in flight, drop the rest, end the thread. Idempotent."""
         with self._mutex:
             if self._forked_here:
                 raise fork.forked_error()
@@ -124,14 +126,14 @@ class Producer:
             self._closed = True
         if left := self._handle.flush(CLOSE_TIMEOUT):
             log.warning(
-                "closing: %d records were not delivered in %g s and are given up", left, CLOSE_TIMEOUT
+                "closing: %d records were not delivered within %g s and are dropped", left, CLOSE_TIMEOUT
             )
             self._handle.purge()
-            self._handle.flush(1.0)  # whoever waits for one of them is told
+            self._handle.flush(1.0)  # the waits for them end
         self._ending = True
         self._thread.join()
         if self._renewal is not None:
-            self._renewal.set_result(None)  # the next try is told that all is closed
+            self._renewal.set_result(None)  # the next try raises StoreClosedError
 
     @property
     def closed(self) -> bool:
@@ -151,7 +153,7 @@ class Producer:
         return self._sent - self._delivered - self._failed
 
     def _room(self) -> Future[None]:
-        """Return what is done when half of what is in flight has arrived."""
+        """Return a future that is done when half of the records in flight are reported."""
         room: Future[None] = Future()
         if self._in_flight:
             self._waiting.append((self._in_flight // 2, room))
@@ -185,12 +187,14 @@ class Producer:
                 self._handle.poll(_POLL_SECONDS)
                 if self._renewal is not None:
                     self._renew()
-            except Exception:  # without this thread nobody is told of any delivery
+            except Exception:  # without this thread there would be no delivery reports
                 log.exception("an unexpected error on %s", self._thread.name)
 
     def _renew(self) -> None:
-        """Replace a handle that takes no record any more; what is in flight in it has failed."""
-        log.error("Kafka at %s: the producer failed and is replaced: %s", self.address, self.last_error)
+        """Replace a handle after a fatal error; the records in flight have failed."""
+        log.error(
+            "Kafka at %s: the producer had a fatal error and is replaced: %s", self.address, self.last_error
+        )
         self._handle.purge()
         self._handle.flush(1.0)
         fresh = self._make_handle()

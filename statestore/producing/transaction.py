@@ -1,7 +1,7 @@
 """Entities that become visible together, or not at all: Kafka's transactions.
 
-What a transaction writes is kept until it ends well, and then sent in one go: a block that raises has sent
-nothing, and no reader of committed data waits for a block that takes its time.
+A transaction keeps its records until its block ends without an error, and then sends all of them. A block
+that raises has sent nothing, and readers of committed records do not wait for a slow block.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _delivery(record: ProducerRecord, message: Message) -> Delivery:
 
 
 class Transaction:
-    """What one ``with manager.transaction()`` writes. For the thread that opened it.
+    """The entities that one ``with manager.transaction()`` writes. Only for the thread that opened it.
 
     Each method raises ``EntityRejectedError`` at once for an entity that cannot be written; when the error is
     caught the transaction goes on without that entity. Once the transaction has ended, each method raises
@@ -57,7 +57,7 @@ class Transaction:
         self._writer = writer
         self._records: list[ProducerRecord] | None = []
         self.deliveries: list[Delivery] = []
-        """Where the records are, in their order; empty until the transaction is committed."""
+        """The deliveries of the records, in order; empty until the transaction is committed."""
 
     def add(self, entity: Any) -> None:
         """Write an entity, new or changed, when the transaction ends."""
@@ -84,8 +84,8 @@ class Transaction:
 class Transactions:
     """The transactions of one manager, one at a time. Thread-safe.
 
-    ``name`` is the ``transactional.id``: a process that takes a data directory over ends what its predecessor
-    left open, and the predecessor can commit no more.
+    ``name`` is the ``transactional.id``. A process that takes over a data directory ends the transaction that
+    its predecessor left open, and the predecessor cannot commit any more.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Transactions:
 
     @contextlib.contextmanager
     def begin(self) -> Iterator[Transaction]:
-        """Give a transaction, and commit it where the block ends without an error."""
+        """Give a transaction, and commit it when the block ends without an error."""
         self._check_open()
         if not self._lock.acquire(blocking=False):
             raise RuntimeError("a transaction of this manager is open already: end it before the next one")
@@ -119,7 +119,7 @@ class Transactions:
                 self._lock.release()
 
     def close(self) -> None:
-        """Let go of the producer. Nothing is on its way: a commit waits for its end."""
+        """Drop the producer. No record is in flight, since a commit waits until it has ended."""
         self._closed = True
         self._handle = None
 
@@ -179,7 +179,7 @@ class Transactions:
                     timestamp=record.timestamp,
                 )
             except BufferError:
-                handle.poll(_POLL_SECONDS)  # what is in the queue leaves it, or is given up after its time
+                handle.poll(_POLL_SECONDS)  # records leave the queue, or fail after their time
             else:
                 return
 
@@ -190,16 +190,16 @@ class Transactions:
         retry(lambda left: call(max(0.1, left)), self._timeout, 0.0, may_pass)
 
     def _abort(self) -> None:
-        """End what was begun, and the producer with it: after a failure its numbering may have a gap.
+        """Abort the transaction, and drop the producer: after a failure its numbering may have a gap.
 
-        Where this fails the next transaction does it, since its producer has the same name.
+        If the abort fails, the next transaction does it, since its producer has the same name.
         """
         handle, self._handle = self._handle, None
         if handle is not None:
             try:
                 self._retry(handle.abort_transaction)
             except _FAILURES as failure:
-                log.warning("a transaction could not be aborted now: %s", failure)
+                log.warning("a transaction could not be aborted: %s", failure)
 
     def _failed(
         self, failure: BaseException, records: list[ProducerRecord], reports: dict[int, Report]
@@ -213,7 +213,7 @@ class Transactions:
         return DeliveryError(
             f"the transaction of {len(records)} records, the first {first.describe(first.subject)}, is not "
             f"committed: Kafka at {self._kafka.get('bootstrap.servers')}: {text}; none of them is "
-            "visible, unless the broker had taken the commit when it went away",
+            "visible, unless the broker received the commit before it failed",
             undelivered=[record.subject for record in records],
         )
 

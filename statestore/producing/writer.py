@@ -1,4 +1,4 @@
-"""Writes entities: encodes them, sends them, and says what became of each."""
+"""Writing entities: encoding them, sending them, and reporting what became of each."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from statestore.runtime.steps import PAUSE, Steps, in_thread, run_blocking
 from statestore.serde.entities import EntityCodec
 
 _TURN = 200
-"""Records sent before others get their turn on an event loop."""
+"""Records that are sent in one turn on an event loop."""
 
 
 class EntityWriter:
@@ -58,13 +58,13 @@ class EntityWriter:
         self._closed = self._forked_here = False
         self._encoders: dict[type, Encoder] = {}
         self._known_topics: set[str] = set()
-        """Topics that may be written to; whether others are there is asked first, since a broker may create
-        what is written to."""
+        """Topics that exist. Others are looked up before the first write, since a broker may create a topic
+        that is written to."""
         fork.register(self)
 
     @property
     def producer(self) -> Producer:
-        """The one producer, made when it is first wanted. Raises ``ConfigError`` without an address."""
+        """The producer, made at the first use. Raises ``ConfigError`` without an address."""
         if self._forked_here:
             raise fork.forked_error()
         with self._mutex:
@@ -80,23 +80,23 @@ class EntityWriter:
             return self._producer
 
     def health(self) -> ProducerHealth:
-        """Return how many records were sent, and what became of them."""
+        """Return the counts of the records, by what became of them."""
         return ProducerHealth() if self._producer is None else self._producer.health()
 
     def flush(self, timeout: float) -> None:
-        """Return when nothing is on its way; ``DeliveryError`` after ``timeout`` seconds."""
+        """Return when no record is in flight. Raises ``DeliveryError`` after ``timeout`` seconds."""
         if self._producer is not None:
             self._producer.flush(timeout)
 
     def close(self) -> None:
-        """Wait for what is on its way, within bounds, and end. Idempotent."""
+        """Wait for records in flight, for a limited time, and end. Idempotent."""
         with self._mutex:
             self._closed = True
         if self._producer is not None:
             self._producer.close()
 
     def topic_exists(self, topic: str) -> None:
-        """Take it that ``topic`` is there."""
+        """Note that ``topic`` exists."""
         self._known_topics.add(topic)
 
     def add(self, entity: Any, cls: type | None = None) -> Steps[Delivery]:
@@ -110,8 +110,8 @@ class EntityWriter:
     def add_all(self, entities: Iterable[Any], cls: type | None = None) -> Steps[list[Delivery]]:
         """Write entities in their order, many in flight at once.
 
-        A collection is encoded as a whole before anything is sent, an iterator is sent as it comes. After the
-        first that fails or is refused none is sent.
+        A collection is encoded as a whole before anything is sent; an iterator is sent as it comes. After the
+        first entity that fails or is rejected, no more are sent.
         """
         if not isinstance(entities, Collection):
             return (yield from self._send_and_wait(self._encoded(entities, cls)))
@@ -126,7 +126,7 @@ class EntityWriter:
                     yield PAUSE
         except TimeoutError:
             raise DeliveryError(
-                "the time given was over before all was encoded; nothing was sent",
+                "the time given was over before all entities were encoded; nothing was sent",
                 undelivered=list(entities),
             ) from None
         except EntityRejectedError as error:
@@ -136,14 +136,14 @@ class EntityWriter:
         return (yield from self._send_and_wait(iter(encoded), whole=True))
 
     def delete(self, key: tuple[Any, ...], cls: type) -> Steps[list[Delivery]]:
-        """Write what deletes the entity with these values of the key fields.
+        """Write the records that delete the entity with these values of the key fields.
 
-        That is a record for each key under which it may be stored, the one that ``add`` writes first.
+        There is one for each key under which the entity may be stored; the key that ``add`` writes is first.
         """
         return self._delete(self._encoder(cls), key, key)
 
     def delete_entity(self, entity: Any) -> Steps[list[Delivery]]:
-        """Write what deletes ``entity``, by its key."""
+        """Write the records that delete ``entity``, by its key."""
         encoder = self._encoder(type(entity))
         return self._delete(encoder, encoder.key_of(entity), entity)
 
@@ -160,7 +160,7 @@ class EntityWriter:
         return encoder
 
     def _encoded(self, entities: Iterable[Any], cls: type | None) -> Iterator[ProducerRecord | Future[None]]:
-        """Give the record of each; before the first of a class, what is to be waited for."""
+        """Give the record of each entity; before the first of a class, a future to wait for."""
         for index, entity in enumerate(entities):
             encoder = self._encoder(cls or type(entity))
             if not encoder.is_prepared:
@@ -173,7 +173,7 @@ class EntityWriter:
                 ) from error.__cause__
 
     def _await_registry(self, answer: Future[Any], subjects: Collection[Any]) -> Steps[Any]:
-        """Wait for what is asked before anything of the ``subjects`` is sent."""
+        """Wait for the registry's answer before any of the ``subjects`` is sent."""
         try:
             return (yield answer)
         except TimeoutError:
@@ -182,14 +182,14 @@ class EntityWriter:
     # For transactions, which send by themselves
 
     def record(self, entity: Any) -> ProducerRecord:
-        """Return the record of ``entity``, blocking. Raises as :meth:`add` does for what cannot be sent."""
+        """Return the record of ``entity``, blocking. Raises the errors of :meth:`add`."""
         encoder = self._encoder(type(entity))
         if not encoder.is_prepared:
             encoder.prepare()
         return self._with_known_topic(encoder.record(entity))
 
     def tombstones(self, entity_or_class: Any, key: tuple[Any, ...]) -> list[ProducerRecord]:
-        """Return the records that delete an entity, or what has the values of ``key``, blocking."""
+        """Return the records that delete an entity, or the one with the values of ``key``, blocking."""
         if isinstance(entity_or_class, type):
             records = self._encoder(entity_or_class).tombstones(key, key)
         else:
@@ -198,7 +198,7 @@ class EntityWriter:
         return [self._with_known_topic(record) for record in records]
 
     def _with_known_topic(self, record: ProducerRecord) -> ProducerRecord:
-        """Return ``record`` if its topic is there."""
+        """Return ``record`` if its topic exists."""
         if record.topic not in self._known_topics:
             try:
                 run_blocking(self._check_topic(record.topic))
@@ -222,7 +222,7 @@ class EntityWriter:
     def _send_and_wait(
         self, records: Iterator[ProducerRecord | Future[None]], whole: bool = False
     ) -> Steps[list[Delivery]]:
-        """Send all, and wait for their reports; of a ``whole`` collection, what was not sent is told too."""
+        """Send all and wait for the reports. An error of a ``whole`` collection lists unsent records, too."""
         producer = self.producer
         producer.check_open()
         tracker = SendTracker()
@@ -238,14 +238,14 @@ class EntityWriter:
             self._known_topics.difference_update(record.topic for record in tracker.undelivered())
             raise not_delivered(tracker, producer, _unsent(records) if whole else ()) from stopped
         if stopped is not None:
-            stopped.add_note(f"{len(tracker.deliveries())} entities were taken before, and are in Kafka")
+            stopped.add_note(f"{len(tracker.deliveries())} entities before it were delivered")
             raise stopped
         return tracker.deliveries()
 
     def _send_all(
         self, producer: Producer, records: Iterator[ProducerRecord | Future[None]], tracker: SendTracker
     ) -> Steps[Exception | None]:
-        """Send until the end or a failure; return what the iterator raised instead of ending."""
+        """Send until the end or a failure; return what the iterator raised, if it did."""
         for count in itertools.count(1):
             try:
                 record = next(records, None)
@@ -281,14 +281,14 @@ class EntityWriter:
             tracker.not_sent(Code(Code._DESTROY, str(error)))
 
     def _find_offsets(self, tracker: SendTracker) -> Steps[None]:
-        """Give deliveries without an offset that of the last record now, which is theirs or a later one."""
+        """Set unknown offsets of deliveries to the present last offset, which is theirs or a later one."""
         last: dict[tuple[str, int], int] = {}
         for topic, partition in tracker.without_offset:
             try:
                 end = yield self.topics.end(topic, partition)
             except KafkaException as error:
                 raise DeliveryError(
-                    f"delivered to topic {topic!r}, but Kafka does not tell where: {error.args[0].str()}",
+                    f"delivered to topic {topic!r}, but the offset is not known: {error.args[0].str()}",
                     delivered=tracker.deliveries(),
                 ) from error
             last[topic, partition] = end.offset - 1
@@ -296,7 +296,7 @@ class EntityWriter:
             tracker.fill_offsets(last)
 
     def _check_topic(self, topic: str) -> Steps[None]:
-        """Raise ``KafkaException`` for a topic that is not there, or not for us."""
+        """Raise ``KafkaException`` for a topic that does not exist, or that may not be read."""
         try:
             yield self.topics.described(topic)
         except KafkaException as error:

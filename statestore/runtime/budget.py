@@ -1,4 +1,4 @@
-"""How the memory budget of a manager is divided: the one place that says who may use how much."""
+"""The parts of a manager's memory budget, and what each is for."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ LANES = 2
 
 @dataclass(frozen=True, slots=True)
 class MemoryShares:
-    """The parts of one memory budget, in bytes; together they are all of it.
+    """The parts of one memory budget, in bytes; together they are the whole budget.
 
-    A restore fills the runs while the record cache and the write buffers are still empty, so what nobody
-    counts (fragments, messages on their way, iterators) has room then.
+    A restore fills its runs while the record cache and the write buffers are still empty. That leaves room
+    for memory that is not counted: fragments, messages in flight, iterators.
     """
 
     engine: int
     """One engine's block cache and write buffers, for all of its stores.
 
-    Each engine of a manager is told all of it; of those that are shipped only RocksDB's takes any.
+    Each engine of a manager gets this size; of the shipped engines only RocksDB's uses it.
     """
     records: int
     """The record cache of hot keys, for all tables."""
     queue: int
-    """The fetched records that wait in one lane's consumer; there are ``LANES`` lanes."""
+    """The fetched records in the queue of one lane's consumer; there are ``LANES`` lanes."""
     run: int
-    """What a restore gathers before it is written: one run is applied while the next one is read."""
+    """The records that a restore gathers before writing: one run is written while the next is read."""
 
     @classmethod
     def of(cls, budget: int) -> Self:
@@ -35,5 +35,5 @@ class MemoryShares:
 
     @property
     def total(self) -> int:
-        """What all users of memory may take together."""
+        """The sum of all parts."""
         return self.engine + self.records + LANES * self.queue + self.run

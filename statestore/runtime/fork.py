@@ -1,4 +1,4 @@
-"""What happens to live objects in a child made by ``os.fork()``.
+"""Live objects in a child made by ``os.fork()``.
 
 The threads of RocksDB, librdkafka and ours do not exist in the child, so closing or even freeing one of their
 objects there can hang, and using one can corrupt the parent's files. Each class that owns such an object
@@ -50,13 +50,13 @@ def rlock() -> threading.RLock:
 
 
 def leak(thing: object) -> None:
-    """Keep ``thing`` from ever being freed in this process (an extra reference nobody drops)."""
+    """Keep ``thing`` from ever being freed in this process, by a reference that is never dropped."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
 @cache
 def skip_exit_handlers() -> None:
-    """Have children forked from now on end, once Python has ended, without the C libraries' exit handlers.
+    """Let children that are forked from now on end without the exit handlers of the C libraries.
 
     For a library whose handler waits for threads that do not exist in the child. Files of C's stdio are still
     written out. Only glibc has the call for it; elsewhere such a child should end by ``os._exit``.
@@ -74,7 +74,7 @@ def skip_exit_handlers() -> None:
 
 def forked_error() -> ForkedProcessError:
     return ForkedProcessError(
-        f"opened in another process and used in its forked child {os.getpid()}: "
+        f"the object was opened in another process and is used in its forked child {os.getpid()}: "
         "open a StoreManager in the child, or fork before opening one"
     )
 

@@ -1,7 +1,7 @@
 """Work that waits, written once and run in two ways: blocking a thread, or awaited.
 
-Such work is a generator that yields the futures it waits for; each is sent its result, or thrown its
-exception. When time is up it is thrown ``TimeoutError``, and may clean up but not wait any longer.
+Such work is a generator. It yields each future it waits for, and gets the result or the exception of the
+future back. When the time is up it gets ``TimeoutError``: it may clean up then, but not wait any longer.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ R = TypeVar("R")
 Steps: TypeAlias = Generator["Future[Any]", Any, R]
 
 PAUSE: Future[Any] = Future()
-"""Yielded by long work that need not wait, so that others get their turn, and time can be up."""
+"""Yielded by long work that need not wait, so that other tasks run and a time-out is noticed."""
 PAUSE.set_result(None)
 
 
 def in_thread(work: Callable[[], R]) -> Future[R]:
-    """Return what is done when ``work`` is, on a thread of its own; that goes on if nobody waits any more."""
+    """Do ``work`` on a thread of its own and return its future; the work goes on if nobody waits for it."""
     done: Future[R] = Future()
     threading.Thread(target=complete, args=(done, work), name="statestore-asking", daemon=True).start()
     return done
 
 
 def run_blocking(steps: Steps[R], timeout: float | None = None) -> R:
-    """Do ``steps``, blocking for at most ``timeout`` seconds (``None``: as long as they take)."""
+    """Do ``steps``, blocking for at most ``timeout`` seconds (``None``: without limit)."""
     deadline = None if timeout is None else time.monotonic() + timeout
     try:
         waited = next(steps)
@@ -52,7 +52,7 @@ def run_blocking(steps: Steps[R], timeout: float | None = None) -> R:
 
 
 async def run_async(steps: Steps[R], timeout: float | None = None) -> R:
-    """Do ``steps`` without blocking the event loop; a cancelled one leaves nothing behind."""
+    """Do ``steps`` without blocking the event loop; when cancelled they clean up."""
     loop = asyncio.get_running_loop()
     deadline = None if timeout is None else loop.time() + timeout
     try:

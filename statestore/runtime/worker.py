@@ -1,4 +1,4 @@
-"""A thread that runs what it is given, one after the other, now or later."""
+"""A thread that runs callables one after the other, now or later."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Worker:
         fork.register(self)
 
     def soon(self, call: Callable[[], None]) -> None:
-        """Run ``call`` after what is due already. Ignored once stopping."""
+        """Run ``call`` after the callables that are due already. Ignored once stopping."""
         self.later(0.0, call)
 
     def later(self, delay: float, call: Callable[[], None]) -> None:
@@ -42,7 +42,7 @@ class Worker:
                 self._changed.notify()
 
     def stop(self, timeout: float) -> bool:
-        """Run what is due, drop what is for later, end the thread; tell whether it ended in time."""
+        """Run the due callables, drop later ones, end the thread; tell whether it ended in time."""
         with self._changed:
             self._stopping = True
             self._changed.notify()

@@ -241,7 +241,7 @@ def test_closing_gives_up_what_cannot_be_delivered(
     assert isinstance(error, DeliveryError)
     assert error.undelivered == (Order(1), Order(2))
     assert "manager was closed" in str(error)
-    assert "2 records were not delivered in 0.3 s and are given up" in caplog.text
+    assert "2 records were not delivered within 0.3 s and are dropped" in caplog.text
     with pytest.raises(StoreClosedError):
         manager.add(Order(3))
 

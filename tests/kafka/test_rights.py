@@ -76,7 +76,9 @@ def test_writing_without_the_right_to(guarded: KafkaBroker, managers: Callable[.
         class Row:
             number: Annotated[int, Key]
 
-        pattern = rf"(?i)Row\(number=1\).*'{topic}'.*authorization failed.*grant the client writing"
+        pattern = (
+            rf"(?i)Row\(number=1\).*'{topic}'.*authorization failed.*grant the client the right to write"
+        )
         with pytest.raises(DeliveryError, match=pattern) as error:
             manager.add(Row(1))
         assert error.value.undelivered == (Row(1),)

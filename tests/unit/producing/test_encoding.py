@@ -106,7 +106,7 @@ def test_the_largest_record_goes_and_one_byte_more_is_refused() -> None:
     room = LARGEST - len(empty.key or b"") - len(empty.value or b"") - 1  # one more byte for the length
     record = encoder(Order).record(Order("a", 1, "x" * room))
     assert len(record.key or b"") + len(record.value or b"") == LARGEST
-    with pytest.raises(EntityRejectedError, match=r"201 bytes.*at most 200 are taken"):
+    with pytest.raises(EntityRejectedError, match=r"201 bytes.*the limit is 200"):
         encoder(Order).record(Order("a", 1, "x" * (room + 1)))
 
 
