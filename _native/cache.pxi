@@ -259,13 +259,15 @@ cdef class CacheShare:
     """
 
     cdef RecordCache cache
+    cdef bytes namespace  # of the keys that may be here, as a write has them
     cdef uint64_t epoch  # counts the writes begun, from 1
     cdef Py_ssize_t writers, count
     cdef uint32_t salt
     cdef bint shut
 
-    def __cinit__(self, RecordCache cache not None):
+    def __cinit__(self, RecordCache cache not None, bytes namespace not None):
         self.cache = cache
+        self.namespace = namespace
         self.epoch = 1
         self.salt = <uint32_t>mix(<uint64_t><void *>self, HASH_FACTOR)
 
@@ -297,8 +299,12 @@ cdef class CacheShare:
         return 0
 
     cdef inline void drop(self, key) noexcept:
-        if PyBytes_CheckExact(key) and PyBytes_GET_SIZE(key) and PyBytes_AS_STRING(key)[0] == NAMESPACE:
-            self.cache.drop(self, PyBytes_AS_STRING(key) + 1, PyBytes_GET_SIZE(key) - 1)
+        cdef Py_ssize_t first = PyBytes_GET_SIZE(self.namespace)
+        cdef Py_ssize_t size
+        if PyBytes_CheckExact(key):
+            size = PyBytes_GET_SIZE(key) - first
+            if size >= 0 and memcmp(PyBytes_AS_STRING(key), PyBytes_AS_STRING(self.namespace), first) == 0:
+                self.cache.drop(self, PyBytes_AS_STRING(key) + first, size)
 
     cdef void end(self, bint failed) noexcept:
         """It has ended. After a failed one the engine may be in any state, which it tells itself."""

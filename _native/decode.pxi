@@ -118,12 +118,13 @@ cdef class Decoder:
             return None
         return self.make(key, 0, payload, 0)
 
-    def rows(self, source, Py_ssize_t header, judge):
+    def rows(self, source, Py_ssize_t namespace, Py_ssize_t header, judge):
         """Return an iterator of the entities of a backend's scan; for a plain decoder.
 
-        ``header`` bytes are in front of each payload. What is for others to judge, ``judge(key, payload)`` is.
+        ``namespace`` bytes are in front of each key, ``header`` bytes in front of each payload. A row that is for
+        others to judge is what ``judge(key, payload)`` returns.
         """
-        return Rows(self, source, header, judge)
+        return Rows(self, source, namespace, header, judge)
 
     cdef object make(self, bytes key, Py_ssize_t key_at, bytes payload, Py_ssize_t payload_at):
         """The same for a key and a payload that begin at ``key_at`` and ``payload_at``."""
@@ -369,12 +370,13 @@ cdef class Rows:
     """What ``Decoder.rows`` returns."""
 
     cdef Steps steps
-    cdef Py_ssize_t header
+    cdef Py_ssize_t namespace, header
     cdef Decoder decoder
     cdef object judge
 
-    def __cinit__(self, Decoder decoder not None, source, Py_ssize_t header, judge):
-        self.decoder, self.steps, self.header, self.judge = decoder, Steps(source), header, judge
+    def __cinit__(self, Decoder decoder not None, source, Py_ssize_t namespace, Py_ssize_t header, judge):
+        self.decoder, self.steps, self.judge = decoder, Steps(source), judge
+        self.namespace, self.header = namespace, header
 
     def __iter__(self):
         return self
@@ -385,10 +387,10 @@ cdef class Rows:
             raise StopIteration
         key, value = owned_pair(pair)
         if PyBytes_CheckExact(key) and PyBytes_CheckExact(value):
-            row = self.decoder.make(<bytes>key, 1, <bytes>value, self.header)
+            row = self.decoder.make(<bytes>key, self.namespace, <bytes>value, self.header)
             if row is not None:
                 return row
-        return self.judge(key[1:], value[self.header :])
+        return self.judge(key[self.namespace :], value[self.header :])
 
     def close(self):
         """Release the snapshot of the scan now. Idempotent."""

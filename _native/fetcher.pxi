@@ -21,7 +21,7 @@ cdef struct Partition:
 cdef class AssignedTopic:
     """One topic that is read."""
 
-    cdef bytes name
+    cdef bytes name, namespace
     cdef const char *topic  # the same
     cdef Partition *partitions
     cdef int count
@@ -32,8 +32,8 @@ cdef class AssignedTopic:
     cdef object record_filter, last_skipped, rejected
     cdef bint filtered, stopped  # whether there is a filter; whether that stopped the topic, for good
 
-    def __cinit__(self, bytes name, dict positions, dict ends, record_filter):
-        self.name = name
+    def __cinit__(self, bytes name, dict positions, dict ends, bytes namespace, record_filter):
+        self.name, self.namespace = name, namespace
         self.record_filter, self.filtered = record_filter, record_filter is not None
         self.topic = PyBytes_AS_STRING(name)
         self.partitions = <Partition *>calloc(max(1, len(positions)), sizeof(Partition))
@@ -52,7 +52,7 @@ cdef class AssignedTopic:
     cdef int start(self) except -1:
         """Begin a new run."""
         cdef int i
-        self.run = WriteRun.__new__(WriteRun)
+        self.run = WriteRun.__new__(WriteRun, self.namespace)
         self.touched = False
         self.null_keys = self.stale = self.size = self.skipped = 0
         self.last_skipped = self.rejected = None
@@ -157,8 +157,8 @@ cdef class AssignedTopic:
 cdef class Fetcher:
     """A consumer of its own that reads assigned partitions into runs of writes.
 
-    ``properties`` are librdkafka's, as ``(name, value)`` strings; ``None`` takes its default. One thread at a
-    time, but ``wake`` from any: another call meanwhile raises ``RuntimeError``, as does one after ``close``.
+    ``properties`` are librdkafka's, as ``(name, value)`` strings; ``None`` takes its default. ``namespace`` is
+    put before each key. One thread at a time, but ``wake`` from any: another call meanwhile raises ``RuntimeError``, as does one after ``close``.
     Raises ``statestore.core.common.ClientError`` for what librdkafka refuses. ``find_kafka`` comes first.
     """
 
@@ -170,19 +170,21 @@ cdef class Fetcher:
     cdef void **places  # borrowed from ``order``
     cdef Py_ssize_t count
     cdef bint filtered  # one of them has a filter
+    cdef bytes namespace
     cdef list events
     cdef volatile bint woken
     cdef bint busy
     cdef bint reached, told  # in this read: an end of assign, an event
     cdef Message *batch[BATCH]
 
-    def __cinit__(self, properties):
+    def __cinit__(self, properties, bytes namespace not None):
         cdef void *conf
         cdef void *client
         cdef char text[512]
         if not kafka_found:
             raise RuntimeError("find_kafka comes first")
         self.assigned, self.order, self.events = {}, [], []
+        self.namespace = namespace
         self.inbox = new_inbox()
         conf = kafka.new_conf()
         try:
@@ -251,7 +253,9 @@ cdef class Fetcher:
         try:
             if topic in self.assigned:
                 raise ValueError(f"topic {topic!r} is read already")
-            one_topic = AssignedTopic.__new__(AssignedTopic, topic.encode(), positions, ends, record_filter)
+            one_topic = AssignedTopic.__new__(
+                AssignedTopic, topic.encode(), positions, ends, self.namespace, record_filter
+            )
             self.reserve(self.count + 1)
             self.change(one_topic, positions, kafka.assign)
             self.assigned[topic] = one_topic

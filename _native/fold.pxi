@@ -12,10 +12,10 @@ cdef class TopicFold:
     cdef object record_filter, last_skipped, stopped  # None: there is none
     cdef Py_ssize_t skipped
 
-    def __cinit__(self, record_filter):
+    def __cinit__(self, bytes namespace, record_filter):
         self.record_filter = record_filter
         self.positions = {}
-        self.writes = WriteRun.__new__(WriteRun)
+        self.writes = WriteRun.__new__(WriteRun, namespace)
         self.last_timestamp = -1
 
     cdef bint passes(self, object message, object offset) except -1:
@@ -82,8 +82,8 @@ cdef class PartitionFold:
         return 0
 
 
-def fold(messages, positions, filters=None):
-    """Fold consumed ``messages`` into the last write of each key, per topic.
+def fold(messages, positions, bytes namespace not None, filters=None):
+    """Fold consumed ``messages`` into the last write of each key, per topic; ``namespace`` is put before it.
 
     ``positions`` holds the next offset to apply of each ``(topic, partition)`` that is ours. A record below
     it, or below one seen earlier in ``messages``, was applied before: it is counted as stale and otherwise
@@ -112,7 +112,7 @@ def fold(messages, positions, filters=None):
             place = (topic, partition)
             part = parts.get(place)
             if part is None:
-                part = parts[place] = part_of(place, positions, topics, filters)
+                part = parts[place] = part_of(place, positions, topics, namespace, filters)
         if part.topic_fold is None or part.topic_fold.stopped is not None:
             continue
         offset = message.offset()
@@ -130,7 +130,7 @@ def fold(messages, positions, filters=None):
     return {topic: (<TopicFold>one).folded() for topic, one in topics.items()}, events
 
 
-cdef PartitionFold part_of(tuple place, object positions, dict topics, object filters):
+cdef PartitionFold part_of(tuple place, object positions, dict topics, bytes namespace, object filters):
     cdef PartitionFold part = PartitionFold.__new__(PartitionFold)
     part.topic, part.partition = place
     position = positions.get(place)
@@ -139,5 +139,5 @@ cdef PartitionFold part_of(tuple place, object positions, dict topics, object fi
     part.next = position
     part.topic_fold = topics.get(part.topic)
     if part.topic_fold is None:
-        part.topic_fold = topics[part.topic] = TopicFold.__new__(TopicFold, filters.get(part.topic))
+        part.topic_fold = topics[part.topic] = TopicFold.__new__(TopicFold, namespace, filters.get(part.topic))
     return part

@@ -134,8 +134,13 @@ cdef list values_of(Readers readers, TreeNode *root, object keys):
     return values
 
 
-cdef OrderedIterator scan_of(Readers readers, TreeNode **root, KeyRange keys, bint reverse, object limit):
+cdef OrderedIterator scan_of(Readers readers, TreeNode **root, object given, bint reverse, object limit):
     cdef OrderedIterator scan = OrderedIterator.__new__(OrderedIterator)
+    cdef KeyRange keys = None
+    if type(given) is KeyRange:
+        keys = <KeyRange>given
+    elif given is not None:
+        keys = KeyRange(given.start, given.stop)  # the twin's
     if limit is None:
         scan.left = -1
     else:
@@ -246,7 +251,7 @@ cdef class OrderedSnapshot:
         self.check()
         return values_of(self.readers, self.root, wanted)
 
-    def scan(self, KeyRange keys=None, reverse=False, limit=None):
+    def scan(self, keys=None, reverse=False, limit=None):
         """Iterate over a range in key order."""
         self.check()
         return scan_of(self.readers, &self.root, keys, reverse, limit)
@@ -319,7 +324,7 @@ cdef class OrderedMap:
         self.readers.check()
         return values_of(self.readers, self.map.tree.root, wanted)
 
-    def scan(self, KeyRange keys=None, reverse=False, limit=None):
+    def scan(self, keys=None, reverse=False, limit=None):
         """Iterate over a range in key order, on the content at this moment."""
         return scan_of(self.readers, &self.map.tree.root, keys, reverse, limit)
 

@@ -3,21 +3,22 @@
 from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_CheckExact
 from cpython.object cimport PyObject
 
-cdef enum:
-    NAMESPACE = 1  # the byte in front of every key of data
-
 cdef object UNKNOWN = object()  # in the result of get_many: to be read from the engine
 
 
-cdef object with_namespace(key):
+cdef inline object joined(bytes namespace, key):
     cdef bytes result
+    cdef Py_ssize_t first = PyBytes_GET_SIZE(namespace)
     cdef Py_ssize_t size
     if not PyBytes_CheckExact(key):
-        return b"\x01" + key  # any buffer, or the TypeError of this
+        return namespace + key  # any buffer, or the TypeError of this
     size = PyBytes_GET_SIZE(key)
-    result = PyBytes_FromStringAndSize(NULL, size + 1)
-    PyBytes_AS_STRING(result)[0] = NAMESPACE
-    memcpy(PyBytes_AS_STRING(result) + 1, PyBytes_AS_STRING(key), size)
+    result = PyBytes_FromStringAndSize(NULL, first + size)
+    if first == 1:  # the usual one, without a call
+        PyBytes_AS_STRING(result)[0] = PyBytes_AS_STRING(namespace)[0]
+    else:
+        memcpy(PyBytes_AS_STRING(result), PyBytes_AS_STRING(namespace), first)
+    memcpy(PyBytes_AS_STRING(result) + first, PyBytes_AS_STRING(key), size)
     return result
 
 
@@ -25,19 +26,25 @@ cdef object with_namespace(key):
 cdef class PointReads:
     """What a store and a snapshot read single keys with: keys without namespace, values without header.
 
-    ``get`` and ``get_many`` are the engine's. With a ``cache``, what was read is kept there, and every write
-    has to run inside of ``_change``.
+    ``get`` and ``get_many`` are the engine's; ``namespace`` is in front of its keys, and as many bytes as
+    ``header`` says in front of its values. With a ``cache``, what was read is kept there, and every write has
+    to run inside of ``_change``.
     """
 
     cdef object engine_get, engine_get_many
+    cdef bytes namespace
     cdef Py_ssize_t header
     cdef CacheShare share
 
-    def __init__(self, get, get_many, Py_ssize_t header=0, RecordCache cache=None):
+    def __cinit__(self, *arguments, **named):
+        self.namespace = b""  # also of an object that was never given one
+
+    def __init__(self, get, get_many, bytes namespace not None, Py_ssize_t header, RecordCache cache=None):
         self.engine_get = get
         self.engine_get_many = get_many
+        self.namespace = namespace
         self.header = header
-        self.share = None if cache is None else CacheShare(cache)
+        self.share = None if cache is None else CacheShare(cache, namespace)
 
     @cython.embedsignature(True)
     @cython.embedsignature.format("clinic")
@@ -79,7 +86,7 @@ cdef class PointReads:
             if found != NULL:
                 return <object>found
             ticket = share.ticket()
-        value = self.stripped(self.engine_get(with_namespace(key)))
+        value = self.stripped(self.engine_get(joined(self.namespace, key)))
         if ticket:
             share.keep(<PyObject *>key, <PyObject *>value, ticket)
         return value
@@ -99,7 +106,7 @@ cdef class PointReads:
                 if found != NULL:
                     result[i] = <object>found
                     continue
-            missing.append(with_namespace(key))
+            missing.append(joined(self.namespace, key))
         if not missing:
             return result
         values = list(self.engine_get_many(missing))

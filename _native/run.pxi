@@ -87,9 +87,8 @@ cdef struct Chunk:
 cdef class WriteRun:
     """The last write of each key of one topic: what a restore writes at once.
 
-    Keys carry the data namespace byte ``0x01``, values are ``timestamp ms (int64 BE) ‖ payload``. A run is
-    filled first and read afterwards: from the first ``feed`` on, a write raises ``RuntimeError``. One thread
-    at a time.
+    Keys get ``namespace`` in front, values are ``timestamp ms (int64 BE) ‖ payload``. A run is filled first
+    and read afterwards: from the first ``feed`` on, a write raises ``RuntimeError``. One thread at a time.
     """
 
     # How many keys; bytes of their keys and values as stored; bytes of memory, those of sorting included.
@@ -97,6 +96,9 @@ cdef class WriteRun:
     # Of the writes, also of those replaced; the longest key's bytes, namespace not counted.
     cdef readonly Py_ssize_t upserts, tombstones, longest_key
 
+    cdef bytes namespace
+    cdef const char *first  # bytes of each key: the namespace
+    cdef Py_ssize_t first_size
     cdef Chunk *chunks  # the one being filled is the first
     cdef Py_ssize_t chunk_used, chunk_memory, next_chunk
     cdef Record **records  # by the order in which their keys came
@@ -105,6 +107,10 @@ cdef class WriteRun:
     cdef Py_ssize_t slot_count
     cdef Item *items  # the records by key, from the first feed on
     cdef bint sealed, sorting
+
+    def __cinit__(self, bytes namespace not None):
+        self.namespace = namespace
+        self.first, self.first_size = PyBytes_AS_STRING(namespace), PyBytes_GET_SIZE(namespace)
 
     def __dealloc__(self):
         cdef Chunk *chunk
@@ -148,7 +154,10 @@ cdef class WriteRun:
                 break
             if entry >> 32 == digest:
                 record = self.records[<uint32_t>entry - 1]
-                if record.key_size == key_size + 1 and memcmp(key_of(record) + 1, key, key_size) == 0:
+                if (
+                    record.key_size == self.first_size + key_size
+                    and memcmp(key_of(record) + self.first_size, key, key_size) == 0
+                ):
                     replaced = value_size_of(record)
                     if value != NULL and value_size + 8 > record.capacity:
                         record = self.take_record(key, key_size, value_size)
@@ -189,12 +198,13 @@ cdef class WriteRun:
         """Return a new record with its key, and room for a value (-1: for none)."""
         cdef Py_ssize_t capacity = 0 if value_size < 0 else value_size + 8
         # Rounded up, so that each record begins where its numbers may lie.
-        cdef Py_ssize_t size = (<Py_ssize_t>sizeof(Record) + 1 + key_size + capacity + 3) & ~<Py_ssize_t>3
+        cdef Py_ssize_t stored = self.first_size + key_size
+        cdef Py_ssize_t size = (<Py_ssize_t>sizeof(Record) + stored + capacity + 3) & ~<Py_ssize_t>3
         cdef Record *record = <Record *>self.take(size)
-        record.key_size = <uint32_t>(key_size + 1)
+        record.key_size = <uint32_t>stored
         record.capacity = <uint32_t>capacity
-        key_of(record)[0] = 1
-        memcpy(key_of(record) + 1, key, key_size)
+        memcpy(key_of(record), self.first, self.first_size)
+        memcpy(key_of(record) + self.first_size, key, key_size)
         return record
 
     cdef inline char *take(self, Py_ssize_t size) except NULL nogil:

@@ -205,13 +205,14 @@ cdef class Steps:
 
 @cython.final
 cdef class Pairs:
-    """A backend's pairs as users see them: without namespace byte and without ``header`` bytes of value."""
+    """A backend's pairs as users see them, less ``namespace`` bytes of key and ``header`` bytes of value."""
 
     cdef Steps steps
-    cdef Py_ssize_t header
+    cdef Py_ssize_t namespace, header
 
-    def __cinit__(self, source, Py_ssize_t header):
+    def __cinit__(self, source, Py_ssize_t namespace, Py_ssize_t header):
         self.steps = Steps(source)
+        self.namespace = namespace
         self.header = header
 
     def __iter__(self):
@@ -221,7 +222,7 @@ cdef class Pairs:
         cdef PyObject *pair = self.steps.next()
         if pair == NULL:
             raise StopIteration
-        return stripped(pair, self.header)
+        return stripped(pair, self.namespace, self.header)
 
     def close(self):
         """Release the snapshot of the scan now. Idempotent."""
@@ -264,7 +265,7 @@ def mean_size(list pairs not None):
     return size // count
 
 
-cdef inline object stripped(PyObject *pair, Py_ssize_t header):
+cdef inline object stripped(PyObject *pair, Py_ssize_t namespace, Py_ssize_t header):
     """Take over the reference to ``pair``; a pair that nobody else has is changed in place."""
     cdef PyObject **items = items_of(pair)
     shared = owned_pair(pair)
@@ -275,11 +276,11 @@ cdef inline object stripped(PyObject *pair, Py_ssize_t header):
         and is_bytes(items[0])
         and is_bytes(items[1])
     ):
-        cut(&items[0], 1)
+        cut(&items[0], namespace)
         cut(&items[1], header)
         return shared
     key, value = shared
-    return key[1:], value[header:]
+    return key[namespace:], value[header:]
 
 
 cdef inline int cut(PyObject **slot, Py_ssize_t count) except -1:

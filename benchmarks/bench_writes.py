@@ -87,7 +87,7 @@ def _runs(batches: Batches) -> list[WriteRun]:
     """Return the batches as the changelog hands them to a store."""
     runs = []
     for batch, _ in batches:
-        runs.append(WriteRun())
+        runs.append(WriteRun(DATA))
         for key, value in batch:
             timestamp = timestamp_of(value)
             runs[-1].write(key.removeprefix(DATA), value[HEADER:], timestamp)

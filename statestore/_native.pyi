@@ -34,7 +34,11 @@ class Decoder:
     def plain(self) -> bool: ...
     def decode(self, key: bytes, payload: bytes) -> Any: ...
     def rows(
-        self, source: Iterator[tuple[bytes, bytes]], header: int, judge: Callable[[bytes, bytes], Any]
+        self,
+        source: Iterator[tuple[bytes, bytes]],
+        namespace: int,
+        header: int,
+        judge: Callable[[bytes, bytes], Any],
     ) -> Iterator[Any]: ...
 
 @final
@@ -54,6 +58,7 @@ class KeyRange:
 
 @final
 class WriteRun:
+    def __init__(self, namespace: bytes) -> None: ...
     @property
     def size(self) -> int: ...
     @property
@@ -95,7 +100,7 @@ class PairQueue:
 
 @final
 class Pairs:
-    def __init__(self, source: Iterator[tuple[bytes, bytes]], header: int) -> None: ...
+    def __init__(self, source: Iterator[tuple[bytes, bytes]], namespace: int, header: int) -> None: ...
     def __iter__(self) -> Self: ...
     def __next__(self) -> tuple[bytes, bytes]: ...
     def close(self) -> None: ...
@@ -110,6 +115,7 @@ def split_window_key(data: bytes) -> tuple[bytes, int]: ...
 def fold(
     messages: Iterable[M],
     positions: Mapping[tuple[str, int], int],
+    namespace: bytes,
     filters: Mapping[str, RecordFilter] | None = None,
 ) -> tuple[dict[str, Folded], list[M]]: ...
 
@@ -151,7 +157,7 @@ def find_kafka(path: str) -> int: ...
 
 @final
 class Fetcher:
-    def __init__(self, properties: Iterable[tuple[str, str | None]]) -> None: ...
+    def __init__(self, properties: Iterable[tuple[str, str | None]], namespace: bytes) -> None: ...
     def assign(
         self,
         topic: str,
@@ -183,7 +189,8 @@ class PointReads:
         self,
         get: Callable[[bytes], bytes | None],
         get_many: Callable[[Sequence[bytes]], list[bytes | None]],
-        header: int = 0,
+        namespace: bytes,
+        header: int,
         cache: RecordCache | None = None,
     ) -> None: ...
     @overload

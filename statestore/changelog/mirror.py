@@ -25,7 +25,7 @@ from statestore.errors import (
 from statestore.kafka.answers import Bounds, TopicState
 from statestore.storage.changelog_store import ChangelogStore
 from statestore.storage.directory import StoreDirectory
-from statestore.storage.layout import Position
+from statestore.storage.layout import DATA, Position
 from statestore.storage.opening import MirrorStorage
 from statestore.storage.store import key_too_long
 
@@ -214,7 +214,7 @@ class Mirror:
             if old is None or new[:2] != old[:2] or new.valid_since - old.valid_since > old_enough:
                 moved[number] = new
         if moved:
-            store.apply(WriteRun(), moved)
+            store.apply(WriteRun(DATA), moved)
             self._written.update(moved)
             self._durable = False
 

@@ -125,7 +125,7 @@ class Folded:
     """What a list of messages leaves of one topic: the last write of each key, and how far it brings us."""
 
     writes: Writes
-    """By ``0x01 ‖ key``: ``timestamp in ms as int64 big-endian, -1 for none ‖ payload``, or a delete."""
+    """By ``namespace ‖ key``: ``timestamp in ms as int64 big-endian, -1 for none ‖ payload``, or a delete."""
     positions: dict[int, tuple[int, int]]
     """Per partition that moved: ``(next offset to apply, leader epoch of its last record, -1 for none)``."""
     records: int

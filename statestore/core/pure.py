@@ -28,8 +28,6 @@ _SIGN64 = 1 << 63
 _SIGN32 = 1 << 31
 _WIDTHS = {"int": 8, "uuid": 16, "datetime": 8, "date": 4}
 
-_DATA = b"\x01"
-
 M = TypeVar("M", bound=Message)
 
 
@@ -198,12 +196,12 @@ def split_window_key(data: bytes) -> tuple[bytes, int]:
 class WriteRun:
     """The last write of each key of one topic: what a restore writes at once.
 
-    Keys carry the data namespace byte ``0x01``, values are ``timestamp ms (int64 BE) ‖ payload``. A run is
-    filled first and read afterwards: from the first ``feed`` on, a write raises ``RuntimeError``. One thread
-    at a time.
+    Keys get ``namespace`` in front, values are ``timestamp ms (int64 BE) ‖ payload``. A run is filled first
+    and read afterwards: from the first ``feed`` on, a write raises ``RuntimeError``. One thread at a time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, namespace: bytes) -> None:
+        self._namespace = namespace
         self._writes: dict[bytes, bytes | None] = {}
         self._sealed = False
         self.size = 0
@@ -230,7 +228,7 @@ class WriteRun:
             raise TypeError(f"a key is bytes, not {type(key).__name__}")
         header = operator.index(timestamp).to_bytes(8, "big", signed=True)
         stored = None if value is None else header + value
-        name = _DATA + key
+        name = self._namespace + key
         if name not in self._writes:
             self.size += len(name)
         self.size += len(stored or b"") - len(self._writes.get(name) or b"")
@@ -288,10 +286,10 @@ class _PartitionFold:
 class _TopicFold:
     """The last write per key of one topic, and what was counted on the way."""
 
-    def __init__(self, record_filter: RecordFilter | None) -> None:
+    def __init__(self, namespace: bytes, record_filter: RecordFilter | None) -> None:
         self.record_filter = record_filter
         self.positions: dict[int, tuple[int, int]] = {}
-        self.writes = WriteRun()
+        self.writes = WriteRun(namespace)
         self.null_keys = self.stale = self.bytes = self.skipped = 0
         self.last_timestamp = -1
         self.last_skipped: RejectedRecord | None = None
@@ -347,9 +345,10 @@ class _TopicFold:
 def fold(
     messages: Iterable[M],
     positions: Mapping[tuple[str, int], int],
+    namespace: bytes,
     filters: Mapping[str, RecordFilter] | None = None,
 ) -> tuple[dict[str, Folded], list[M]]:
-    """Fold consumed ``messages`` into the last write of each key, per topic.
+    """Fold consumed ``messages`` into the last write of each key, per topic; ``namespace`` is put before it.
 
     ``positions`` holds the next offset to apply of each ``(topic, partition)`` that is ours. A record below
     it, or below one seen earlier in ``messages``, was applied before: it is counted as stale and otherwise
@@ -369,7 +368,7 @@ def fold(
             continue
         place = (message.topic(), message.partition())
         if place not in parts:
-            parts[place] = _part_of(place, positions, topics, filters or {})
+            parts[place] = _part_of(place, positions, topics, namespace, filters or {})
         part = parts[place]
         if part is None or part.topic_fold.stopped is not None:
             continue
@@ -393,11 +392,12 @@ def _part_of(
     place: tuple[str, int],
     positions: Mapping[tuple[str, int], int],
     topics: dict[str, _TopicFold],
+    namespace: bytes,
     filters: Mapping[str, RecordFilter],
 ) -> _PartitionFold | None:
     position = positions.get(place)
     if position is None:
         return None
     topic, partition = place
-    topic_fold = topics.setdefault(topic, _TopicFold(filters.get(topic)))
+    topic_fold = topics.setdefault(topic, _TopicFold(namespace, filters.get(topic)))
     return _PartitionFold(topic_fold, partition, position)

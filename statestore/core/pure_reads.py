@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, final
 
-_DATA = b"\x01"
-
 
 @final
 class RecordCache:
@@ -30,36 +28,39 @@ class RecordCache:
 class PointReads:
     """What a store and a snapshot read single keys with: keys without namespace, values without header.
 
-    ``get`` and ``get_many`` are the engine's. With a ``cache``, what was read is kept there, and every write
-    has to run inside of ``_change``.
+    ``get`` and ``get_many`` are the engine's; ``namespace`` is in front of its keys, and as many bytes as
+    ``header`` says in front of its values. With a ``cache``, what was read is kept there, and every write has
+    to run inside of ``_change``.
     """
 
     def __init__(
         self,
         get: Callable[[bytes], bytes | None],
         get_many: Callable[[Sequence[bytes]], list[bytes | None]],
-        header: int = 0,
+        namespace: bytes,
+        header: int,
         cache: RecordCache | None = None,  # noqa: ARG002 - the native one's
     ) -> None:
         self._engine_get = get
         self._engine_get_many = get_many
+        self._namespace = namespace
         self._header = header
 
     def get(self, key: bytes, default: Any = None) -> Any:
         """Return the value of ``key``, or ``default``. An empty value is not an absent one."""
-        value = self._engine_get(_DATA + key)
+        value = self._engine_get(self._namespace + key)
         return default if value is None else value[self._header :]
 
     def get_many(self, keys: Iterable[bytes]) -> list[bytes | None]:
         """Return the values of ``keys`` in their order, ``None`` for absent ones, as of one instant."""
-        wanted = [_DATA + key for key in keys]
+        wanted = [self._namespace + key for key in keys]
         values = self._engine_get_many(wanted) if wanted else []
         if len(values) != len(wanted):
             raise RuntimeError(f"get_many of an engine gave {len(values)} values for {len(wanted)} keys")
         return [None if value is None else value[self._header :] for value in values]
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, bytes) and self._engine_get(_DATA + key) is not None
+        return isinstance(key, bytes) and self._engine_get(self._namespace + key) is not None
 
     def _change(
         self,

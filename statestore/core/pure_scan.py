@@ -109,10 +109,11 @@ class GuardedPairs:
 
 
 class Pairs:
-    """A backend's pairs as users see them: without namespace byte and without ``header`` bytes of value."""
+    """A backend's pairs as users see them, less ``namespace`` bytes of key and ``header`` bytes of value."""
 
-    def __init__(self, source: Any, header: int) -> None:
+    def __init__(self, source: Any, namespace: int, header: int) -> None:
         self._source: Any = iter(source)
+        self._namespace = namespace
         self._header = header
 
     def __iter__(self) -> Iterator[Pair]:
@@ -120,7 +121,7 @@ class Pairs:
 
     def __next__(self) -> Pair:
         key, value = next(self._source)
-        return key[1:], value[self._header :]
+        return key[self._namespace :], value[self._header :]
 
     def close(self) -> None:
         """Release the snapshot of the scan now. Idempotent."""

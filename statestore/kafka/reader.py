@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from statestore import core
 from statestore.core import ClientError, Folded, RecordFilter, fold
 from statestore.runtime import fork
+from statestore.storage.layout import DATA
 
 log = logging.getLogger("statestore.changelog")
 
@@ -144,7 +145,9 @@ class ConsumerReader:
             self._consumer.incremental_unassign([TopicPartition(*place) for place in places])
 
     def read(self) -> tuple[dict[str, Folded], list[Event]]:
-        by_topic, told = fold(self._consumer.consume(self._batch, self._wait), self._positions, self._filters)
+        by_topic, told = fold(
+            self._consumer.consume(self._batch, self._wait), self._positions, DATA, self._filters
+        )
         for topic, folded in by_topic.items():
             for number, (offset, _) in folded.positions.items():
                 self._positions[topic, number] = offset
@@ -178,7 +181,9 @@ class NativeReader:
         self, properties: Mapping[str, Any], limits: BatchLimits, heard: Callable[[KafkaError], None]
     ) -> None:
         try:
-            self._fetcher = core.Fetcher([(name, _as_text(value)) for name, value in properties.items()])
+            self._fetcher = core.Fetcher(
+                [(name, _as_text(value)) for name, value in properties.items()], DATA
+            )
         except ClientError as error:
             raise _kafka_exception(error) from None
         self._connected = False

@@ -18,7 +18,7 @@ class StoreReader(PointReads):
     """Reads of one store or snapshot: keys without namespace, values without their header. Thread-safe."""
 
     def __init__(self, reader: BackendReader, header: int = 0, cache: RecordCache | None = None) -> None:
-        super().__init__(reader.get, reader.get_many, header, cache)
+        super().__init__(reader.get, reader.get_many, DATA, header, cache)
         self._reader = reader
         self._header = header
 
@@ -36,7 +36,7 @@ class StoreReader(PointReads):
         gives nothing. Raises ``ValueError`` for a negative ``limit``. The iterator's next step after the
         store was closed raises ``StoreClosedError``.
         """
-        return Pairs(self.scan_stored(start, stop, prefix, reverse, limit), self._header)
+        return Pairs(self.scan_stored(start, stop, prefix, reverse, limit), len(DATA), self._header)
 
     def scan_stored(
         self,

@@ -14,7 +14,7 @@ from statestore.errors import DecodeError
 from statestore.serde.entities import EntityCodec
 from statestore.serde.formats import KeyPlan
 from statestore.storage.changelog_store import ChangelogStore
-from statestore.storage.layout import HEADER, timestamp_of
+from statestore.storage.layout import DATA, HEADER, timestamp_of
 from statestore.storage.view import StoredPairs, StoreReader
 
 T = TypeVar("T")
@@ -71,8 +71,8 @@ def find(
 def _rows(pairs: StoredPairs, codec: EntityCodec[T], decode: Callable[[bytes, bytes], T]) -> Iterator[T]:
     decoder = codec.decoder
     if decoder is None or not decoder.plain:
-        return starmap(decode, Pairs(pairs, HEADER))
-    return decoder.rows(pairs, HEADER, decode)
+        return starmap(decode, Pairs(pairs, len(DATA), HEADER))
+    return decoder.rows(pairs, len(DATA), HEADER, decode)
 
 
 def _pairs(store: ChangelogStore, plan: KeyPlan, reverse: bool, limit: int | None) -> StoredPairs:

@@ -19,7 +19,7 @@ from statestore.backends import StoreOptions, find_engine
 from statestore.core import WriteRun
 from statestore.storage.changelog_store import ChangelogStore
 from statestore.storage.directory import DataDirectory, StoreFile
-from statestore.storage.layout import Position
+from statestore.storage.layout import DATA, Position
 
 GOLDEN = Path(__file__).parent / "format1"
 BUDGET = 64 << 20
@@ -69,7 +69,7 @@ def make_bound(directory: Path, backend: str, wanted: dict[str, Any]) -> None:
     engine = kind(BUDGET, None)
     opened = engine.open(place.generation_path, StoreOptions(changelog=True))
     store = ChangelogStore("orders_Store", opened, kind.max_key_size)
-    first, second = WriteRun(), WriteRun()
+    first, second = WriteRun(DATA), WriteRun(DATA)
     for number, (key, (stamp, value)) in enumerate(wanted["orders"].items()):
         (second if number % 2 else first).write(bytes.fromhex(key), bytes.fromhex(value), stamp)
     first.write(b"gone", b"", 0)

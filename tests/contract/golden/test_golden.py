@@ -17,7 +17,7 @@ from statestore.backends import StoreOptions, find_engine
 from statestore.core import WriteRun
 from statestore.storage.changelog_store import ChangelogStore
 from statestore.storage.directory import DataDirectory, StoreFile
-from statestore.storage.layout import Position
+from statestore.storage.layout import DATA, Position
 
 GOLDEN = Path(__file__).parent
 LARGEST = 100_000
@@ -102,7 +102,7 @@ def test_a_bound_store_has_its_rows_timestamps_and_positions(
 
 def test_a_bound_store_goes_on_from_its_position(directory: Path, orders: StoreFile) -> None:
     with bound(directory, orders) as store:
-        run = WriteRun()
+        run = WriteRun(DATA)
         run.write(b"new", b"1", 0)
         run.write(b"key-0000", None, 0)
         store.apply(run, {0: Position(4213, 4, 5)})

@@ -15,7 +15,7 @@ from statestore.core import Folded, WriteRun
 from statestore.errors import EncodeError
 from statestore.kafka.answers import Bounds
 from statestore.storage.changelog_store import SMALL_COUNT, SMALL_SIZE, ChangelogStore
-from statestore.storage.layout import Position
+from statestore.storage.layout import DATA, Position
 from statestore.storage.opening import MirrorStorage
 
 BUDGET = 16 << 20
@@ -61,7 +61,7 @@ def batch(run: WriteRun, offset: int) -> Folded:
 
 
 def run_of(count: int, size: int = 1) -> WriteRun:
-    run = WriteRun()
+    run = WriteRun(DATA)
     for number in range(count):
         run.write(b"%08d" % number, b"v" * size, number)
     return run
@@ -96,7 +96,7 @@ def test_loads_and_batches_follow_one_another(mirror: Mirror) -> None:
     assert store is not None
     expected: dict[bytes, bytes] = {}
     for number, count in enumerate([20_000, 100, 15_000, 20, 12_000], 1):
-        run = WriteRun()
+        run = WriteRun(DATA)
         for key in range(count):
             value = None if (key + number) % 5 == 0 else b"%d" % number
             run.write(b"%06d" % (key * number), value, number)

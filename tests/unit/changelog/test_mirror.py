@@ -14,6 +14,7 @@ from statestore.core import Folded, WriteRun
 from statestore.errors import StateStoreError
 from statestore.kafka.answers import Bounds, TopicState
 from statestore.storage.changelog_store import ChangelogStore
+from statestore.storage.layout import DATA
 from statestore.storage.opening import MirrorStorage
 
 DAY = 86_400.0
@@ -40,7 +41,7 @@ def apply(mirror: Mirror, folded: Folded) -> None:
 
 
 def wrote(partition: int, offset: int) -> Folded:
-    run = WriteRun()
+    run = WriteRun(DATA)
     run.write(b"k", b"", 0)
     return Folded(run, {partition: (offset, -1)}, 1, 1, 0, 0, 0, 9, 1, -1)
 

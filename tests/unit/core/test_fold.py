@@ -43,13 +43,13 @@ def stamped(timestamp: int, payload: bytes) -> bytes:
 
 
 def fold_one(core: ModuleType, messages: list[Message], position: int = 0) -> Any:
-    tables, events = core.fold(messages, {("t", 0): position})
+    tables, events = core.fold(messages, {("t", 0): position}, b"\x01")
     assert events == []
     return tables["t"]
 
 
 def test_nothing_gives_nothing(core: ModuleType) -> None:
-    assert core.fold([], {("t", 0): 0}) == ({}, [])
+    assert core.fold([], {("t", 0): 0}, b"\x01") == ({}, [])
 
 
 def test_the_last_write_of_a_key_counts(core: ModuleType) -> None:
@@ -153,7 +153,7 @@ def test_each_topic_and_partition_is_kept_apart(core: ModuleType) -> None:
         record(2, b"k", b"second", partition=1),
         record(6, b"j", b"third", partition=0),
     ]
-    tables, _ = core.fold(messages, {("t", 0): 5, ("t", 1): 0, ("u", 1): 0, ("quiet", 0): 0})
+    tables, _ = core.fold(messages, {("t", 0): 5, ("t", 1): 0, ("u", 1): 0, ("quiet", 0): 0}, b"\x01")
     assert sorted(tables) == ["t", "u"]
     assert tables["t"].writes.puts() == [
         (b"\x01k", stamped(1_000, b"second")),
@@ -165,12 +165,12 @@ def test_each_topic_and_partition_is_kept_apart(core: ModuleType) -> None:
 
 def test_partitions_that_are_not_ours_leave_no_trace(core: ModuleType) -> None:
     messages = [record(0, topic="foreign"), record(0, partition=1), record(1, topic="foreign")]
-    assert core.fold(messages, {("t", 0): 0}) == ({}, [])
+    assert core.fold(messages, {("t", 0): 0}, b"\x01") == ({}, [])
 
 
 def test_events_come_back_untouched_and_in_order(core: ModuleType) -> None:
     end, other, mine = event(1), event(7, topic="foreign"), record(0)
-    tables, events = core.fold([end, mine, other], {("t", 0): 0})
+    tables, events = core.fold([end, mine, other], {("t", 0): 0}, b"\x01")
     assert events[0] is end
     assert events[1] is other
     assert len(events) == 2
@@ -187,14 +187,14 @@ def test_a_key_that_is_not_bytes_is_a_type_error(core: ModuleType) -> None:
     message = record(0)
     message.set_key("text")
     with pytest.raises(TypeError):
-        core.fold([message], {("t", 0): 0})
+        core.fold([message], {("t", 0): 0}, b"\x01")
 
 
 def test_arguments_are_left_as_they_are(core: ModuleType) -> None:
     positions = {("t", 0): 0}
     messages = [record(0), event(1)]
     before = list(messages)
-    core.fold(messages, positions)
+    core.fold(messages, positions, b"\x01")
     assert positions == {("t", 0): 0}
     assert messages == before
 
@@ -234,7 +234,7 @@ def test_fold_leaves_what_applying_record_by_record_leaves(
             if key is not None:
                 rows[topic, key] = None if value is None else stamped(ms if kind else -1, value)
 
-    tables, events = core.fold(messages, positions)
+    tables, events = core.fold(messages, positions, b"\x01")
 
     assert events == [message for message in messages if message.error() is not None]
     written = {
@@ -257,7 +257,7 @@ def plain(folded: Folded) -> tuple[object, ...]:
 def test_both_fold_alike(
     native: ModuleType, pure: ModuleType, messages: list[Message], positions: dict[tuple[str, int], int]
 ) -> None:
-    ours, twin = native.fold(messages, positions), pure.fold(messages, positions)
+    ours, twin = native.fold(messages, positions, b"\x01"), pure.fold(messages, positions, b"\x01")
     assert ours[1] == twin[1]
     assert list(ours[0]) == list(twin[0])
     assert [plain(folded) for folded in ours[0].values()] == [plain(folded) for folded in twin[0].values()]

@@ -45,7 +45,7 @@ def consumed() -> Iterator[list[Message]]:
 
 
 def test_consumed_records_are_folded(core: ModuleType, consumed: list[Message]) -> None:
-    tables, events = core.fold(consumed, {("orders", 0): 1})
+    tables, events = core.fold(consumed, {("orders", 0): 1}, b"\x01")
     orders = tables["orders"]
     assert orders.writes.puts() == [(b"\x01b", (5_000).to_bytes(8, "big"))]
     assert orders.writes.deletes() == [b"\x01a"]

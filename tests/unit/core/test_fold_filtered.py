@@ -73,6 +73,7 @@ def test_a_checked_topic_is_the_fold_of_what_passes(
     tables, events = core.fold(
         [*messages, end, other],
         {("t", 0): first, ("t", 1): first, ("u", 0): 0},
+        b"\x01",
         {"t": judge} if checked else {},
     )
 
@@ -100,7 +101,7 @@ def test_a_good_record_stays_before_a_bad_one_of_its_key(core: ModuleType) -> No
         Message("t", 0, offset, key, value, timestamp=(1, 0), leader_epoch=3)
         for offset, (key, value) in enumerate(records)
     ]
-    folded = core.fold(messages, {("t", 0): 0}, {"t": judge})[0]["t"]
+    folded = core.fold(messages, {("t", 0): 0}, b"\x01", {"t": judge})[0]["t"]
     assert folded.writes.puts() == [(b"\x01a", bytes(8) + b"2")]
     assert folded.writes.deletes() == [b"\x01b"]
     assert (folded.positions, folded.skipped) == ({0: (8, 3)}, 3)
@@ -112,4 +113,4 @@ def test_what_a_check_raises_is_raised(core: ModuleType) -> None:
 
     message = Message("t", 0, 0, b"k", b"v", timestamp=(1, 0), leader_epoch=3)
     with pytest.raises(ZeroDivisionError):
-        core.fold([message], {("t", 0): 0}, {"t": broken})
+        core.fold([message], {("t", 0): 0}, b"\x01", {"t": broken})

@@ -143,11 +143,14 @@ def fold(native: ModuleType) -> tuple[list[Call], list[object]]:
     positions = {("t", 0): 0, ("t", 1): 0}
 
     def failing(method: str) -> Call:
-        return lambda: native.fold([*messages[:7], Failing(messages[7], method)], positions)
+        return lambda: native.fold([*messages[:7], Failing(messages[7], method)], positions, b"\x01")
 
     methods = ("error", "topic", "partition", "offset", "key", "value", "timestamp", "leader_epoch")
-    calls: list[Call] = [lambda: native.fold(messages, positions), *map(failing, methods)]
-    calls += [lambda: native.fold(messages, {("t", 0): "0"}), lambda: native.fold(None, positions)]
+    calls: list[Call] = [lambda: native.fold(messages, positions, b"\x01"), *map(failing, methods)]
+    calls += [
+        lambda: native.fold(messages, {("t", 0): "0"}, b"\x01"),
+        lambda: native.fold(None, positions, b"\x01"),
+    ]
     return calls, [value, positions, *messages]
 
 
@@ -156,7 +159,7 @@ def run_of_writes(native: ModuleType) -> tuple[list[Call], list[object]]:
     keys = [b"%04d" % number for number in range(10)]
 
     def filled() -> Any:
-        run = native.WriteRun()
+        run = native.WriteRun(b"\x01")
         for number, key in enumerate(keys):
             run.write(key, value, number)
             run.write(key, None if number % 3 else value, number)
@@ -215,24 +218,24 @@ def scan(native: ModuleType) -> tuple[list[Call], list[object]]:
             self._source = iter(())
 
     def of_misfit(misfit: object) -> object:
-        return list(native.Pairs(iter([misfit]), 8))
+        return list(native.Pairs(iter([misfit]), 1, 8))
 
     calls: list[Call] = [
-        lambda: list(native.Pairs(iter(pairs), 8)),
-        lambda: list(native.Pairs(fresh(pairs), 8)),
-        lambda: list(native.Pairs(fresh(pairs), 0)),
-        lambda: list(native.Pairs(fresh(tiny), 8)),
-        lambda: list(native.Pairs(failing(pairs), 8)),
-        lambda: next(native.Pairs(fresh(pairs), 8)),  # and no more of it
-        lambda: native.Pairs(7, 8),
+        lambda: list(native.Pairs(iter(pairs), 1, 8)),
+        lambda: list(native.Pairs(fresh(pairs), 1, 8)),
+        lambda: list(native.Pairs(fresh(pairs), 1, 0)),
+        lambda: list(native.Pairs(fresh(tiny), 1, 8)),
+        lambda: list(native.Pairs(failing(pairs), 1, 8)),
+        lambda: next(native.Pairs(fresh(pairs), 1, 8)),  # and no more of it
+        lambda: native.Pairs(7, 1, 8),
         *[partial(of_misfit, misfit) for misfit in misfits],
-        lambda: list(native.Pairs(Queue(pairs), 8)),
+        lambda: list(native.Pairs(Queue(pairs), 1, 8)),
         lambda: next(Queue(pairs)),
-        lambda: list(native.Pairs(Guarded(fresh(pairs)), 8)),
-        lambda: list(native.Pairs(Guarded(fresh(pairs), left=3), 8)),
-        lambda: list(native.Pairs(Guarded(fresh(pairs), stop=pairs[5][0]), 8)),
-        lambda: list(native.Pairs(Guarded(failing(pairs)), 8)),
-        lambda: list(native.Pairs(Guarded(iter(misfits)), 8)),
+        lambda: list(native.Pairs(Guarded(fresh(pairs)), 1, 8)),
+        lambda: list(native.Pairs(Guarded(fresh(pairs), left=3), 1, 8)),
+        lambda: list(native.Pairs(Guarded(fresh(pairs), stop=pairs[5][0]), 1, 8)),
+        lambda: list(native.Pairs(Guarded(failing(pairs)), 1, 8)),
+        lambda: list(native.Pairs(Guarded(iter(misfits)), 1, 8)),
         lambda: next(Guarded(fresh(pairs))),
         lambda: native.count_pairs(fresh(pairs)),
         lambda: native.count_pairs(failing(pairs)),
@@ -310,12 +313,12 @@ def row_calls(decoder: Any, key: bytes, fits: list[bytes], misfits: list[bytes])
     calls += [
         lambda: decoder.decode(b"\xff" + key, fits[0]),
         lambda: decoder.decode("text", fits[0]),
-        lambda: list(decoder.rows(iter(pairs), 8, lambda *_: None)),
-        lambda: list(decoder.rows(fresh(pairs), 8, lambda *_: None)),
-        lambda: list(decoder.rows(fresh(pairs), 8, refuse)),
-        lambda: list(decoder.rows(failing(pairs), 8, lambda *_: None)),
-        lambda: next(decoder.rows(fresh(pairs), 8, refuse)),  # and no more of it
-        lambda: list(decoder.rows(iter([("text", 7)]), 8, refuse)),
+        lambda: list(decoder.rows(iter(pairs), 1, 8, lambda *_: None)),
+        lambda: list(decoder.rows(fresh(pairs), 1, 8, lambda *_: None)),
+        lambda: list(decoder.rows(fresh(pairs), 1, 8, refuse)),
+        lambda: list(decoder.rows(failing(pairs), 1, 8, lambda *_: None)),
+        lambda: next(decoder.rows(fresh(pairs), 1, 8, refuse)),  # and no more of it
+        lambda: list(decoder.rows(iter([("text", 7)]), 1, 8, refuse)),
     ]
     return calls
 

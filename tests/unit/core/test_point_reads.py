@@ -25,7 +25,7 @@ class Content(dict[bytes, bytes]):
 
 def reads(core: ModuleType, content: Content, header: int = 0, limit: int | None = None) -> Any:
     cache = None if limit is None else core.RecordCache(limit)
-    return core.PointReads(content.get, content.get_many, header, cache)
+    return core.PointReads(content.get, content.get_many, b"\x01", header, cache)
 
 
 @pytest.mark.parametrize("limit", [None, 0, 100_000])
@@ -100,7 +100,7 @@ def test_errors_of_the_engine_come_out(core: ModuleType) -> None:
     def refuse(asked: object) -> Any:
         raise StoreClosedError(str(asked))
 
-    store = core.PointReads(refuse, refuse, 8, core.RecordCache(10_000))
+    store = core.PointReads(refuse, refuse, b"\x01", 8, core.RecordCache(10_000))
     for _ in range(2):
         with pytest.raises(StoreClosedError, match="a"):
             store.get(b"a")
@@ -111,7 +111,7 @@ def test_errors_of_the_engine_come_out(core: ModuleType) -> None:
 
 
 def test_an_engine_that_gives_too_few_values_is_told(core: ModuleType) -> None:
-    store = core.PointReads(lambda key: None, lambda keys: [], 0, core.RecordCache(10_000))
+    store = core.PointReads(lambda key: None, lambda keys: [], b"\x01", 0, core.RecordCache(10_000))
     with pytest.raises(RuntimeError, match="0 values for 1 keys"):
         store.get_many([b"a"])
 
@@ -168,7 +168,7 @@ def test_what_is_not_set_up_raises(core: ModuleType) -> None:
         Empty().get(b"a")
     with pytest.raises((TypeError, AttributeError)):
         core.PointReads.__new__(core.PointReads).get(b"a")
-    for wrong in ({}, {"get": None, "get_many": None, "header": "x"}):
+    for wrong in ({}, {"get": None, "get_many": None, "namespace": b"", "header": "x"}):
         with pytest.raises(TypeError):
             core.PointReads(**wrong).get(b"a") + b""
 

@@ -69,7 +69,7 @@ class Store(_native.PointReads):
 
     def __init__(self, cache: _native.RecordCache) -> None:
         self.engine = Engine()
-        super().__init__(self.engine.get, self.engine.get_many, 0, cache)
+        super().__init__(self.engine.get, self.engine.get_many, b"\x01", 0, cache)
 
     def changing(self, changes: Changes | None) -> AbstractContextManager[None]:
         if changes is None:

@@ -20,7 +20,7 @@ def store_of(native: ModuleType, limit: int, content: dict[bytes, bytes]) -> Any
     def get_many(keys: list[bytes]) -> list[bytes | None]:
         return [content.get(key) for key in keys]
 
-    return native.PointReads(content.get, get_many, 0, native.RecordCache(limit))
+    return native.PointReads(content.get, get_many, b"\x01", 0, native.RecordCache(limit))
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="reads /proc")
@@ -37,7 +37,7 @@ def get(key):
     return bytes(20 + int(key[1:]) % 150)
 
 limit = 24 << 20
-store = _native.PointReads(get, None, 0, cache := _native.RecordCache(limit))
+store = _native.PointReads(get, None, b"\x01", 0, cache := _native.RecordCache(limit))
 for number in range(1000):
     store.get(b"%d" % number)
 before = own()

@@ -27,7 +27,7 @@ Write = tuple[bytes, bytes | None, int]
 
 
 def filled(core: ModuleType, writes: list[Write]) -> Any:
-    run = core.WriteRun()
+    run = core.WriteRun(b"\x01")
     for key, value, timestamp in writes:
         run.write(key, value, timestamp)
     return run
@@ -63,12 +63,12 @@ def test_a_tombstone_replaces_and_is_replaced(core: ModuleType) -> None:
 
 
 def test_an_empty_run_feeds_nothing(core: ModuleType) -> None:
-    run = core.WriteRun()
+    run = core.WriteRun(b"\x01")
     assert (len(run), run.size, fed(run)) == (0, 0, [])
 
 
 def test_longer_and_shorter_values_replace_one_another(core: ModuleType) -> None:
-    run = core.WriteRun()
+    run = core.WriteRun(b"\x01")
     for size in (3, 0, 100, 7, 100, 101, 5_000_000, 1):
         run.write(b"k", b"v" * size, size)
         run.write(b"other", b"w" * 9, 0)
@@ -91,7 +91,7 @@ def test_it_can_be_fed_again_and_read_afterwards(core: ModuleType) -> None:
 
 
 def test_a_run_that_was_fed_takes_no_more_writes(core: ModuleType) -> None:
-    for run in (core.WriteRun(), filled(core, [(b"a", b"1", 0)])):
+    for run in (core.WriteRun(b"\x01"), filled(core, [(b"a", b"1", 0)])):
         before = fed(run)
         with pytest.raises(RuntimeError, match="takes no more writes"):
             run.write(b"b", b"2", 0)
@@ -180,7 +180,7 @@ def test_memory_is_given_back(native: ModuleType) -> None:
 OUT_OF_MEMORY = """
 import resource
 from statestore._native import WriteRun
-run, written = WriteRun(), 0
+run, written = WriteRun(b"n"), 0
 reserves = [bytearray(1 << 20), bytearray(1 << 20)]  # for what Python itself takes to go on
 size = int(open("/proc/self/statm").read().split()[0]) * 4096
 resource.setrlimit(resource.RLIMIT_AS, (size + (24 << 20), resource.RLIM_INFINITY))
@@ -258,3 +258,19 @@ def test_many_keys_of_each_shape(native: ModuleType, pure: ModuleType, shape: An
     values = [None, b"", b"value", b"v" * 300]
     writes = [(shape(noise, number), noise.choice(values), number) for number in range(20_000)]
     assert_alike(native, pure, writes)
+
+
+@pytest.mark.parametrize("namespace", [b"", b"\x01", b"\x02\x00\x00\x00\x07"])
+def test_the_namespace_is_in_front_of_each_key(core: ModuleType, namespace: bytes) -> None:
+    run = core.WriteRun(namespace)
+    for number in range(500):
+        run.write(b"%d" % (number % 300), b"%d" % number, number)
+    run.write(b"7", None, 1)
+    expected = {namespace + b"%d" % (number % 300): b"%d" % number for number in range(500)}
+    del expected[namespace + b"7"]
+    assert {key: value[8:] for key, value in run.puts()} == expected
+    assert run.deletes() == [namespace + b"7"]
+    assert (run.longest_key, len(run)) == (3, 300)
+    fed: list[bytes] = []
+    run.feed(lambda key, value: fed.append(key), fed.append)
+    assert fed == sorted([*expected, namespace + b"7"])

@@ -60,8 +60,8 @@ def test_fresh_and_shared_pairs_lose_namespace_and_header(
     stripped = [(key[1:], value[header:]) for key, value in pairs]
     copies = [fresh(pair)() for pair in pairs]
     hashes = [(hash(key), hash(value)) for key, value in copies]
-    assert list(scans.Pairs(Source(*map(fresh, pairs)), header)) == stripped
-    assert list(scans.Pairs(iter(copies), header)) == stripped
+    assert list(scans.Pairs(Source(*map(fresh, pairs)), 1, header)) == stripped
+    assert list(scans.Pairs(iter(copies), 1, header)) == stripped
     assert copies == pairs  # somebody else has them
     assert [(hash(key), hash(value)) for key, value in copies] == hashes
 
@@ -75,7 +75,7 @@ def test_a_part_that_somebody_keeps_is_not_changed(scans: ModuleType, pair: Pair
         kept.append(made[which])
         return made
 
-    assert list(scans.Pairs(Source(make), 8)) == [(pair[0][1:], pair[1][8:])]
+    assert list(scans.Pairs(Source(make), 1, 8)) == [(pair[0][1:], pair[1][8:])]
     assert kept == [pair[which]]
 
 
@@ -85,25 +85,25 @@ def test_what_was_hashed_before_is_hashed_anew(scans: ModuleType) -> None:
         hash(made[0]), hash(made[1])
         return made
 
-    ((key, value),) = scans.Pairs(Source(make), 8)
+    ((key, value),) = scans.Pairs(Source(make), 1, 8)
     assert {key: value}[b"a key"] == b"a value"
     assert hash(value) == hash(b"a value")
 
 
 @pytest.mark.parametrize("pair", [[b"\x01key", b"value"], (bytearray(b"\x01key"), b"value")])
 def test_other_sequences_of_two_are_taken(scans: ModuleType, pair: Any) -> None:
-    assert list(scans.Pairs(iter([pair]), 1)) == [(b"key", b"alue")]
+    assert list(scans.Pairs(iter([pair]), 1, 1)) == [(b"key", b"alue")]
 
 
 @pytest.mark.parametrize("pair", [(b"\x01key",), (b"\x01", b"", b""), None, (b"\x01key", None)])
 def test_no_pair_is_an_error(scans: ModuleType, pair: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
-        next(scans.Pairs(iter([pair]), 1))
+        next(scans.Pairs(iter([pair]), 1, 1))
 
 
 def test_an_error_of_the_source_comes_out_at_each_step(scans: ModuleType) -> None:
     one = fresh((b"\x01a", b"1"))
-    pairs = scans.Pairs(Source(one, OSError("first"), OSError("second"), one), 0)
+    pairs = scans.Pairs(Source(one, OSError("first"), OSError("second"), one), 1, 0)
     assert next(pairs) == (b"a", b"1")
     for said in ("first", "second"):
         with pytest.raises(OSError, match=said):
@@ -114,7 +114,7 @@ def test_an_error_of_the_source_comes_out_at_each_step(scans: ModuleType) -> Non
 
 def test_closing_closes_the_source(scans: ModuleType) -> None:
     source = Source()
-    pairs = scans.Pairs(source, 0)
+    pairs = scans.Pairs(source, 1, 0)
     pairs.close()
     pairs.close()
     assert source.closed == 2
@@ -228,7 +228,7 @@ ABCD = [(b"a", b"1"), (b"b", b"2"), (b"c", b"3"), (b"d", b"4")]
 def test_a_guarded_scan_ends_with_its_range(
     scans: ModuleType, attributes: dict[str, Any], pairs: list[Pair]
 ) -> None:
-    for consume in (list, lambda scan: list(scans.Pairs(scan, 0))):
+    for consume in (list, lambda scan: list(scans.Pairs(scan, 1, 0))):
         scan = guarded(scans, Source(*map(fresh, ABCD)), **attributes)
         expected = pairs if consume is list else [(key[1:], value) for key, value in pairs]
         assert consume(scan) == expected
@@ -268,7 +268,7 @@ def test_a_barrier_is_passed_by_each_step(scans: ModuleType) -> None:
     assert next(scan) == ABCD[1]
     assert waited == [1]  # nobody counts as inside who waits
     scan._guard.barrier = bar
-    for steps in (scan, scans.Pairs(scan, 0)):
+    for steps in (scan, scans.Pairs(scan, 1, 0)):
         for _ in range(2):
             with pytest.raises(BarredError):
                 next(steps)
@@ -299,7 +299,7 @@ def test_a_step_of_its_own_is_not_passed_over(scans: ModuleType) -> None:
 
     queue = Doubled()
     queue._pairs = [(b"\x01a", b"1")]
-    assert list(scans.Pairs(queue, 0)) == [(b"a", b"11")]
+    assert list(scans.Pairs(queue, 1, 0)) == [(b"a", b"11")]
     assert scans.count_pairs(queue) == 0
 
 
@@ -314,7 +314,7 @@ def test_others_get_their_turn_where_the_source_gives_none(
     turns: list[None] = []
     monkeypatch.setattr("statestore.core.common.yield_to_threads", lambda: turns.append(None))
     pairs = [(b"\x01key", b"value")] * 10_000
-    for call in (lambda: list(native.Pairs(iter(pairs), 0)), lambda: native.count_pairs(iter(pairs))):
+    for call in (lambda: list(native.Pairs(iter(pairs), 1, 0)), lambda: native.count_pairs(iter(pairs))):
         turns.clear()
         call()
         assert len(turns) >= 10
@@ -335,13 +335,13 @@ def test_nothing_leaks(scans: ModuleType) -> None:
     def blocks() -> int:
         for _ in range(200):
             kept = fresh((b"\x01key", value))()
-            list(scans.Pairs(iter([kept]), 8))
-            list(scans.Pairs(Source(fresh((b"\x01key", value))), 8))
+            list(scans.Pairs(iter([kept]), 1, 8))
+            list(scans.Pairs(Source(fresh((b"\x01key", value))), 1, 8))
             scans.count_pairs(iter([kept]))
             scans.read_pairs(*(getattr(Cursor([kept]), name) for name in ("key", "value", "step")), 2)
             for broken in ((b"\x01key",), (b"\x01key", None)):
                 with pytest.raises((TypeError, ValueError)):
-                    next(scans.Pairs(iter([broken]), 1))
+                    next(scans.Pairs(iter([broken]), 1, 1))
         gc.collect()
         return sys.getallocatedblocks()
 

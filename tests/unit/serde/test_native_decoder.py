@@ -428,7 +428,7 @@ def stored(pairs: list[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
 
 def rows(codec: EntityCodec[Any], source: Any, judge: Callable[[bytes, bytes], Any]) -> Iterator[Any]:
     assert codec.decoder is not None
-    return codec.decoder.rows(source, 8, judge)
+    return codec.decoder.rows(source, 1, 8, judge)
 
 
 def test_rows_are_those_of_the_codec_and_an_error_does_not_end_them() -> None:

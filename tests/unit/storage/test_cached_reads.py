@@ -14,7 +14,7 @@ from statestore import StoreClosedError, StoreManager, StoreUnavailableError
 from statestore.backends import StoreOptions
 from statestore.core import IMPLEMENTATION, WriteRun, uses
 from statestore.storage.changelog_store import SMALL_COUNT, ChangelogStore
-from statestore.storage.layout import Position
+from statestore.storage.layout import DATA, Position
 from statestore.storage.store import KeyValueStore
 
 CACHED = IMPLEMENTATION == "native" and uses("cache")
@@ -134,7 +134,7 @@ def test_a_mirror_s_batch_is_seen_small_or_in_bulk(manager: StoreManager, tmp_pa
     keys = [b"%06d" % number for number in range(count)]
     with ChangelogStore("mirror", backend, engine.max_key_size, manager._opener._cache_of(engine)) as store:
         for value in (b"1", b"2", None, b"3"):
-            run = WriteRun()
+            run = WriteRun(DATA)
             for key in keys:
                 run.write(key, value, 7)
             store.apply(run, {0: Position(1)})

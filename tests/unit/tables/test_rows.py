@@ -17,7 +17,7 @@ from statestore.entity import model_of
 from statestore.errors import DecodeError
 from statestore.serde.entities import EntityCodec
 from statestore.storage.changelog_store import ChangelogStore
-from statestore.storage.layout import Position
+from statestore.storage.layout import DATA, Position
 from statestore.tables.table import BytesTable, Table
 
 COUNT = 2_000
@@ -70,7 +70,7 @@ class Bound(Readable):
 
 
 def put(store: ChangelogStore, *pairs: tuple[bytes, bytes]) -> None:
-    run = WriteRun()
+    run = WriteRun(DATA)
     for key, payload in pairs:
         run.write(key, payload, 1_234)
     store.apply(run, {0: Position(1)})

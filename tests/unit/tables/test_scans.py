@@ -27,7 +27,7 @@ from statestore.serde.entities import EntityCodec
 from statestore.serde.formats import FormatContext
 from statestore.settings import RegistrySettings
 from statestore.storage.changelog_store import ChangelogStore
-from statestore.storage.layout import Position
+from statestore.storage.layout import DATA, Position
 from statestore.storage.view import StoreReader
 from statestore.tables.table import Table
 
@@ -84,7 +84,7 @@ class Filled:
         self.table: Table[Any] = Table(cast("Any", binding), self.codec, cls, cast("Any", None))
 
     def put(self, key: bytes, payload: bytes | None, timestamp: int = 1) -> None:
-        run = WriteRun()
+        run = WriteRun(DATA)
         run.write(key, payload, timestamp)
         self.store.apply(run, {0: Position(1)})
 
