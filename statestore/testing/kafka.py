@@ -42,7 +42,7 @@ __all__ = [
 
 EXTERNAL_VARIABLE = "STATESTORE_TEST_KAFKA"
 
-_START_SECONDS = 60
+_START_SECONDS = 120
 _STOP_SECONDS = 30
 
 # Below the ports that the system gives to outgoing connections: a client that retries a dead broker's port

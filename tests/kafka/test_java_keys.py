@@ -49,7 +49,7 @@ def prefix(broker: Broker) -> Iterator[str]:
     for topic in topics:
         broker.create_topic(topic)
     command = [find_java(), "-cp", f"{kafka_jars()}/*", str(JAVA), broker.bootstrap, prefix]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert run.returncode == 0, run.stderr[-2000:]
     yield prefix
     for topic in topics:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from statestore.backends import Engine, find_engine
 from statestore.testing import BackendConformance
@@ -14,6 +16,9 @@ from statestore.testing import BackendConformance
 
 @pytest.mark.parametrize("name", ["memory", "rocksdb", "lmdb"])
 class TestEngine(BackendConformance):
+    if os.environ.get("STATESTORE_SOAK") != "1":
+        machine_settings = settings(BackendConformance.machine_settings, max_examples=20)
+
     @pytest.fixture
     def engine_factory(self, name: str) -> Callable[[], Engine]:
         return partial(find_engine(name), memory_budget=16 << 20)

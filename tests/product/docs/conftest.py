@@ -29,7 +29,7 @@ def run_sample(tmp_path: Path) -> Callable[..., None]:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=600,
             check=False,
         )
         assert done.returncode == 0, done.stderr

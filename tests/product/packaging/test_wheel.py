@@ -55,7 +55,7 @@ def run(*command: str | Path, cwd: Path, expect: int = 0) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == expect, done.stdout

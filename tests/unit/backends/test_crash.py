@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import random
 import signal
 import subprocess
@@ -25,7 +26,7 @@ from statestore.testing.loading import SampleRun
 POSITION = b"\x00position"
 FLUSH_EVERY = 150
 COMPACT_EVERY = 400
-ROUNDS = 5
+ROUNDS = 10 if os.environ.get("STATESTORE_SOAK") == "1" else 3
 OPTIONS = {
     # Without power loss sync changes nothing, and without it there are more batches to a second. A memtable
     # takes 40 of them, so that several are flushed between two calls of flush().

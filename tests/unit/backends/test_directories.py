@@ -127,7 +127,7 @@ def test_another_process_has_it_open(open_store: Opener, closed: Path, name: str
         [sys.executable, "-P", "-c", program, name, str(closed)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=True,
     )
     assert str(closed) in ended.stdout

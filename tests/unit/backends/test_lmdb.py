@@ -147,7 +147,7 @@ assert store.get(b"k") == b"2"
         [sys.executable, "-P", "-c", program, str(tmp_path / "store")],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr

@@ -68,7 +68,7 @@ def test_a_full_disk(name: str, directory: Path, changelog: bool) -> None:
         [sys.executable, "-P", "-c", PROGRAM, *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import threading
 import time
@@ -215,7 +216,10 @@ class Coherence(RuleBasedStateMachine):
             assert self.cache.count <= 12
 
 
-Coherence.TestCase.settings = settings(deadline=None, max_examples=150, stateful_step_count=40)
+MACHINE = settings(deadline=None, max_examples=150, stateful_step_count=40)
+Coherence.TestCase.settings = settings(
+    MACHINE, max_examples=150 if os.environ.get("STATESTORE_SOAK") == "1" else 50
+)
 TestCoherence = pytest.mark.slow(Coherence.TestCase)
 
 
@@ -227,7 +231,7 @@ def test_the_machine_finds_what_is_broken(kind: type[Store]) -> None:
     Broken.kind = kind
     case = Broken.TestCase
     case.settings = settings(
-        Coherence.TestCase.settings,
+        MACHINE,
         database=None,
         print_blob=False,
         phases=[Phase.generate],  # found is enough: no smaller example

@@ -74,7 +74,7 @@ def test_as_the_java_client(broker: Broker, topic: Callable[[str], str]) -> None
         input="\n".join([*(key.hex() for key in keys), ""]),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=True,
     )
     assert partitions_of(keys, name, broker.bootstrap) == [int(line) for line in java.stdout.split()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from typing import NamedTuple
 
@@ -179,7 +180,7 @@ def test_any_sequence_of_calls(ordered_map: type[OrderedMap]) -> None:
             derandomize=True,
             database=None,
             deadline=None,
-            max_examples=80,
+            max_examples=80 if os.environ.get("STATESTORE_SOAK") == "1" else 30,
             stateful_step_count=25,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         ),
