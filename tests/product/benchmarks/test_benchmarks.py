@@ -30,7 +30,7 @@ WITH_KAFKA = {"budget": 2, "cost": 7, "latency": 6, "profile": 7, "ready": 14, "
 def measure(results: Path, *arguments: str, kafka: str = "127.0.0.1:1") -> Rows:
     """Measure groups, and return the rows that are in ``results`` then."""
     command = [sys.executable, "-P", "-m", "pytest", "-c", str(BENCHMARKS / "pytest.ini")]
-    # By these variables pytest-benchmark takes itself to be in a worker of pytest-xdist, and measures nothing.
+    # By these variables pytest-benchmark takes itself to be in a worker of pytest-xdist: it measures nothing.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST_")}
     done = subprocess.run(
         [*command, *arguments, *TINY, "--results", str(results)],
