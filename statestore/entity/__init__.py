@@ -1,4 +1,12 @@
-"""Dataclasses declared as entities: ``@entity`` and the :class:`EntityModel` that it makes of a class."""
+"""Dataclasses declared as entities: ``@entity`` and the :class:`EntityModel` of a class.
+
+A file imports only from files above it::
+
+    arguments.py     the arguments of @entity, and the check of their types
+    windowed.py      windowed entities: their windows, their source, their aggregates
+    model.py         EntityModel: arguments and fields in one value, with every fault and warning
+    declaration.py   @entity, and the declared classes
+"""
 
 from statestore.entity.arguments import EntityArguments, TopicSpec
 from statestore.entity.declaration import declared_classes, deferred_faults, entity, location_of, model_of

@@ -17,9 +17,9 @@ from statestore.fields.attributes import Precision, WindowEnd, WindowSize, Windo
 WindowPart = type[WindowStart] | type[WindowEnd] | type[WindowSize]
 
 KEY_TYPES: tuple[type, ...] = (int, str, bytes, UUID, datetime, date)
-"""What a key field, and the key of a dict, can be."""
+"""The types of key fields and of the keys of dicts."""
 SCALAR_TYPES: tuple[type, ...] = (bool, int, float, Decimal, str, bytes, datetime, date, UUID)
-"""What any other field can be, besides ``None``, lists, dicts and dataclasses of them."""
+"""The types of all other fields, besides ``None``, and lists, dicts and dataclasses of these types."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ class KeyPlan:
     values stored under several keys. ``None``: all keys are in the range, in the order of their values, and
     each is stored once."""
     note: str
-    """What ``explain`` says: the way of searching, and the order."""
+    """The text of ``explain``: how the rows are found, and in which order."""
 
 
 class KeyCodec(Protocol):
