@@ -357,7 +357,7 @@ cdef class KeyCodec:
 
 
 cdef bytes unescaped(const char *data, const char *end, Py_ssize_t escapes):
-    """Return the bytes from ``data`` to ``end`` without the ``ff`` behind each of the ``escapes`` zeros."""
+    """Return the bytes from ``data`` to ``end`` without the ``ff`` after each of the ``escapes`` zeros."""
     cdef bytes result = PyBytes_FromStringAndSize(NULL, end - data - escapes)
     cdef char *out = PyBytes_AS_STRING(result)
     while data < end:

@@ -22,7 +22,7 @@ typedef struct {
     int depth;          /* bits of the hash that all keys in here have in common */
     uint32_t mask;      /* places - 1 */
     uint8_t *tags;      /* by place; 0: free, else 0x80 and 7 bits of the hash */
-    IndexEntry entries[]; /* the tags are behind them */
+    IndexEntry entries[]; /* the tags follow them */
 } Segment;
 
 typedef struct {

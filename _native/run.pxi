@@ -1,4 +1,4 @@
-# The last write of each key of one topic: a hash table over records that lie one behind the other in large
+# The last write of each key of one topic: a hash table over records that lie one after the other in large
 # blocks. No Python object is made for a record, and nothing here but feed() and its like needs the GIL.
 
 from libc.string cimport memset

@@ -84,7 +84,7 @@ cdef class GuardedPairs(PairSource):
     """A scan that takes each pair from the engine when it is asked for, in a call announced to ``_guard``.
 
     A subclass puts an iterator of the engine into ``_source``, how many pairs are still wanted into ``_left``
-    (below 0: all), and where the range ends into ``_stop``, which is behind it, or ``_start``, if reversed.
+    (below 0: all), and where the range ends into ``_stop``, which it excludes, or, if reversed, ``_start``.
     It has ``_failed(error)``, which raises what an error of the engine means, and ``release()``, for the end.
     """
 
@@ -136,7 +136,7 @@ cdef class GuardedPairs(PairSource):
             pair = PyIter_Next(source)
             if pair == NULL and PyErr_Occurred() != NULL:
                 self.fail()
-            if pair != NULL and self.is_behind(pair):
+            if pair != NULL and self.is_past_the_end(pair):
                 drop(pair)
                 pair = NULL
             self._left -= self._left > 0
@@ -145,8 +145,8 @@ cdef class GuardedPairs(PairSource):
             self.release()
         return pair
 
-    cdef bint is_behind(self, PyObject *pair) noexcept:
-        """Whether ``pair`` is behind the end of the range, or none."""
+    cdef bint is_past_the_end(self, PyObject *pair) noexcept:
+        """Whether ``pair`` is past the end of the range, or no pair."""
         cdef PyObject *key
         if not is_tuple(pair) or tuple_size(pair) != 2 or not is_bytes(items_of(pair)[0]):
             return True

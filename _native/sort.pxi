@@ -1,6 +1,6 @@
 # Records in the order of their keys (unsigned bytes), sorted without the interpreter's lock.
 #
-# Eight bytes of each key behind what all have in common are sorted as a number, byte by byte from the last
+# Eight bytes of each key after what all have in common are sorted as a number, byte by byte from the last
 # one; keys that are equal there are sorted in the same way by what follows. So a key's bytes are read once.
 
 from libc.string cimport memcmp

@@ -56,13 +56,13 @@ class Content:
         while at < len(keys):
             index = max(bisect_right(self._firsts, keys[at]) - 1, 0)
             if index + 1 < len(self._firsts):
-                behind = bisect_left(keys, self._firsts[index + 1], at)
+                end = bisect_left(keys, self._firsts[index + 1], at)
             else:
-                behind = len(keys)
+                end = len(keys)
             blocks += self._blocks[done:index]
             firsts += self._firsts[done:index]
             old = self._blocks[index] if self._blocks else _Block((), ())
-            new, more_count, more_size = _merge(old, keys[at:behind], changes)
+            new, more_count, more_size = _merge(old, keys[at:end], changes)
             if blocks and new and len(blocks[-1].keys) + len(new[0].keys) <= _BLOCK_PAIRS // 2:
                 left = blocks.pop()  # deletes leave small blocks: join them again
                 firsts.pop()
@@ -71,7 +71,7 @@ class Content:
             firsts += [block.keys[0] for block in new]
             count += more_count
             size += more_size
-            done, at = index + 1, behind
+            done, at = index + 1, end
         blocks += self._blocks[done:]
         firsts += self._firsts[done:]
         return Content(blocks, firsts, count, size)

@@ -40,7 +40,7 @@ _REBUILD = "restore the directory from a checkpoint, or delete it and let the st
 # RocksDB stays in the error, and rocksdict has no Resume().
 _SPACE = "free space on the disk or raise the quota, then close the store and open it again"
 _RIGHTS = "give this process the right to read and write there"
-_BEHIND = (
+_SLOW = (
     "flushing and compacting cannot keep up with the writes: raise "
     "RocksDBOptions.background_jobs or stall_timeout, or use a faster disk"
 )
@@ -50,7 +50,7 @@ _TABLE: tuple[tuple[re.Pattern[str], type[StoreUnavailableError], str], ...] = t
     (re.compile(pattern), kind, remedy)
     for pattern, kind, remedy in (
         (r"No space left on device|File too large|[Qq]uota exceeded", StoreFullError, _SPACE),
-        (r"Write stall", StoreUnavailableError, _BEHIND),
+        (r"Write stall", StoreUnavailableError, _SLOW),
         (
             r"lock hold by current process|While lock file",
             StoreUnavailableError,
@@ -105,7 +105,7 @@ def from_os(path: Path, doing: str, error: OSError) -> StoreUnavailableError:
 
 def stalled(path: Path, doing: str) -> StoreUnavailableError:
     """Return what to raise where ``doing`` something has waited long enough for compaction."""
-    return StoreUnavailableError(path, f"{doing}: too many files wait for compaction", _BEHIND)
+    return StoreUnavailableError(path, f"{doing}: too many files wait for compaction", _SLOW)
 
 
 def foreign(path: Path, name: str) -> StoreCorruptError:

@@ -44,7 +44,7 @@ class GuardedPairs:
     """A scan that takes each pair from the engine when it is asked for, in a call announced to ``_guard``.
 
     A subclass puts an iterator of the engine into ``_source``, how many pairs are still wanted into ``_left``
-    (below 0: all), and where the range ends into ``_stop``, which is behind it, or ``_start``, if reversed.
+    (below 0: all), and where the range ends into ``_stop``, which it excludes, or, if reversed, ``_start``.
     It has ``_failed(error)``, which raises what an error of the engine means, and ``release()``, for the end.
     """
 
@@ -84,7 +84,7 @@ class GuardedPairs:
                 pair = next(self._source, None)
             except Exception as error:  # noqa: BLE001 - raised again
                 self._failed(error)
-            if pair is not None and self._is_behind(pair[0]):
+            if pair is not None and self._is_past_the_end(pair[0]):
                 pair = None
             self._left -= self._left > 0
         if pair is None or self._left == 0:
@@ -92,7 +92,7 @@ class GuardedPairs:
             self.release()
         return pair
 
-    def _is_behind(self, key: bytes) -> bool:
+    def _is_past_the_end(self, key: bytes) -> bool:
         start, stop = self._start, self._stop
         return (stop is not None and key >= stop) or (start is not None and key < start)
 

@@ -33,9 +33,9 @@ class ChangelogStore(StoreView):
         writes: Writes,
         positions: Mapping[int, Position],
     ) -> bool:
-        """Write changes and the positions behind them as one atomic unit. Keys carry their namespace.
+        """Write changes and the positions after them as one atomic unit. Keys carry their namespace.
 
-        Says whether they, and everything before, survive power loss already. Otherwise a flush has to follow.
+        Returns whether they, and everything before, survive power loss already; if not, a flush must follow.
         """
         entries = position_pairs(positions)
         if self._loads and (len(writes) > SMALL_COUNT or writes.size > SMALL_SIZE):

@@ -300,7 +300,7 @@ def stored(path: Path) -> list[dict[str, Any]]:
     exist and is gone has its physical name only. Raises ``StoreMissingError`` where there is no manifest.
     """
     if not (path / "manifest.json").exists():
-        raise StoreMissingError(path, "is no data directory: it has no manifest.json", "name one")
+        raise StoreMissingError(path, "is not a data directory (no manifest.json)", "give the path of one")
     remembered = set(read_json(path / "manifest.json")["stores"])
     found = {file.parent.name: read_json(file) for file in path.glob("*/store.json")}
     empty = dict.fromkeys((field.name for field in fields(StoreFile)), None)

@@ -27,7 +27,7 @@ from statestore.storage.layout import DATA, HEADER, pack_timestamp
 ROWS = 2000
 """Rows that one step of a sweep looks through: some milliseconds."""
 PAUSES = 9
-"""How much longer than a step the pause behind it is."""
+"""How many times longer than a step the pause after it is."""
 MOST_PERIOD = 3600.0
 """Most seconds between two sweeps; otherwise a tenth of the time that rows have."""
 

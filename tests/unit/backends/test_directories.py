@@ -107,7 +107,7 @@ def test_a_missing_data_file(open_store: Opener, closed: Path) -> None:
 def test_a_newer_format(open_store: Opener, closed: Path, name: str) -> None:
     file = data_file(closed)
     with file.open("r+b") as content:
-        # RocksDB: the format version is 12 bytes before the end. LMDB: in both meta pages, behind the magic.
+        # RocksDB: the format version is 12 bytes before the end. LMDB: in both meta pages, after the magic.
         for place in (file.stat().st_size - 12,) if name == "rocksdb" else (20, 4096 + 20):
             content.seek(place)
             content.write((99).to_bytes(4, sys.byteorder))
