@@ -146,6 +146,16 @@ def test_no_files_import_each_other_in_a_circle() -> None:
     assert circles(arrows) == []
 
 
+def test_no_folder_imports_a_folder_inside_it() -> None:
+    """A folder in a package builds on the files beside it, never the other way round."""
+    folders = {module for module, path in MODULES.items() if path.name == "__init__.py"}
+    for module in MODULES:
+        folder = module if module in folders else module.rpartition(".")[0]
+        inner = {one for one in folders if one.rpartition(".")[0] == folder != "statestore"}
+        for imported in imports(module):
+            assert not any(within(imported, one) for one in inner), f"{module} imports {imported}"
+
+
 def test_circles_are_found() -> None:
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set()}) == [{"a", "b", "c"}]
     assert circles({"a": {"b"}, "b": set()}) == []
