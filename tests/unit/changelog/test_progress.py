@@ -104,7 +104,9 @@ class Timeline(RuleBasedStateMachine):
     @precondition(lambda self: any(log.fetched is not None for log in self.logs))
     @rule()
     def the_consumer_tells_an_end(self) -> None:
-        which = next(number for number, log in enumerate(self.logs) if log.fetched is not None)
+        self.tell_end(next(number for number, log in enumerate(self.logs) if log.fetched is not None))
+
+    def tell_end(self, which: int) -> None:
         log, one = self.logs[which], self.progress.partitions[which]
         end, log.fetched = log.fetched or 0, None
         self.advance(which, max(one.position, end))  # the records before it came first
@@ -127,6 +129,22 @@ class Timeline(RuleBasedStateMachine):
             assert one.end == max(ends[number], one.position)
 
     @precondition(lambda self: self.captured)
+    @rule(which=partitions, seconds=st.floats(0.001, 100.0))
+    def an_end_is_told_late(self, which: int, seconds: float) -> None:
+        self.the_consumer_sees_an_end(which)
+        self.something_is_written(which, True)
+        self.now += seconds
+        self.tell_end(which)
+
+    @precondition(lambda self: self.captured)
+    @rule(which=partitions, seconds=st.floats(0.001, 100.0))
+    def nothing_is_written_for_a_while(self, which: int, seconds: float) -> None:
+        for _ in range(3):
+            self.now += seconds
+            self.the_consumer_sees_an_end(which)
+            self.tell_end(which)
+
+    @precondition(lambda self: self.captured)
     @rule(which=partitions)
     def records_never_stop(self, which: int) -> None:
         """No answer finds the mirror at the end, but it reaches each end before the next answer."""
@@ -134,10 +152,11 @@ class Timeline(RuleBasedStateMachine):
         log.fetched = None
         began = self.now
         for _ in range(3):
+            before = log.end
             self.something_is_written(which, True)
             self.asked = (self.now, {number: each.end for number, each in enumerate(self.logs)})
-            self.advance(which, log.end)
             self.something_is_written(which, True)
+            self.advance(which, max(one.position, before))
             self.the_broker_answers()
         assert one.valid_since > began, "it is as current as a question whose answer it has reached"
 
