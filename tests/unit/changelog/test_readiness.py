@@ -119,6 +119,8 @@ def test_a_gap_is_the_time_a_new_record_may_have_waited() -> None:
     assert partition.gap == 0.0, "nothing came in between, so nothing waited"
     partition.reached_end(5, now=501.0)
     assert partition.gap == pytest.approx(401.0)  # since the pass before began
+    partition.reached_end(5, now=999.0)
+    assert partition.gap == pytest.approx(401.0), "nothing came since"
     one.capture({0: 5}, now=600.0)
     assert partition.gap == 0.0
 
@@ -148,3 +150,14 @@ def test_the_timeline_drawn_in_the_module() -> None:
     partition.position = 7
     one.confirm({0: 8}, t5)
     assert (partition.valid_since, partition.awaited, one.confirmed_at) == (t4, (8, t5), t4)
+
+
+def test_an_end_stays_awaited_until_it_is_reached() -> None:
+    """A mirror that takes longer than the time between two questions is confirmed all the same."""
+    one = progress(4)
+    one.capture({0: 4}, now=100.0)
+    one.confirm({0: 10}, asked_at=200.0)
+    one.confirm({0: 20}, asked_at=300.0)
+    one.partitions[0].position = 12
+    one.confirm({0: 30}, asked_at=400.0)
+    assert one.confirmed_at == 200.0
