@@ -48,7 +48,17 @@ def make(*arguments: str, cwd: Path) -> str:
 
 def commands_of(target: str) -> str:
     """Return the commands of ``target``, without those that set up what it needs."""
-    return make("-n", "-o", ".venv/installed", "-o", ".venv-lowest/installed", target, cwd=ROOT)
+    return make(
+        "-n",
+        "-o",
+        ".venv/installed",
+        "-o",
+        ".venv-lowest/core/installed",
+        "-o",
+        ".venv-lowest/avro/installed",
+        target,
+        cwd=ROOT,
+    )
 
 
 class Workshop:

@@ -47,7 +47,7 @@ def producer() -> Producer:
             kind,
             marks=[]
             if kind == "consumer"
-            else pytest.mark.skipif(bool(why_not_native(PROPERTIES)), reason=""),
+            else pytest.mark.skipif(bool(why_not_native(PROPERTIES)), reason="no fetcher"),
         )
         for kind in ("native", "ahead", "consumer")
     ],
