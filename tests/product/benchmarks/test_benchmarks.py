@@ -92,6 +92,7 @@ def test_profile_tells_libraries(broker: Broker, tmp_path: Path) -> None:
     assert "libpython" in (tmp_path / "profile-get--memory.txt").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(Path(sys.prefix) != ROOT / ".venv", reason="make has not set up this Python")
 @pytest.mark.parametrize(
     "groups",

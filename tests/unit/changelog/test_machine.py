@@ -356,7 +356,7 @@ def start_of(effect: Any) -> int:
     return start_id
 
 
-TestInterleavings = Interleavings.TestCase
+TestInterleavings = pytest.mark.slow(Interleavings.TestCase)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -240,4 +241,4 @@ class Timeline(RuleBasedStateMachine):
                 assert one.gap == 0.0, "nothing came, so nothing waited"
 
 
-TestTimeline = Timeline.TestCase
+TestTimeline = pytest.mark.slow(Timeline.TestCase)

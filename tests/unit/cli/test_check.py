@@ -161,6 +161,7 @@ def test_it_needs_no_kafka_and_no_registry(check: Check) -> None:
     assert check(avro) == (0, ["1 entity: 0 errors, 0 warnings"])
 
 
+@pytest.mark.slow
 def test_as_a_program(tmp_path: Path) -> None:
     package = tmp_path / "shop"
     package.mkdir()

@@ -11,6 +11,8 @@ import pytest
 
 from statestore import StoreManager
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = [sys.executable, "-c", "import sys; from statestore.cli import main; sys.exit(main())"]
 ASCII = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
 
