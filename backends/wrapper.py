@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from statestore.backends.contract import (
     ALL_KEYS,
@@ -16,11 +17,13 @@ from statestore.backends.contract import (
     SortedRun,
 )
 
+Inner = TypeVar("Inner", bound=BackendReader)
 
-class WrapperReader(BackendReader):
+
+class WrapperReader(BackendReader, Generic[Inner]):
     """What :class:`WrapperBackend` and :class:`WrapperSnapshot` have in common: reads of ``inner``."""
 
-    inner: BackendReader
+    inner: Inner
 
     def get(self, key: bytes) -> bytes | None:
         return self.inner.get(key)
@@ -37,24 +40,20 @@ class WrapperReader(BackendReader):
         self.inner.close()
 
 
-class WrapperSnapshot(WrapperReader, Snapshot):
+class WrapperSnapshot(WrapperReader[Snapshot], Snapshot):
     """A snapshot that reads ``inner``."""
-
-    inner: Snapshot
 
     def __init__(self, inner: Snapshot) -> None:
         self.inner = inner
 
 
-class WrapperBackend(WrapperReader, Backend):
+class WrapperBackend(WrapperReader[Backend], Backend):
     """A backend that passes every call on to ``inner``.
 
     A subclass overrides what it adds to: reads, where it filters or counts; ``write`` and ``load``, where it
     delays or fails. Its snapshots are those of ``inner``: where it changes reads, it overrides ``snapshot``,
     too, and puts a :class:`WrapperSnapshot` around them.
     """
-
-    inner: Backend
 
     def __init__(self, inner: Backend) -> None:
         self.inner = inner

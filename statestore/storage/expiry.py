@@ -21,6 +21,7 @@ from statestore.backends import (
     WrapperReader,
     WrapperSnapshot,
 )
+from statestore.backends.wrapper import Inner
 from statestore.core.common import check_limit
 from statestore.storage.layout import DATA, HEADER, pack_timestamp
 
@@ -68,7 +69,7 @@ class Sweep:
         return removed
 
 
-class _ExpiringReader(WrapperReader):
+class _ExpiringReader(WrapperReader[Inner]):
     """Reads of a store or snapshot that leave out what is too old."""
 
     _oldest: Oldest
@@ -93,7 +94,7 @@ class _ExpiringReader(WrapperReader):
         return _Unexpired(self.inner.scan(keys, reverse, few), oldest, limit)
 
 
-class _ExpiringSnapshot(_ExpiringReader, WrapperSnapshot):
+class _ExpiringSnapshot(_ExpiringReader[Snapshot], WrapperSnapshot):
     """A view fixed at one moment, the clock included."""
 
     def __init__(self, inner: Snapshot, oldest: bytes) -> None:
@@ -101,7 +102,7 @@ class _ExpiringSnapshot(_ExpiringReader, WrapperSnapshot):
         self._oldest = lambda: oldest
 
 
-class ExpiringBackend(_ExpiringReader, WrapperBackend):
+class ExpiringBackend(_ExpiringReader[Backend], WrapperBackend):
     """A store that leaves out what is too old. See :func:`expiring`."""
 
     def __init__(self, inner: Backend, oldest: Oldest, ttl: float) -> None:
