@@ -22,7 +22,7 @@ class LMDBOptions(EngineOptions):
     in which no snapshot is open.
     """
 
-    max_map_size: _MapSize = 1 << 40
+    max_map_size: Annotated[_MapSize, Field(validate_default=True)] = 1 << 40
     """Bytes up to which a store may grow; a write beyond raises ``StoreFullError``. At least ``map_size``.
 
     Lower it together with ``map_size`` to bound the disk a store can take.

@@ -65,6 +65,13 @@ def test_every_fault_is_told_in_one_pass() -> None:
     assert caught.value.faults[-1].startswith("LMDBOptions.sink: no such option; known here: map_size, ")
 
 
+def test_a_map_is_not_larger_than_the_default_of_its_maximum() -> None:
+    with pytest.raises(ConfigError) as caught:
+        LMDBOptions(map_size=2 << 40)
+    assert caught.value.faults == ("LMDBOptions.max_map_size: must be at least map_size, 2199023255552",)
+    assert LMDBOptions(map_size=1 << 40).max_map_size == 1 << 40
+
+
 def test_options_of_an_engine_take_what_they_say(tmp_path: Path) -> None:
     given: dict[str, Any] = {
         "max_open_files": -1,
