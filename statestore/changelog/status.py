@@ -120,14 +120,15 @@ class Status(Readable):
 
     def reading(self, allow_stale: bool) -> ChangelogStore:
         """Return the store to read from, or raise why it cannot be read."""
-        if self.readable is not None:
-            return self.readable
+        # Each is looked at once: other threads change them meanwhile.
+        if (readable := self.readable) is not None:
+            return readable
         self.check_open()
-        lost = isinstance(self.machine.failure, LOST)
-        if allow_stale and self.mirror.store is not None and not lost:
-            return self.mirror.store
-        if self.machine.failure is not None:
-            raise self._failed()
+        failure, store = self.machine.failure, self.mirror.store
+        if allow_stale and store is not None and not isinstance(failure, LOST):
+            return store
+        if failure is not None:
+            raise _copy_of(failure)
         missing = next((one for one in self.group if not one.ready), self) if self.ready else self
         text = f"table {self.describe()}"
         if missing is not self:
@@ -144,8 +145,8 @@ class Status(Readable):
     def check_may_become_ready(self) -> None:
         """Raise where the table cannot become ready by itself: closed, failed or stopped."""
         self.check_open()
-        if self.machine.failure is not None:
-            raise self._failed()
+        if (failure := self.machine.failure) is not None:
+            raise _copy_of(failure)
         if self.state is State.STOPPED:
             raise StoreNotReadyError(f"table {self.describe()}: call restart()", reason=self.reason)
 
@@ -153,14 +154,6 @@ class Status(Readable):
         return ReadyTimeoutError(
             f"not ready after {waited:g} s: {self.describe()}", lag=self.lag, reason=self.reason
         )
-
-    def _failed(self) -> StoreUnavailableError:
-        """Return the failure as a fresh exception: one instance raised on many threads grows tracebacks."""
-        failure = self.machine.failure
-        assert failure is not None
-        error = type(failure)(failure.path, failure.cause, failure.remedy)
-        error.__cause__ = failure.__cause__
-        return error
 
     def applied(self, offsets: Mapping[int, int]) -> Future[None]:
         """Return a future that is done when the records at ``offsets``, by partition, are applied.
@@ -242,6 +235,13 @@ class Status(Readable):
     def _forked(self) -> None:
         self._forked_here = True
         self.readable = None
+
+
+def _copy_of(failure: StoreUnavailableError) -> StoreUnavailableError:
+    """Return the failure as a fresh exception: one instance raised on many threads grows tracebacks."""
+    error = type(failure)(failure.path, failure.cause, failure.remedy)
+    error.__cause__ = failure.__cause__
+    return error
 
 
 def read_together(tables: Sequence[Status]) -> None:

@@ -93,5 +93,5 @@ class BytesReads:
         return key in self._store(False)
 
     def _store(self, allow_stale: bool) -> Any:
-        binding = self._binding
-        return binding.reading(allow_stale) if binding.readable is None else binding.readable
+        store = self._binding.readable  # once: another thread may take it away
+        return self._binding.reading(allow_stale) if store is None else store

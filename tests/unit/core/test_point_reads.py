@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from statestore.core import pure
 from statestore.errors import StoreClosedError, StoreNotReadyError
 
 KEYS = st.binary(max_size=3)
@@ -181,3 +182,18 @@ def test_help_shows_the_signatures(native: ModuleType, pure: ModuleType) -> None
         assert [(one.name, one.kind, one.default) for one in ours] == [
             (one.name, one.kind, one.default) for one in twin
         ]
+
+
+def test_a_store_that_is_taken_away_between_two_looks_is_read_all_the_same() -> None:
+    class Door:
+        looks = 0
+        store = pure.PointReads(lambda key: b"headerss1", lambda keys: [], b"\x01", 8)
+
+        @property
+        def readable(self) -> Any:
+            self.looks += 1
+            return self.store if self.looks == 1 else None
+
+    table = pure.BytesReads()
+    table._binding = Door()
+    assert table.get(b"a") == b"1"
