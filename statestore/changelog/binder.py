@@ -214,10 +214,12 @@ class Binder:
         running = [(one, one.start_id) for one in list(self.members) if one.runs(one.start_id)]
         for member in list(self.members):
             member.evaluate()
-        known = [(one, start_id) for one, start_id in running if one.captured_partitions]
+        captured = [(one, start_id, one.captured_partitions) for one, start_id in running]
+        known = [(one, start_id) for one, start_id, numbers in captured if numbers]
         if not known or self._asking_ends:
             return
-        ends = self.source.ends((one.topic, number) for one, _ in known for number in one.captured_partitions)
+        # A restart may empty the partitions meanwhile, and a question about none has no answer.
+        ends = self.source.ends((one.topic, number) for one, _, numbers in captured for number in numbers)
         self._asking_ends = True
         when_all_done(ends.values(), lambda: self.supervisor.soon(lambda: self._confirmed(known, ends, now)))
         if self._tells_identity is not False:
