@@ -277,7 +277,8 @@ class Topics:
 
     def _raise_faults(self, faults: Mapping[str, Code]) -> None:
         if faults:
-            heard = self._admin.last_error
+            # Where the broker itself has answered (a code from 0), what was heard is of an earlier outage.
+            heard = self._admin.last_error if any(error.code() < 0 for error in faults.values()) else ""
             told = "; ".join(f"topic {name!r}: {error.str()}" for name, error in faults.items())
             raise KafkaError(self._admin.address, f"{told}{f' ({heard})' if heard else ''}")
         self._admin.forget_error()

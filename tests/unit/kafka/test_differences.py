@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError as Code
+from confluent_kafka import KafkaException, TopicCollection
 
 from statestore.entity import TopicSpec
-from statestore.errors import ConfigError
+from statestore.errors import ConfigError, KafkaError
 from statestore.kafka.admin import AdminConnection
 from statestore.kafka.topics import FoundTopic, Topics, WantedTopic, differences
 
@@ -75,3 +78,28 @@ def test_what_contradicts_itself_is_refused_before_anything_is_asked() -> None:
     assert len(error.value.faults) == 3
     with pytest.raises(ConfigError, match="name the classes"):
         topics.ensure([], "warn")
+
+
+@pytest.mark.parametrize(
+    ("code", "is_told"), [(Code.TOPIC_AUTHORIZATION_FAILED, False), (Code._TIMED_OUT, True)]
+)
+def test_an_earlier_outage_is_not_the_reason_of_a_refusal(code: int, is_told: bool) -> None:
+    class Client:
+        address, last_error = "b:9092", "b:9092/1: Connect refused"
+
+        def client(self) -> Client:
+            return self
+
+        def describe_topics(
+            self,
+            topics: TopicCollection,
+            request_timeout: float,
+        ) -> dict[str, Future[Any]]:
+            answer: Future[Any] = Future()
+            answer.set_exception(KafkaException(Code(code)))
+            return {"orders": answer}
+
+    admin: Any = Client()
+    with pytest.raises(KafkaError) as failed:
+        Topics(admin, 1.0).ensure([WantedTopic("orders", True, TopicSpec(), ())], "warn")
+    assert ("Connect refused" in str(failed.value)) is is_told
