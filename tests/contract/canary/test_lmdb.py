@@ -152,14 +152,13 @@ def test_a_foreign_file_is_invalid(tmp_path: Path, content: bytes) -> None:
         lmdb.open(str(tmp_path))
 
 
-def test_a_newer_format_is_an_error(tmp_path: Path) -> None:
+def test_a_newer_format_is_an_error_without_a_class(tmp_path: Path) -> None:
     lmdb.open(str(tmp_path)).close()
     with (tmp_path / "data.mdb").open("r+b") as file:
         for page in (0, 4096):
             file.seek(page + 20)
             file.write((7).to_bytes(4, sys.byteorder))
-    # lmdb 3 names the format, and has no class for it; before, it had one
-    with pytest.raises(lmdb.Error, match=r"LMDB data format v7 is not supported|MDB_VERSION_MISMATCH"):
+    with pytest.raises(lmdb.Error, match="LMDB data format v7 is not supported"):
         lmdb.open(str(tmp_path))
 
 
