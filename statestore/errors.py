@@ -4,7 +4,7 @@
 
     StateStoreError
     ├── ConfigError(faults)                      all faults of the settings or entities at once
-    ├── DirectoryLockedError(pid, path)          another process owns the data directory
+    ├── DirectoryLockedError(pid, path)          another process, or manager, owns the data directory
     ├── StoreClosedError                         the store, snapshot, iterator or manager is closed
     ├── StoreNotReadyError(lag, reason)          retry: the table has not reached the end of its topic
     │   └── ReadyTimeoutError                    a wait took too long (also a TimeoutError)
@@ -51,11 +51,17 @@ class ConfigError(StateStoreError):
 
 
 class DirectoryLockedError(StateStoreError):
-    """Another live process owns the data directory. ``pid`` is ``None`` where it could not be read."""
+    """Another live process, or another manager of this one, owns the data directory.
 
-    def __init__(self, pid: int | None, path: Path) -> None:
+    ``pid`` is ``None`` where it could not be read. ``is_here``: the owner is in this process.
+    """
+
+    def __init__(self, pid: int | None, path: Path, *, is_here: bool = False) -> None:
         self.pid = pid
         self.path = path
+        if is_here:
+            super().__init__(f"{path} is already open in this process: close the other StoreManager first")
+            return
         owner = f"process {pid}" if pid is not None else "another process"
         super().__init__(
             f"{path} is owned by {owner}: stop it, or give this process a data directory of its own"

@@ -58,6 +58,9 @@ NETWORK_FILE_SYSTEMS = {
 
 log = logging.getLogger("statestore.store")
 
+_owned_here: set[tuple[int, int]] = set()
+"""Device and inode of each lock file held here: the pid in one may be another container's, and equal ours."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoreFile:
@@ -142,15 +145,20 @@ class DataDirectory:
             os.close(self._lock)
             raise
         self._closed = False
+        _owned_here.add(self._lock_file)
         fork.register(self)
         self._warn_of_its_place()
 
     def _take_lock(self) -> None:
+        status = os.fstat(self._lock)
+        self._lock_file = status.st_dev, status.st_ino
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = os.pread(self._lock, 32, 0).strip()
-            raise DirectoryLockedError(int(owner) if owner.isdigit() else None, self.path) from None
+            raise DirectoryLockedError(
+                int(owner) if owner.isdigit() else None, self.path, is_here=self._lock_file in _owned_here
+            ) from None
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
 
@@ -283,6 +291,7 @@ class DataDirectory:
         """Give the directory up. Idempotent."""
         if not self._closed:
             self._closed = True
+            _owned_here.discard(self._lock_file)
             os.close(self._lock)
 
     def _forked(self) -> None:

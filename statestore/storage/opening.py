@@ -72,7 +72,10 @@ class StoreOpener:
         """Have the directory ``physical`` belong to ``logical`` from now on."""
         owner = next((name for name, taken in self._physical.items() if taken == physical), logical)
         if owner != logical or logical in self._physical:
-            raise ConfigError(f"stores {owner!r} and {logical!r} would share the directory {physical!r}")
+            raise ConfigError(
+                f"stores {owner!r} and {logical!r} would share the directory {physical!r}: give one of them "
+                "another name"
+            )
         self._physical[logical] = physical
 
     def release(self, logical: str) -> None:

@@ -52,8 +52,9 @@ def test_the_second_owner_is_told_the_firsts_pid_at_once(tmp_path: Path) -> None
 
 def test_a_second_manager_of_one_process_is_refused_too(tmp_path: Path) -> None:
     data = DataDirectory(tmp_path)
-    with pytest.raises(DirectoryLockedError, match=str(os.getpid())):
+    with pytest.raises(DirectoryLockedError, match="already open in this process: close the other") as caught:
         DataDirectory(tmp_path)
+    assert caught.value.pid == os.getpid()
     data.close()
     data.close()
     DataDirectory(tmp_path).close()
