@@ -347,17 +347,17 @@ cdef class Fetcher:
     def read(
         self,
         double wait,
-        double settle,
+        double idle,
         double span,
         Py_ssize_t records,
         Py_ssize_t memory,
         bint sort=False,
     ):
-        """Return ``(folded by topic, events, notices)`` of what has arrived.
+        """Return ``(folded by topic, events, reports)`` of what has arrived.
 
-        Waits ``wait`` seconds for a first record, and goes on until none comes for ``settle``, until ``span``
+        Waits ``wait`` seconds for a first record, and goes on until none comes for ``idle``, until ``span``
         is over or ``records`` were read, until the runs take ``memory`` bytes, or until there is something to
-        tell: an event, an end of ``assign``. An event is ``(topic, partition, offset, code, text)``, a notice
+        tell: an event, an end of ``assign``. An event is ``(topic, partition, offset, code, text)``, a report
         ``(code, level, text)``: an error that concerns no partition, or with code 0 a line of the log.
 
         With ``sort`` the runs are sorted here, on this thread, and not by who feeds them; they take no more
@@ -370,15 +370,15 @@ cdef class Fetcher:
         try:
             self.events = []  # of a read that failed: an end without the records before it
             with nogil:
-                self.fill(wait, settle, span, records, memory)
+                self.fill(wait, idle, span, records, memory)
             by_topic = {topic: one_topic.folded(sort) for topic, one_topic in self.assigned.items() if one_topic.touched}
             events, self.events = self.events, []
-            return by_topic, events, take_notices(self.inbox)
+            return by_topic, events, take_reports(self.inbox)
         finally:
             self.busy = False
 
     cdef int fill(
-        self, double wait, double settle, double span, Py_ssize_t records, Py_ssize_t memory
+        self, double wait, double idle, double span, Py_ssize_t records, Py_ssize_t memory
     ) except -1 nogil:
         cdef Py_ssize_t taken, total = 0
         cdef double deadline = now() + wait + span
@@ -388,7 +388,7 @@ cdef class Fetcher:
             if taken == 0:
                 if self.reached or self.woken:  # the call before has taken the queue's own note of it
                     break
-                taken = self.consume(<int>(1000 * (settle if total else wait)), 1)
+                taken = self.consume(<int>(1000 * (idle if total else wait)), 1)
                 if taken == 0:
                     break
             if total == 0:

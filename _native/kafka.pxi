@@ -166,20 +166,20 @@ def find_kafka(str path not None):
 # What a client tells on threads of librdkafka, until Python fetches it.
 
 cdef enum:
-    MOST_NOTICES = 1000
+    MOST_REPORTS = 1000
 
 
-cdef struct Notice:
+cdef struct ClientReport:
     # Followed by its text.
-    Notice *next
+    ClientReport *next
     int code  # of an error, 0 for a line of the log
     int level  # of a line of the log, as syslog has it
 
 
 cdef struct Inbox:
     PyThread_type_lock lock
-    Notice *first
-    Notice *last
+    ClientReport *first
+    ClientReport *last
     int count
     int lost
     void *queue  # the client's, while open
@@ -187,22 +187,22 @@ cdef struct Inbox:
 
 cdef void post(Inbox *inbox, int code, int level, const char *text) noexcept nogil:
     cdef size_t size = strlen(text) + 1
-    cdef Notice *notice = <Notice *>malloc(sizeof(Notice) + size)
-    if notice != NULL:
-        notice.next = NULL
-        notice.code = code
-        notice.level = level
-        memcpy(notice + 1, text, size)
+    cdef ClientReport *report = <ClientReport *>malloc(sizeof(ClientReport) + size)
+    if report != NULL:
+        report.next = NULL
+        report.code = code
+        report.level = level
+        memcpy(report + 1, text, size)
     PyThread_acquire_lock(inbox.lock, WAIT_LOCK)
-    if notice == NULL or inbox.count == MOST_NOTICES:
-        free(notice)
+    if report == NULL or inbox.count == MOST_REPORTS:
+        free(report)
         inbox.lost += 1
     else:
         if inbox.last == NULL:
-            inbox.first = notice
+            inbox.first = report
         else:
-            inbox.last.next = notice
-        inbox.last = notice
+            inbox.last.next = report
+        inbox.last = report
         inbox.count += 1
     PyThread_release_lock(inbox.lock)
 
@@ -227,21 +227,21 @@ cdef void told_log(const void *client, int level, const char *facility, const ch
         post(inbox, 0, level, text)
 
 
-cdef list take_notices(Inbox *inbox):
+cdef list take_reports(Inbox *inbox):
     """Return ``[(code, level, text)]``; nothing is lost where memory for it is missing."""
-    cdef Notice *notice
+    cdef ClientReport *report
     cdef list taken = []
     cdef int lost
     while inbox.first != NULL:
-        notice = inbox.first
-        taken.append((notice.code, notice.level, (<const char *>(notice + 1)).decode("utf-8", "replace")))
+        report = inbox.first
+        taken.append((report.code, report.level, (<const char *>(report + 1)).decode("utf-8", "replace")))
         PyThread_acquire_lock(inbox.lock, WAIT_LOCK)
-        inbox.first = notice.next
+        inbox.first = report.next
         if inbox.first == NULL:
             inbox.last = NULL
         inbox.count -= 1
         PyThread_release_lock(inbox.lock)
-        free(notice)
+        free(report)
     if inbox.lost:
         PyThread_acquire_lock(inbox.lock, WAIT_LOCK)
         lost, inbox.lost = inbox.lost, 0
@@ -263,10 +263,10 @@ cdef Inbox *new_inbox() except NULL:
 
 
 cdef void free_inbox(Inbox *inbox) noexcept:
-    cdef Notice *notice
+    cdef ClientReport *report
     while inbox.first != NULL:
-        notice = inbox.first
-        inbox.first = notice.next
-        free(notice)
+        report = inbox.first
+        inbox.first = report.next
+        free(report)
     PyThread_free_lock(inbox.lock)
     free(inbox)

@@ -1,4 +1,4 @@
-# Ranges of keys. The twin is statestore/core/pure_scan.py.
+# Ranges of keys. The twin is statestore/core/pure_keyrange.py.
 
 
 cdef inline bytes exact_bytes(str what, object given):

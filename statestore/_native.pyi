@@ -5,8 +5,8 @@ from typing import Any, Self, TypeAlias, TypeVar, final, overload
 
 from statestore.core.common import Folded, Message, RecordFilter, SortedRun
 
-Told: TypeAlias = tuple[str, int, int, int, str]
-Notice: TypeAlias = tuple[int, int, str]
+PartitionEvent: TypeAlias = tuple[str, int, int, int, str]
+ClientReport: TypeAlias = tuple[int, int, str]
 
 M = TypeVar("M", bound=Message)
 D = TypeVar("D")
@@ -168,8 +168,8 @@ class Fetcher:
     def look_up(self, topic: str, timeout: float) -> bool: ...
     def unassign(self, topic: str) -> None: ...
     def read(
-        self, wait: float, settle: float, span: float, records: int, memory: int, sort: bool = False
-    ) -> tuple[dict[str, Folded], list[Told], list[Notice]]: ...
+        self, wait: float, idle: float, span: float, records: int, memory: int, sort: bool = False
+    ) -> tuple[dict[str, Folded], list[PartitionEvent], list[ClientReport]]: ...
     def wake(self) -> None: ...
     def close(self) -> None: ...
 

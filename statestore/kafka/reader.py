@@ -222,10 +222,10 @@ class NativeReader:
         self, wait: float, idle: float, span: float, records: int, memory: int, sort: bool
     ) -> tuple[dict[str, Folded], list[Event]]:
         try:
-            by_topic, events, notices = self._fetcher.read(wait, idle, span, records, memory, sort)
+            by_topic, events, reports = self._fetcher.read(wait, idle, span, records, memory, sort)
         except ClientError as error:
             raise _kafka_exception(error) from None
-        for code, level, text in notices:
+        for code, level, text in reports:
             if code == 0:
                 log.log(_PYTHON_LEVELS[level], "%s", text)
             else:
