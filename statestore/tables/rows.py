@@ -118,7 +118,7 @@ def _keys(
     foreign: list[bytes] = []
     keys: dict[tuple[Any, ...], tuple[int, bytes]] = {}
     for stored, value in chain.from_iterable(snapshot.scan_stored(*one) for one in plan.ranges):
-        key = stored[1:]
+        key = stored[len(DATA) :]
         try:
             values = codec.decode_key(key)
         except DecodeError:

@@ -14,6 +14,7 @@ from statestore.core import BytesReads
 from statestore.errors import DecodeError
 from statestore.producing.mixins import TableWriteMixin
 from statestore.producing.writer import EntityWriter
+from statestore.runtime.text import bounded_repr
 from statestore.serde.entities import EntityCodec
 from statestore.serde.formats import KeyPlan
 from statestore.storage.changelog_store import ChangelogStore
@@ -173,4 +174,5 @@ class Table(TableWriteMixin[T], BoundTable[T]):
             self._binding.mirror.counts.decode_errors += 1
             found = store.get_with_timestamp(key)
             timestamp = "deleted meanwhile" if found is None else f"timestamp {found[0]} ms"
-            raise DecodeError(f"table {self.name!r}, key {key!r}, {timestamp}: {error}") from error
+            row = f"table {self.name!r}, key {bounded_repr(key)}"
+            raise DecodeError(f"{row}, {timestamp}: {error}") from error
