@@ -29,6 +29,7 @@ from statestore.runtime import fork
 from statestore.runtime.steps import PAUSE, Steps, in_thread, run_blocking
 from statestore.serde.entities import EntityCodec
 
+_REGISTRY_THREAD = "statestore-registry"
 _TURN = 200
 """Records that are sent in one turn on an event loop."""
 
@@ -103,7 +104,7 @@ class EntityWriter:
         """Write one entity."""
         encoder = self._encoder(cls or type(entity))
         if not encoder.is_prepared:
-            yield from self._await_registry(in_thread(encoder.prepare), [entity])
+            yield from self._await_registry(in_thread(_REGISTRY_THREAD, encoder.prepare), [entity])
         (delivery,) = yield from self._send_and_wait(iter([encoder.record(entity)]), whole=True)
         return delivery
 
@@ -164,7 +165,7 @@ class EntityWriter:
         for index, entity in enumerate(entities):
             encoder = self._encoder(cls or type(entity))
             if not encoder.is_prepared:
-                yield in_thread(encoder.prepare)
+                yield in_thread(_REGISTRY_THREAD, encoder.prepare)
             try:
                 yield encoder.record(entity)
             except EntityRejectedError as error:
@@ -213,7 +214,7 @@ class EntityWriter:
 
     def _delete(self, encoder: Encoder, key: tuple[Any, ...], subject: Any) -> Steps[list[Delivery]]:
         if encoder.waits:  # each time: the encodings of a key become more while we run
-            work = in_thread(partial(encoder.tombstones, key, subject))
+            work = in_thread(_REGISTRY_THREAD, partial(encoder.tombstones, key, subject))
             tombstones = yield from self._await_registry(work, [subject])
         else:
             tombstones = encoder.tombstones(key, subject)

@@ -25,10 +25,10 @@ PAUSE: Future[Any] = Future()
 PAUSE.set_result(None)
 
 
-def in_thread(work: Callable[[], R]) -> Future[R]:
-    """Do ``work`` on a thread of its own and return its future; the work goes on if nobody waits for it."""
+def in_thread(name: str, work: Callable[[], R]) -> Future[R]:
+    """Do ``work`` on a thread ``name`` of its own; return its future. It goes on if nobody waits for it."""
     done: Future[R] = Future()
-    threading.Thread(target=complete, args=(done, work), name="statestore-asking", daemon=True).start()
+    threading.Thread(target=complete, args=(done, work), name=name, daemon=True).start()
     return done
 
 
