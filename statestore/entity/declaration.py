@@ -23,25 +23,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TypeVar, Unpack, overload
 
-from statestore.entity.arguments import EntityArguments, TopicSpec, Validation
+from statestore.entity.arguments import EntityArguments, Validation
 from statestore.entity.model import EntityModel, build_model, is_dataclass
 from statestore.errors import ConfigError
-from statestore.fields.attributes import Key
-from statestore.fields.types import Field
 from statestore.runtime.text import bounded_repr
-
-__all__ = [
-    "EntityArguments",
-    "EntityModel",
-    "Field",
-    "Key",
-    "TopicSpec",
-    "deferred_faults",
-    "declared_classes",
-    "entity",
-    "location_of",
-    "model_of",
-]
 
 T = TypeVar("T")
 _ATTRIBUTE = "__statestore_entity__"
@@ -112,8 +97,7 @@ def model_of(cls: type) -> EntityModel:
         raise ConfigError(
             f"{shown} is not declared as an entity: decorate the class with @entity(topic=…), or call "
             "entity(cls, topic=…); a subclass does not inherit the declaration of its base. Declared "
-            "entities: "
-            f"{', '.join(known[:_MOST_NAMES]) or 'none'}{more}"
+            f"entities: {', '.join(known[:_MOST_NAMES]) or 'none'}{more}"
         )
     # @dataclass(slots=True) over @entity replaces the class by a copy, which has the original's declaration.
     if declaration.model is None or declaration.model.cls is not cls:

@@ -96,7 +96,6 @@ class Between:
 Node = FieldPath | Constant | Binary | Logic | Not | Negative | IsNull | In | Between
 
 COMPARISONS: Final = frozenset({"==", "!=", "<", "<=", ">", ">="})
-ARITHMETIC: Final = frozenset({"+", "-", "*", "/", "%"})
 
 
 # The text of a node
