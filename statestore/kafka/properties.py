@@ -21,7 +21,7 @@ OWNED_BY_PRODUCERS = {
     "acks": "all",
     "partitioner": "murmur2_random",
 }
-"""What the library's promises rest on; ``settings.OWNED_PROPERTIES`` gives the reason of each."""
+"""What the library's promises rest on; ``settings/sections.py`` gives the reason of each."""
 
 RECONNECT_SECONDS = 5
 """How long a client waits at most before it tries to connect again."""

@@ -263,8 +263,8 @@ class Topics:
             if not all(error is None and all(p.leader for p in one.partitions) for one, error in answers):
                 raise KafkaError(
                     self._admin.address,
-                    f"created, but without a leader after {self._request_timeout:g} s, try again: "
-                    + ", ".join(names),
+                    f"a topic of {', '.join(names)} was created, but has no leader after "
+                    f"{self._request_timeout:g} s: try again",
                 )
 
         retry(look, self._request_timeout, _LOOK_AGAIN, lambda error: isinstance(error, KafkaError))

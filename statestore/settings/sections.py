@@ -88,7 +88,10 @@ class Defaults(Section):
     flush_bytes: Count = 64 << 20
     """Applied bytes after which a store is flushed before the interval is over."""
     retry_waits: tuple[SecondsOrZero, ...] = (1.0, 2.0, 4.0, 8.0)
-    """Seconds before each further try of a failing store write or admin call."""
+    """Seconds before each further try of a failing store write.
+
+    A first contact that the broker answers with errors is tried as many times more before the table fails.
+    """
     auto_restart: bool = True
     """Whether a failing store write is tried again; with false the first failure is final."""
     confirm_interval: Seconds = 5.0
