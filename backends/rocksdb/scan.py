@@ -15,7 +15,7 @@ from statestore.core import read_pairs
 
 
 class SharedIterator:
-    """An ``RdictIter``, which sees the moment it was made, and whose turn it is to move it."""
+    """An ``RdictIter``, which sees the moment it was made, for one scan or several."""
 
     def __init__(self, database: Rdict, stop: bytes | None = None) -> None:
         options = ReadOptions()
@@ -28,7 +28,7 @@ class SharedIterator:
 
 
 def present(database: Rdict) -> tuple[RdictSnapshot, SharedIterator]:
-    """Return a snapshot, for point reads, and a shared of the same moment.
+    """Return a snapshot, for point reads, and a shared iterator of the same moment.
 
     ``Snapshot.iter()`` and ``items()`` of rocksdict do not read the snapshot but the present.
     """
@@ -40,7 +40,7 @@ def present(database: Rdict) -> tuple[RdictSnapshot, SharedIterator]:
 
 
 class RocksDBIterator(ChunkedIterator):
-    """A scan in key order, possibly one of several on one shared: where another moved it, it seeks first.
+    """A scan in key order. Several may share one iterator: a scan seeks first where another has moved it.
 
     Uses ``RdictIter``, since ``items()`` of rocksdict ends at a corrupt block as at the end of the data.
     There is no lower bound (``set_iterate_lower_bound`` sets the upper one), so the last chunk is cut here.

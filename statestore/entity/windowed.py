@@ -121,8 +121,7 @@ def bar_warnings(record_type: RecordType, windowing: Windowing, source: RecordTy
     return [
         f"{record_type.cls.__name__}: its key ({', '.join(keys)}) differs from that of {source.cls.__name__} "
         f"({', '.join(of_source) or 'none'}), so records pass through a repartition topic, whose order "
-        "decides "
-        f"{', '.join(by_offset)}: write by='event_time'"
+        f"decides {', '.join(by_offset)}: write by='event_time'"
     ]
 
 

@@ -68,8 +68,7 @@ class Expr:
             f"{self!r} is not true or false until it is evaluated: instead of 'and', 'or', 'not' write "
             "&, |, ~ with each comparison in parentheses, (F.a > 1) & (F.b > 2); instead of 'low <= F.a <= "
             "high' write F.a.between(low, high); instead of 'F.a in values' write F.a.in_(values); to "
-            "compare two "
-            "expressions write a.node == b.node"
+            "compare two expressions write a.node == b.node"
         )
 
     __iter__ = None  # or list(F.x) would try F.x[0], F.x[1], … for ever
@@ -306,8 +305,7 @@ def _joined(op: str, *conditions: object) -> Condition:
 def _refuse_bare(operand: object, op: str, expression: object) -> NoReturn:
     raise TypeError(
         f"{bounded_repr(operand)} beside {expression!r} and {op!r}: {op} joins conditions and binds "
-        "tighter than "
-        f"comparisons, so put each comparison in parentheses: (F.a > 1) {op} (F.b < 2)"
+        f"tighter than comparisons, so put each comparison in parentheses: (F.a > 1) {op} (F.b < 2)"
     )
 
 

@@ -216,8 +216,7 @@ def _format(attribute: Format) -> list[str]:
     if read.date() != _SAMPLE.date():
         return [
             f"{bounded_repr(attribute)}: the pattern must have year, month and day; otherwise other times "
-            "are "
-            "read than were written"
+            "are read than were written"
         ]
     if read.hour not in (_SAMPLE.hour, 0):
         return [

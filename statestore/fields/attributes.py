@@ -103,17 +103,17 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class WindowStart:
-    """The start of the row\'s window fills the field. The field is not stored in the value."""
+    """The start of the row's window fills the field. The field is not stored in the value."""
 
 
 @dataclass(frozen=True, slots=True)
 class WindowEnd:
-    """The end of the row\'s window fills the field. The field is not stored in the value."""
+    """The end of the row's window fills the field. The field is not stored in the value."""
 
 
 @dataclass(frozen=True, slots=True)
 class WindowSize:
-    """The size of the row\'s window fills the field. The field is not stored in the value."""
+    """The size of the row's window fills the field. The field is not stored in the value."""
 
 
 Attribute = (

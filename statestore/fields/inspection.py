@@ -133,8 +133,7 @@ class _Inspector:
             if required and parameter.name not in known:
                 self._faults.append(
                     f"{cls.__name__}.{parameter.name}: the constructor requires this argument, but no "
-                    "field stores it "
-                    "(an InitVar is not stored): give it a default"
+                    "field stores it (an InitVar is not stored): give it a default"
                 )
         self._faults += [
             f"{cls.__name__}.{name}: the class's own __init__ does not take this field: add the parameter"

@@ -352,9 +352,7 @@ def default_faults(record_type: RecordType) -> list[str]:
             mapping.codec(field.type).normalise(field.default)
         except FieldValueError as fault:
             faults.append(_default_fault(record_type, field, fault))
-        except (
-            ConfigError
-        ) as error:  # a faulty default of a nested dataclass, which is among the faults already
+        except ConfigError as error:  # a default of a nested dataclass, which is among the faults already
             faults += error.faults
     return list(dict.fromkeys(faults))
 

@@ -48,9 +48,8 @@ def kafka_keys(model: EntityModel, _context: FormatContext) -> KeyCodec:
             return UuidTextKeys()
     raise ConfigError(
         f"{model.name}.{field.name}: {_FORMAT} cannot write {type_name(type_)}, since Kafka has no "
-        "serializer "
-        "for it: declare an int as the topic's producer writes it (such as milliseconds since 1970), or use "
-        'key_format="ordered"'
+        "serializer for it: declare an int as the topic's producer writes it (such as milliseconds since "
+        '1970), or use key_format="ordered"'
     )
 
 

@@ -104,8 +104,7 @@ class _Deriving:
                 if known is not cls:
                     self._faults.append(
                         f"{where}: two dataclasses of this entity are called {cls.__name__}, but names in "
-                        "an Avro "
-                        "schema are unique: rename one"
+                        "an Avro schema are unique: rename one"
                     )
                 return cls.__name__
 
@@ -133,9 +132,7 @@ class _Deriving:
             value = field.default
         try:
             default = _json(self._mapping.codec(field.type).write(value))
-        except (
-            ValueError
-        ):  # a number that JSON lacks, or a value not of the type, which is reported elsewhere
+        except ValueError:  # a number that JSON lacks; or a value of another type, reported elsewhere
             return {}
         if isinstance(schema, list) and default is not None:
             schema = schema[::-1]  # the default of a union has its first type
