@@ -141,7 +141,7 @@ def own_broker() -> Iterator[KafkaBroker]:
 def topic(request: pytest.FixtureRequest) -> Iterator[Callable[[str], str]]:
     """Make names of topics that no other test has: ``topic()`` or ``topic("orders")``.
 
-    Those that the test created in the session's broker are deleted behind it.
+    Those that the test created in the session's broker are deleted after it.
     """
     names: list[str] = []
 
@@ -172,8 +172,8 @@ def eventually() -> Callable[..., None]:
 
 
 @pytest.fixture(autouse=True)
-def no_thread_left_behind() -> Iterator[None]:
-    """Fail a test behind which a thread of the library goes on living."""
+def no_thread_left_running() -> Iterator[None]:
+    """Fail a test after which a thread of the library still runs."""
     before = set(threading.enumerate())
     yield
     deadline = time.monotonic() + PATIENCE

@@ -49,7 +49,7 @@ _STOP_SECONDS = 30
 # out of that range can be given the very port as its own, and then talks to itself.
 _PORTS = range(20_000, 32_000)
 
-# Everything behind the replication factors saves seconds: fewer internal topics' partitions, no waiting for
+# Everything after the replication factors saves seconds: fewer internal topics' partitions, no waiting for
 # group members, a cleaner that looks often, and a killed broker's registration that ends soon.
 _PROPERTIES = """\
 process.roles=broker,controller
@@ -76,7 +76,7 @@ broker.heartbeat.interval.ms=750
 """
 
 # Waits for the end of its standard input, a pipe which the system closes when this process dies, however it
-# does; then no JVM and no data stay behind.
+# does; then no JVM and no data are left.
 _GUARD = 'cat; kill -9 "$1"; rm -rf -- "$2"'
 
 

@@ -130,6 +130,11 @@ def test_every_package_has_one_place_and_exists() -> None:
     assert {package_of(module) for module in MODULES} - {""} == set(PACKAGES)
 
 
+def test_every_owner_of_a_library_exists() -> None:
+    owners = {owner for names in OWNERS.values() for owner in names}
+    assert owners <= set(MODULES)
+
+
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_imports_point_downwards(module: str) -> None:
     order = {name: place for place, name in enumerate((*PACKAGES, ""))}
@@ -174,14 +179,6 @@ def test_nothing_above_storage_sees_a_backend(package: str) -> None:
     for module in (name for name in MODULES if package_of(name) == package):
         for imported in imports(module):
             assert not within(imported, "statestore.backends"), f"{module} imports {imported}"
-
-
-def test_ksql_knows_entities_and_query_values_only() -> None:
-    allowed = ("statestore.ksql", "statestore.entity", "statestore.query", "statestore.errors")
-    for module in (name for name in MODULES if within(name, "statestore.ksql")):
-        for imported in imports(module):
-            if within(imported, "statestore"):
-                assert any(within(imported, name) for name in allowed), f"{module} imports {imported}"
 
 
 def test_no_module_is_too_long() -> None:

@@ -41,7 +41,7 @@ def test_demo_restores_reads_and_resumes(backend: str, replayed: str, tmp_path: 
     assert "to_list()           2,574 flights" in done.stdout
     assert "get('N520UA')       UA910 EWR-BOS, 31 Jan 2013 02:25 UTC, -6 min" in done.stdout
     assert f"resumed with {replayed} records replayed, 2,574 aircraft ready" in done.stdout
-    assert set((ROOT / "demo-state").glob("*")) <= before, "the demonstration leaves its state behind"
+    assert set((ROOT / "demo-state").glob("*")) <= before, "the demonstration does not remove its state"
 
 
 def test_demo_without_its_broker_says_so(tmp_path: Path) -> None:
