@@ -19,7 +19,8 @@ from statestore.settings import Defaults
 
 
 class Member(Protocol):
-    """A bound table, as the binder sees it. All of it is called on the supervisor's thread.
+    """A bound table, as the binder sees it. All of it is called on the supervisor's thread, but for ``fail``,
+    which the threads of the readers call, too, and ``begin_stop`` and ``close``, on the one that closes.
 
     Each answer carries the number of the start that it was asked for, and changes nothing in a later one.
     """
