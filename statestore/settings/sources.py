@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import tomllib
@@ -83,8 +84,9 @@ def layer_settings(
     merged: dict[str, Any] = {}
     origins: dict[SettingPath, str] = {}
     for source in (*sources, *arguments):
-        if (checked := _checked(source, Settings, faults)) is not None:
-            faults += engine_faults(checked, source.origin)
+        checked = _checked(source, Settings, faults)
+        faults += engine_faults(checked or _sound_sections(source.data), source.origin)
+        if checked is not None:
             data = checked.model_dump(exclude_unset=True)
             _merge(merged, data)
             origins.update((path, source.origin(path)) for path in _leaves(data))
@@ -162,6 +164,16 @@ def _checked(source: SettingsSource, kind: type[S], faults: list[str]) -> S | No
             message = f"no such setting; known here: {known}"
         faults.append(f"{source.origin(path)}: {dotted(path) or '(top)'}: {message}")
     return None
+
+
+def _sound_sections(data: Any) -> Settings:
+    """Return the sections without faults, of a source that has some elsewhere."""
+    sound: dict[str, Any] = {}
+    for name, section in data.items() if isinstance(data, Mapping) else ():
+        with contextlib.suppress(ValidationError):
+            Settings.model_validate({name: section})
+            sound[name] = section
+    return Settings.model_validate(sound)
 
 
 def _merge(into: dict[str, Any], data: Mapping[str, Any]) -> None:

@@ -72,6 +72,15 @@ def test_a_map_is_not_larger_than_the_default_of_its_maximum() -> None:
     assert LMDBOptions(map_size=1 << 40).max_map_size == 1 << 40
 
 
+@pytest.mark.parametrize("other", [{"defaults": {"lag": 1}}, {"ksql": {}}, {"kafka": {"acks": "1"}}, {1: 2}])
+def test_a_wrong_option_is_told_beside_faults_of_other_sections(other: Any, tmp_path: Path) -> None:
+    wrong = {"backends": {"rocksdb": {"block_size": "16k"}}, **other}
+    with pytest.raises(ConfigError) as caught:
+        StoreManager(tmp_path / "state", settings=wrong)
+    assert len(caught.value.faults) == 2
+    assert caught.value.faults[1].split(": ")[1] == "backends.rocksdb.block_size"
+
+
 def test_options_of_an_engine_take_what_they_say(tmp_path: Path) -> None:
     given: dict[str, Any] = {
         "max_open_files": -1,
