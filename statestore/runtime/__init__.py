@@ -1,1 +1,1 @@
-"""Threads, forks, waiting and memory: what every other package runs on."""
+"""What every other package runs on: threads, forks, waiting, memory; values in messages, times as numbers."""

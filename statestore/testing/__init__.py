@@ -1,5 +1,7 @@
 """What a backend's author needs to prove it: ``from statestore.testing import BackendConformance``.
 
+:mod:`.kafka` runs a broker for tests, and :mod:`.registry` stands in for a schema registry.
+
 Needs the extra ``statestore[testing]`` (pytest and Hypothesis).
 """
 

@@ -260,6 +260,13 @@ def test_a_key_that_is_no_key_of_the_class_does_not_end_the_scan(longs: Filled) 
     assert longs.counts.decode_errors == 1
 
 
+def test_a_long_key_is_not_told_in_full(longs: Filled) -> None:
+    longs.put(b"\xff" * 500, b"\x81\xa4text\xa1x")
+    with pytest.raises(DecodeError) as caught:
+        longs.table.to_list()
+    assert len(str(caught.value)) < 600
+
+
 def test_a_limit_counts_keys_that_are_none_of_the_class() -> None:
     with filled(entity_of("json", (int,))) as rows:
         rows.put(b"{", b"\x81\xa4text\xa1x")
