@@ -144,7 +144,9 @@ class Binding(Status):
     def flush(self) -> None:
         """Return when everything applied so far, and the position after it, is on disk."""
         self.check_open()
-        self._lane(self.machine.lane).call(self.mirror.make_durable).result()
+        restoring, following = self.host.restoring, self.host.following
+        lane = restoring if restoring.holds(self) else following
+        lane.call(self.mirror.make_durable).result()
 
     def _close_failed(self) -> None:
         try:
@@ -167,6 +169,8 @@ class Binding(Status):
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
+            case Transition():
+                self.log_change(effect)
             case EnterLane() | LeaveOwnLane() | LeaveLanes():
                 self._change_lanes(effect)
             case OpenStore():

@@ -218,15 +218,18 @@ class Status(Readable):
         """Let readers, waiters and listeners know of a new state."""
         for member in self.group:
             member.refresh_readable()
-        if change.state is State.FAILED:
-            log.critical("table %r failed: %s", self.name, change.cause)
-        elif change.was_ready and not change.ready and change.state is not State.STOPPED:
-            log.warning("table %r is not ready any more: %s", self.name, change.cause)
         event = StateChange(self.name, None, change.state, change.cause, change.time)
         self.listeners.state_changed(event, ready=change.ready and not change.was_ready)
         if self._awaited:
             self._tell_applied()
         self.changed.notify_all()
+
+    def log_change(self, change: Transition) -> None:
+        """Log what somebody must know of. Not under the condition: a log handler may ask for the health."""
+        if change.state is State.FAILED:
+            log.critical("table %r failed: %s", self.name, change.cause)
+        elif change.was_ready and not change.ready and change.state is not State.STOPPED:
+            log.warning("table %r is not ready any more: %s", self.name, change.cause)
 
     def refresh_readable(self) -> None:
         """Allow or forbid reads, after a change of this table's state or of its group's."""
