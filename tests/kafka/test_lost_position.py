@@ -364,7 +364,7 @@ def test_a_directory_that_vanishes_while_running(
             table.get(b"a", allow_stale=allow_stale)
         assert failure.value.path.is_relative_to(path)
     assert table.health().reason == "missing"
-    assert any(record.levelno == logging.CRITICAL for record in caplog.records)
+    eventually(lambda: any(record.levelno == logging.CRITICAL for record in caplog.records))
     table.restart()
     with pytest.raises(StoreMissingError, match="was complete once"):
         table.wait_until_ready(60)
