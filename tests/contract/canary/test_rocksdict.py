@@ -334,6 +334,7 @@ def test_reads_go_on_after_the_files_are_gone(path: Path) -> None:
     database.close()
 
 
+@pytest.mark.slow
 def test_get_works_in_a_forked_child_and_flush_hangs(
     database: Rdict, monkeypatch: pytest.MonkeyPatch
 ) -> None:

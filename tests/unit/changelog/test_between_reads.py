@@ -122,6 +122,7 @@ def test_a_resume_does_not_overtake_a_pause_that_one_lane_has_not_seen(
     assert table.state is State.READY
 
 
+@pytest.mark.slow
 def test_a_paused_table_that_grows_stale_is_logged(
     manager: StoreManager, producer: Producer, caplog: pytest.LogCaptureFixture, eventually: Eventually
 ) -> None:

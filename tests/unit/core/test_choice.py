@@ -10,6 +10,8 @@ from types import ModuleType
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     chosen = ("STATESTORE_PURE_PYTHON", "STATESTORE_WITHOUT")

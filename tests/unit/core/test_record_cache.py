@@ -311,6 +311,7 @@ class Hammer:
                 self.over.set()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hurried")
 def test_threads_never_see_an_older_value_again() -> None:
     assert Hammer(Store, writes=1000, patience=10).run() is None

@@ -50,6 +50,7 @@ def test_a_lock_that_another_thread_holds_is_free_in_a_child(
     take()
 
 
+@pytest.mark.slow
 def test_a_child_neither_commits_nor_begins_a_transaction(tmp_path: Path) -> None:
     """Its producer would have the parent's name, and keep the parent from committing."""
     with StoreManager(tmp_path, kafka="127.0.0.1:1") as manager:

@@ -157,6 +157,7 @@ FOREIGN = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(thing=entities(), data=st.data())
 def test_other_maps_are_decoded_alike(thing: Any, data: st.DataObject) -> None:
     codec, twin = codecs(type(thing))

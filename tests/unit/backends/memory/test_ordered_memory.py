@@ -14,6 +14,8 @@ from statestore.backends import KeyRange
 from statestore.backends.memory.ordered import OrderedMap
 from statestore.errors import StoreClosedError
 
+pytestmark = pytest.mark.slow
+
 KEYS = [b"key-%d" % number for number in range(3000)]
 VALUES = [b"value-%d" % number for number in range(50)]
 
