@@ -23,11 +23,11 @@ help: ## list the targets
 	@echo
 	@echo "  ARGS=...                    pytest's arguments: make test ARGS=\"tests/unit/serde -x\" runs them in one process"
 	@echo "  PYTHON=...                  the Python (3.11 or newer) that .venv is made with"
-	@echo "  STATESTORE_WITHOUT=...      a list of fast paths to turn off: fetcher, bulk, cache, scan, decoder"
+	@echo "  STATESTORE_WITHOUT=...      a list of fast paths to turn off: fetcher, bulk, cache, scan, decoder, program"
 	@echo "  STATESTORE_PURE_PYTHON=1    needs no C compiler: the pure-Python twin of the native core serves"
 	@echo "  STATESTORE_BUILD=...        how the extension is compiled: release (or nothing), debug, coverage, sanitize"
 
-demo: $(VENV)/installed ## mirror a month of real flights, read it, reopen it (KAFKA=host:port: the year, on a real broker)
+demo: $(VENV)/installed ## mirror a month of real flights, read, reopen and query it (KAFKA=host:port: the year, on a real broker)
 	@$(PY) demo/flights.py $(if $(KAFKA),--kafka $(KAFKA))
 
 test: $(VENV)/installed ## the whole suite but the long runs (ARGS="...": those tests)
@@ -53,12 +53,14 @@ TESTS_OF_bulk := tests/unit/changelog tests/unit/storage tests/unit/backends tes
 TESTS_OF_cache := tests/unit/storage tests/unit/tables tests/kafka/test_following.py
 TESTS_OF_scan := tests/contract/conformance tests/unit/core/test_scan.py tests/unit/backends tests/unit/storage \
 	tests/unit/tables
-TESTS_OF_decoder := tests/unit/serde tests/unit/tables tests/kafka/test_evolution.py
+TESTS_OF_decoder := tests/unit/serde tests/unit/query tests/unit/tables tests/kafka/test_evolution.py
+TESTS_OF_program := tests/unit/query
 TESTS_OF_native := tests/contract tests/unit/core tests/unit/backends tests/unit/kafka tests/unit/changelog \
-	tests/unit/serde tests/unit/storage tests/unit/tables tests/kafka/test_restore.py tests/kafka/test_following.py
+	tests/unit/query tests/unit/serde tests/unit/storage tests/unit/tables tests/kafka/test_restore.py \
+	tests/kafka/test_following.py
 
 test-twins: $(VENV)/installed ## the tests of each fast path with it off, and of the native core on its pure-Python twin
-	@$(foreach path,fetcher bulk cache scan decoder,echo "Without: $(path)" >&2 && \
+	@$(foreach path,fetcher bulk cache scan decoder program,echo "Without: $(path)" >&2 && \
 		STATESTORE_WITHOUT=$(path) $(PYTEST) $(PARALLEL) $(TESTS_OF_$(path)) &&) \
 	echo "Without: the extension" >&2 && STATESTORE_PURE_PYTHON=1 $(PYTEST) $(PARALLEL) $(TESTS_OF_native)
 
@@ -81,7 +83,7 @@ coverage: ## what the tests run of the Python and the Cython code: coverage.cobe
 # A finding ends the process; its report is written past pytest, which must not capture the file descriptors.
 SANITIZED := build/sanitize
 SANITIZED_TESTS := tests/contract/conformance tests/unit/core tests/unit/backends/memory tests/unit/entity \
-	tests/unit/serde tests/unit/tables tests/unit/kafka/test_reader.py tests/unit/kafka/test_filtered.py
+	tests/unit/query tests/unit/serde tests/unit/tables tests/unit/kafka/test_reader.py tests/unit/kafka/test_filtered.py
 
 sanitize: $(VENV)/installed ## the tests of the native parts under the address and undefined-behaviour sanitizers
 	@cc=$${CC:-cc}; runtime=; for library in libasan.so libubsan.so libstdc++.so.6; do \
@@ -123,17 +125,17 @@ bench-against: $(VENV)/installed ## compare the speed with another checkout's, i
 
 PEERS := .venv-peers
 
-bench-peers: $(VENV)/installed $(PEERS)/installed ## restore one topic beside Kafka Streams, Quix Streams and Faust (BENCH=...)
+bench-peers: $(VENV)/installed $(PEERS)/installed ## restore one topic beside Kafka Streams, Quix Streams, Faust and ktables (BENCH=...)
 	@$(MEASURE) benchmarks/bench_peers.py $(BENCH)
 
 # The oldest allowed release of each dependency, of a program that uses the library or of its suite for engines: in
 # "core" of confluent_kafka, too, in "avro" as that extra asks for it.
 LOWEST_REQUIREMENTS := import re, sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
-	extras = p["optional-dependencies"]; own = p["dependencies"] + extras["testing"]; \
+	extras = p["optional-dependencies"]; own = p["dependencies"] + extras["testing"] + extras["arrow"]; \
 	asked = own + extras["avro"] if sys.argv[1] == "avro" else extras["avro"] + own; \
 	oldest = {re.match(r"[\w-]+", line)[0]: re.sub(">=([^,]+).*", r"==\1", line) for line in asked}; \
 	print(*oldest.values(), "confluent-kafka[schemaregistry]", *(line for line in extras["dev"] if line.startswith(( \
-	"msgpack", "pytest-xdist", "setuptools", "sortedcontainers"))), sep="\n")
+	"duckdb", "msgpack", "pandas", "polars", "pytest-xdist", "setuptools", "sortedcontainers"))), sep="\n")
 
 $(LOWEST)/%/installed: pyproject.toml setup.py
 	@echo "Setting up $(@D)" >&2

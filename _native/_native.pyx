@@ -11,7 +11,7 @@ same bytes and the same errors.
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_INCREF
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcpy
 
 from statestore.core import common
@@ -19,13 +19,22 @@ from statestore.core import common
 include "bytes.pxi"
 include "keycodec.pxi"
 include "windowkey.pxi"
+include "keypattern.pxi"
 include "run.pxi"
+include "partitioners.pxi"
 include "keyrange.pxi"
 include "scan.pxi"
 include "decode.pxi"
+include "cells.pxi"
+include "evaluate.pxi"
+include "program.pxi"
+include "groups.pxi"
+include "columns.pxi"
 include "fold.pxi"
 include "ordered.pxi"
 include "kafka.pxi"
+include "held.pxi"
+include "assigned.pxi"
 include "fetcher.pxi"
 include "cache.pxi"
 include "reads.pxi"

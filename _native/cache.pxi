@@ -45,6 +45,7 @@ cdef class RecordCache:
 
     cdef object __weakref__
     cdef readonly Py_ssize_t limit, count, used
+    cdef readonly uint64_t hits, misses  # reads that it answered, and did not, of all stores
     cdef Cached *records  # the first one is not used
     cdef uint32_t *buckets  # as many as there are records
     cdef uint32_t room, filled, free, newest, oldest
@@ -75,6 +76,8 @@ cdef class RecordCache:
             if record.digest == digest and matches(record, share, key, size):
                 if not record.seen:
                     record.seen = True
+                self.hits += 1
+                share.hits += 1
                 return record.value
             number = record.next
         return NULL
@@ -262,6 +265,7 @@ cdef class CacheShare:
     cdef bytes namespace  # of the keys that may be here, as a write has them
     cdef uint64_t epoch  # counts the writes begun, from 1
     cdef Py_ssize_t writers, count
+    cdef uint64_t hits, misses
     cdef uint32_t salt
     cdef bint shut
 
@@ -274,6 +278,10 @@ cdef class CacheShare:
     def __dealloc__(self):
         if self.cache is not None:
             self.cache.drop_all(self)
+
+    cdef inline void count_miss(self) noexcept:
+        self.misses += 1
+        self.cache.misses += 1
 
     cdef inline uint64_t ticket(self) noexcept:
         """Return what a reader has to show after it has read, to keep it; 0: nothing is kept now."""

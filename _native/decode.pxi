@@ -48,10 +48,17 @@ cdef enum ValueKind:  # besides those of keys
     FLOAT
     DECIMAL
     INT32
+    INT16
     FLOAT32
 
 cdef dict VALUE_CODES = {
-    **CODES, "bool": BOOL, "float": FLOAT, "decimal": DECIMAL, "int32": INT32, "float32": FLOAT32
+    **CODES,
+    "bool": BOOL,
+    "float": FLOAT,
+    "decimal": DECIMAL,
+    "int32": INT32,
+    "int16": INT16,
+    "float32": FLOAT32,
 }
 cdef object DECIMAL_TYPE = Decimal
 cdef object DECODE_ERROR = DecodeError
@@ -75,11 +82,12 @@ cdef class Decoder:
 
     ``fields`` are those of the class, each ``(name, msgpack bytes of its name in records, kind, nullable, most,
     scale, descriptor)``, ``kind`` being ``None`` for a key field, and ``most`` 0 where there is no limit. If
-    ``plain``, an object is filled without calling the class. ``context`` is that of decimals. Any number of
-    threads may share one.
+    ``plain``, an object is filled without calling the class; if ``acyclic``, too, it can be in no cycle and the
+    garbage collector does not track it. ``context`` is that of decimals. Any number of threads may share one.
     """
 
     cdef readonly bint plain
+    cdef readonly bint acyclic
     cdef type cls
     cdef KeyCodec keys
     cdef list fields  # keeps alive what the members point to
@@ -88,11 +96,12 @@ cdef class Decoder:
     cdef Py_ssize_t count
     cdef Py_ssize_t written  # fields that are in the payload
 
-    def __cinit__(self, type cls not None, KeyCodec keys not None, fields, bint plain, context):
+    def __cinit__(self, type cls not None, KeyCodec keys not None, fields, bint plain, bint acyclic, context):
         cdef Member *member
         cdef str name
         cdef bytes written
-        self.cls, self.keys, self.plain, self.context = cls, keys, plain, context
+        self.cls, self.keys, self.context = cls, keys, context
+        self.plain, self.acyclic = plain, acyclic
         self.fields = list(fields)
         self.count = len(self.fields)
         if self.count > MOST_FIELDS:
@@ -190,6 +199,8 @@ cdef class Decoder:
                 fill_slot(made, member.slot, values[i])
             else:
                 PyObject_GenericSetAttr(made, <object>member.name, <object>values[i])
+        if self.acyclic:
+            PyObject_GC_UnTrack(<PyObject *>made)
         return made
 
 
@@ -227,7 +238,7 @@ cdef inline PyObject *read_value(
             return NULL
         place[0] = at + 9
         return of_double(kind, double_of(load64(<const char *>at + 1)))
-    if kind == INT or kind == INT32 or kind == DATETIME or kind == DATE:
+    if kind == INT or kind == INT32 or kind == INT16 or kind == DATETIME or kind == DATE:
         place[0] = read_int(at, end, &number)
         return NULL if place[0] == NULL else of_number(kind, number)
     at = read_size(at, end, kind == STR or kind == DECIMAL, &size)
@@ -276,6 +287,8 @@ cdef inline PyObject *of_number(unsigned char kind, int64_t number) except? NULL
         return new_int(number)
     if kind == INT32:
         return new_int(number) if number == <int32_t>number else NULL
+    if kind == INT16:
+        return new_int(number) if number == <int16_t>number else NULL
     if kind == DATETIME:
         return kept(datetime_of(number)) if MIN_MICROSECONDS <= number <= MAX_MICROSECONDS else NULL
     if not 1 - EPOCH_ORDINAL <= number <= MAX_ORDINAL - EPOCH_ORDINAL:
@@ -295,7 +308,8 @@ cdef inline PyObject *of_text(unsigned char kind, const char *data, Py_ssize_t s
 
 cdef PyObject *decimal_of(object text, object context) except? NULL:
     try:
-        return kept(DECIMAL_TYPE(text, context))
+        number = DECIMAL_TYPE(text, context)
+        return kept(number if number else number.copy_abs())  # no negative zero
     except ArithmeticError:  # of which decimal's are
         return NULL
 
@@ -382,10 +396,10 @@ cdef class Rows:
         return self
 
     def __next__(self):
-        cdef PyObject *pair = self.steps.next()
-        if pair == NULL:
+        cdef Pair pair
+        if not self.steps.take_next(&pair):
             raise StopIteration
-        key, value = owned_pair(pair)
+        key, value = owned(pair.key), owned(pair.value)
         if PyBytes_CheckExact(key) and PyBytes_CheckExact(value):
             row = self.decoder.make(<bytes>key, self.namespace, <bytes>value, self.header)
             if row is not None:

@@ -1,156 +1,13 @@
 # Records from librdkafka straight into runs of writes: no Python object for a record, and the GIL is taken only
 # for what is told at the end of a read.
 
-from libc.stdlib cimport realloc
 from libc.string cimport strcmp
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 cdef enum:
     BATCH = 256  # messages taken from librdkafka at once
 
-
-cdef struct Partition:
-    int32_t number
-    int32_t epoch  # leader epoch of its last record in this read
-    bint moved  # a record of it is in this read
-    int64_t next  # the offset to apply next
-    int64_t end  # to be reported at once when it is reached
-
-
-@cython.final
-cdef class AssignedTopic:
-    """One topic that is read."""
-
-    cdef bytes name, namespace
-    cdef const char *topic  # the same
-    cdef Partition *partitions
-    cdef int count
-    cdef bint touched  # a record of it is in this read
-    cdef WriteRun run
-    cdef Py_ssize_t null_keys, stale, size, skipped
-    cdef int64_t last_timestamp
-    cdef object record_filter, last_skipped, rejected
-    cdef bint filtered, stopped  # whether there is a filter; whether that stopped the topic, for good
-
-    def __cinit__(self, bytes name, dict positions, dict ends, bytes namespace, record_filter):
-        self.name, self.namespace = name, namespace
-        self.record_filter, self.filtered = record_filter, record_filter is not None
-        self.topic = PyBytes_AS_STRING(name)
-        self.partitions = <Partition *>calloc(max(1, len(positions)), sizeof(Partition))
-        if self.partitions == NULL:
-            raise MemoryError(f"no memory for {len(positions)} partitions")
-        for number in sorted(positions):
-            self.partitions[self.count].number = number
-            self.partitions[self.count].next = positions[number][0]
-            self.partitions[self.count].end = ends.get(number, -1)
-            self.count += 1
-        self.start()
-
-    def __dealloc__(self):
-        free(self.partitions)
-
-    cdef int start(self) except -1:
-        """Begin a new run."""
-        cdef int i
-        self.run = WriteRun.__new__(WriteRun, self.namespace)
-        self.touched = False
-        self.null_keys = self.stale = self.size = self.skipped = 0
-        self.last_skipped = self.rejected = None
-        self.last_timestamp = -1
-        for i in range(self.count):
-            self.partitions[i].moved = False
-        return 0
-
-    cdef Partition *find(self, int32_t number) noexcept nogil:
-        cdef int i
-        if 0 <= number < self.count and self.partitions[number].number == number:
-            return self.partitions + number
-        for i in range(self.count):
-            if self.partitions[i].number == number:
-                return self.partitions + i
-        return NULL
-
-    cdef bint take(self, Partition *partition, const Message *message) except -1 nogil:
-        """Take a record, unless it was applied before; tell which."""
-        cdef int kind = 0
-        cdef int64_t timestamp
-        if self.stopped:
-            return False
-        self.touched = True
-        if message.offset < partition.next:
-            self.stale += 1
-            return False
-        timestamp = kafka.timestamp(message, &kind)
-        if kind == 0:
-            timestamp = -1
-        if self.filtered and message.key != NULL and message.value != NULL:
-            if not self.passes(message, timestamp):
-                if self.stopped:
-                    return False
-                partition.next = message.offset + 1
-                partition.moved = True
-                return True
-        if message.key != NULL:
-            self.run.put(
-                <const char *>message.key,
-                <Py_ssize_t>message.key_size,
-                <const char *>message.value,
-                <Py_ssize_t>message.value_size,
-                timestamp,
-            )
-            self.size += <Py_ssize_t>message.key_size
-        else:
-            self.null_keys += 1
-        if message.value != NULL:
-            self.size += <Py_ssize_t>message.value_size
-        self.last_timestamp = max(self.last_timestamp, timestamp)
-        partition.next = message.offset + 1
-        partition.moved = True
-        return True
-
-    cdef bint passes(self, const Message *message, int64_t timestamp) except -1 nogil:
-        """Ask the filter; take note of a record that it rejects."""
-        with gil:
-            rejected = self.record_filter(
-                message.partition,
-                message.offset,
-                PyBytes_FromStringAndSize(<const char *>message.key, <Py_ssize_t>message.key_size),
-                PyBytes_FromStringAndSize(<const char *>message.value, <Py_ssize_t>message.value_size),
-                timestamp,
-            )
-            if rejected is None:
-                return True
-            if rejected.stops:
-                self.rejected, self.stopped = rejected, True
-            else:
-                self.last_skipped = rejected
-                self.skipped += 1
-            return False
-
-    cdef object folded(self, bint sort):
-        """Hand over what was read, and begin anew."""
-        cdef int i
-        cdef WriteRun run = self.run
-        if sort:
-            run.sort()
-        positions = {
-            self.partitions[i].number: (self.partitions[i].next, self.partitions[i].epoch)
-            for i in range(self.count)
-            if self.partitions[i].moved
-        }
-        folded = common.folded(
-            run,
-            positions,
-            self.null_keys,
-            self.stale,
-            self.size,
-            self.last_timestamp,
-            self.skipped,
-            self.last_skipped,
-            self.rejected,
-        )
-        self.start()
-        return folded
+cdef double HOLDING_WAIT = 0.01  # seconds: how often what is held back is looked at, while nothing arrives
 
 
 @cython.final
@@ -158,7 +15,8 @@ cdef class Fetcher:
     """A consumer of its own that reads assigned partitions into runs of writes.
 
     ``properties`` are librdkafka's, as ``(name, value)`` strings; ``None`` takes its default. ``namespace`` is
-    put before each key. One thread at a time, but ``wake`` from any: another call meanwhile raises ``RuntimeError``, as does one after ``close``.
+    put before each key. Records from their partition's end of ``assign`` on are held back until ``released``
+    (``kafka.cuts.Cuts.released``) lets them go; a read ends when they take ``most_held`` bytes. One thread at a time, but ``wake`` from any: another call meanwhile raises ``RuntimeError``, as does one after ``close``.
     Raises ``statestore.core.common.ClientError`` for what librdkafka refuses. ``find_kafka`` comes first.
     """
 
@@ -172,12 +30,14 @@ cdef class Fetcher:
     cdef bint filtered  # one of them has a filter
     cdef bytes namespace
     cdef list events
+    cdef object released  # Cuts.released; None: nothing is held back
+    cdef Py_ssize_t most_held, held  # bytes: the limit, and of all records that are held back
     cdef volatile bint woken
     cdef bint busy
     cdef bint reached, told  # in this read: an end of assign, an event
     cdef Message *batch[BATCH]
 
-    def __cinit__(self, properties, bytes namespace not None):
+    def __cinit__(self, properties, bytes namespace not None, released=None, Py_ssize_t most_held=0):
         cdef void *conf
         cdef void *client
         cdef char text[512]
@@ -185,6 +45,7 @@ cdef class Fetcher:
             raise RuntimeError("find_kafka comes first")
         self.assigned, self.order, self.events = {}, [], []
         self.namespace = namespace
+        self.released, self.most_held = released, most_held
         self.inbox = new_inbox()
         conf = kafka.new_conf()
         try:
@@ -225,6 +86,9 @@ cdef class Fetcher:
     cdef int destroy(self) except -1:
         cdef void *client = self.client
         cdef void *queue = self.queue
+        cdef AssignedTopic one_topic
+        for one_topic in self.order:
+            one_topic.drop_held()  # a client must not end before its records
         self.client = self.queue = self.inbox.queue = NULL
         with nogil:
             kafka.destroy_queue(queue)
@@ -241,12 +105,21 @@ cdef class Fetcher:
 
     # What is read
 
-    def assign(self, str topic not None, dict positions not None, dict ends not None, record_filter=None):
+    def assign(
+        self,
+        str topic not None,
+        dict positions not None,
+        dict ends not None,
+        record_filter=None,
+        key_limit=None,
+        partitioning=None,
+    ):
         """Read ``topic`` too, from ``{partition: (offset, leader epoch)}``.
 
         ``ends`` are offsets at which a read returns at once. What the records of other partitions say is
         dropped. A record that ``record_filter`` skips moves the position only; from one at which it stops,
-        nothing of the topic is given or told any more.
+        nothing of the topic is given or told any more. ``key_limit`` judges records with longer keys likewise.
+        With a ``partitioning``, strays are kept apart.
         """
         cdef AssignedTopic one_topic
         self.enter()
@@ -254,7 +127,15 @@ cdef class Fetcher:
             if topic in self.assigned:
                 raise ValueError(f"topic {topic!r} is read already")
             one_topic = AssignedTopic.__new__(
-                AssignedTopic, topic.encode(), positions, ends, self.namespace, record_filter
+                AssignedTopic,
+                topic.encode(),
+                positions,
+                ends,
+                self.namespace,
+                record_filter,
+                key_limit,
+                partitioning,
+                self.released is not None,
             )
             self.reserve(self.count + 1)
             self.change(one_topic, positions, kafka.assign)
@@ -273,6 +154,8 @@ cdef class Fetcher:
             if one_topic is None:
                 return
             self.list_assigned()
+            one_topic.drop_held()
+            self.events = [event for event in self.events if event[0] != topic]
             positions = {one_topic.partitions[i].number: (0, -1) for i in range(one_topic.count)}
             self.change(one_topic, positions, kafka.unassign)
         finally:
@@ -297,6 +180,19 @@ cdef class Fetcher:
             return failure == 0
         finally:
             self.busy = False
+
+    def high_watermarks(self, str topic not None):
+        """Return the high watermarks that the last fetches brought, by partition. Also beside a read."""
+        cdef AssignedTopic one_topic = self.assigned.get(topic)
+        cdef int i
+        cdef int64_t high
+        found = {}
+        if one_topic is not None and self.client != NULL:
+            for i in range(one_topic.count):
+                high = high_watermark(self.client, one_topic.topic, one_topic.partitions[i].number)
+                if high >= 0:
+                    found[one_topic.partitions[i].number] = high
+        return found
 
     cdef int reserve(self, Py_ssize_t count) except -1:
         cdef void **places = <void **>realloc(self.places, count * sizeof(void *))
@@ -368,11 +264,15 @@ cdef class Fetcher:
         cdef AssignedTopic one_topic
         self.enter()
         try:
-            self.events = []  # of a read that failed: an end without the records before it
-            with nogil:
-                self.fill(wait, idle, span, records, memory)
+            try:
+                with nogil:
+                    self.fill(wait, idle, span, records, memory)
+                later = self.release() if self.held else []
+            except BaseException:
+                self.events = []  # an end would be told without the records before it
+                raise
             by_topic = {topic: one_topic.folded(sort) for topic, one_topic in self.assigned.items() if one_topic.touched}
-            events, self.events = self.events, []
+            events, self.events = self.events, later
             return by_topic, events, take_reports(self.inbox)
         finally:
             self.busy = False
@@ -381,7 +281,10 @@ cdef class Fetcher:
         self, double wait, double idle, double span, Py_ssize_t records, Py_ssize_t memory
     ) except -1 nogil:
         cdef Py_ssize_t taken, total = 0
-        cdef double deadline = now() + wait + span
+        cdef double deadline
+        if self.held:
+            wait = min(wait, HOLDING_WAIT)
+        deadline = now() + wait + span
         self.reached = self.told = False
         while not self.woken:
             taken = self.consume(0, min(<Py_ssize_t>BATCH, records - total))
@@ -396,6 +299,8 @@ cdef class Fetcher:
             total += taken
             if self.told or total >= records or now() >= deadline or self.memory() >= memory:
                 break
+            if self.held and self.held >= self.most_held:
+                break
         self.woken = False
         return 0
 
@@ -404,6 +309,7 @@ cdef class Fetcher:
         for i in range(self.count):
             if (<AssignedTopic>self.places[i]).touched:
                 total += (<AssignedTopic>self.places[i]).run.memory
+                total += STRAY_FACTOR * (<AssignedTopic>self.places[i]).strays.run.memory
         return total
 
     cdef Py_ssize_t consume(self, int timeout, Py_ssize_t most) except -1 nogil:
@@ -419,7 +325,8 @@ cdef class Fetcher:
                 self.take(taken)
         finally:
             for i in range(taken):
-                kafka.destroy_message(self.batch[i])
+                if self.batch[i] != NULL:
+                    kafka.destroy_message(self.batch[i])
         return taken
 
     cdef int take(self, Py_ssize_t taken) except -1 nogil:
@@ -441,7 +348,13 @@ cdef class Fetcher:
                 partition = self.find(message, &place)
                 applied = NULL
             last = message
-            if partition != NULL and (<AssignedTopic>place).take(partition, message):
+            if partition == NULL or partition.failed:
+                continue
+            if message.offset >= partition.hold_from:
+                hold(&partition.held, message)
+                self.held += size_held(message)
+                self.batch[i] = NULL
+            elif (<AssignedTopic>place).take(partition, message):
                 applied = message
         self.leave(partition, applied)
         return 0
@@ -464,10 +377,62 @@ cdef class Fetcher:
                 return (<AssignedTopic>place[0]).find(message.partition)
         return NULL
 
+    cdef list release(self):
+        """Take the records that need not be held back any longer; return the events that come after others."""
+        cdef AssignedTopic one_topic
+        cdef Held *held
+        cdef Py_ssize_t i, count
+        cdef int number
+        cdef int64_t below
+        self.held = 0
+        waiting = {}
+        for one_topic in self.order:
+            for number in range(one_topic.count):
+                self.held += one_topic.partitions[number].held.memory
+        for one_topic in self.order:
+            topic = one_topic.name.decode()
+            for number in range(one_topic.count):
+                held = &one_topic.partitions[number].held
+                if held.count == 0:
+                    continue
+                i = one_topic.partitions[number].number
+                below = self.released(
+                    topic,
+                    i,
+                    one_topic.partitions[number].next,
+                    held.records[0].offset,
+                    held.records[held.count - 1].offset + 1,
+                    position_of(self.client, one_topic.topic, <int32_t>i),
+                    high_watermark(self.client, one_topic.topic, <int32_t>i),
+                    held.stable,
+                    held.gap,
+                    held.count,
+                    held.memory,
+                    self.held,
+                )
+                self.held -= held.memory
+                one_topic.take_held(&one_topic.partitions[number], below)
+                self.held += held.memory
+                if held.count:
+                    waiting[topic, i] = held.records[0].offset
+        if not waiting:
+            return []
+        events, self.events = self.events, []
+        later = []
+        for event in events:
+            comes_later = event[3] == END_OF_PARTITION and event[2] > waiting.get(event[:2], event[2])
+            (later if comes_later else self.events).append(event)
+        return later
+
     cdef int note(self, const Message *message) except -1 nogil:
         cdef void *place = NULL
-        if self.find(message, &place) == NULL or (<AssignedTopic>place).stopped:
+        cdef Partition *partition = self.find(message, &place)
+        if partition == NULL or (<AssignedTopic>place).stopped:
             return 0
+        if message.error == END_OF_PARTITION:
+            partition.held.stable = message.offset
+        else:
+            partition.failed = True
         with gil:
             self.events.append((
                 (<AssignedTopic>place).name.decode(),
@@ -478,21 +443,3 @@ cdef class Fetcher:
             ))
         self.told = True
         return 0
-
-
-cdef inline str text_of(const char *text):
-    return text.decode("utf-8", "replace")
-
-
-cdef inline double now() noexcept nogil:
-    cdef timespec at
-    clock_gettime(CLOCK_MONOTONIC, &at)
-    return at.tv_sec + at.tv_nsec * 1e-9
-
-
-cdef int set_property(void *conf, bytes name, bytes value) except -1:
-    cdef char text[512]
-    cdef const char *given = NULL if value is None else PyBytes_AS_STRING(value)
-    if kafka.set_conf(conf, PyBytes_AS_STRING(name), given, text, sizeof(text)) != 0:
-        raise common.ClientError(INVALID_ARGUMENT, text_of(text))
-    return 0

@@ -60,6 +60,10 @@ ctypedef int (*set_offset_t)(void *partitions, const char *topic, int32_t partit
 ctypedef void (*set_epoch_t)(void *partition, int32_t epoch) noexcept nogil
 ctypedef void *(*assign_t)(void *client, const void *partitions) noexcept nogil
 ctypedef Py_ssize_t (*consume_t)(void *queue, int timeout_ms, Message **messages, size_t size) noexcept nogil
+ctypedef int (*position_t)(void *client, void *partitions) noexcept nogil
+ctypedef int (*watermarks_t)(
+    void *client, const char *topic, int32_t partition, int64_t *low, int64_t *high
+) noexcept nogil
 ctypedef int64_t (*timestamp_t)(const Message *message, int *kind) noexcept nogil
 
 
@@ -87,6 +91,8 @@ cdef struct Library:
     set_offset_t set_offset
     set_epoch_t set_epoch
     assign_t assign, unassign
+    position_t position
+    watermarks_t watermarks
     code_of_t error_code
     text_of_t error_text
     destroy_t destroy_error
@@ -149,6 +155,8 @@ def find_kafka(str path not None):
     found.set_epoch = <set_epoch_t>symbol(library, b"rd_kafka_topic_partition_set_leader_epoch")
     found.assign = <assign_t>symbol(library, b"rd_kafka_incremental_assign")
     found.unassign = <assign_t>symbol(library, b"rd_kafka_incremental_unassign")
+    found.position = <position_t>symbol(library, b"rd_kafka_position")
+    found.watermarks = <watermarks_t>symbol(library, b"rd_kafka_get_watermark_offsets")
     found.error_code = <code_of_t>symbol(library, b"rd_kafka_error_code")
     found.error_text = <text_of_t>symbol(library, b"rd_kafka_error_string")
     found.destroy_error = <destroy_t>symbol(library, b"rd_kafka_error_destroy")
@@ -270,3 +278,21 @@ cdef void free_inbox(Inbox *inbox) noexcept:
         free(report)
     PyThread_free_lock(inbox.lock)
     free(inbox)
+
+
+cdef inline str text_of(const char *text):
+    return text.decode("utf-8", "replace")
+
+
+cdef inline double now() noexcept nogil:
+    cdef timespec at
+    clock_gettime(CLOCK_MONOTONIC, &at)
+    return at.tv_sec + at.tv_nsec * 1e-9
+
+
+cdef int set_property(void *conf, bytes name, bytes value) except -1:
+    cdef char text[512]
+    cdef const char *given = NULL if value is None else PyBytes_AS_STRING(value)
+    if kafka.set_conf(conf, PyBytes_AS_STRING(name), given, text, sizeof(text)) != 0:
+        raise common.ClientError(INVALID_ARGUMENT, text_of(text))
+    return 0

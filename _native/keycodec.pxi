@@ -45,6 +45,9 @@ cdef extern from *:
     int uuid_bytes(object number, char *out) except -1
 
 cdef extern from "Python.h":
+    void PyObject_GC_UnTrack(PyObject *thing) noexcept
+    bint PyLong_CheckExact(object value) noexcept
+    bint PyUnicode_CheckExact(object value) noexcept
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
     PyObject *PyUnicode_DecodeUTF8(const char *data, Py_ssize_t size, const char *errors) noexcept
     object owned "(PyObject *)" (PyObject *reference)  # NULL raises what is set
@@ -68,6 +71,7 @@ cdef uint32_t SIGN32 = <uint32_t>1 << 31
 cdef object UTC_ZONE = UTC
 cdef type UUID_TYPE = UUID
 cdef object UNKNOWN_SAFETY = SafeUUID.unknown
+cdef bint UUIDS_ARE_ACYCLIC = common.has_only_slots(UUID, 2)
 cdef object EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 cdef int64_t EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 cdef int64_t MAX_ORDINAL = date.max.toordinal()
@@ -141,6 +145,8 @@ cdef object uuid_of(const char *data):
     made = UUID_TYPE.__new__(UUID_TYPE)
     PyObject_GenericSetAttr(made, "int", number)
     PyObject_GenericSetAttr(made, "is_safe", UNKNOWN_SAFETY)
+    if UUIDS_ARE_ACYCLIC:
+        PyObject_GC_UnTrack(<PyObject *>made)
     return made
 
 
@@ -220,29 +226,39 @@ cdef class KeyCodec:
         cdef const char *text
         cdef Py_ssize_t size
         if kind == INT and isinstance(value, int) and not isinstance(value, bool):
+            if not PyLong_CheckExact(value):
+                value = common.plain_component(self.kinds, index, value)
             store64(buffer_extend(buffer, 8), <uint64_t>self.int64(index, value) ^ SIGN64)
         elif kind == STR and isinstance(value, str):
+            if not PyUnicode_CheckExact(value):
+                value = common.plain_component(self.kinds, index, value)
             try:
                 text = PyUnicode_AsUTF8AndSize(value, &size)
             except UnicodeEncodeError:
                 raise common.unfit(self.kinds, index, value, common.SURROGATE) from None
             self.write_variable(buffer, index, text, size)
         elif kind == BYTES and isinstance(value, bytes):
+            if not PyBytes_CheckExact(value):
+                value = common.plain_component(self.kinds, index, value)
             self.write_variable(buffer, index, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
         elif kind == UUID_ and isinstance(value, UUID_TYPE):
+            if type(value) is not UUID_TYPE:
+                value = common.plain_component(self.kinds, index, value)
             number = value.int
             if not isinstance(number, int):
                 raise common.wrong_type(self.kinds, index, value)
             uuid_bytes(number, buffer_extend(buffer, 16))
         elif kind == DATETIME and PyDateTime_Check(value):
+            if not PyDateTime_CheckExact(value):
+                value = common.plain_component(self.kinds, index, value)
             store64(buffer_extend(buffer, 8), <uint64_t>self.microseconds(index, value) ^ SIGN64)
-        elif kind == DATE and PyDate_CheckExact(value):
+        elif kind == DATE and PyDate_Check(value) and not PyDateTime_Check(value):
+            if not PyDate_CheckExact(value):
+                value = common.plain_component(self.kinds, index, value)
             store32(
                 buffer_extend(buffer, 4),
                 <uint32_t>days_of(date_year(value), date_month(value), date_day(value)) ^ SIGN32,
             )
-        elif kind == DATE and PyDate_Check(value) and not PyDateTime_Check(value):
-            store32(buffer_extend(buffer, 4), <uint32_t>(<int64_t>value.toordinal() - EPOCH_ORDINAL) ^ SIGN32)
         else:
             raise common.wrong_type(self.kinds, index, value)
         return 0
@@ -255,7 +271,7 @@ cdef class KeyCodec:
         return number
 
     cdef int64_t microseconds(self, Py_ssize_t index, object value) except? -1:
-        if PyDateTime_CheckExact(value) and datetime_tzinfo(value) is UTC_ZONE:
+        if datetime_tzinfo(value) is UTC_ZONE:
             return microseconds_in_utc(value)
         if value.utcoffset() is None:
             raise common.unfit(self.kinds, index, value, common.NAIVE)

@@ -1,5 +1,7 @@
 # The content of a memory store for Python: the map, its snapshots and its scans. The work is in ordered.h.
 
+from threading import RLock
+
 from cpython.object cimport PyObject
 
 cdef extern from "ordered.h":
@@ -162,7 +164,7 @@ cdef OrderedIterator scan_of(Readers readers, TreeNode **root, object given, bin
 
 @cython.final
 @cython.no_gc
-cdef class OrderedIterator:
+cdef class OrderedIterator(PairSource):
     """A scan of a map or of a snapshot, on the content at the moment when it was made."""
 
     cdef TreeCursor cursor
@@ -178,11 +180,29 @@ cdef class OrderedIterator:
     def __next__(self):
         cdef PyObject *key
         cdef PyObject *value
-        if self.left != 0 and cursor_next(&self.cursor, &key, &value):
-            self.left -= self.left > 0
+        if self.step(&key, &value):
             return <object>key, <object>value
-        self.finish()
         raise StopIteration
+
+    cdef inline bint step(self, PyObject **key, PyObject **value) except -1:
+        """Whether there is a next pair: references that are borrowed until the content is released."""
+        if self.left != 0 and cursor_next(&self.cursor, key, value):
+            self.left -= self.left > 0
+            return True
+        self.finish()
+        return False
+
+    cdef PyObject *advance(self) except? NULL:
+        cdef PyObject *key
+        cdef PyObject *value
+        return kept((<object>key, <object>value)) if self.step(&key, &value) else NULL
+
+    cdef bint take_next(self, Pair *pair) except -1:
+        if not self.step(&pair.key, &pair.value):
+            return False
+        take(pair.key)
+        take(pair.value)
+        return True
 
     def read(self, Py_ssize_t count):
         """Return the next ``count`` pairs, fewer only at the end."""
@@ -289,14 +309,17 @@ cdef class OrderedSnapshot:
 cdef class OrderedMap:
     """A sorted map of bytes to bytes with snapshots.
 
-    Reads are thread-safe and never wait; ``change`` is for one thread at a time. All calls raise what
-    ``end`` was given once it was called.
+    Thread-safe: reads never wait, and changes take turns. All calls raise what ``end`` was given once it was
+    called.
     """
 
     cdef Ordered map
     cdef Readers readers
+    cdef object begin_turn, end_turn  # of a change during which other threads run; calls that need no memory
 
     def __cinit__(self):
+        turn = RLock()
+        self.begin_turn, self.end_turn = turn.acquire, turn.release
         self.map.index_valid = True
         self.readers = Readers.__new__(Readers)
         self.readers.map = &self.map
@@ -377,14 +400,22 @@ cdef class OrderedMap:
 
     cdef object apply(self, CheckedChanges changes, object most):
         cdef Py_ssize_t bound = PY_SSIZE_T_MAX if most is None else PyNumber_AsSsize_t(most, NULL)
-        cdef Py_ssize_t reached = 0
-        cdef Outcome outcome
         if changes.count > CHANGES_AT_ONCE:
             with nogil:
                 changes_sort(changes.items, changes.count)
+        elif not self.map.writing:  # no other thread runs before it is done
+            return self.apply_now(changes, bound)
+        self.readers.check()  # in a forked child nobody may give the lock back
+        self.begin_turn()
+        try:
+            return self.apply_now(changes, bound)
+        finally:
+            self.end_turn()
+
+    cdef object apply_now(self, CheckedChanges changes, Py_ssize_t bound):
+        cdef Py_ssize_t reached = 0
+        cdef Outcome outcome
         self.readers.check()
-        if self.map.writing:
-            raise RuntimeError("two threads change one map")
         if changes.count > CHANGES_AT_ONCE:
             outcome = ordered_apply_many(&self.map, changes.items, changes.count, bound, &reached)
         else:

@@ -11,7 +11,7 @@ cdef inline object joined(bytes namespace, key):
     cdef Py_ssize_t first = PyBytes_GET_SIZE(namespace)
     cdef Py_ssize_t size
     if not PyBytes_CheckExact(key):
-        return namespace + key  # any buffer, or the TypeError of this
+        return common.joined(namespace, key)
     size = PyBytes_GET_SIZE(key)
     result = PyBytes_FromStringAndSize(NULL, first + size)
     if first == 1:  # the usual one, without a call
@@ -65,6 +65,11 @@ cdef class PointReads:
     def __contains__(self, key):
         return isinstance(key, bytes) and self.read(key) is not None
 
+    @property
+    def cache_reads(self):
+        """How many reads the cache answered, and how many not; ``None``: there is no cache."""
+        return None if self.share is None else (self.share.hits, self.share.misses)
+
     def _change(self, puts, deletes):
         """Return what a write of these pairs and keys has to run in; ``None``: one of any keys."""
         cdef CacheSilence change = CacheSilence.__new__(CacheSilence)
@@ -85,6 +90,7 @@ cdef class PointReads:
             found = share.cache.find(share, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
             if found != NULL:
                 return <object>found
+            share.count_miss()
             ticket = share.ticket()
         value = self.stripped(self.engine_get(joined(self.namespace, key)))
         if ticket:
@@ -106,6 +112,7 @@ cdef class PointReads:
                 if found != NULL:
                     result[i] = <object>found
                     continue
+                share.count_miss()
             missing.append(joined(self.namespace, key))
         if not missing:
             return result
@@ -157,6 +164,8 @@ cdef class BytesReads:
         return default if value is None else value
 
     def __contains__(self, key):
+        if not isinstance(key, bytes):
+            raise common.must_be_bytes("a key", key)
         return key in self.store(False)
 
     cdef inline PointReads store(self, allow_stale):

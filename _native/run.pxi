@@ -33,6 +33,7 @@ cdef extern from *:
 
 cdef enum:
     TOMBSTONE = 0xffffffff
+    TAKEN = 0xfffffffe  # taken out of the run
     LARGEST = 0x7fffffff  # of a key, of a value; Kafka's lengths have 31 bits too
     MAPPED_FROM = 64 << 10  # bytes of a block that does not come from malloc
     FIRST_CHUNK = 4 << 10
@@ -101,11 +102,12 @@ cdef class WriteRun:
     cdef Py_ssize_t first_size
     cdef Chunk *chunks  # the one being filled is the first
     cdef Py_ssize_t chunk_used, chunk_memory, next_chunk
-    cdef Record **records  # by the order in which their keys came
+    cdef Record **record_list  # by the order in which their keys came
     cdef Py_ssize_t record_room
     cdef uint64_t *slots  # hash and number of the record from 1, 32 bits each; 0: free
     cdef Py_ssize_t slot_count
     cdef Item *items  # the records by key, from the first feed on
+    cdef Py_ssize_t taken  # records of `count` that are not in the run any more
     cdef bint sealed, sorting
 
     def __cinit__(self, bytes namespace not None):
@@ -118,7 +120,7 @@ cdef class WriteRun:
             chunk = self.chunks
             self.chunks = chunk.next
             give_block(chunk, chunk.size)
-        give_block(self.records, self.record_room * sizeof(Record *))
+        give_block(self.record_list, self.record_room * sizeof(Record *))
         give_block(self.slots, self.slot_count * sizeof(uint64_t))
         give_block(self.items, self.count * sizeof(Item))
 
@@ -146,14 +148,14 @@ cdef class WriteRun:
         while True:
             entry = self.slots[slot]
             if entry == 0:
-                record = self.take_record(key, key_size, -1 if value == NULL else value_size)
-                self.records[self.count] = record
+                record = self.take_record(key, key_size, value_size)
+                self.record_list[self.count] = record
                 self.count += 1
                 self.slots[slot] = <uint64_t>digest << 32 | <uint64_t>self.count
                 self.size += record.key_size
                 break
             if entry >> 32 == digest:
-                record = self.records[<uint32_t>entry - 1]
+                record = self.record_list[<uint32_t>entry - 1]
                 if (
                     record.key_size == self.first_size + key_size
                     and memcmp(key_of(record) + self.first_size, key, key_size) == 0
@@ -161,7 +163,7 @@ cdef class WriteRun:
                     replaced = value_size_of(record)
                     if value != NULL and value_size + 8 > record.capacity:
                         record = self.take_record(key, key_size, value_size)
-                        self.records[<uint32_t>entry - 1] = record
+                        self.record_list[<uint32_t>entry - 1] = record
                     self.size -= replaced
                     break
             slot = (slot + 1) & (self.slot_count - 1)
@@ -174,12 +176,12 @@ cdef class WriteRun:
         self, Record *record, const char *value, Py_ssize_t value_size, int64_t timestamp
     ) noexcept nogil:
         cdef char *out = key_of(record) + record.key_size
+        store64(out, <uint64_t>timestamp)
         if value == NULL:
             record.value_size = TOMBSTONE
             self.tombstones += 1
             return
         record.value_size = <uint32_t>(value_size + 8)
-        store64(out, <uint64_t>timestamp)
         memcpy(out + 8, value, value_size)
         self.size += record.value_size
         self.upserts += 1
@@ -195,19 +197,19 @@ cdef class WriteRun:
     cdef Record *take_record(
         self, const char *key, Py_ssize_t key_size, Py_ssize_t value_size
     ) except NULL nogil:
-        """Return a new record with its key, and room for a value (-1: for none)."""
-        cdef Py_ssize_t capacity = 0 if value_size < 0 else value_size + 8
+        """Return a new record with its key, and room for a timestamp and a value."""
+        cdef Py_ssize_t capacity = value_size + 8
         # Rounded up, so that each record begins where its numbers may lie.
         cdef Py_ssize_t stored = self.first_size + key_size
         cdef Py_ssize_t size = (<Py_ssize_t>sizeof(Record) + stored + capacity + 3) & ~<Py_ssize_t>3
-        cdef Record *record = <Record *>self.take(size)
+        cdef Record *record = <Record *>self.allot(size)
         record.key_size = <uint32_t>stored
         record.capacity = <uint32_t>capacity
         memcpy(key_of(record), self.first, self.first_size)
         memcpy(key_of(record) + self.first_size, key, key_size)
         return record
 
-    cdef inline char *take(self, Py_ssize_t size) except NULL nogil:
+    cdef inline char *allot(self, Py_ssize_t size) except NULL nogil:
         if self.chunks == NULL or size > self.chunks.size - self.chunk_used:
             if size > LARGEST_CHUNK // 4:
                 return <char *>self.add_chunk(size, True) + sizeof(Chunk)
@@ -255,11 +257,11 @@ cdef class WriteRun:
                     slot = (slot + 1) & (slot_count - 1)
                 slots[slot] = self.slots[i]
         if self.count:
-            memcpy(records, self.records, self.count * sizeof(Record *))
+            memcpy(records, self.record_list, self.count * sizeof(Record *))
         give_block(self.slots, self.slot_count * sizeof(uint64_t))
-        give_block(self.records, self.record_room * sizeof(Record *))
+        give_block(self.record_list, self.record_room * sizeof(Record *))
         self.slots, self.slot_count = slots, slot_count
-        self.records, self.record_room = records, room
+        self.record_list, self.record_room = records, room
         return 0
 
     cdef int refuse(self, Py_ssize_t key_size, Py_ssize_t value_size) except -1 nogil:
@@ -287,23 +289,131 @@ cdef class WriteRun:
     # Reading
 
     def __len__(self):
-        return self.count
+        return self.count - self.taken
+
+    def keys(self, Py_ssize_t start, Py_ssize_t stop):
+        """Return keys in the order they came in: from the ``start``-th to before the ``stop``-th at most."""
+        cdef Py_ssize_t i
+        return [
+            key_bytes(self.record_list[i])
+            for i in range(max(start, 0), min(stop, self.count))
+            if self.record_list[i].value_size != TAKEN
+        ]
+
+    def records(self):
+        """Return ``[(key, timestamp, payload)]`` as the keys came in; payload ``None``: a tombstone."""
+        cdef Py_ssize_t i
+        return [
+            self.described(self.record_list[i])
+            for i in range(self.count)
+            if self.record_list[i].value_size != TAKEN
+        ]
+
+    def take(self, bytes key not None):
+        """Take the write of ``key``, with its namespace, out of the run; return ``(timestamp, payload)``.
+
+        ``None`` where there is none; payload ``None``: a tombstone. The run takes no more writes afterwards.
+        """
+        cdef Record *record = self.look_up(PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+        if record == NULL or record.value_size == TAKEN:
+            return None
+        result = self.described(record)[1:]
+        self.sealed = True
+        self.size -= record.key_size + value_size_of(record)
+        self.taken += 1
+        record.value_size = TAKEN
+        return result
+
+    cdef tuple described(self, const Record *record):
+        cdef const char *data = key_of(record) + record.key_size
+        payload = None
+        if record.value_size != TOMBSTONE:
+            payload = PyBytes_FromStringAndSize(data + 8, record.value_size - 8)
+        return key_bytes(record), <int64_t>load64(data), payload
+
+    cdef Record *look_up(self, const char *key, Py_ssize_t size) noexcept nogil:
+        """Return the record of a key with its namespace; NULL: there is none."""
+        cdef Py_ssize_t low = 0, high = self.count, slot, order
+        cdef uint32_t digest
+        cdef Record *record
+        if size < self.first_size or memcmp(key, self.first, self.first_size) != 0:
+            return NULL
+        if self.items != NULL:
+            while low < high:
+                record = self.items[(low + high) // 2].record
+                order = memcmp(key_of(record), key, min(size, <Py_ssize_t>record.key_size))
+                if order == 0:
+                    order = <Py_ssize_t>record.key_size - size
+                if order == 0:
+                    return record
+                if order < 0:
+                    low = (low + high) // 2 + 1
+                else:
+                    high = (low + high) // 2
+            return NULL
+        if self.slot_count == 0:
+            return NULL
+        digest = hash_of(key + self.first_size, size - self.first_size)
+        slot = digest & (self.slot_count - 1)
+        while self.slots[slot] != 0:
+            if self.slots[slot] >> 32 == digest:
+                record = self.record_list[<uint32_t>self.slots[slot] - 1]
+                if record.key_size == size and memcmp(key_of(record), key, size) == 0:
+                    return record
+            slot = (slot + 1) & (self.slot_count - 1)
+        return NULL
+
+    def marks(self, bytes namespace not None, bytes note not None):
+        """Return the run of what remembers the tombstones in this: ``namespace ‖ key → timestamp ‖ note``.
+
+        Its keys are without the namespace of this run. It is fed like this one, and while this one is not.
+        """
+        return TombstoneMarks.__new__(TombstoneMarks, self, namespace, note)
 
     def puts(self):
         """Return ``[(key, value)]`` of the keys whose last write has a value, in the order they came in."""
         cdef Py_ssize_t i
         return [
-            (key_bytes(self.records[i]), value_bytes(self.records[i]))
+            (key_bytes(self.record_list[i]), value_bytes(self.record_list[i]))
             for i in range(self.count)
-            if self.records[i].value_size != TOMBSTONE
+            if self.record_list[i].value_size < TAKEN
         ]
 
     def deletes(self):
         """Return the keys whose last write is a tombstone, in the order they came in."""
         cdef Py_ssize_t i
         return [
-            key_bytes(self.records[i]) for i in range(self.count) if self.records[i].value_size == TOMBSTONE
+            key_bytes(self.record_list[i]) for i in range(self.count) if self.record_list[i].value_size == TOMBSTONE
         ]
+
+    def unlike(self, KeyPattern pattern not None):
+        """Return ``[(key, header or None)]`` of the keys that do not fit ``pattern``; ``None``: a tombstone.
+
+        Keys come without their namespace.
+        """
+        cdef list found = []
+        cdef Py_ssize_t i = 0
+        cdef Record *record
+        while True:
+            with nogil:
+                while i < self.count and (
+                    self.record_list[i].value_size == TAKEN
+                    or pattern.takes(
+                        key_of(self.record_list[i]) + self.first_size,
+                        self.record_list[i].key_size - self.first_size,
+                    )
+                ):
+                    i += 1
+            if i >= self.count:
+                return found
+            record = self.record_list[i]
+            found.append((
+                PyBytes_FromStringAndSize(key_of(record) + self.first_size, record.key_size - self.first_size),
+                None
+                if record.value_size == TOMBSTONE
+                else PyBytes_FromStringAndSize(key_of(record) + record.key_size, 8),
+            ))
+            i += 1
 
     def feed(self, put, delete):
         """Call ``put(key, value)`` or ``delete(key)`` for each key, in ascending order of the keys.
@@ -321,7 +431,7 @@ cdef class WriteRun:
                 record = self.items[i].record
                 if record.value_size == TOMBSTONE:
                     delete(key_bytes(record))
-                else:
+                elif record.value_size != TAKEN:
                     put(key_bytes(record), value_bytes(record))
             start = stop
 
@@ -358,7 +468,7 @@ cdef class WriteRun:
             scratch = <Item *>take_block(size, True)
             if items != NULL and scratch != NULL:
                 for i in range(self.count):
-                    items[i].record = self.records[i]
+                    items[i].record = self.record_list[i]
                 sort_items(items, scratch, self.count, 0, 0)
                 self.items = items
             else:
@@ -371,7 +481,7 @@ cdef class WriteRun:
 
 
 cdef inline Py_ssize_t value_size_of(const Record *record) noexcept nogil:
-    return 0 if record.value_size == <uint32_t>TOMBSTONE else <Py_ssize_t>record.value_size
+    return 0 if record.value_size >= <uint32_t>TAKEN else <Py_ssize_t>record.value_size
 
 
 cdef inline bytes key_bytes(const Record *record):

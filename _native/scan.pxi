@@ -28,7 +28,12 @@ cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject **thing, Py_ssize_t size) except -1
 
 cdef enum:
-    TURN = 256  # pairs between two calls of Python, in which other threads get their turn
+    TURN = 64  # pairs between two calls of Python, in which others get their turn
+
+
+cdef struct Pair:
+    PyObject *key
+    PyObject *value
 
 
 cdef class PairSource:
@@ -37,6 +42,13 @@ cdef class PairSource:
     cdef PyObject *advance(self) except? NULL:
         """Return a new reference to the next pair, NULL at the end."""
         raise NotImplementedError
+
+    cdef bint take_next(self, Pair *pair) except -1:
+        """Whether there was a next pair: new references to its parts."""
+        cdef PyObject *found = self.advance()
+        if found == NULL:
+            return False
+        return take_apart(found, pair)
 
 
 cdef class PairQueue(PairSource):
@@ -71,13 +83,35 @@ cdef class PairQueue(PairSource):
 
 
 cdef class CallGuard:
-    """What calls into an engine pass, for ``backends/lifetime.py``; a step of a scan does so in C."""
+    """What calls into an engine pass, for ``backends/lifetime.py``: ``with guard.call:`` around each.
+
+    It counts in C, so that a signal handler which raises at any instant leaves the count right.
+    """
 
     cdef public list inside
     cdef public object barrier
 
     def __cinit__(self):
         self.inside = []
+
+    @property
+    def call(self):
+        """What one call runs in."""
+        return self
+
+    def __enter__(self):
+        self.inside.append(None)
+        while self.barrier is not None:
+            self.inside.pop()
+            self.barrier()
+            self.inside.append(None)
+
+    def __exit__(self, kind, error, traceback):
+        self.inside.pop()
+
+    def calls(self):
+        """Return how many calls are under way, and how many items ``inside`` had from the beginning."""
+        return len(self.inside)
 
 
 cdef class GuardedPairs(PairSource):
@@ -168,15 +202,34 @@ cdef class GuardedPairs(PairSource):
         self.release()
 
 
+cdef bint take_apart(PyObject *found, Pair *pair) except -1:
+    """Take over the reference to what should be a pair."""
+    cdef tuple both
+    if not is_tuple(found) or tuple_size(found) != 2:
+        both = tuple(owned_pair(found))
+        if len(both) != 2:
+            raise ValueError(f"a pair has two parts, not {len(both)}")
+        found = <PyObject *>both
+        take(found)
+    pair.key, pair.value = items_of(found)[0], items_of(found)[1]
+    take(pair.key)
+    take(pair.value)
+    drop(found)
+    return True
+
+
 cdef inline int compared(PyObject *one, PyObject *other) noexcept:
     cdef Py_ssize_t size = bytes_size(one), more = size - bytes_size(other)
     cdef int order = memcmp(bytes_data(one), bytes_data(other), size - more if more > 0 else size)
     return order if order else (more > 0) - (more < 0)
 
 
+cdef tuple NATIVE_STEPS = (PairQueue.__next__, GuardedPairs.__next__, OrderedIterator.__next__)
+
+
 @cython.final
 cdef class Steps:
-    """The steps of any scan, with turns for other threads."""
+    """The steps of any scan, with turns for others: threads, and the event loop that a scan may be for."""
 
     cdef object source
     cdef PairSource native  # the same, if C may step it
@@ -185,7 +238,7 @@ cdef class Steps:
     def __cinit__(self, source):
         self.source = iter(source)
         if isinstance(self.source, PairSource):
-            if type(self.source).__next__ in (PairQueue.__next__, GuardedPairs.__next__):
+            if type(self.source).__next__ in NATIVE_STEPS:
                 self.native = self.source
 
     cdef inline PyObject *next(self) except? NULL:
@@ -193,7 +246,7 @@ cdef class Steps:
         cdef PyObject *pair
         self.count += 1
         if self.count % TURN == 0:
-            common.yield_to_threads()
+            common.pause_point()
         if self.native is not None:
             return self.native.advance()
         source = self.source
@@ -203,15 +256,32 @@ cdef class Steps:
         return pair
 
 
+    cdef inline bint take_next(self, Pair *pair) except -1:
+        """Whether there was a next pair: new references to its parts."""
+        cdef PyObject *found
+        if self.native is None:
+            found = self.next()
+            return found != NULL and take_apart(found, pair)
+        self.count += 1
+        if self.count % TURN == 0:
+            common.pause_point()
+        return self.native.take_next(pair)
+
+
 @cython.final
 cdef class Pairs:
-    """A backend's pairs as users see them, less ``namespace`` bytes of key and ``header`` bytes of value."""
+    """A backend's pairs as users see them, less ``namespace`` bytes of key and ``header`` bytes of value.
+
+    ``owner`` is what must live as long as the pairs are read.
+    """
 
     cdef Steps steps
     cdef Py_ssize_t namespace, header
+    cdef object owner
 
-    def __cinit__(self, source, Py_ssize_t namespace, Py_ssize_t header):
+    def __cinit__(self, source, Py_ssize_t namespace, Py_ssize_t header, owner=None):
         self.steps = Steps(source)
+        self.owner = owner
         self.namespace = namespace
         self.header = header
 
@@ -227,6 +297,42 @@ cdef class Pairs:
     def close(self):
         """Release the snapshot of the scan now. Idempotent."""
         self.steps.source.close()
+
+
+cdef class CountedRows:
+    """The rows of any iterator, counted as they are taken.
+
+    A subclass has ``_ended()``, which is called at each step that finds no row: it raises, or lets the end be.
+    """
+
+    cdef object _rows
+    cdef readonly Py_ssize_t count
+    cdef readonly bint exhausted
+
+    def __init__(self, rows):
+        self._rows = iter(rows)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef PyObject *row = NULL
+        rows = self._rows
+        if rows is not None:
+            row = PyIter_Next(rows)
+            if row != NULL:
+                self.count += 1
+                return owned_pair(row)
+            if PyErr_Occurred() != NULL:
+                raised()
+            self.exhausted = True
+            self._rows = None
+        self._ended()
+        raise StopIteration
+
+    def _drop(self):
+        """Let go of the rows that are left."""
+        self._rows = None
 
 
 def count_pairs(source):

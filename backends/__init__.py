@@ -1,8 +1,6 @@
-"""Storage engines, found by entry point ``statestore.backends``; :mod:`.contract` says what one must do."""
+"""Storage engines, found by name; :mod:`.contract` says what one must do, and how one is registered."""
 
 from __future__ import annotations
-
-from importlib.metadata import entry_points
 
 from statestore.backends.contract import (
     ALL_KEYS,
@@ -12,13 +10,16 @@ from statestore.backends.contract import (
     Batch,
     Engine,
     KeyRange,
+    OpenStore,
     Snapshot,
     SortedRun,
     StoreOptions,
 )
 from statestore.backends.options import EngineOptions
+from statestore.backends.sharing import ReadOnlyBackend, SharingEngine, sharing
 from statestore.backends.wrapper import WrapperBackend, WrapperReader, WrapperSnapshot
 from statestore.errors import ConfigError
+from statestore.runtime.plugins import BACKENDS, find, installed
 
 __all__ = [
     "ALL_KEYS",
@@ -29,6 +30,9 @@ __all__ = [
     "Engine",
     "EngineOptions",
     "KeyRange",
+    "OpenStore",
+    "ReadOnlyBackend",
+    "SharingEngine",
     "Snapshot",
     "SortedRun",
     "StoreOptions",
@@ -36,6 +40,7 @@ __all__ = [
     "WrapperReader",
     "WrapperSnapshot",
     "find_engine",
+    "sharing",
 ]
 
 
@@ -45,12 +50,12 @@ def find_engine(name: str) -> type[Engine]:
     Raises ``ConfigError`` naming the registered ones where there is no such engine, or where its
     package cannot be imported.
     """
-    found = {entry.name: entry for entry in entry_points(group="statestore.backends")}
-    if name not in found:
-        known = ", ".join(sorted(found)) or "none: is statestore installed?"
+    found = find(BACKENDS, name)
+    if found is None:
+        known = ", ".join(installed(BACKENDS))
         raise ConfigError(f"backend {name!r} is not registered; registered: {known}")
     try:
-        engine: type[Engine] = found[name].load()
+        engine: type[Engine] = found.load()
     except ImportError as error:
-        raise ConfigError(f"backend {name!r} ({found[name].value}) cannot be imported: {error}") from error
+        raise ConfigError(f"backend {name!r} ({found.value}) cannot be imported: {error}") from error
     return engine

@@ -3,7 +3,8 @@
 A fourth backend's author implements two classes: an :class:`Engine` (one per manager: holds what its stores
 share, such as the memory budget) and a :class:`Backend` (one per store), registers the engine under the
 entry point group ``statestore.backends``, and proves both with ``statestore.testing.conformance``. One that
-adds something to another backend extends :class:`~statestore.backends.wrapper.WrapperBackend`.
+adds something to another backend extends :class:`~statestore.backends.wrapper.WrapperBackend`. What lets
+several processes read one store is an ability of its own, in ``backends/sharing.py``.
 
 **Bytes.** Keys and values are ``bytes``. Keys are ordered by unsigned byte comparison, as ``sorted()`` orders
 ``bytes``. A key has 1 to ``Engine.max_key_size + 1`` bytes: the store puts one namespace byte in front of
@@ -34,20 +35,31 @@ own ``close()``, raises ``StopIteration``.
 included: it must not crash a reader, which either answers or raises ``StoreClosedError``. Writes from several
 threads are serialised by the backend. One iterator is used by one thread at a time.
 
-**Fork.** In a child made by ``os.fork()`` every call raises ``ForkedProcessError`` and nothing is flushed or
-freed there (``statestore.runtime.fork`` does the bookkeeping).
+**Fork.** In a child made by ``os.fork()`` every call on a backend, a snapshot or an iterator of the parent,
+and the next step of a live iterator, raises ``ForkedProcessError`` (``fork.forked_error()``), ``close`` and
+``destroy`` included. A child has copies of the objects, but none of the threads of a C library, and it
+shares the parent's descriptors. So the author of a backend does this with :mod:`statestore.runtime.fork`:
+the backend calls ``fork.register(self)`` when it is open. Its ``_forked()`` runs once in each child, before
+anything else: it marks the backend, its snapshots and its iterators, hands every object of the C library to
+``fork.leak``, so that it is never freed there, and closes the descriptor of a lock file, but flushes, closes
+and unlocks nothing. A thread of the parent may have held a lock at that moment: either calls look at the
+mark before they take one, or ``fork.lock()`` and ``fork.rlock()`` make locks that are free in the child. The
+parent notices nothing.
 
 **Errors.** Only ``StateStoreError`` classes come out, besides ``ValueError``/``TypeError`` for wrong
 arguments: ``StoreMissingError``, ``StoreCorruptError``, ``StoreFormatError``, ``StoreFullError`` and, for
 everything else the engine reports (no permission, an I/O error), ``StoreUnavailableError``; each names the
-path and a remedy.
+path and a remedy. Files that are no store are an error at ``open``, not an empty store. With a file that is
+damaged, cut off or gone, ``open`` or a read raises one of these, or the store has a content that it once
+had. Damage that an open store meets is told to ``StoreOptions.damaged`` first. Files that are deleted or
+replaced under an open store are noticed by ``flush`` and ``close`` at the latest.
 """
 
 from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -57,6 +69,7 @@ from statestore.backends.options import EngineOptions
 from statestore.core import KeyRange as KeyRange  # a part of this contract, as is the next
 from statestore.core import SortedRun as SortedRun
 from statestore.core.common import check_limit as check_limit
+from statestore.errors import StoreUnavailableError
 
 ALL_KEYS = KeyRange()
 
@@ -120,7 +133,30 @@ class Snapshot(BackendReader):
     """A fixed view of a backend's content."""
 
 
-class Backend(BackendReader):
+class OpenStore(BackendReader):
+    """What a store that is open for writing and one that is open for reading only have in common."""
+
+    @abstractmethod
+    def snapshot(self) -> Snapshot:
+        """Return a view fixed at this moment."""
+
+    @abstractmethod
+    def size(self) -> int:
+        """Bytes this store takes: on disk, or of keys and values for an engine without files."""
+
+    @abstractmethod
+    def approximate_count(self) -> int:
+        """Number of keys, cheap and possibly wrong; never negative."""
+
+    def shut(self) -> None:
+        """Make every call from now on raise ``StoreClosedError``, and wait for nothing: ``close`` follows.
+
+        Called where a signal handler closes the manager in the middle of a call on its own thread. What does
+        nothing, as here, is right as well: calls then go on until ``close``.
+        """
+
+
+class Backend(OpenStore):
     """The content of one store."""
 
     @abstractmethod
@@ -143,23 +179,11 @@ class Backend(BackendReader):
         self.flush()
 
     @abstractmethod
-    def snapshot(self) -> Snapshot:
-        """Return a view fixed at this moment."""
-
-    @abstractmethod
     def flush(self) -> None:
         """Return when everything written before the call survives power loss.
 
         For an engine without files this does nothing.
         """
-
-    @abstractmethod
-    def size(self) -> int:
-        """Bytes this store takes: on disk, or of keys and values for an engine without files."""
-
-    @abstractmethod
-    def approximate_count(self) -> int:
-        """Number of keys, cheap and possibly wrong; never negative."""
 
     @abstractmethod
     def checkpoint(self, directory: Path) -> None:
@@ -190,8 +214,22 @@ class StoreOptions:
     ``sync`` option says so.
     """
 
+    damaged: Callable[[StoreUnavailableError], StoreUnavailableError] | None = None
+    """Called with each ``StoreMissingError`` and ``StoreCorruptError`` of an open store, before it is raised.
+
+    So the owner of a store learns of damage that a reader meets. What this returns is raised instead. It runs
+    inside of the call, on any thread, and waits for nothing.
+    """
+
     compression: str | None = None
     """One of the engine's ``compressions``, for what is written from now on; ``None``: as its options say."""
+
+    shared: bool = False
+    """Whether other processes read the store while it is open (``backends/sharing.py``).
+
+    Their ``catch_up`` then sees what is written, flushed or not, and it survives ``kill -9``. An engine whose
+    readers see every write anyway has nothing to do for it.
+    """
 
 
 class Engine(ABC):
@@ -222,9 +260,17 @@ class Engine(ABC):
         ``directory``'s parent exists. Opening one directory twice in one process is an error.
         """
 
+    def check_process(self) -> None:  # noqa: B027 - most have nothing against it
+        """Raise a ``StateStoreError`` where this process cannot open stores, as a forked child may not."""
+
     @abstractmethod
     def close(self) -> None:
         """Release what is shared, after the backends were closed. Idempotent."""
+
+
+def is_nobodys(name: str) -> bool:
+    """Whether a file or directory of this name is nobody's data: hidden, or made by the file system."""
+    return name.startswith(".") or name == "lost+found"
 
 
 def directory_size(directory: Path) -> int:

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import logging
 import time
-import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
+from typing import TypeVar
 
 from statestore.backends.contract import BackendIterator
 from statestore.core import CallGuard, PairQueue, mean_size
 from statestore.core.common import closed_error as closed_error  # the engines take it from here
 from statestore.core.common import must_be_bytes
-from statestore.errors import StateStoreError
+from statestore.errors import StateStoreError, StoreCorruptError, StoreMissingError, StoreUnavailableError
 from statestore.runtime import fork
+from statestore.runtime.weak import Living
+
+Error = TypeVar("Error", bound=Exception)
 
 _log = logging.getLogger("statestore.store")
 
@@ -29,6 +31,10 @@ _POLL = 0.0005
 _PATIENCE = 60
 """Seconds ``close`` waits for calls. A Ctrl-C at the wrong instant makes a call look as if it never ended,
 and must not keep the process from ending; the bindings survive a ``close`` beside a call."""
+_FIRST = 8
+"""Pairs of the first chunk, for those who want only a few and do not say so, ..."""
+_FIRST_OF_LIMIT = 24
+"""... and for those who say how many: two chunks have a hundred. Nothing is known of their size yet."""
 _CHUNK_BYTES = 128 * 1024
 """A scan reads ahead about this many bytes, so that large values don't pile up ..."""
 _CHUNK_PAIRS = 512
@@ -40,15 +46,19 @@ _SPARE = 12
 
 
 class Lifetime(CallGuard):
-    """Lets calls in and counts them: ``with lifetime: ...`` around each one.
+    """Lets calls in and counts them: ``with lifetime.call: ...`` around each one.
 
     A call announces itself first and looks at the barrier afterwards; the closing side raises the barrier
-    first and counts afterwards. So one of the two sees the other. Appending to a list and popping from it are
-    atomic, and the cheapest such pair Python has.
+    first and counts afterwards. So one of the two sees the other. Neither a signal handler that raises nor
+    one that closes leaves the count wrong: ``statestore/runtime/interrupts.py`` says how.
     """
 
-    def __init__(self) -> None:
-        self.readers: weakref.WeakSet[TrackedReader] = weakref.WeakSet()
+    def __init__(
+        self, damaged: Callable[[StoreUnavailableError], StoreUnavailableError] | None = None
+    ) -> None:
+        self.damaged = damaged
+        """Told of damage to the store's files, before it is raised."""
+        self.readers: Living[TrackedReader] = Living()
         """The snapshots and scans that may hold something of the engine. Added to inside of a call only."""
         self.ended: Callable[[], StateStoreError] | None = None
         """What makes the error that every call raises from now on."""
@@ -56,22 +66,13 @@ class Lifetime(CallGuard):
         """One item for each call under way, and the spare ones."""
         self.barrier: Callable[[], None] | None = None
         """What a call has to get past first: it raises, or returns after a pause."""
-        self._lock = fork.lock()  # held to change the barrier, and as long as a pause lasts
+        self._lock = fork.rlock()  # held to change the barrier, and as long as a pause lasts
 
-    def __enter__(self) -> None:
-        self.inside.append(None)
-        while (barrier := self.barrier) is not None:
-            self.inside.pop()
-            barrier()
-            self.inside.append(None)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.inside.pop()
+    def failure(self, error: Error) -> Error | StoreUnavailableError:
+        """Return what to raise for ``error``; the owner of the store is told of damage to its files."""
+        if self.damaged is not None and isinstance(error, (StoreMissingError, StoreCorruptError)):
+            return self.damaged(error)
+        return error
 
     def check(self) -> None:
         """Raise what a call would raise now."""
@@ -83,6 +84,13 @@ class Lifetime(CallGuard):
         with self._lock:
             self.ended = ended
             self.barrier = self.check
+
+    def shut(self) -> None:
+        """Make every call from now on raise that the store is closed, and wait for none. ``end`` follows."""
+        if self.ended is fork.forked_error:
+            raise fork.forked_error()
+        if self.ended is None:
+            self.bar(closed_error)
 
     def end(self) -> None:
         """Let nobody in any more, wait for those inside, and end the readers."""
@@ -104,21 +112,28 @@ class Lifetime(CallGuard):
             reader.end()
 
     @contextmanager
-    def paused(self, patience: float) -> Iterator[bool]:
-        """Keep new calls waiting; the value says whether the others left within ``patience`` seconds."""
+    def paused(self, patience: float, callers: int = 1) -> Iterator[bool]:
+        """Keep new calls waiting; the value says whether the others left within ``patience`` seconds.
+
+        ``callers`` is 0 where this is called outside of a call.
+        """
         with self._lock:
             self.check()
             self.barrier = self._wait_for_end_of_pause
             try:
                 deadline = time.monotonic() + patience
-                while self._calls() > 1 and time.monotonic() < deadline:
+                while self._calls() > callers and time.monotonic() < deadline:
                     time.sleep(_POLL)
-                yield self._calls() == 1
+                yield self._calls() == callers
             finally:
-                self.barrier = None
+                self.barrier = None if self.ended is None else self.check
+
+    def holding(self) -> int:
+        """Return how many snapshots and scans hold something of the engine."""
+        return sum(reader.holds for reader in list(self.readers))
 
     def _calls(self) -> int:
-        return len(self.inside) - _SPARE
+        return self.calls() - _SPARE
 
     def _wait_for_end_of_pause(self) -> None:
         with self._lock:
@@ -127,6 +142,11 @@ class Lifetime(CallGuard):
 
 class TrackedReader:
     """A snapshot or scan: lets go of what it holds of the engine when its backend closes."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether it holds something."""
+        raise NotImplementedError
 
     def end(self) -> None:
         """Forget everything; no call is under way."""
@@ -139,33 +159,42 @@ class ChunkedIterator(PairQueue, TrackedReader, BackendIterator):
     def __init__(self, lifetime: Lifetime, limit: int | None) -> None:
         self._lifetime = lifetime
         self._left = limit
-        self._count = 8  # pairs of the next chunk: the first is small, for those who want only a few
+        self._count = _FIRST if limit is None else _FIRST_OF_LIMIT  # pairs of the next chunk
         self._complete = False  # nothing is left in the engine
+        self._position: bytes | None = None  # the last key that was taken from the engine
+        self.moved: bytes | None = None  # the same, after a read that may not count
         self._finished = False
 
     def _fill(self) -> None:
         if self._finished:
             raise StopIteration
-        with self._lifetime:
+        with self._lifetime.call:
             if not self._complete:
                 count = self._count if self._left is None else min(self._count, self._left)
                 pairs = self.read(count) if count else []
-                if self._left is not None:
-                    self._left -= len(pairs)
-                if len(pairs) < count or self._left == 0:
-                    self._complete = True
-                    self.release()
-                if pairs:
-                    self._plan(pairs)
-                    pairs.reverse()
-                    self._pairs = pairs
-                    return
+                left = None if self._left is None else self._left - len(pairs)
+                complete = len(pairs) < count or left == 0
+                following = self._planned(pairs) if pairs else self._count
+                pairs.reverse()
+                moved = self.moved
+                # No call from here on: an exception of a signal handler comes before all of it, or after.
+                self._position = moved
+                self._left = left
+                self._complete = complete
+                self._count = following
+                self._pairs = pairs
+            if self._complete:
+                self.release()
+            if self._pairs:
+                return
         self._finished = True
         raise StopIteration
 
-    def _plan(self, pairs: list[tuple[bytes, bytes]]) -> None:
+    @staticmethod
+    def _planned(pairs: list[tuple[bytes, bytes]]) -> int:
+        """Return how many pairs to read after ``pairs``."""
         size = mean_size(pairs)
-        self._count = max(1, min(4 * len(pairs), _CHUNK_PAIRS, _CHUNK_BYTES // (size + 1)))
+        return max(1, min(4 * len(pairs), _CHUNK_PAIRS, _CHUNK_BYTES // (size + 1)))
 
     def close(self) -> None:
         self._finished = True
@@ -177,7 +206,7 @@ class ChunkedIterator(PairQueue, TrackedReader, BackendIterator):
 
     @abstractmethod
     def read(self, count: int) -> list[tuple[bytes, bytes]]:
-        """Return the next ``count`` pairs, fewer only at the end of the range."""
+        """Return the ``count`` pairs after ``_position``, fewer only at the end; ``moved`` is the last."""
 
     @abstractmethod
     def release(self) -> None:

@@ -84,3 +84,6 @@ class WrapperBackend(WrapperReader[Backend], Backend):
 
     def destroy(self) -> None:
         self.inner.destroy()
+
+    def shut(self) -> None:
+        self.inner.shut()

@@ -1,4 +1,4 @@
-"""The same topic restored by statestore and by Kafka Streams, Quix Streams and Faust.
+"""The same topic restored by statestore and by Kafka Streams, Quix Streams, Faust and ktables.
 
 Each restore is a process of its own. A peer's clock runs while it recovers, and not while it starts, joins
 its group or closes; ours runs from ``bind()`` to READY. ``make bench-peers`` installs what the peers need.
@@ -55,6 +55,10 @@ def quix(topic: Topic, directory: Path) -> Run:
 def faust(topic: Topic, directory: Path) -> Run:
     script = HERE / "faust_restore.py"
     return _told([PYTHON, script, topic.bootstrap, topic.source, topic.changelog, PARTITIONS, directory])
+
+
+def ktables(topic: Topic, directory: Path) -> Run:  # noqa: ARG001 - it keeps nothing on disk
+    return _told([PYTHON, HERE / "ktables_restore.py", topic.bootstrap, topic.changelog])
 
 
 def _told(command: Sequence[object]) -> Run:
@@ -133,6 +137,12 @@ def measure_faust(bench: Bench, fresh: Fresh, sizes: Sizes, topic_of: Callable[[
     _rows(bench, name, count, _pairs(fresh, topic_of(count), faust, sizes.pairs), None)
 
 
+def measure_ktables(bench: Bench, fresh: Fresh, sizes: Sizes, topic_of: Callable[[int], Topic]) -> None:
+    name = f"ktables {_installed('ktables')}"
+    found = _pairs(fresh, topic_of(sizes.records), ktables, sizes.pairs, "memory")
+    _rows(bench, name, sizes.records, found, None, "memory")
+
+
 def _installed(package: str) -> str:
     """Return the version of ``package`` that the peers' environment has; skip where it has none."""
     if not PYTHON.exists():
@@ -144,12 +154,14 @@ def _installed(package: str) -> str:
     return done.stdout.strip()
 
 
-def _pairs(fresh: Fresh, topic: Topic, peer: Restore, count: int) -> list[tuple[Run, Run]]:
+def _pairs(
+    fresh: Fresh, topic: Topic, peer: Restore, count: int, backend: str = "rocksdb"
+) -> list[tuple[Run, Run]]:
     """Restore in turns, in the order A B B A; both have the topic in the page cache after the first pair."""
 
     def ours() -> Run:
         home = fresh()
-        arguments = {"kafka": topic.bootstrap, "topic": topic.changelog, "backend": "rocksdb"}
+        arguments = {"kafka": topic.bootstrap, "topic": topic.changelog, "backend": backend}
         try:
             return Child("restore", directory=str(home), **arguments).run()
         finally:
@@ -175,21 +187,33 @@ def _pairs(fresh: Fresh, topic: Topic, peer: Restore, count: int) -> list[tuple[
     return found
 
 
-def _rows(bench: Bench, name: str, count: int, found: list[tuple[Run, Run]], wanted: float | None) -> None:
-    _speed_row(bench, name, count, found, wanted)
+def _rows(
+    bench: Bench,
+    name: str,
+    count: int,
+    found: list[tuple[Run, Run]],
+    wanted: float | None,
+    backend: str = "rocksdb",
+) -> None:
+    _speed_row(bench, name, count, found, wanted, backend)
     millions = count / 1_000_000
     cpu = [(ours["cpu"] / millions, theirs["cpu"] / millions) for ours, theirs in found]
     bench.add(
-        beside("restore, rocksdb: CPU", name, cpu, unit="s/M records", kind="ratio"),
+        beside(f"restore, {backend}: CPU", name, cpu, unit="s/M records", kind="ratio"),
         sizes=f"{count:,} records, {len(found)} pairs",
     )
 
 
 def _speed_row(
-    bench: Bench, name: str, count: int, found: list[tuple[Run, Run]], wanted: float | None
+    bench: Bench,
+    name: str,
+    count: int,
+    found: list[tuple[Run, Run]],
+    wanted: float | None,
+    backend: str = "rocksdb",
 ) -> None:
     pairs = [(ours["seconds"], theirs["seconds"]) for ours, theirs in found]
     bench.add(
-        speed("restore, rocksdb", name, pairs, items=count, of="records", wanted=wanted),
+        speed(f"restore, {backend}", name, pairs, items=count, of="records", wanted=wanted),
         sizes=f"{count:,} records, {len(found)} pairs",
     )

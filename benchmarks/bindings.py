@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, ClassVar, Self
 import lmdb
 from content import Pairs
 from rocksdict import Options, Rdict, RdictIter, ReadOptions, WriteBatch, WriteOptions
+from sortedcontainers import SortedDict
 
 MAP_SIZE = 16 << 30
 
@@ -53,6 +55,9 @@ class Binding(ABC):
     def compact(self) -> None:  # noqa: B027 - LMDB needs none
         """Give the files the form in which reads are fastest."""
 
+    def settle(self) -> None:  # noqa: B027 - LMDB does nothing by itself
+        """Return when nothing is done in the background any more."""
+
     def __enter__(self) -> Self:
         return self
 
@@ -60,6 +65,15 @@ class Binding(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def settle(database: Rdict) -> None:
+    """Return when RocksDB has merged the files that overlap, of each of which a read asks."""
+    names = ("rocksdb.compaction-pending", "rocksdb.num-running-compactions")
+    deadline = time.monotonic() + 600
+    while any(database.property_int_value(name) for name in names):
+        assert time.monotonic() < deadline, "RocksDB compacts for more than ten minutes"
+        time.sleep(0.05)
 
 
 class RocksDBBinding(Binding):
@@ -100,6 +114,9 @@ class RocksDBBinding(Binding):
 
     def compact(self) -> None:
         self._store.compact_range(None, None)
+
+    def settle(self) -> None:
+        settle(self._store)
 
     def close(self) -> None:
         self._store.close()
@@ -142,4 +159,31 @@ class LMDBBinding(Binding):
         self._environment.close()
 
 
-BINDINGS: dict[str, type[Binding]] = {"rocksdb": RocksDBBinding, "lmdb": LMDBBinding}
+class MemoryBinding(Binding):
+    """``SortedDict``, which has no files."""
+
+    names: ClassVar = {"get": "SortedDict.get", "scan": "SortedDict.items", "write": "SortedDict.update"}
+
+    def __init__(self, directory: Path) -> None:  # noqa: ARG002 - of the others
+        self._store = SortedDict()
+        self.get = self._store.get
+
+    def get_many(self, keys: Sequence[bytes]) -> object:
+        return [self.get(key) for key in keys]
+
+    def scan(self) -> None:
+        for _ in self._store.items():
+            pass
+
+    def write(self, pairs: Pairs) -> None:
+        self._store.update(pairs)
+
+    def close(self) -> None:
+        self._store.clear()
+
+
+BINDINGS: dict[str, type[Binding]] = {
+    "rocksdb": RocksDBBinding,
+    "lmdb": LMDBBinding,
+    "memory": MemoryBinding,
+}

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import gc
 import json
+import random
 import resource
+import selectors
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 sys.path.insert(0, str(Path(__file__).parent))  # run with -P, Python does not look beside the script
 
@@ -169,6 +172,20 @@ def tables(kafka: str, topics: list[str], backend: str, directory: str) -> dict[
     return {"seconds": ready - began, "cpu": used_ready - used, "threads": threads}
 
 
+def worker(kafka: str, topic: str, backend: str, directory: str, role: str) -> dict[str, Any]:
+    """Read all rows of a mirror, then read on until this process owns it; tell since when it does."""
+    stores = StoreManager(directory, kafka=kafka, backend=backend, role=role)  # type: ignore[arg-type]
+    kept.append(stores)
+    table = stores.bind(topic)
+    table.wait_until_ready(timeout=PATIENCE)
+    wanted = [one for one, _ in table.scan()]
+    get_each(table, wanted)
+    say("ready")
+    while stores.health().role != "owner":
+        get_each(table, wanted[:100])
+    return {"owns_since": time.time()}
+
+
 def latencies(table: BytesTable, wanted: list[bytes], over: Callable[[], bool]) -> list[float]:
     """Return the seconds of each ``get``, with breaks between them, until ``over()``."""
     taken: list[float] = []
@@ -236,15 +253,59 @@ def write(kafka: str, topic: str, rows: int, count: int, per_second: int) -> dic
     return {"seconds": time.perf_counter() - began}
 
 
+def _is_whole(answer: bytes) -> bool:
+    """Say whether this is all of an HTTP response."""
+    head, end, body = answer.partition(b"\r\n\r\n")
+    if not end:
+        return False
+    assert head.startswith(b"HTTP/1.1 200"), answer
+    length = head.lower().partition(b"content-length: ")[2].partition(b"\r")[0]
+    return len(body) == int(length)
+
+
+def request(port: int, rows: int, count: int, connections: int) -> dict[str, Any]:
+    """Ask for ``count`` rows over HTTP, by some connections at once; say how long each answer took."""
+    numbers = random.Random(port)
+    samples: list[float] = []
+    with selectors.DefaultSelector() as waiting:
+        begun: dict[socket.socket, float] = {}
+        got: dict[socket.socket, bytes] = {}
+
+        def ask(one: socket.socket) -> None:
+            begun[one], got[one] = time.perf_counter(), b""
+            one.sendall(b"GET /rows/%d HTTP/1.1\r\nHost: it\r\n\r\n" % numbers.randrange(rows))
+
+        start = time.perf_counter()
+        for _ in range(connections):
+            one = socket.create_connection(("127.0.0.1", port))
+            waiting.register(one, selectors.EVENT_READ)
+            ask(one)
+        while len(samples) < count:
+            for ready, _ in waiting.select():
+                one = cast("socket.socket", ready.fileobj)
+                got[one] += one.recv(1 << 16)
+                if not _is_whole(got[one]):
+                    continue
+                samples.append(time.perf_counter() - begun[one])
+                if len(samples) <= count - connections:
+                    ask(one)
+        seconds = time.perf_counter() - start
+        for one in begun:
+            one.close()
+    return {"seconds": seconds, "samples": samples}
+
+
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "restore": restore,
     "discard": discard,
     "fill": fill_memory,
     "repeat": repeat,
     "tables": tables,
+    "worker": worker,
     "read_while_restoring": read_while_restoring,
     "follow": follow,
     "write": write,
+    "request": request,
 }
 
 if __name__ == "__main__":

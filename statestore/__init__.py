@@ -8,6 +8,9 @@
         orders.get(42)
 """
 
+import logging
+
+from statestore.aio.manager import AsyncStoreManager
 from statestore.changelog.events import RestoreProgress, StateChange
 from statestore.changelog.health import TableHealth
 from statestore.changelog.readiness import Reason, State
@@ -22,8 +25,13 @@ from statestore.errors import (
     EntityRejectedError,
     ForkedProcessError,
     KafkaError,
+    KeyTypeError,
+    NewerRecordError,
+    ProducerFencedError,
+    QueryError,
     ReadyTimeoutError,
     RegistryError,
+    RowCountError,
     StartupError,
     StateStoreError,
     StoreClosedError,
@@ -42,10 +50,12 @@ from statestore.expressions.expr import F
 from statestore.fields.attributes import (
     Alias,
     EventTime,
+    Extra,
     Float32,
     Format,
     Ignored,
     Index,
+    Int16,
     Int32,
     Key,
     MaxLength,
@@ -57,20 +67,32 @@ from statestore.fields.attributes import (
 )
 from statestore.kafka.topics import TopicDifference, TopicsReport
 from statestore.manager import StoreManager
-from statestore.manager.health import ManagerHealth
+from statestore.manager.health import CacheHealth, ManagerHealth
 from statestore.manager.validation import check_entities
 from statestore.producing.producer import ProducerHealth
-from statestore.producing.transaction import Transaction
+from statestore.producing.transaction import Transaction, TransactionHealth
+from statestore.query.facade import TableQuery
+from statestore.query.results import Row
+from statestore.query.row_iterator import RowIterator
+from statestore.query.values import Query
 from statestore.serde.normalise import normalise
 from statestore.settings import Settings
 from statestore.storage.store import KeyValueStore, WriteBatch
 from statestore.storage.view import StoreReader
+from statestore.tables.snapshot import BytesTableSnapshot, TableSnapshot
 from statestore.tables.stream import Stream, StreamHealth
 from statestore.tables.table import BytesTable, Table
+from statestore.tables.timestamps import Record, Timestamped
+
+# A program that has not configured logging gets no line of ours; one that has gets them all.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 __all__ = [
     "Alias",
+    "AsyncStoreManager",
     "BytesTable",
+    "BytesTableSnapshot",
+    "CacheHealth",
     "ConfigError",
     "DecodeError",
     "Delivery",
@@ -78,26 +100,37 @@ __all__ = [
     "DirectoryLockedError",
     "EncodeError",
     "EventTime",
+    "Extra",
     "F",
     "Float32",
     "ForkedProcessError",
     "Format",
     "Ignored",
     "Index",
+    "Int16",
     "Int32",
     "KafkaError",
     "Key",
+    "KeyTypeError",
     "KeyValueStore",
     "ManagerHealth",
     "MaxLength",
     "Name",
+    "NewerRecordError",
     "Precision",
+    "ProducerFencedError",
     "ProducerHealth",
+    "Query",
+    "QueryError",
     "ReadyTimeoutError",
     "Reason",
     "EntityRejectedError",
+    "Record",
     "RegistryError",
     "RestoreProgress",
+    "Row",
+    "RowCountError",
+    "RowIterator",
     "Settings",
     "StartupError",
     "State",
@@ -117,8 +150,12 @@ __all__ = [
     "Stream",
     "StreamHealth",
     "Table",
+    "Timestamped",
     "TableHealth",
+    "TableQuery",
+    "TableSnapshot",
     "Transaction",
+    "TransactionHealth",
     "TopicDifference",
     "TopicsReport",
     "UnreachableRegistryError",

@@ -1,9 +1,9 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from decimal import Context
-from typing import Any, Self, TypeAlias, TypeVar, final, overload
+from decimal import Context, Decimal
+from typing import Any, Literal, Self, TypeAlias, TypeVar, final, overload
 
-from statestore.core.common import Folded, Message, RecordFilter, SortedRun
+from statestore.core.common import Folded, KeyLimit, Message, Partitioning, RecordFilter, SortedRun
 
 PartitionEvent: TypeAlias = tuple[str, int, int, int, str]
 ClientReport: TypeAlias = tuple[int, int, str]
@@ -28,10 +28,13 @@ class Decoder:
         keys: KeyCodec,
         fields: Sequence[tuple[str, bytes, str | None, bool, int, int, Any]],
         plain: bool,
+        acyclic: bool,
         context: Context,
     ) -> None: ...
     @property
     def plain(self) -> bool: ...
+    @property
+    def acyclic(self) -> bool: ...
     def decode(self, key: bytes, payload: bytes) -> Any: ...
     def rows(
         self,
@@ -40,6 +43,108 @@ class Decoder:
         header: int,
         judge: Callable[[bytes, bytes], Any],
     ) -> Iterator[Any]: ...
+
+Step: TypeAlias = Literal[
+    "field",
+    "constant",
+    "compare ints",
+    "compare reals",
+    "compare int real",
+    "compare texts",
+    "compare decimals",
+    "in ints",
+    "in reals",
+    "in texts",
+    "in decimals",
+    "startswith",
+    "endswith",
+    "contains",
+    "&",
+    "|",
+    "~",
+    "is null",
+    "to real",
+    "- int",
+    "- real",
+    "+ ints",
+    "- ints",
+    "* ints",
+    "/ ints",
+    "% ints",
+    "+ reals",
+    "- reals",
+    "* reals",
+    "/ reals",
+]
+
+@final
+class Program:
+    def __init__(
+        self,
+        decoder: Decoder,
+        nodes: Sequence[tuple[Step, int, int, Any, str]],
+        condition: int | None,
+    ) -> None: ...
+    def rows(
+        self,
+        source: Iterator[tuple[bytes, bytes]],
+        namespace: int,
+        header: int,
+        judge: Callable[[bytes, bytes], Any],
+        accepts: Callable[[Any], object],
+    ) -> Iterator[Any]: ...
+    def count_rows(
+        self,
+        source: Iterator[tuple[bytes, bytes]],
+        namespace: int,
+        header: int,
+        judge: Callable[[bytes, bytes], Any],
+        accepts: Callable[[Any], object],
+        most: int,
+    ) -> int: ...
+
+@final
+class Groups:
+    def __init__(
+        self,
+        program: Program,
+        keys: Sequence[int],
+        measures: Sequence[tuple[str, int | None]],
+        zeros: Sequence[Any],
+        add: Callable[[Decimal, Decimal], Decimal],
+    ) -> None: ...
+    def read(
+        self,
+        source: Iterator[tuple[bytes, bytes]],
+        namespace: int,
+        header: int,
+        judge: Callable[[bytes, bytes], Any],
+        accepts: Callable[[Any], object],
+        values_of: Callable[[Any], list[Any]],
+    ) -> None: ...
+    def start(self) -> list[Any]: ...
+    def results(self) -> list[tuple[tuple[Any, ...], list[Any]]]: ...
+
+@final
+class ColumnBytes:
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+@final
+class ColumnReader:
+    def __init__(
+        self,
+        decoder: Decoder,
+        columns: Sequence[tuple[int, str, bool, int, int]],
+        source: Iterator[tuple[bytes, bytes]],
+        namespace: int,
+        header: int,
+        judge: Callable[[bytes, bytes], Sequence[Any] | None],
+        program: Program | None = None,
+    ) -> None: ...
+    def fill(
+        self, most_rows: int, most_bytes: int
+    ) -> tuple[int, list[tuple[ColumnBytes | None, ColumnBytes, ColumnBytes | None]]] | None: ...
+    def close(self) -> None: ...
 
 @final
 class KeyRange:
@@ -57,6 +162,11 @@ class KeyRange:
     def __hash__(self) -> int: ...
 
 @final
+class KeyPattern:
+    def __init__(self, parts: Iterable[bytes | str]) -> None: ...
+    def fits(self, key: bytes) -> bool: ...
+
+@final
 class WriteRun:
     def __init__(self, namespace: bytes) -> None: ...
     @property
@@ -71,13 +181,28 @@ class WriteRun:
     def longest_key(self) -> int: ...
     def write(self, key: bytes, value: bytes | None, timestamp: int) -> None: ...
     def __len__(self) -> int: ...
+    def keys(self, start: int, stop: int) -> list[bytes]: ...
+    def records(self) -> list[tuple[bytes, int, bytes | None]]: ...
+    def take(self, key: bytes) -> tuple[int, bytes | None] | None: ...
+    def marks(self, namespace: bytes, note: bytes) -> TombstoneMarks: ...
     def puts(self) -> list[tuple[bytes, bytes]]: ...
     def deletes(self) -> list[bytes]: ...
+    def unlike(self, pattern: KeyPattern) -> list[tuple[bytes, bytes | None]]: ...
     def feed(self, put: Callable[[bytes, bytes], object], delete: Callable[[bytes], object]) -> None: ...
+
+@final
+class TombstoneMarks:
+    def __len__(self) -> int: ...
+    def feed(self, put: Callable[[bytes, bytes], object], delete: Callable[[bytes], object]) -> None: ...
+
+def place_of(partitioner: int, key: bytes, partitions: int) -> int: ...
 
 class CallGuard:
     inside: list[None]
     barrier: Callable[[], None] | None
+    @property
+    def call(self) -> AbstractContextManager[object]: ...
+    def calls(self) -> int: ...
 
 class GuardedPairs:
     _guard: CallGuard
@@ -100,10 +225,26 @@ class PairQueue:
 
 @final
 class Pairs:
-    def __init__(self, source: Iterator[tuple[bytes, bytes]], namespace: int, header: int) -> None: ...
+    def __init__(
+        self,
+        source: Iterator[tuple[bytes, bytes]],
+        namespace: int,
+        header: int,
+        owner: object = None,
+    ) -> None: ...
     def __iter__(self) -> Self: ...
     def __next__(self) -> tuple[bytes, bytes]: ...
     def close(self) -> None: ...
+
+class CountedRows:
+    def __init__(self, rows: Iterable[Any]) -> None: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def exhausted(self) -> bool: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Any: ...
+    def _drop(self) -> None: ...
 
 def count_pairs(source: Iterator[tuple[bytes, bytes]]) -> int: ...
 def mean_size(pairs: list[tuple[bytes, bytes]]) -> int: ...
@@ -117,6 +258,8 @@ def fold(
     positions: Mapping[tuple[str, int], int],
     namespace: bytes,
     filters: Mapping[str, RecordFilter] | None = None,
+    key_limits: Mapping[str, KeyLimit] | None = None,
+    partitioning: Mapping[str, Partitioning] | None = None,
 ) -> tuple[dict[str, Folded], list[M]]: ...
 
 @final
@@ -157,16 +300,25 @@ def find_kafka(path: str) -> int: ...
 
 @final
 class Fetcher:
-    def __init__(self, properties: Iterable[tuple[str, str | None]], namespace: bytes) -> None: ...
+    def __init__(
+        self,
+        properties: Iterable[tuple[str, str | None]],
+        namespace: bytes,
+        released: Callable[..., int] | None = None,
+        most_held: int = 0,
+    ) -> None: ...
     def assign(
         self,
         topic: str,
         positions: dict[int, tuple[int, int]],
         ends: dict[int, int],
         record_filter: RecordFilter | None = None,
+        key_limit: KeyLimit | None = None,
+        partitioning: Partitioning | None = None,
     ) -> None: ...
     def look_up(self, topic: str, timeout: float) -> bool: ...
     def unassign(self, topic: str) -> None: ...
+    def high_watermarks(self, topic: str) -> dict[int, int]: ...
     def read(
         self, wait: float, idle: float, span: float, records: int, memory: int, sort: bool = False
     ) -> tuple[dict[str, Folded], list[PartitionEvent], list[ClientReport]]: ...
@@ -182,6 +334,10 @@ class RecordCache:
     def count(self) -> int: ...
     @property
     def used(self) -> int: ...
+    @property
+    def hits(self) -> int: ...
+    @property
+    def misses(self) -> int: ...
     def _forked(self) -> None: ...
 
 class PointReads:
@@ -201,6 +357,8 @@ class PointReads:
     def get(self, key: bytes, default: D) -> bytes | D: ...
     def get_many(self, keys: Iterable[bytes]) -> list[bytes | None]: ...
     def __contains__(self, key: object) -> bool: ...
+    @property
+    def cache_reads(self) -> tuple[int, int] | None: ...
     def _change(
         self, puts: Sequence[tuple[bytes, bytes]] | None, deletes: Sequence[bytes] | None
     ) -> AbstractContextManager[None]: ...

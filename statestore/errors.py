@@ -21,7 +21,11 @@
     │   └── UnreachableRegistryError             retry: it does not answer, or denies access
     ├── DeliveryError(undelivered, delivered)    Kafka did not confirm all records: perhaps write them again
     │   └── EntityRejectedError                  an entity cannot be written as it is (also an EncodeError)
+    ├── NewerRecordError(read, found)            unless_newer_than: read the record again and decide anew
     ├── EncodeError / DecodeError                a value or key does not fit its declared type
+    │   └── KeyTypeError                         a key of another type, or an entity (also a TypeError)
+    ├── QueryError                               a query is wrong as it is written (also a ValueError)
+    ├── RowCountError                            first(), single() found none or several (also a LookupError)
     └── ForkedProcessError                       used in a child made by os.fork()
 """
 
@@ -53,18 +57,28 @@ class ConfigError(StateStoreError):
 class DirectoryLockedError(StateStoreError):
     """Another live process, or another manager of this one, owns the data directory.
 
-    ``pid`` is ``None`` where it could not be read. ``is_here``: the owner is in this process.
+    ``pid`` is ``None`` where it could not be read. ``is_here``: the owner is in this process. ``place`` says
+    where the owner's process is, if not on this host and in this container: its ``pid`` counts there only.
     """
 
-    def __init__(self, pid: int | None, path: Path, *, is_here: bool = False) -> None:
+    def __init__(self, pid: int | None, path: Path, *, is_here: bool = False, place: str = "") -> None:
         self.pid = pid
         self.path = path
+        self.is_here = is_here
+        self.place = place
         if is_here:
-            super().__init__(f"{path} is already open in this process: close the other StoreManager first")
+            super().__init__(
+                f"{path} is already open in this process: close the other StoreManager first, or open this "
+                "one with replace=True, which closes it, as for a notebook's cell that runs again"
+            )
             return
         owner = f"process {pid}" if pid is not None else "another process"
+        if place:
+            owner += f" {place}"
         super().__init__(
-            f"{path} is owned by {owner}: stop it, or give this process a data directory of its own"
+            f"{path} is owned by {owner}: have both open it with role='auto', so that one mirrors and the "
+            "other reads; or stop that process, or wait for its end with lock_timeout=…, or give this one a "
+            "data directory of its own"
         )
 
 
@@ -156,12 +170,17 @@ class KafkaError(StateStoreError):
 
 
 class RegistryError(StateStoreError):
-    """The schema registry at ``address`` refuses a request about ``subject``, such as a new schema."""
+    """The schema registry at ``address`` refuses a request about ``subject``, such as a new schema.
+
+    Of a write, ``undelivered`` and ``delivered`` are as in :class:`DeliveryError`; otherwise empty.
+    """
 
     def __init__(self, address: str, subject: str, cause: str) -> None:
         self.address = address
         self.subject = subject
         self.cause = cause
+        self.undelivered: tuple[Any, ...] = ()
+        self.delivered: tuple[Delivery, ...] = ()
         super().__init__(f"schema registry at {address}: subject {subject}: {cause}")
 
 
@@ -171,6 +190,10 @@ class UnreachableRegistryError(RegistryError):
 
 class EncodeError(StateStoreError):
     """A key or value does not fit its declared type and was not written."""
+
+
+class KeyTypeError(EncodeError, TypeError):
+    """What was given as a key is none: of another type, an entity, or a tuple where its values belong."""
 
 
 class DeliveryError(StateStoreError):
@@ -189,13 +212,43 @@ class DeliveryError(StateStoreError):
         super().__init__(message)
 
 
+class ProducerFencedError(DeliveryError):
+    """Another producer took over the transactions of the data directory; this manager's raise from now on."""
+
+
 class EntityRejectedError(DeliveryError, EncodeError):
     """An entity or key cannot be written as it is. It was not sent, and retrying cannot help."""
+
+
+class NewerRecordError(StateStoreError):
+    """A write with ``unless_newer_than`` was not sent: the record that was read is not the newest any more.
+
+    ``subject`` is the entity, or the values of the key, that was to be written. ``read`` is the record that
+    was given, ``found`` the one that the table has now; ``None``: it has none, or a write of this process is
+    on its way. Read again and decide anew.
+    """
+
+    def __init__(self, message: str, *, subject: Any, read: Any, found: Any) -> None:
+        self.subject = subject
+        self.read = read
+        self.found = found
+        super().__init__(message)
 
 
 class DecodeError(StateStoreError):
     """Stored bytes do not fit the declared type."""
 
 
+class QueryError(StateStoreError, ValueError):
+    """A query cannot be answered as it is written: an unknown field, operands that do not go together, …"""
+
+
+class RowCountError(StateStoreError, LookupError):
+    """``first()`` found no row, or ``single()`` found none or several."""
+
+
 class ForkedProcessError(StateStoreError):
-    """The object was made before ``os.fork()`` and is used in the child: make a StoreManager there."""
+    """What was made before ``os.fork()`` cannot be used in the child, nor RocksDB once its parent has run it.
+
+    A child can make a StoreManager of its own, with LMDB or in memory.
+    """

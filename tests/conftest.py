@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import re
@@ -11,6 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -30,6 +32,9 @@ from statestore.testing.maven import find_java, kafka_jars
 for variable in [name for name in os.environ if name.startswith(PREFIX) and name not in NOT_SETTINGS]:
     del os.environ[variable]
 os.environ.pop(FILE_VARIABLE, None)
+
+# Programs that tests start import the packages, and would compile them anew each time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # A busy machine is slow: how long an example takes says nothing of the code.
 hypothesis.settings.register_profile("unhurried", hypothesis.settings(), deadline=None)
@@ -83,13 +88,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             config.hook.pytest_deselected(items=soak)
             items[:] = [item for item in items if not item.get_closest_marker("soak")]
     if hasattr(config, "workerinput"):
-        slow = Counter(
-            item.path
-            for item in items
-            for marker in ("kafka", "slow", "soak")
-            if item.get_closest_marker(marker)
-        )
-        items.sort(key=lambda item: -slow[item.path])
+        seconds = Counter[Path]()
+        for item in items:
+            for marker in map(item.get_closest_marker, ("kafka", "slow", "soak")):
+                if marker is not None:
+                    seconds[item.path] += marker.kwargs.get("seconds", 1)
+        items.sort(key=lambda item: -seconds[item.path])
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected out of garbage collections, which take longer than most tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 from typing import ClassVar
 
 from statestore.backends.contract import Backend, Engine, StoreOptions
+from statestore.backends.descriptors import Descriptors
 from statestore.backends.lmdb import errors, files
 from statestore.backends.lmdb.options import LMDBOptions
+from statestore.backends.lmdb.reader import LMDBReader
 from statestore.backends.lmdb.store import LMDBBackend
 from statestore.backends.options import EngineOptions
+from statestore.backends.sharing import ReadOnlyBackend
+
+DESCRIPTORS = 5
+"""What a store holds open: its directory, the data twice, LMDB's lock, and the other file of a compaction."""
 
 
 class LMDBEngine(Engine):
@@ -24,34 +29,30 @@ class LMDBEngine(Engine):
 
     def __init__(self, memory_budget: int, options: LMDBOptions | None = None) -> None:  # noqa: ARG002
         self._options = options if options is not None else LMDBOptions()
+        self._descriptors = Descriptors("lmdb", DESCRIPTORS)
 
     def open(self, directory: Path, options: StoreOptions) -> Backend:
+        self._descriptors.take(directory, 0)
         opener = files.EnvironmentOpener(self._options, options.changelog)
         try:
             directory.mkdir(mode=0o700, exist_ok=True)
-            lock = _lock(directory)
+            lock = files.lock(directory)
         except OSError as error:
             raise errors.translate(directory, "opening", error) from error
         try:
             home = files.prepare(directory, opener)
-            return LMDBBackend(directory, home, opener, self._options, lock)
+            store = LMDBBackend(directory, home, opener, self._options, lock, options.damaged)
         except BaseException:
             os.close(lock)
             raise
+        self._descriptors.given(store, 0)
+        return store
+
+    def open_reader(self, directory: Path, options: StoreOptions) -> ReadOnlyBackend:
+        self._descriptors.take(directory, 0)
+        store = LMDBReader(directory, self._options, options)
+        self._descriptors.given(store, 0)
+        return store
 
     def close(self) -> None:
         """Nothing is shared."""
-
-
-def _lock(directory: Path) -> int:
-    """Return a descriptor that keeps every other one, of this process too, from the same lock."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise errors.in_use(directory) from None
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor

@@ -25,7 +25,7 @@ class LMDBIterator(GuardedPairs, TrackedReader, BackendIterator):
         reverse: bool,
         limit: int | None,
     ) -> None:
-        self._guard = lifetime
+        self._guard = self._lifetime = lifetime
         self._directory = directory
         self._left = -1 if limit is None else limit
         try:
@@ -33,7 +33,7 @@ class LMDBIterator(GuardedPairs, TrackedReader, BackendIterator):
             self._cursor: lmdb.Cursor[bytes] | None = view.cursor()
             self._source = _seek(self._cursor, keys, reverse)
         except lmdb.Error as error:
-            raise errors.translate(directory, "scanning", error) from error
+            raise lifetime.failure(errors.translate(directory, "scanning", error)) from error
         if reverse:
             self._start = keys.start
         else:
@@ -43,7 +43,11 @@ class LMDBIterator(GuardedPairs, TrackedReader, BackendIterator):
     def _failed(self, error: Exception) -> None:
         if not isinstance(error, lmdb.Error):
             raise error
-        raise errors.translate(self._directory, "scanning", error) from error
+        raise self._lifetime.failure(errors.translate(self._directory, "scanning", error)) from error
+
+    @property
+    def holds(self) -> bool:
+        return self._cursor is not None
 
     def release(self) -> None:
         self._source = iter(())

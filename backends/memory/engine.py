@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,9 +11,10 @@ from statestore.backends.memory.store import MemoryBackend
 from statestore.backends.options import EngineOptions
 from statestore.errors import StoreUnavailableError
 from statestore.runtime import fork
+from statestore.runtime.weak import Living
 
-_open: weakref.WeakValueDictionary[Path, MemoryBackend] = weakref.WeakValueDictionary()
-"""The open stores of this process. A store nobody can reach any more is not in the way of the next one."""
+_opened: Living[MemoryBackend] = Living()
+"""The stores of this process. A store nobody can reach any more is not in the way of the next one."""
 _open_lock = fork.lock()
 
 
@@ -32,16 +32,13 @@ class MemoryEngine(Engine):
     def open(self, directory: Path, options: StoreOptions) -> Backend:  # noqa: ARG002 - nothing to log
         path = directory.resolve()
         with _open_lock:
-            if path in _open:
+            if any(one.is_open and one.directory == path for one in _opened):
                 raise StoreUnavailableError(
                     directory, "is already open in this process", "use the store that is open, or close it"
                 )
-            backend = _open[path] = MemoryBackend(path, self._options.max_bytes, _forget)
+            backend = MemoryBackend(path, self._options.max_bytes)
+            _opened.add(backend)
         return backend
 
     def close(self) -> None:
         """Nothing is shared."""
-
-
-def _forget(directory: Path) -> None:
-    _open.pop(directory, None)

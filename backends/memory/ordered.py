@@ -1,13 +1,12 @@
 """The pure-Python twin of ``_native/ordered.pxi``: a sorted map with snapshots, and scans over it.
 
 A map holds one immutable :class:`~statestore.backends.memory.content.Content`. A change makes the next one
-and publishes it by one assignment, so a snapshot is a reference, and readers and the writer pass each other
+and publishes it by one assignment, so a snapshot is a reference, and readers and writers pass each other
 without a lock.
 """
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
@@ -17,6 +16,7 @@ from statestore.backends.memory.content import EMPTY, Content
 from statestore.core.common import closed_error
 from statestore.errors import StateStoreError
 from statestore.runtime import fork
+from statestore.runtime.weak import Living
 
 
 class OrderedIterator(BackendIterator):
@@ -59,8 +59,8 @@ class _Readers:
 
     def __init__(self) -> None:
         self.gone: Callable[[], StateStoreError] | None = None
-        self.lock = fork.lock()  # never held while a change is made
-        self.live: weakref.WeakSet[OrderedIterator | OrderedSnapshot] = weakref.WeakSet()
+        self.lock = fork.rlock()  # never held while a change is made
+        self.live: Living[OrderedIterator | OrderedSnapshot] = Living()
 
     def check(self) -> None:
         if self.gone is not None:
@@ -129,11 +129,12 @@ class OrderedSnapshot(_ContentReader, Snapshot):
 class OrderedMap(_ContentReader):
     """A sorted map of bytes to bytes with snapshots.
 
-    Reads are thread-safe and never wait; ``change`` is for one thread at a time. All calls raise what
-    ``end`` was given once it was called.
+    Thread-safe: reads never wait, and changes take turns. All calls raise what ``end`` was given once it was
+    called.
     """
 
     def __init__(self) -> None:
+        self._turn = fork.rlock()
         self._content = EMPTY
         self._gone = closed_error
         self._readers = _Readers()
@@ -184,15 +185,16 @@ class OrderedMap(_ContentReader):
         return self._apply(changes, most)
 
     def _apply(self, changes: Mapping[bytes, bytes | None], most: int | None) -> int | None:
-        content = self._live()
-        if not changes:
-            return None
-        new = content.changed(changes)
-        if most is not None and new.size > max(most, content.size):
-            return new.size
-        with self._readers.lock:  # end() may have come in between
-            self._live()
-            self._content = new
+        with self._turn:
+            content = self._live()
+            if not changes:
+                return None
+            new = content.changed(changes)
+            if most is not None and new.size > max(most, content.size):
+                return new.size
+            with self._readers.lock:  # end() may have come in between
+                self._live()
+                self._content = new
         return None
 
     def end(self, gone: Callable[[], StateStoreError], leak: bool = False) -> None:

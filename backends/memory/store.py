@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,37 +22,30 @@ else:
 
 
 class MemoryBackend(OrderedMap, Backend):
-    """A store in memory. Reads are the map's own and take no lock; writes take turns.
+    """A store in memory. Reads and changes are the map's own."""
 
-    ``on_end`` is called with ``directory`` when the store is closed.
-    """
-
-    def __init__(self, directory: Path, max_bytes: int | None, on_end: Callable[[Path], None]) -> None:
+    def __init__(self, directory: Path, max_bytes: int | None) -> None:
         super().__init__()
-        self._directory = directory
+        self.directory = directory
+        self.is_open = True
         self._max_bytes = max_bytes
-        self._on_end = on_end
         self._in_child = False
-        self._write_lock = fork.lock()
         fork.register(self)
 
     def write(self, batch: Batch) -> None:
-        with self._write_lock:
-            size = self.change(batch.puts, batch.deletes, self._max_bytes)
-        self._check_size(size)
+        puts, deletes = batch
+        self._check_size(self.change(puts, deletes, self._max_bytes))
 
     def load(self, runs: Sequence[SortedRun]) -> None:
-        with self._write_lock:
-            size = self.change_sorted(runs, self._max_bytes)
-        self._check_size(size)
+        self._check_size(self.change_sorted(runs, self._max_bytes))
 
     def _check_size(self, size: int | None) -> None:
         if size is not None:
             raise StoreFullError(
-                self._directory,
+                self.directory,
                 f"the batch takes the store to {size} bytes of keys and values, "
                 f"beyond its max_bytes of {self._max_bytes}",
-                "raise MemoryOptions.max_bytes, or delete something",
+                "raise max_bytes under [backends.memory], or delete something",
             )
 
     def flush(self) -> None:
@@ -68,13 +61,18 @@ class MemoryBackend(OrderedMap, Backend):
     def destroy(self) -> None:
         self.close()
 
+    def shut(self) -> None:
+        if self._in_child:
+            raise fork.forked_error()
+        self.end(closed_error)
+
     def close(self) -> None:
         if self._in_child:
             raise fork.forked_error()
-        self._on_end(self._directory)
+        self.is_open = False
         self.end(closed_error)
 
     def _forked(self) -> None:
         self._in_child = True
-        self._on_end(self._directory)
+        self.is_open = False
         self.end(fork.forked_error, leak=True)

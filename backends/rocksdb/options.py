@@ -54,11 +54,11 @@ class RocksDBOptions(EngineOptions):
     A small budget lowers it further. Raise it together with the budget, for restores on slow disks.
     """
 
-    max_open_files: int = 64
+    max_open_files: int = 256
     """Files that one store keeps open, from 16; ``-1`` for all of them.
 
-    Times the number of stores this must stay below ``ulimit -n``. Raise it where there are few and large
-    stores: opening a file again costs a cold read.
+    A file has up to 64 MiB, so 256 are enough for 15 GiB. Raise it for larger stores: opening a file again
+    costs a cold read. Where the process may not have so many files open, stores get fewer.
     """
 
     background_jobs: Annotated[int, Field(ge=1)] = 2

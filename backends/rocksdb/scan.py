@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 
@@ -9,34 +10,75 @@ from rocksdict import Rdict, RdictIter, ReadOptions
 from rocksdict import Snapshot as RdictSnapshot
 
 from statestore.backends.contract import KeyRange
-from statestore.backends.lifetime import ChunkedIterator, Lifetime
+from statestore.backends.lifetime import ChunkedIterator, Lifetime, TrackedReader
 from statestore.backends.rocksdb import errors
 from statestore.core import read_pairs
 
+_FILES = "rocksdb.total-sst-files-size"
+_PROPERTIES = "rocksdb.aggregated-table-properties"
+_UNPACKED = re.compile(r"raw (?:key|value) size=(\d+)")
+_BEST_COMPRESSION = 64
+"""How much smaller than their rows files are at most, for all that is asked of a store with few."""
 
-class SharedIterator:
-    """An ``RdictIter``, which sees the moment it was made, for one scan or several."""
 
-    def __init__(self, database: Rdict, stop: bytes | None = None) -> None:
+def is_of_all(keys: KeyRange, limit: int | None) -> bool:
+    """Say whether a scan reads a whole namespace, or all of them."""
+    return limit is None and len(keys.start or b"") <= 1 and len(keys.stop or b"") <= 1
+
+
+def fills_cache(database: Rdict, cache: int) -> bool:
+    """Say whether a scan of all rows finds its blocks in a cache of ``cache`` bytes when it comes again.
+
+    Where it does not, it would only drive out what point reads need, and take a quarter longer for it.
+    """
+    if (database.property_int_value(_FILES) or 0) * _BEST_COMPRESSION <= cache:
+        return True
+    sizes = _UNPACKED.findall(database.property_value(_PROPERTIES) or "")
+    return sum(map(int, sizes)) <= cache // 2
+
+
+class Moment(TrackedReader):
+    """An ``RdictIter``, which sees the moment it was made, for one scan or several; and perhaps a snapshot.
+
+    Nothing else refers to them, no local variable either: the frames of an exception that somebody keeps
+    would keep the database open after ``close()``.
+    """
+
+    snapshot: RdictSnapshot
+    """For point reads: what ``present`` gives has it."""
+
+    def __init__(
+        self, lifetime: Lifetime, database: Rdict, stop: bytes | None = None, fill_cache: bool = True
+    ) -> None:
+        lifetime.readers.add(self)
         options = ReadOptions()
+        options.fill_cache(fill_cache)  # type: ignore[call-arg]  # the stub lacks it
         if stop is not None:
             options.set_iterate_upper_bound(stop)
         self.iterator: RdictIter = database.iter(options)
-        self.lock = threading.Lock()
-        self.moved_by: int | None = None
-        """The ``id`` of the scan whose next pair this is at."""
+        self.lock = threading.RLock()
+        self.moved_to: tuple[int, bytes] | None = None
+        """The ``id`` of the scan whose next pair this is at, and the key before it."""
+
+    @property
+    def holds(self) -> bool:
+        return False  # the scans and snapshots that have it do
+
+    def end(self) -> None:
+        vars(self).clear()
 
 
-def present(database: Rdict) -> tuple[RdictSnapshot, SharedIterator]:
-    """Return a snapshot, for point reads, and a shared iterator of the same moment.
+def present(lifetime: Lifetime, database: Rdict) -> Moment:
+    """Return a snapshot and an iterator of the same moment.
 
     ``Snapshot.iter()`` and ``items()`` of rocksdict do not read the snapshot but the present.
     """
     while True:
         before = database.latest_sequence_number()
-        snapshot, shared = database.snapshot(), SharedIterator(database)
+        moment = Moment(lifetime, database)
+        moment.snapshot = database.snapshot()
         if database.latest_sequence_number() == before:
-            return snapshot, shared
+            return moment
 
 
 class RocksDBIterator(ChunkedIterator):
@@ -50,73 +92,80 @@ class RocksDBIterator(ChunkedIterator):
         self,
         lifetime: Lifetime,
         directory: Path,
-        shared: SharedIterator,
+        moment: Moment,
         keys: KeyRange,
         reverse: bool,
         limit: int | None,
     ) -> None:
         super().__init__(lifetime, limit)
         self._directory = directory
-        self._shared: SharedIterator | None = shared
+        self._moment: Moment | None = moment
         self._start, self._stop = keys.start, keys.stop
         self._reverse = reverse
-        self._last_key: bytes | None = None
         lifetime.readers.add(self)
 
     def read(self, count: int) -> list[tuple[bytes, bytes]]:
-        shared = self._shared
-        assert shared is not None  # released only when finished or ended
-        with shared.lock:
-            iterator = shared.iterator
-            if self._last_key is None or shared.moved_by != id(self):
-                self._seek(iterator)
-            shared.moved_by = None  # should this be cut short
-            step = iterator.prev if self._reverse else iterator.next
-            pairs = read_pairs(iterator.key, iterator.value, step, count)
+        moment = self._moment
+        assert moment is not None  # released only when finished or ended
+        with moment.lock:
+            if self._position is None or moment.moved_to != (id(self), self._position):
+                self._seek(moment)
+            moment.moved_to = None  # should this be cut short
+            pairs = read_pairs(
+                moment.iterator.key,
+                moment.iterator.value,
+                moment.iterator.prev if self._reverse else moment.iterator.next,
+                count,
+            )
             if len(pairs) < count:  # the end, or an error
-                self._check(iterator)
+                self._check(moment)
+            self.moved = self._position
             if pairs:
-                self._last_key = pairs[-1][0]
-                shared.moved_by = id(self)
+                self.moved = pairs[-1][0]
+                moment.moved_to = id(self), self.moved
         return self._cut(pairs)
 
+    @property
+    def holds(self) -> bool:
+        return self._moment is not None
+
     def release(self) -> None:
-        self._shared = None
+        self._moment = None
 
-    def _seek(self, iterator: RdictIter) -> None:
+    def _seek(self, moment: Moment) -> None:
         if self._reverse:
-            self._seek_backwards(iterator)
-        elif self._last_key is not None:
-            iterator.seek(self._last_key)
-            if iterator.valid():  # moving on from a failed seek is undefined
-                iterator.next()
+            self._seek_backwards(moment)
+        elif self._position is not None:
+            moment.iterator.seek(self._position)
+            if moment.iterator.valid():  # moving on from a failed seek is undefined
+                moment.iterator.next()
         elif self._start is not None:
-            iterator.seek(self._start)
+            moment.iterator.seek(self._start)
         else:
-            iterator.seek_to_first()
+            moment.iterator.seek_to_first()
 
-    def _seek_backwards(self, iterator: RdictIter) -> None:
-        end = self._stop if self._last_key is None else self._last_key
+    def _seek_backwards(self, moment: Moment) -> None:
+        end = self._stop if self._position is None else self._position
         if end is None:
-            iterator.seek_to_last()
+            moment.iterator.seek_to_last()
         else:
-            iterator.seek_for_prev(end)
-            if iterator.key() == end:
-                iterator.prev()
+            moment.iterator.seek_for_prev(end)
+            if moment.iterator.key() == end:
+                moment.iterator.prev()
 
-    def _check(self, iterator: RdictIter) -> None:
+    def _check(self, moment: Moment) -> None:
         try:
-            iterator.status()
+            moment.iterator.status()
         except Exception as error:
-            raise errors.translate(self._directory, "scanning", error) from error
+            raise self._lifetime.failure(errors.translate(self._directory, "scanning", error)) from error
 
     def _cut(self, pairs: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """Return those of ``pairs`` that are in the range."""
-        if self._last_key is None:
+        if self.moved is None:
             return pairs
         start, stop = self._start, self._stop
-        if self._reverse and start is not None and self._last_key < start:
+        if self._reverse and start is not None and self.moved < start:
             return [pair for pair in pairs if pair[0] >= start]
-        if not self._reverse and stop is not None and self._last_key >= stop:
+        if not self._reverse and stop is not None and self.moved >= stop:
             return [pair for pair in pairs if pair[0] < stop]
         return pairs

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from rocksdict import (
     BottommostLevelCompaction,
@@ -17,27 +17,34 @@ from rocksdict import (
     WriteBatch,
     WriteOptions,
 )
-from rocksdict import Snapshot as RdictSnapshot
 
 from statestore.backends.contract import (
-    ALL_KEYS,
     Backend,
-    BackendIterator,
     Batch,
-    KeyRange,
     Snapshot,
     SortedRun,
-    check_limit,
-    directory_size,
 )
-from statestore.backends.lifetime import Lifetime, TrackedReader, check_bytes, closed_error
+from statestore.backends.lifetime import closed_error
+from statestore.backends.place import Place
 from statestore.backends.rocksdb import bulk, errors
-from statestore.backends.rocksdb.scan import RocksDBIterator, SharedIterator, present
-from statestore.errors import StateStoreError
-from statestore.runtime import fork
+from statestore.backends.rocksdb.indexes import Indexes, turn_over
+from statestore.backends.rocksdb.reads import ROWS, RocksDBReads, refuse
+from statestore.backends.rocksdb.scan import present
+from statestore.backends.rocksdb.snapshots import RocksDBSnapshot
+from statestore.backends.rocksdb.upkeep import File, Upkeep
+from statestore.errors import (
+    StateStoreError,
+    StoreFullError,
+    StoreMissingError,
+    StoreUnavailableError,
+)
+from statestore.runtime import ending, fork
+from statestore.runtime.weak import Living
 
 _FIRST_WAIT = 0.001
 _LONGEST_WAIT = 0.05
+_NO_KEY = b"\xff"
+"""A key in no namespace, so that nobody has it."""
 _LEVEL_0 = "rocksdb.num-files-at-level0"
 
 STALL_FILES = 48
@@ -46,74 +53,69 @@ _COMPACT_FILES = 4
 """Files in level 0 at which compaction starts, RocksDB's default; ..."""
 _COMPACT_LOADED_FILES = 16
 """... and while runs are loaded, which it would hold up. Reads look into each of the files."""
+_COUNT_AFTER = 65_536
+"""Pairs that are written until the rows are counted again where nobody flushes."""
+
+_opened: Living[RocksDBBackend] = Living()
 
 
-class RocksDBBackend(Backend):
-    """A store in RocksDB.
-
-    rocksdict holds the interpreter's lock in ``get``, in ``write`` and in each step of a scan. ``get`` cannot
-    meet ``close``, therefore, and goes straight to RocksDB; all else is announced to the ``Lifetime``.
-    """
+class RocksDBBackend(RocksDBReads, Backend):
+    """A store in RocksDB, which this process owns."""
 
     def __init__(
         self,
         database: Rdict,
         directory: Path,
-        file_options: Options,
+        file_options: Callable[[bool], Options],
         write_options: WriteOptions,
+        indexes: Indexes,
         *,
+        logged: bool,
+        upkeep: Upkeep,
         sync: bool,
         stall_timeout: float,
+        damaged: Callable[[StoreUnavailableError], StoreUnavailableError] | None = None,
     ) -> None:
-        self._database = database
-        self._read: Callable[[Any], Any] = database.get
-        self._directory = directory
+        super().__init__(database, directory, indexes.cache, damaged)
         self._file_options = file_options
         self._write_options = write_options
+        self._indexes = indexes
+        self._count = indexes.count()
+        self._in_parts = False  # how indexes of files are written
+        self._written = 0  # pairs since the rows were counted
+        self._logged = logged
+        self._upkeep = upkeep
         self._sync = sync
         self._stall_timeout = stall_timeout
         self._compacts_from = _COMPACT_FILES
-        self._lifetime = Lifetime()
-        self._write_lock = fork.lock()
-        self._close_lock = fork.lock()
+        self._place = Place(directory, directory, directory / "CURRENT")
+        self._write_lock = fork.rlock()
         self._compact_lock = fork.lock()
-        self._closed = False
-        fork.register(self)
-
-    def get(self, key: bytes) -> bytes | None:
-        if not isinstance(key, bytes):
-            check_bytes("key", key)
-        try:
-            value: bytes | None = self._read(key)
-        except Exception as error:
-            raise self._failure("reading", error) from error
-        return value
-
-    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        for key in keys:
-            check_bytes("key", key)
-        with self._lifetime:
-            try:
-                values: list[bytes | None] = self._read(list(keys))
-            except Exception as error:
-                raise self._failure("reading", error) from error
-        return values
-
-    def scan(
-        self, keys: KeyRange = ALL_KEYS, reverse: bool = False, limit: int | None = None
-    ) -> BackendIterator:
-        check_limit(limit)
-        with self._lifetime:
-            shared = SharedIterator(self._database, keys.stop)
-            return RocksDBIterator(self._lifetime, self._directory, shared, keys, reverse, limit)
+        _opened.add(self)
+        self._note_rows()
 
     def snapshot(self) -> Snapshot:
-        with self._lifetime:
-            return RocksDBSnapshot(self._lifetime, self._directory, *present(self._database))
+        with self._lifetime.call:
+            self._leave_sequence_zero()
+            return RocksDBSnapshot(self._lifetime, self._directory, present(self._lifetime, self._database))
+
+    def _leave_sequence_zero(self) -> None:
+        """Keep RocksDB from losing rows beside a snapshot.
+
+        What is loaded into an empty database has sequence number 0, and so have snapshots until something is
+        written. A compaction takes that number for none, and drops all rows that have it.
+        """
+        if not self._database.latest_sequence_number():
+            try:
+                self._database.delete(_NO_KEY, self._write_options)
+            except Exception as error:
+                raise self._failure("taking a snapshot", error) from error
 
     def write(self, batch: Batch) -> None:
         self._lifetime.check()
-        with self._write_lock, self._lifetime:
+        with self._write_lock, self._lifetime.call:
+            if self._sync:
+                self._check_place(self._place.check_now_and_then)
             deadline = time.monotonic() + self._stall_timeout
             wait = _FIRST_WAIT
             while not self._try_write(batch, time.monotonic() >= deadline):
@@ -122,19 +124,25 @@ class RocksDBBackend(Backend):
                 self._lifetime.check()
             if self._sync:
                 self._sync_log()
+            due = bool(batch.deletes) and self._upkeep.note_deletions(len(batch.deletes))
+        if due:
+            with contextlib.suppress(StateStoreError):  # the batch is written; the next write meets the same
+                self.flush()
 
     def load(self, runs: Sequence[SortedRun]) -> None:
         self._lifetime.check()
-        with self._write_lock, self._lifetime:
+        with self._write_lock, self._lifetime.call:
             self._wait_for_compaction()
             try:
                 self._compact_from(_COMPACT_LOADED_FILES)
+                self._note_rows(sum(map(len, runs)))
                 with bulk.folder(self._directory) as place:
-                    files = bulk.build(place, self._file_options, runs)
+                    files = bulk.build(place, self._file_options(self._in_parts), runs)
                     # A write before this must not be lost where this is kept.
                     self._database.flush()
                     if files:
                         bulk.ingest(self._database, files)
+                        self._upkeep.note_load()
             except OSError as error:
                 raise errors.from_os(self._directory, "loading", error) from error
             except Exception as error:
@@ -162,7 +170,10 @@ class RocksDBBackend(Backend):
         write = _write_batch(batch)  # a new one each time: a refused one is consumed
         try:
             self._compact_from(_COMPACT_FILES)
+            if self._written >= _COUNT_AFTER:
+                self._note_rows()
             self._database.write(write, self._write_options)
+            self._written += len(batch.puts)
         except Exception as error:
             if errors.is_write_stall(error) and not last_try:
                 return False
@@ -175,29 +186,39 @@ class RocksDBBackend(Backend):
             self._database.flush_wal(True)
         except Exception as error:
             # The batch is visible but perhaps not durable. It must not be seen, so nothing is any more.
-            failure = errors.translate(self._directory, "syncing the write-ahead log", error)
+            failure = self._translated("syncing the write-ahead log", error)
             self._lifetime.bar(lambda: failure)
-            self._read = _refuse
+            self._read = refuse
             raise failure from error
 
     def flush(self) -> None:
-        with self._lifetime:
+        with self._lifetime.call:
             try:
                 self._compact_from(_COMPACT_FILES)  # a load is durable without this: loading is over
+                self._note_rows()
                 self._database.flush()
             except Exception as error:
                 raise self._failure("flushing", error) from error
+            self._check_place()
+            self._upkeep.begin(self._directory, self._files, self._compact)
 
-    def size(self) -> int:
-        with self._lifetime:
-            return directory_size(self._directory)
+    def _note_rows(self, more: int = 0) -> None:
+        """Have the indexes of files written in parts, once there are many rows, or will be with ``more``."""
+        self._written = 0
+        if not self._in_parts:
+            self._count.rows = (self._database.property_int_value(ROWS) or 0) + more
+            if self._indexes.are_large():
+                turn_over(self._database)
+                self._in_parts = True
 
-    def approximate_count(self) -> int:
-        with self._lifetime:
-            return self._database.property_int_value("rocksdb.estimate-num-keys") or 0
+    def _check_place(self, check: Callable[[], None] | None = None) -> None:
+        try:
+            (check or self._place.check)()
+        except StoreMissingError as error:
+            raise self._lifetime.failure(error) from None
 
     def checkpoint(self, directory: Path) -> None:
-        with self._lifetime:
+        with self._lifetime.call:
             if directory.exists():
                 raise FileExistsError(f"{directory} exists: a checkpoint needs a directory of its own")
             try:
@@ -206,16 +227,31 @@ class RocksDBBackend(Backend):
                 raise self._failure(f"copying to {directory}", error) from error
 
     def compact(self) -> None:
+        self._compact([(None, None)])
+
+    def _compact(self, ranges: Sequence[tuple[bytes | None, bytes | None]]) -> None:
+        """Compact the files with keys in ``ranges``, both ends included."""
         self._lifetime.check()
-        with self._compact_lock, self._lifetime:
+        with self._compact_lock, self._lifetime.call:
             try:
+                self._note_rows()
                 self._database.flush()
-                self._database.compact_range(None, None, _compact_options())
+                for first, last in ranges:
+                    self._database.compact_range(first, last, _compact_options())
+                    self._lifetime.check()  # close() cuts a compaction short
                 # rocksdict drops the result of a compaction; a failed one makes this fail.
                 self._database.flush()
+            except StateStoreError:
+                raise
             except Exception as error:
                 raise self._failure("compacting", error) from error
-            self._lifetime.check()  # close() cuts a compaction short
+            self._lifetime.check()
+
+    def _files(self) -> list[File]:
+        """Return what RocksDB knows of the files with data."""
+        with self._lifetime.call:
+            files: list[File] = self._database.live_files()
+            return files
 
     def close(self) -> None:
         if self._lifetime.ended is fork.forked_error:
@@ -224,14 +260,27 @@ class RocksDBBackend(Backend):
             if self._closed:
                 return
             self._closed = True
+            self._count.rows = 0
             self._lifetime.bar(closed_error)
             cancelled = self._cancel_compaction()
             self._lifetime.end()  # rocksdict does not close a database that a reader still holds
+            all_logged = self._is_all_logged()
             try:
-                self._database.close()
+                self._database.close()  # after a failed flush, too
             except Exception as error:
-                if not cancelled:
-                    raise errors.translate(self._directory, "closing", error) from error
+                failure = self._translated("closing", error)
+                # RocksDB stays in the error of a full disk for seconds. What is in its log needs no flush.
+                if not cancelled and not (all_logged and isinstance(failure, StoreFullError)):
+                    raise failure from error
+            self._check_place()
+
+    def _is_all_logged(self) -> bool:
+        """Say whether everything written is in the write-ahead log, and durable."""
+        if self._logged and not self._sync:
+            with contextlib.suppress(Exception):  # close() fails in the same way, and says so
+                self._database.flush_wal(True)
+                return True
+        return self._sync
 
     def _cancel_compaction(self) -> bool:
         """Have a compaction that may take minutes end now; say whether there was one, and all is flushed."""
@@ -245,76 +294,14 @@ class RocksDBBackend(Backend):
         return True
 
     def destroy(self) -> None:
-        self.close()
+        with contextlib.suppress(StoreMissingError):
+            self.close()
         try:
             shutil.rmtree(self._directory)
         except FileNotFoundError:
             return
         except OSError as error:
             raise errors.from_os(self._directory, "deleting", error) from error
-
-    def _failure(self, doing: str, error: Exception) -> StateStoreError:
-        """Return what to raise for ``error``, which may just be how rocksdict says that it is closed."""
-        if self._lifetime.ended is not None:
-            return self._lifetime.ended()
-        return errors.translate(self._directory, doing, error)
-
-    def _forked(self) -> None:
-        self._read = _refuse
-        fork.leak(self._database)
-        self._lifetime.forked()
-
-
-class RocksDBSnapshot(TrackedReader, Snapshot):
-    """A fixed view of a RocksDB store."""
-
-    def __init__(
-        self, lifetime: Lifetime, directory: Path, snapshot: RdictSnapshot, shared: SharedIterator
-    ) -> None:
-        self._lifetime = lifetime
-        self._directory = directory
-        self._handles: tuple[RdictSnapshot, SharedIterator] | None = snapshot, shared
-        lifetime.readers.add(self)
-
-    def get(self, key: bytes) -> bytes | None:
-        check_bytes("key", key)
-        with self._lifetime:
-            snapshot, _ = self._live()
-            return self._value(snapshot, key)
-
-    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        for key in keys:
-            check_bytes("key", key)
-        with self._lifetime:
-            snapshot, _ = self._live()
-            return [self._value(snapshot, key) for key in keys]
-
-    def scan(
-        self, keys: KeyRange = ALL_KEYS, reverse: bool = False, limit: int | None = None
-    ) -> BackendIterator:
-        check_limit(limit)
-        with self._lifetime:
-            _, shared = self._live()
-            return RocksDBIterator(self._lifetime, self._directory, shared, keys, reverse, limit)
-
-    def close(self) -> None:
-        self._handles = None
-
-    end = close
-
-    def _live(self) -> tuple[RdictSnapshot, SharedIterator]:
-        if self._handles is None:
-            raise closed_error()
-        return self._handles
-
-    def _value(self, snapshot: RdictSnapshot, key: bytes) -> bytes | None:
-        try:
-            value: bytes = snapshot[key]
-        except Exception as error:
-            if errors.is_absent(error):
-                return None
-            raise errors.translate(self._directory, "reading", error) from error
-        return value
 
 
 def _write_batch(batch: Batch) -> WriteBatch:
@@ -338,5 +325,12 @@ def _compact_options() -> CompactOptions:
     return options
 
 
-def _refuse(key: object) -> None:  # noqa: ARG001
-    raise RuntimeError("the database must not be used any more")  # get() turns it into the reason
+def _end() -> None:
+    """Close the stores that are being compacted: a thread in rocksdict aborts a process that ends."""
+    for store in list(_opened):
+        if store._upkeep.is_running:  # noqa: SLF001 - of this module
+            with contextlib.suppress(StateStoreError):
+                store.close()
+
+
+ending.at_end(_end)

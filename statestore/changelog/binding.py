@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 
-from statestore.changelog.host import Host
-from statestore.changelog.lane import Lane, LaneExit
-from statestore.changelog.machine import (
+from statestore.changelog.contact import Contact
+from statestore.changelog.effects import (
     NOTHING,
     AskBroker,
     Effect,
@@ -27,34 +26,44 @@ from statestore.changelog.machine import (
     OpenStore,
     ReachedEnd,
     RebuildStore,
-    TableMachine,
     Transition,
 )
+from statestore.changelog.host import Host
+from statestore.changelog.lane import Lane, LaneExit
+from statestore.changelog.long_keys import LongKeyError
+from statestore.changelog.machine import TableMachine
 from statestore.changelog.mirror import Mirror
+from statestore.changelog.reader_reports import ReaderReports
+from statestore.changelog.reader_table import ReaderTable
 from statestore.changelog.readiness import State
-from statestore.changelog.status import LOST, Status
+from statestore.changelog.status import LOST
 from statestore.changelog.undecodable import REMEDY, RegistryWait, located, place_of
-from statestore.core import Folded, RejectedRecord
+from statestore.core import Folded, Partitioning, RejectedRecord
 from statestore.errors import (
     EncodeError,
     ForkedProcessError,
     StateStoreError,
     StoreClosedError,
+    StoreCorruptError,
+    StoreMissingError,
     StorePositionError,
     StoreUnavailableError,
     UnreachableRegistryError,
 )
-from statestore.kafka.answers import Bounds, KafkaErrorKind, TopicState
 from statestore.runtime import fork
 from statestore.settings import TableOptions
 
 log = logging.getLogger("statestore.changelog")
 
+BUILD_TIME = 1.0
+"""Seconds that a table builds secondary indexes at a time, while others in the restoring lane wait ..."""
+SHORT_BUILD_TIME = 0.02
+"""... and in the following one."""
 STOP_TIMEOUT = 10.0
 """Seconds a stop waits for the final flush."""
 
 
-class Binding(Status):
+class Binding(ReaderTable):
     """See the module."""
 
     def __init__(
@@ -71,10 +80,13 @@ class Binding(Status):
             time.time(),
             retry_waits=defaults.retry_waits,
             auto_restart=defaults.auto_restart,
+            reads_only=not host.owns,
         )
         super().__init__(mirror, options, machine, host.changed, host.events, host.connection.fetcher)
         self.host = host
-        self.record_filter = mirror.record_filter
+        self.contact = Contact(mirror, machine, self._handle, self.refresh_readable)
+        self.reports = ReaderReports(mirror, machine, self._handle, self.held_back, self.contact)
+        self.record_filter, self.key_limit = mirror.record_filter, mirror.key_limit
         self._on_close = on_close
         self._flushed_at = 0.0
         self._exit: LaneExit | None = None
@@ -82,6 +94,8 @@ class Binding(Status):
         self._is_leaving = False
         """Whether nobody has waited for that yet."""
         self._lifecycle = fork.rlock()
+        self._noting = fork.rlock()
+        mirror.on_damage(self.damaged)
 
     # Lifecycle, on the user's thread
 
@@ -100,32 +114,38 @@ class Binding(Status):
     def begin_stop(self) -> None:
         """Stop applying; ``stop`` or ``close`` waits until what was applied is durable."""
         with self._lifecycle:
-            self.check_open()
+            self._check_not_closed()
             self._handle(lambda: self.machine.stop(time.time()))
 
     def restart(self) -> None:
         """Start anew from the stored position, after a failure too."""
         with self._lifecycle:
             self.stop()
-            self._begin_leaving()
-            self._wait_until_left(STOP_TIMEOUT)
+            if not self.machine.reads_only:
+                self._begin_leaving()
+                self._wait_until_left(STOP_TIMEOUT)
+            self.keep_damage()
             failure = self.machine.failure
             if failure is not None and not isinstance(failure, StorePositionError):
-                self._close_failed()  # an engine may stay in its error until it is opened again
+                self.close_failed()  # an engine may stay in its error until it is opened again
             self.mirror.counts.restarts += 1
             self._handle(lambda: self.machine.restart(time.time()))
 
     def pause(self) -> None:
-        """Stop applying; a table that was ready goes on being read."""
+        """Stop applying; a table that was ready goes on being read, within its limits."""
         with self._lifecycle:
             self.check_open()
-            self._handle(lambda: self.machine.pause(time.time()))
+            self.check_owns("pause")
+            if self._handle(lambda: self.machine.pause(time.time())):
+                self.mirror.progress.told_at = None  # until a later question is answered
+                self.host.ask_ends()
             self._wait_until_left(STOP_TIMEOUT)
 
     def resume(self) -> None:
         """Go on after ``pause``."""
         with self._lifecycle:
             self.check_open()
+            self.check_owns("resume")
             self._handle(lambda: self.machine.resume(time.time()))
 
     def close(self, timeout: float = STOP_TIMEOUT) -> None:
@@ -139,38 +159,29 @@ class Binding(Status):
             self._handle(lambda: self.machine.close(time.time()))
             self.host.forget(self)
             self.mirror.close()
-            self._on_close()
+        self._on_close()  # takes the manager's mutex, under which a takeover waits for the lock above
 
     def flush(self) -> None:
         """Return when everything applied so far, and the position after it, is on disk."""
         self.check_open()
+        self.check_owns("flush")
         restoring, following = self.host.restoring, self.host.following
         lane = restoring if restoring.holds(self) else following
         lane.call(self.mirror.make_durable).result()
 
-    def _close_failed(self) -> None:
-        try:
-            self.mirror.close()
-        except StateStoreError as error:
-            log.warning("table %r: the failed store could not be closed: %s", self.name, error)
+    def compact(self) -> None:
+        """Give back the space of rows that were deleted or overwritten."""
+        self.check_owns("compact")
+        self.reading(allow_stale=True).compact()
 
     # What the machine wants done
-
-    def _handle(self, event: Callable[[], Effects]) -> Effects:
-        """Give the machine an event, and do what it decides."""
-        with self.changed:
-            effects = event()
-            for effect in effects:
-                if isinstance(effect, Transition):
-                    self.publish(effect)
-        for effect in effects:
-            self._carry_out(effect)
-        return effects
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
             case Transition():
                 self.log_change(effect)
+                if effect.state is State.FAILED:
+                    self.leave_files()
             case EnterLane() | LeaveOwnLane() | LeaveLanes():
                 self._change_lanes(effect)
             case OpenStore():
@@ -179,11 +190,11 @@ class Binding(Status):
                 self.host.connect(self, effect.start_id)
             case RebuildStore():
                 log.warning("table %r: rebuilding the store: %s", self.name, effect.cause)
-                self.host.supervisor.soon(lambda: self._rebuild(effect.start_id))
+                self._rebuild(effect.start_id)
             case MarkComplete():
                 self._mark_complete(effect.start_id)
             case ReachedEnd():
-                records = self.mirror.counts.records - self._records_at_start
+                records = self.mirror.records_since_capture
                 text = "topic %s: store %r is ready after %.2f s and %d records"
                 log.info(text, self.topic, self.name, effect.seconds, records)
 
@@ -216,7 +227,10 @@ class Binding(Status):
             except StoreUnavailableError as error:
                 self._fail(error)
                 return
-            self._handle(lambda: self.machine.opened(wanted.start_id))
+            if (foreign := self.mirror.foreign) is not None:  # found out by an earlier process
+                self.lost(foreign)
+            else:
+                self._handle(lambda: self.machine.opened(wanted.start_id))
 
     def _enter_lane(self, wanted: EnterLane) -> None:
         """Have a lane take the table in, unless another start came in between."""
@@ -225,10 +239,14 @@ class Binding(Status):
         def enter() -> None:
             with self.changed:
                 entered = self.machine.entered(wanted.start_id)
-            if entered:
+            if entered and self.machine.was_away:  # a lane notices what happens while the table is in it
+                self.contact.doubt("the broker was away while nothing was read")
+            elif entered:
                 self._flushed_at = time.time()
                 lane.add(self)
                 self._advanced()
+                with self.changed:
+                    self._tell_applied()
 
         def entered(done: Future[None]) -> None:
             if (error := done.exception()) is not None:
@@ -247,8 +265,22 @@ class Binding(Status):
 
     def _begin_leaving(self) -> None:
         """Begin to leave whichever lane the table is in, and to flush."""
-        self._exit = LaneExit(self, self.host.restoring, self.host.following, self.mirror.make_durable)
+        self._exit = self._leaves(self.mirror.make_durable)
         self._is_leaving = True
+
+    def _leaves(self, then: Callable[[], None]) -> LaneExit:
+        """Have the table leave the lane it is in or enters next; both while it changes from one to the other.
+
+        A lane that it has nothing to do with may be busy for long. An earlier way out that has not ended, of
+        another start perhaps, is waited for in both.
+        """
+        first, last = self.host.restoring, self.host.following
+        if self._exit is None or self._exit.done:
+            if not first.holds(self) and self.machine.lane is LaneKind.FOLLOW:
+                first = last
+            elif not last.holds(self) and self.machine.lane is LaneKind.RESTORE:
+                last = first
+        return LaneExit(self, first, last, then)
 
     def _wait_until_left(self, timeout: float) -> None:
         """Wait for what ``_begin_leaving`` began; the wait is bounded."""
@@ -269,10 +301,10 @@ class Binding(Status):
             log.warning("table %r: the final flush failed: %s", self.name, error)
 
     def _rebuild(self, start_id: int) -> None:
-        restoring, following = self.host.restoring, self.host.following
-        restoring.call(lambda: restoring.remove(self)).result()
-        following.call(lambda: following.remove(self)).result()
-        self._handle(lambda: self.machine.rebuilding(start_id, time.time()))
+        def rebuild() -> None:
+            self._handle(lambda: self.machine.rebuilding(start_id, time.time()))
+
+        self._leaves(lambda: None).when_done(lambda: self.host.supervisor.soon(rebuild))
 
     def _mark_complete(self, start_id: int) -> None:
         try:
@@ -290,105 +322,53 @@ class Binding(Status):
 
     def lost(self, cause: str) -> None:
         """The topic no longer continues at the stored position: fail, or rebuild."""
-        error = self.mirror.position_lost(cause)
-        self._handle(lambda: self.machine.lost(error, time.time()))
+        self._handle(lambda: self.machine.lost(self.mirror.position_lost(cause), time.time()))
 
     def _fail(self, error: StoreUnavailableError, origin: BaseException | None = None) -> None:
         error.__cause__ = origin
         self._handle(lambda: self.machine.failed(error, time.time()))
 
-    # Member: the broker's answers, on the supervisor's thread
-
-    @property
-    def partition_count(self) -> int | None:
-        return self.mirror.partition_count
-
-    @property
-    def awaits_identity(self) -> bool:
-        return self.mirror.topic_id is not None
-
-    @property
-    def captured_partitions(self) -> Collection[int]:
-        return list(self.mirror.progress.partitions)
-
-    def found(self, partition_count: int) -> None:
-        self.mirror.partition_count = partition_count
+    # Member, on the supervisor's thread
 
     def waits(self, start_id: int, cause: str) -> None:
         with self.changed:
             self.machine.waits(start_id, cause)
             self.changed.notify_all()
 
-    def contact_failed(self, start_id: int, kind: KafkaErrorKind, cause: str) -> None:
-        error = self.mirror.unavailable(cause, "remove the cause, then restart()")
-        final, away = kind is KafkaErrorKind.NOT_AUTHORIZED, kind is KafkaErrorKind.UNREACHABLE
-        self._handle(
-            lambda: self.machine.contact_failed(start_id, error, final=final, away=away, now=time.time())
-        )
-
-    def is_past_end(self, bounds: Mapping[int, Bounds]) -> bool:
-        return self.mirror.is_past_end(bounds)
-
-    def captured(self, start_id: int, bounds: Mapping[int, Bounds], asked_at: float) -> None:
-        def capture() -> Effects:
-            if not self.runs(start_id):
-                return NOTHING
-            lost = self.mirror.capture(bounds, asked_at)
-            if lost is not None:
-                return self.machine.lost(self.mirror.position_lost(lost), time.time())
-            self._records_at_start = self.mirror.counts.records
-            return self.machine.captured(start_id, self.mirror.progress)
-
-        self._handle(capture)
-
-    def identified(self, start_id: int, found: TopicState, cluster_id: str | None) -> None:
-        """The broker told what the topic is: is it still the one that this store mirrors?"""
-        if not self.runs(start_id):
-            return
-        if found.unknown:
-            self.fail(f"topic {self.topic!r} does not exist any more", "create it, then restart()")
-        elif found.cleanup_policy is not None and "compact" not in found.cleanup_policy:
-            self.fail(
-                f"topic {self.topic!r} is not compacted (cleanup.policy={found.cleanup_policy})",
-                "set cleanup.policy=compact (else its records are deleted by age), then restart()",
-            )
-        else:
-            try:
-                lost = self.mirror.identify(found, cluster_id)
-            except StoreUnavailableError as error:
-                self._fail(error)
-                return
-            if lost is not None:
-                self.lost(lost)
-
-    def confirmed(self, start_id: int, ends: Mapping[int, int], asked_at: float) -> None:
-        def confirm() -> Effects:
-            if not self.runs(start_id) or (lost := self.mirror.confirm(ends, asked_at)) is None:
-                return NOTHING
-            return self.machine.lost(self.mirror.position_lost(lost), time.time())
-
-        self._handle(confirm)
-
     def evaluate(self) -> None:
+        self.mirror.close_replaced()
+
         def evaluate() -> Effects:
             now = time.time()
-            if self.machine.running and (fault := self.mirror.vanished() or self.mirror.too_large()):
-                return self.machine.failed(fault, now)
+            if self.machine.running:
+                if (missing := self.mirror.vanished()) is not None:
+                    return self.machine.lost(missing, now)
+                if (full := self.mirror.too_large()) is not None:
+                    return self.machine.failed(full, now)
             return self.machine.evaluated(self.mirror.progress, now)
 
         self._handle(evaluate)
 
     # LaneMember: on the lane's thread
 
+    @property
+    def partitioning(self) -> Partitioning | None:
+        return self.mirror.partitioning
+
     def start_offsets(self) -> dict[int, tuple[int, int]]:
-        partitions = self.mirror.progress.partitions
-        return {number: (one.position, one.leader_epoch) for number, one in partitions.items()}
+        return {number: one.anchor for number, one in self.mirror.progress.partitions.items()}
 
     def captured_ends(self) -> dict[int, int | None]:
         return {number: one.target for number, one in self.mirror.progress.partitions.items()}
 
     def apply(self, folded: Folded) -> None:
         if not self.machine.applying:
+            return
+        if (contradiction := self.mirror.contradiction(folded)) is not None:
+            self.contact.doubt(contradiction)
+            return
+        if (lost := self.mirror.not_tracked(folded)) is not None:
+            self.lost(lost)
             return
         try:
             self.mirror.write(folded)  # may take long: other tables go on meanwhile
@@ -398,10 +378,11 @@ class Binding(Status):
             self._write_failed(error)
             return
         with self.changed:
+            self.held_back.clear()
             self.mirror.advance(folded)
             self.machine.applied()
             if self._awaited:
-                self._tell_applied()
+                self._tell_passed()
         if (full := self.mirror.too_large(at_once=False)) is not None:
             self._fail(full)
         elif folded.stopped is not None:
@@ -416,7 +397,7 @@ class Binding(Status):
             now = time.time()
             lost = self.mirror.reached_end(partition, offset, now)
             if self._awaited:
-                self._tell_applied()
+                self._tell_passed()
             if lost is not None:
                 return self.machine.lost(self.mirror.position_lost(lost), now)
             return self.machine.advanced(self.mirror.progress, now)
@@ -426,20 +407,6 @@ class Binding(Status):
     def _advanced(self) -> None:
         self._handle(lambda: self.machine.advanced(self.mirror.progress, time.time()))
 
-    def read_failed(self, kind: KafkaErrorKind, partition: int, offset: int, text: str) -> None:
-        if not self.machine.applying:
-            return
-        where = f"{self.topic} [{partition}]"
-        if kind in (KafkaErrorKind.OUT_OF_RANGE, KafkaErrorKind.TRUNCATED):
-            position = self.mirror.progress.partitions[partition].position
-            self.lost(f"{where}: position {position} is not in the log any more: {text}")
-        elif kind is KafkaErrorKind.UNKNOWN_TOPIC:
-            self.fail(f"{where}: {text}", "create the topic, then restart()")
-        elif kind is KafkaErrorKind.NOT_AUTHORIZED:
-            self.fail(f"{where}: {text}", "grant the client Read on the topic, then restart()")
-        else:
-            log.info("%s @ %d: %s", where, offset, text)
-
     def tick(self, now: float) -> None:
         defaults = self.host.defaults
         full = self.mirror.unflushed >= defaults.flush_bytes
@@ -447,6 +414,7 @@ class Binding(Status):
         if not self.machine.applying:
             return
         try:
+            self._tend_indexes()
             if self.state is not State.RESTORING:
                 self.mirror.sweep()
             if due:
@@ -457,6 +425,19 @@ class Binding(Status):
         except StateStoreError as error:
             self._write_failed(error)
 
+    def _tend_indexes(self) -> None:
+        """Build secondary indexes once all rows of a restore are there; a table is not ready before."""
+        progress = self.mirror.progress
+        if self.state is State.RESTORING and not progress.complete:
+            return
+        missing = not progress.prepared
+        if missing and self.state is State.RESTORING:
+            self.waits(self.start_id, "building secondary indexes")
+        restores = self.machine.lane is LaneKind.RESTORE
+        self.mirror.tend_indexes(BUILD_TIME if restores else SHORT_BUILD_TIME)
+        if missing and progress.prepared:
+            self._advanced()
+
     def broken(self, error: BaseException) -> None:
         self._fail(
             self.mirror.unavailable(f"unexpected error: {error!r}", "report it as a bug, then restart()"),
@@ -466,6 +447,9 @@ class Binding(Status):
     def _write_failed(self, error: StateStoreError) -> None:
         """Leave the lane, and come back for the same records from the stored position; or give up."""
         self.mirror.counts.write_failures += 1
+        if isinstance(error, (StoreMissingError, StoreCorruptError)):
+            self.damaged(error)
+            return
         final = isinstance(error, (*LOST, EncodeError))  # another try would end the same way
         if isinstance(error, StoreUnavailableError):
             failure = error
@@ -479,9 +463,10 @@ class Binding(Status):
                 )
 
     def _stopped_before(self, record: RejectedRecord) -> None:
-        """Fail before a record that does not decode; wait where that is not known yet."""
+        """Fail before a record that does not decode or fit; wait where that is not known yet."""
         if not isinstance(record.error, UnreachableRegistryError):
-            self._fail(self.mirror.unavailable(located(self.topic, record), REMEDY), record.error)
+            remedy = record.error.remedy if isinstance(record.error, LongKeyError) else REMEDY
+            self._fail(self.mirror.unavailable(located(self.topic, record), remedy), record.error)
             return
         start_id, where = self.start_id, place_of(self.topic, record)
         self._handle(self.machine.held)

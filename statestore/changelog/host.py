@@ -1,19 +1,21 @@
 """What the binder and the bindings ask of each other: neither of them knows the other's class.
 
 A binding asks a :class:`Host` for the threads and the connection that all tables of a manager share. The
-binder asks each :class:`Member` what it should ask the broker, and gives it the answers.
+binder asks the broker about the topic of each :class:`Member`, and gives the answers to its ``contact``.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Collection, Mapping
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from typing import Any, Protocol
 
+from statestore.changelog.contact import Contact
 from statestore.changelog.lane import Lane
 from statestore.changelog.machine import Connection
+from statestore.changelog.owner_watch import Sight
 from statestore.changelog.readiness import State
-from statestore.kafka.answers import Bounds, KafkaErrorKind, TopicState
+from statestore.runtime.interrupts import Condition
 from statestore.runtime.worker import Worker
 from statestore.settings import Defaults
 
@@ -27,6 +29,8 @@ class Member(Protocol):
 
     name: str
     topic: str
+    contact: Contact
+    """What to ask the broker about the topic, and where the answers go."""
 
     @property
     def state(self) -> State: ...
@@ -41,48 +45,14 @@ class Member(Protocol):
         ...
 
     @property
-    def partition_count(self) -> int | None:
-        """How many partitions the topic has; ``None``: the broker must be asked, and ``found`` called."""
-        ...
-
-    @property
-    def awaits_identity(self) -> bool:
-        """Whether nothing may be applied before the broker has told the topic's id."""
-        ...
-
-    @property
-    def captured_partitions(self) -> Collection[int]:
-        """The partitions whose ends were captured; there are none before the first contact."""
-        ...
-
-    @property
     def max_staleness(self) -> float | None: ...
 
     def describe(self) -> str:
         """Return one sentence: state, lag, reason."""
         ...
 
-    def found(self, partition_count: int) -> None:
-        """The topic has so many partitions."""
-
     def waits(self, start_id: int, cause: str) -> None:
         """The first contact failed for a reason that may pass; it is tried again."""
-
-    def contact_failed(self, start_id: int, kind: KafkaErrorKind, cause: str) -> None:
-        """The first contact failed; it is tried again while the start ``runs``."""
-
-    def is_past_end(self, bounds: Mapping[int, Bounds]) -> bool:
-        """Whether a stored position is past the log's end."""
-        ...
-
-    def captured(self, start_id: int, bounds: Mapping[int, Bounds], asked_at: float) -> None:
-        """The partitions begin and end there: begin to read."""
-
-    def identified(self, start_id: int, found: TopicState, cluster_id: str | None) -> None:
-        """The topic is this one."""
-
-    def confirmed(self, start_id: int, ends: Mapping[int, int], asked_at: float) -> None:
-        """The partitions end there now."""
 
     def evaluate(self) -> None:
         """Compare lag, staleness and size with their limits, and the files with the ones opened."""
@@ -92,6 +62,12 @@ class Member(Protocol):
 
     def report_progress(self) -> None:
         """Tell the listeners how far the restore is."""
+
+    def hear(self, sight: Sight) -> None:
+        """Take what the owner of the store says, in a process that only reads it."""
+
+    def take_over(self, cause: str) -> None:
+        """This process owns the store from now on: go on where the owner ended."""
 
     def begin_stop(self) -> None:
         """Stop applying; ``close`` waits until what was applied is durable."""
@@ -104,19 +80,35 @@ class Host(Protocol):
     """What all tables of a manager share. ``changed`` guards their state and is notified when it changes."""
 
     defaults: Defaults
-    changed: threading.Condition
+    owns: bool
+    """Whether this process applies the topics; otherwise there are no lanes."""
+    changed: Condition
     connection: Connection
     restoring: Lane
     following: Lane
     supervisor: Worker
     events: Worker
+    address: str
+    """Of the broker."""
 
     def connect(self, member: Member, start_id: int) -> None:
         """Find out where the partitions begin and end, and tell ``captured``. Any thread."""
 
+    def ask_ends(self) -> None:
+        """Ask where the partitions of all tables end, now and not at the next time. Any thread."""
+
     def forget(self, member: Member) -> None:
         """Ask the broker nothing more about a closed table."""
 
-    def wait(self, done: Callable[[], bool], timeout: float | None) -> bool:
-        """Wait on ``changed`` until ``done()``; tell whether it became true."""
+    def ends(
+        self, partitions: Iterable[tuple[str, int]], *, stable: bool
+    ) -> dict[tuple[str, int], Future[Any]]:
+        """Ask where partitions end: futures with an ``offset``. ``stable``: before any open transaction."""
         ...
+
+    def identify(self, members: Sequence[Member]) -> Future[None]:
+        """Ask what the topics of ``members`` are; it is done when each of them knows, or nobody can tell."""
+        ...
+
+    def check_may_wait(self) -> None:
+        """Raise ``RuntimeError`` on the event thread: it runs the callbacks that others wait for."""

@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, Protocol
 
-from statestore.core import Folded, RecordFilter
+from statestore.changelog.reader_reports import ReaderReports
+from statestore.core import Folded, KeyLimit, Partitioning, RecordFilter
 from statestore.errors import StoreClosedError
 from statestore.kafka.answers import KafkaErrorKind, kind_of_code
 from statestore.kafka.reader import BatchReader, Event
@@ -24,6 +25,8 @@ from statestore.runtime.futures import complete
 
 log = logging.getLogger("statestore.changelog")
 
+LOOK_INTERVAL = 0.5
+"""Seconds between two looks whether open transactions hold records back."""
 IDLE_WAIT = 0.1
 """Seconds between two looks of an idle lane at its connection's events."""
 
@@ -32,10 +35,22 @@ class LaneMember(Protocol):
     """What a lane asks of the tables in it; all of it is called on the lane's thread."""
 
     topic: str
+    reports: ReaderReports
+    """Takes what the reader tells beside records."""
 
     @property
     def record_filter(self) -> RecordFilter | None:
         """Judges each record before it counts."""
+        ...
+
+    @property
+    def key_limit(self) -> KeyLimit | None:
+        """Judges each record whose key is longer than the store takes."""
+        ...
+
+    @property
+    def partitioning(self) -> Partitioning | None:
+        """What is known of where the records of the topic lie; ``None``: they have no strays."""
         ...
 
     def start_offsets(self) -> Mapping[int, tuple[int, int]]:
@@ -52,9 +67,6 @@ class LaneMember(Protocol):
     def at_end(self, partition: int, offset: int) -> None:
         """The reader stands at the end of ``partition``."""
 
-    def read_failed(self, kind: KafkaErrorKind, partition: int, offset: int, text: str) -> None:
-        """The consumer reports an error for this topic."""
-
     def tick(self, now: float) -> None:
         """Called often: make durable what is due."""
 
@@ -69,8 +81,9 @@ class Lane:
         self._reader = reader
         self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._members: dict[str, LaneMember] = {}
-        self._ending = threading.Lock()
+        self._ending = threading.RLock()
         self._ended = False
+        self._looked_at = 0.0
         self.thread = threading.Thread(target=self._loop, name=name, daemon=True)
         self.thread.start()
         fork.register(self)
@@ -89,7 +102,12 @@ class Lane:
     def add(self, member: LaneMember) -> None:
         """Start reading ``member``'s topic. On the lane's thread."""
         self._reader.assign(
-            member.topic, member.start_offsets(), member.captured_ends(), member.record_filter
+            member.topic,
+            member.start_offsets(),
+            member.captured_ends(),
+            member.record_filter,
+            member.key_limit,
+            member.partitioning,
         )
         self._members[member.topic] = member
 
@@ -106,6 +124,24 @@ class Lane:
             self._reader.unassign(member.topic)
         except Exception:  # what still arrives of the topic is not given to us
             log.exception("topic %s could not be unassigned", member.topic)
+
+    def offsets(self) -> dict[str, Mapping[int, tuple[int, int]]]:
+        """Return where each topic is read from. On the lane's thread."""
+        return {topic: member.start_offsets() for topic, member in self._members.items()}
+
+    def answer_too_large(self, text: str, before: Mapping[str, Mapping[int, tuple[int, int]]]) -> None:
+        """The client does not take an answer: with records of one that lags and stands where it did before.
+
+        On the lane's thread.
+        """
+        now = self.offsets()
+        stuck = [
+            member.reports
+            for topic, member in self._members.items()
+            if now[topic] == before.get(topic) and member.reports.lagging is not None
+        ]
+        for reports in stuck:
+            reports.answer_too_large(text, alone=len(stuck) == 1)
 
     def stop(self, timeout: float) -> bool:
         """End the thread and close the reader; tell whether that was done in time."""
@@ -124,6 +160,10 @@ class Lane:
                 now = time.time()
                 for member in list(self._members.values()):
                     member.tick(now)
+                if not 0 <= now - self._looked_at < LOOK_INTERVAL:
+                    self._looked_at = now
+                    for member in list(self._members.values()):
+                        member.reports.high_watermarks(self._reader.high_watermarks(member.topic))
             except Exception as error:
                 # What was read is lost to this loop: going on would leave a hole in every mirror.
                 log.exception("thread %s met an unexpected error", self.thread.name)
@@ -161,8 +201,10 @@ class Lane:
             kind = kind_of_code(event.code)
             if kind is KafkaErrorKind.END_OF_PARTITION:
                 member.at_end(event.partition, event.offset)
+            elif kind is KafkaErrorKind.DIVIDED:
+                member.reports.divided(event.partition, event.offset)
             else:
-                member.read_failed(kind, event.partition, event.offset, event.text)
+                member.reports.failed(kind, event.partition, event.offset, event.text)
 
     def _forked(self) -> None:
         self._reader.forked()
@@ -171,7 +213,7 @@ class Lane:
 class LaneExit:
     """One table's way out of both lanes: out of the first, out of the last, and then one more call there.
 
-    It begins at once. A lane that is busy takes its time.
+    It begins at once. A lane that is busy takes its time. Both may be the same lane.
     """
 
     def __init__(self, member: LaneMember, first: Lane, last: Lane, then: Callable[[], None]) -> None:
@@ -189,6 +231,12 @@ class LaneExit:
         """Return when all is done. Raises ``TimeoutError``, and what the last call has raised."""
         deadline = time.monotonic() + timeout
         self._left_first.result(timeout).result(max(0.1, deadline - time.monotonic()))
+
+    @property
+    def done(self) -> bool:
+        """Whether all is done, well or not."""
+        left = self._left_first
+        return left.done() and (left.exception() is not None or left.result().done())
 
     def when_done(self, call: Callable[[], None]) -> None:
         """Call ``call`` when all is done, well or not; at once if it is."""

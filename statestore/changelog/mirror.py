@@ -7,24 +7,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
+from statestore.changelog import losses
+from statestore.changelog.counts import Counts
+from statestore.changelog.long_keys import LongKeys
+from statestore.changelog.mirror_files import REPLACEABLE, MirrorFiles
 from statestore.changelog.readiness import PartitionProgress, Progress
-from statestore.changelog.undecodable import DecodingFilter, SkipLog
-from statestore.core import Folded, WriteRun
+from statestore.changelog.retention import TopicRetention
+from statestore.changelog.undecodable import DecodingFilter, SkipLog, SkippedRecord
+from statestore.core import CountedWrites, Folded, Partitioning, WriteRun
 from statestore.errors import (
-    ForkedProcessError,
     StateStoreError,
     StoreClosedError,
-    StoreFullError,
-    StoreMissingError,
     StorePositionError,
     StoreUnavailableError,
 )
 from statestore.kafka.answers import Bounds, TopicState
+from statestore.runtime.text import bounded_repr
 from statestore.storage.changelog_store import ChangelogStore
-from statestore.storage.directory import StoreDirectory
 from statestore.storage.layout import DATA, Position
 from statestore.storage.opening import MirrorStorage
 from statestore.storage.store import key_too_long
@@ -36,33 +37,23 @@ DEFAULT_DELETE_RETENTION_MS = 86_400_000
 
 
 @dataclass(slots=True)
-class Counts:
-    """What was applied, and what went wrong, since the binding was made."""
+class Told:
+    """What only the process that applies the records knows by itself."""
 
-    records: int = 0
-    upserts: int = 0
-    tombstones: int = 0
-    null_keys: int = 0
-    bytes: int = 0
-    write_failures: int = 0
-    decode_errors: int = 0
-    duplicate_keys: int = 0
-    """How many times a read found a row under several stored keys."""
-    non_canonical_keys: int = 0
-    """How many times a scan met a key in another encoding than ours, which ``get`` does not find."""
-    skipped: int = 0
-    """Records that do not decode and were passed over; ``records`` does not count them."""
-    expired: int = 0
-    """Rows removed because of their age."""
-    restarts: int = 0
+    last_skipped: SkippedRecord | None = None
+    indexes: dict[str, str] = field(default_factory=dict)
 
 
-class Mirror:
+class Mirror(MirrorFiles):
     """See the module. ``store`` is ``None`` while closed.
 
     ``grace`` is how many seconds a following mirror may take to learn that it is at the end.
-    ``record_filter`` accepts or rejects each record; without one, all are applied.
+    ``record_filter`` accepts or rejects each record; without one, all are applied. ``key_limit`` rejects
+    records whose key is longer than the store takes.
     """
+
+    foreign: str | None = None
+    """Why rows of another topic may be in the store, which nobody may read then."""
 
     def __init__(
         self,
@@ -71,23 +62,29 @@ class Mirror:
         storage: MirrorStorage,
         grace: float = 0.0,
         record_filter: DecodingFilter | None = None,
+        key_limit: LongKeys | None = None,
     ) -> None:
-        self.name = name
+        super().__init__(name, storage)
         self.topic = topic
-        self.store: ChangelogStore | None = None
-        self.directory: StoreDirectory | None = None
         self.progress = Progress()
         self.counts = Counts()
         self.identity = TopicState()
         self.partition_count: int | None = None
         self.record_filter = record_filter
+        self.key_limit = key_limit
         self.skips = SkipLog(f"table {name!r}", topic)
+        self.told = Told()
+        self.retention = TopicRetention(name, topic, storage.options)
         self.unflushed = 0
         """Bytes applied since the last flush."""
-        self._unmeasured = 0
-        """Bytes applied since the size was compared with its limit."""
-        self._storage = storage
-        self._grace = grace
+        self.found_id: str | None = None
+        """The id that the topic had when it was looked up, if that was told: no record was read before."""
+        self.followed = False
+        """Whether the mirror followed the topic until just before the next ``capture``."""
+        self._records_identified = 0
+        """Of the records applied, how many were before the last answer that told the store's topic id."""
+        self._records_at_capture = 0
+        self.grace = grace
         self._durable = True
         """Whether a flush covered all that was written."""
         self._written: dict[int, Position] = {}
@@ -95,40 +92,89 @@ class Mirror:
         """Seconds since each partition with new records was last at its end, at the first contact."""
 
     @property
-    def path(self) -> Path:
-        return Path("(memory)") if self.directory is None else self.directory.path
-
-    @property
     def topic_id(self) -> str | None:
         """The id of the topic that the store was made from; ``None``: the broker has not told it."""
         return self.identity.topic_id if self.directory is None else self.directory.file.topic_id
 
+    @property
+    def records_since_capture(self) -> int:
+        """How many records were applied since the first contact of this start."""
+        return self.counts.records - self._records_at_capture
+
     def open(self) -> None:
-        """Open the store unless it is open, and load the positions in it."""
+        """Open the store unless it is open, and load the positions in it.
+
+        Files that cannot be used are an error, or are replaced by an empty store, as ``on_missing`` says.
+        """
         if self.store is None:
             self.directory = self._storage.open_directory()
-            self._open_store()
-        self._load_positions()
+            self.foreign = None if self.directory is None else self.directory.file.foreign
+        try:
+            if self.store is None:
+                self._check_damage()
+                self._open_store()
+            self._load_positions()
+        except REPLACEABLE as error:
+            if self._storage.options.on_missing == "fail":
+                log.critical("table %r: %s", self.name, error)
+                raise
+            log.warning("table %r: rebuilding the store: %s", self.name, error)
+            self.start_anew()
         if (full := self.too_large()) is not None:
             raise full
+
+    def promote(self) -> None:
+        """Open the store for writing that this process has read until now, while reads of it go on.
+
+        Raises ``StoreUnavailableError``; then it can only be opened anew, after ``close``.
+        """
+        followed = self._followed
+        directory = self._storage.open_directory()
+        if followed is None or directory is None or directory.file.generation != followed.generation:
+            raise self.unavailable("the files were replaced by a later generation", "read that one")
+        self.directory, self.foreign = directory, directory.file.foreign
+        self._check_damage()
+        if self.foreign is not None:
+            raise self.unavailable("rows of another topic may be in the store", "open it anew")
+        self.retention.opening(directory)
+        store = self._storage.promote(followed, directory)
+        store.end_rows_after(self.retention.row_life)
+        self.store, self.identity = store, TopicState()
+        self._load_positions()
+        self._replace_followed(None)
 
     def start_anew(self) -> None:
         """Replace the store by an empty one: a new generation."""
         self.close()
         if self.directory is not None:
-            self.directory.start_generation()
-        self.partition_count = None
+            if self.directory.vanished():
+                self.directory = self._storage.open_directory()
+            else:
+                self.directory.start_generation()
+        self.partition_count = self.foreign = None
+        self._records_identified = self.counts.records
         self._open_store()
         self._load_positions()
 
     def close(self) -> None:
         """Close the store. If its last flush fails (the files are gone), the topic still has the records."""
         store, self.store = self.store, None
+        self._close_followed()
         if store is not None:
+            if (reads := store.view.cache_reads) is not None:
+                self.counts.cache_hits += reads[0]
+                self.counts.cache_misses += reads[1]
             try:
                 store.close()
             except StateStoreError as error:
                 log.warning("store %r could not be closed: %s", self.name, error)
+
+    @property
+    def cache_reads(self) -> tuple[int, int] | tuple[None, None]:
+        """Reads by key that the record cache answered, and did not; ``None``: there is no cache."""
+        store, counts = self.store, self.counts
+        now = (0, 0) if store is None else store.view.cache_reads
+        return (None, None) if now is None else (counts.cache_hits + now[0], counts.cache_misses + now[1])
 
     def mark_complete(self) -> None:
         """Make durable that the store is complete, and note it: its absence is an error from now on."""
@@ -137,19 +183,25 @@ class Mirror:
             self._flush(self.store)  # also where nothing is left to write: it ends an engine's loading
         if self.directory is not None:
             self._storage.remember()
+            self.directory.mark_complete()
 
     def _open_store(self) -> None:
+        self.retention.opening(self.directory)
         self.store = self._storage.open_store(self.directory)
+        self.store.end_rows_after(self.retention.row_life)
         self.identity = TopicState()
 
     def _load_positions(self) -> None:
         assert self.store is not None
-        self._written = self.store.positions()
+        self._ages = {}  # those of positions that are not the store's any more
+        self._opening = True
+        try:
+            self._written = self.store.positions()
+        finally:
+            self._opening = False
         self.progress = Progress(
-            {
-                number: PartitionProgress(one.offset, one.leader_epoch, valid_since=one.valid_since / 1000)
-                for number, one in sorted(self._written.items())
-            }
+            {number: _loaded(one) for number, one in sorted(self._written.items())},
+            prepared=self.store.prepared,
         )
 
     # Writing
@@ -161,25 +213,47 @@ class Mirror:
             raise key_too_long(self.name, folded.longest_key, store.max_key_size)
         partitions = self.progress.partitions
         # The first batch writes where every partition begins: a store knows all of them, or is empty.
-        unwritten = {
-            number: (one.position, one.leader_epoch)
-            for number, one in partitions.items()
-            if number not in self._written
-        }
         positions = {
-            number: Position(offset, epoch, int(partitions[number].valid_since * 1000))
-            for number, (offset, epoch) in {**unwritten, **folded.positions}.items()
+            number: _stored(one) for number, one in partitions.items() if number not in self._written
         }
-        durable = store.apply(folded.writes, positions)
+        for number, (offset, epoch) in folded.positions.items():
+            positions[number] = Position(offset, epoch, int(partitions[number].valid_since * 1000))
+        before = store.respelled
+        durable = store.apply(folded.writes, positions, folded.strays, folded.candidates)
+        self.counts.non_canonical_keys += store.respelled - before
         self._written.update(positions)
+        self.progress.prepared = store.prepared
         self.unflushed = 0 if durable else self.unflushed + folded.bytes
         self._durable = durable
+
+    def contradiction(self, folded: Folded) -> str | None:
+        """Say why a batch that was read cannot be of the log that this store was made from."""
+        for number, (_, epoch) in folded.positions.items():
+            known = self.progress.partitions[number].leader_epoch
+            if 0 <= epoch < known:
+                return losses.earlier_epoch(number, known, epoch)
+        return None
+
+    @property
+    def partitioning(self) -> Partitioning | None:
+        """What is known of where the topic's records lie; ``None`` where that does not matter."""
+        return None if self.store is None else self.store.partitioning
+
+    def not_tracked(self, folded: Folded) -> str | None:
+        """Tell of a record that this store cannot place, since it does not know where its rows were."""
+        if not folded.strays or self.store is None or self.store.tracked:
+            return None
+        return (
+            "keys lie in other partitions than one partitioner puts them in, and the store was made by a "
+            "version of statestore that did not take note of partitions: which of a key's records counts "
+            "cannot be told"
+        )
 
     def advance(self, folded: Folded) -> None:
         """Move the positions past a batch that was written, and count it."""
         partitions = self.progress.partitions
         for number, (offset, epoch) in folded.positions.items():
-            partitions[number].position, partitions[number].leader_epoch = offset, epoch
+            partitions[number].applied(offset, epoch)
         counts = self.counts
         counts.records += folded.records
         counts.upserts += folded.upserts
@@ -188,8 +262,29 @@ class Mirror:
         counts.bytes += folded.bytes
         self._unmeasured += folded.bytes
         counts.skipped += folded.skipped
+        counts.long_keys += folded.long_keys
+        if folded.strays:
+            self._count_strays(folded.strays)
         if folded.last_skipped is not None:
             self.skips.add(folded.skipped, folded.last_skipped)
+
+    def _count_strays(self, strays: CountedWrites) -> None:
+        """Count records that no partitioner explains; warn of the first key that is in several partitions."""
+        counts = self.counts
+        counts.stray_records += strays.upserts + strays.tombstones
+        store = self.store
+        if store is None or not store.newly_shared:
+            return
+        if not counts.keys_in_several_partitions:
+            log.warning(
+                "topic %s: keys have records in several partitions, such as %s: two partitioners write the "
+                "topic (confluent-kafka's default is crc32, Java's murmur2: set one for all), or partitions "
+                "were added; of a key's records the one with the latest timestamp counts",
+                self.topic,
+                bounded_repr(store.shared_example),
+            )
+        counts.keys_in_several_partitions += store.newly_shared
+        store.newly_shared = 0
 
     def make_durable(self) -> None:
         """Write positions that moved without records, then flush what is not durable yet."""
@@ -200,23 +295,34 @@ class Mirror:
 
     def sweep(self) -> None:
         """Remove some of the rows that have ended. Raises what the backend raises."""
-        if self.store is not None and (removed := self.store.sweep()):
-            self.counts.expired += removed
+        if self.store is not None:
+            expired, forgotten = self.store.sweep(self._delete_retention_ms)
+            self.counts.expired += expired
+            self._durable = self._durable and not expired and not forgotten
+
+    def tend_indexes(self, seconds: float) -> None:
+        """Build secondary indexes, or remove old ones, for about so long. Raises what the backend raises."""
+        if self.store is not None and self.store.tend_indexes(seconds):
             self._durable = False
+            self.progress.prepared = self.store.prepared
 
     def _write_moved(self, store: ChangelogStore) -> None:
         """Write positions that moved without records."""
         old_enough = (self.identity.delete_retention_ms or DEFAULT_DELETE_RETENTION_MS) / 10
         moved = {}
         for number, one in self.progress.partitions.items():
-            new = Position(one.position, one.leader_epoch, int(one.valid_since * 1000))
-            old = self._written.get(number)
+            new, old = _stored(one), self._written.get(number)
             if old is None or new[:2] != old[:2] or new.valid_since - old.valid_since > old_enough:
                 moved[number] = new
         if moved:
             store.apply(WriteRun(DATA), moved)
             self._written.update(moved)
             self._durable = False
+
+    @property
+    def _delete_retention_ms(self) -> int:
+        known = self.identity.delete_retention_ms
+        return DEFAULT_DELETE_RETENTION_MS if known is None else known
 
     def _flush(self, store: ChangelogStore) -> None:
         store.flush()
@@ -230,7 +336,7 @@ class Mirror:
 
     def written_offsets(self) -> dict[int, int]:
         """Return the positions in the store, for reports."""
-        return {number: position.offset for number, position in self._written.items()}
+        return {number: position.offset for number, position in dict(self._written).items()}
 
     # Does the topic still continue the store? Each answer is None, or how the position was lost.
 
@@ -242,30 +348,47 @@ class Mirror:
                 number: PartitionProgress(bound.start, valid_since=now) for number, bound in bounds.items()
             }
             self.progress.partitions = known
+            if self.store is not None:
+                self.store.track(len(known), is_new=True)
         if len(known) != len(bounds):
-            return _grown(len(known), len(bounds))
+            return losses.grown(len(known), len(bounds))
+        if self.store is not None:
+            self.store.track(len(known), is_new=False)
         if self.is_past_end(bounds):
-            return "the stored position is past the end of the topic: the topic was truncated or re-created"
+            return losses.past_end()
         for number, bound in bounds.items():
             position = known[number].position
             if position < bound.start:
-                return (
-                    f"partition {number} now starts at offset {bound.start}, but the stored position is "
-                    f"{position}: records {position} to {bound.start - 1} were deleted"
-                )
+                return losses.deleted(number, bound.start, position)
+            known[number].start_from(bound.start)
         # Where nothing was written since, nothing was missed, however long ago that is.
+        slack, self.followed = self.grace if self.followed else 0.0, False
         self._ages = {
-            number: now - known[number].valid_since
+            number: now - known[number].valid_since - slack
             for number, bound in bounds.items()
             if known[number].position < bound.end
         }
         self.progress.capture({number: bound.end for number, bound in bounds.items()}, now)
+        self._records_at_capture = self.counts.records
         return self._too_old()
 
     def is_past_end(self, bounds: Mapping[int, Bounds]) -> bool:
         """Whether a stored position is past the log's end."""
         known = self.progress.partitions
         return any(number in known and known[number].position > bound.end for number, bound in bounds.items())
+
+    def unchecked_positions(self, bounds: Mapping[int, Bounds]) -> dict[int, tuple[int, int]]:
+        """Return where the log is to be read from, with the epoch of the last record, where that may be gone.
+
+        A record stays while its epoch is that of the leader. A position without an epoch cannot be checked.
+        """
+        unchecked = {}
+        for number, one in self.progress.partitions.items():
+            offset, epoch = one.anchor
+            bound = bounds.get(number)
+            if bound is not None and epoch >= 0 and offset > bound.start and epoch != bound.leader_epoch:
+                unchecked[number] = one.anchor
+        return unchecked
 
     def reached_end(self, partition: int, offset: int, now: float) -> str | None:
         """Take an end-of-partition event."""
@@ -279,76 +402,66 @@ class Mirror:
         self.progress.confirm(ends, asked_at)
         return self._too_late()
 
-    def identify(self, found: TopicState, cluster_id: str | None) -> str | None:
-        """Compare the topic with the one that this store was made from; the first answer is stored."""
-        if found.topic_id and self.topic_id not in (None, found.topic_id):
-            return "the topic was deleted and created again: it has another id"
+    def hear_while_paused(self, ends: Mapping[int, int], asked_at: float) -> None:
+        """Take the present ends while nothing is applied."""
+        if set(ends) == set(self.progress.partitions):
+            self.progress.hear_while_paused(ends, asked_at)
+
+    def identify(self, found: TopicState, cluster_id: str | None, applied: int = 0) -> str | None:
+        """Compare the topic with the one that this store was made from; the first answer is stored.
+
+        ``applied`` is how many records had been applied when this was asked.
+        """
+        known = self.topic_id or self.found_id
+        if found.topic_id and known not in (None, found.topic_id):
+            return losses.another_topic()
+        if found.topic_id:
+            self._records_identified = max(applied, self._records_identified)
         self.identity = found.known_or(self.identity)
         if None not in (found.partitions, self.partition_count) and found.partitions != self.partition_count:
-            return _grown(self.partition_count, found.partitions)
+            return losses.grown(self.partition_count, found.partitions)
         if self.directory is not None and found.topic_id and self.directory.file.topic_id is None:
             self.directory.update(topic_id=found.topic_id, cluster_id=cluster_id, partitions=found.partitions)
         return self._too_old()
 
     def _too_old(self) -> str | None:
         """Tell whether tombstones may have been removed between the stored position and the first contact."""
-        return self._tombstones_gone(self._ages)
+        return losses.tombstones_gone(self._ages, self.identity.delete_retention_ms)
 
     def _too_late(self) -> str | None:
         """Tell whether tombstones may have been removed while the broker did not answer."""
-        return self._tombstones_gone(
-            {number: one.gap - self._grace for number, one in self.progress.partitions.items()}
-        )
-
-    def _tombstones_gone(self, ages: Mapping[int, float]) -> str | None:
-        retention = self.identity.delete_retention_ms
-        for number, seconds in ages.items():
-            if retention is not None and seconds > 0 and seconds * 1000 > retention:
-                return (
-                    f"partition {number} was last known to be at its end {seconds:.1f} s before, longer than "
-                    f"the topic's delete.retention.ms of {retention / 1000:g} s: tombstones may be gone"
-                )
-        return None
+        gaps = {number: one.gap - self.grace for number, one in self.progress.partitions.items()}
+        return losses.tombstones_gone(gaps, self.identity.delete_retention_ms)
 
     # Errors
 
-    def vanished(self) -> StoreMissingError | None:
-        """Return an error when the store's files were deleted or replaced while in use."""
-        if self.store is None or self.directory is None or not self.directory.vanished():
-            return None
-        return StoreMissingError(
-            self.path,
-            "the store's files were deleted or replaced while in use",
-            'restore them from a backup, or bind with on_missing="rebuild"',
-        )
-
-    def too_large(self, *, at_once: bool = True) -> StoreFullError | None:
-        """Return an error when the store is larger than ``max_bytes``; measured now, or now and then."""
-        store, most = self.store, self._storage.options.max_bytes
-        if store is None or most is None or not (at_once or self._unmeasured > most // 64):
-            return None
-        self._unmeasured = 0
-        try:
-            size = store.size()
-        except (StoreClosedError, ForkedProcessError):
-            return None
-        if size <= most:
-            return None
-        return StoreFullError(
-            self.path,
-            f"the store of table {self.name!r} takes {size} bytes, more than max_bytes={most}; "
-            "nothing was dropped",
-            "close() the table and bind it with a greater max_bytes, or delete keys in the topic and rebuild",
-        )
-
     def position_lost(self, cause: str) -> StorePositionError:
+        """Return the error, and note where rows of another topic may be in the store."""
+        if isinstance(cause, losses.OtherLog) and self.counts.records > self._records_identified:
+            self._note_foreign(cause)
+        if self.foreign is not None:
+            cause = f"rows of another topic may be in the store: {self.foreign}"
         return StorePositionError(
             self.path, cause, 'close() this table and bind again with on_missing="rebuild"'
         )
 
-    def unavailable(self, cause: str, remedy: str) -> StoreUnavailableError:
-        return StoreUnavailableError(self.path, cause, remedy)
+    def _note_foreign(self, cause: str) -> None:
+        """Note that the store is not to be read until it is rebuilt, not by a later process either."""
+        self.foreign = str(cause)
+        if self.directory is not None:
+            try:
+                self.directory.update(foreign=self.foreign)
+            except StoreUnavailableError as error:
+                log.warning(
+                    "store %r: it is not noted that its rows are not to be read: %s", self.name, error
+                )
 
 
-def _grown(old: int | None, new: int | None) -> str:
-    return f"the topic has {new} partitions, but the store was made from {old}: keys have moved between them"
+def _stored(one: PartitionProgress) -> Position:
+    record_end = -1 if one.record_end is None else one.record_end
+    return Position(one.position, one.leader_epoch, int(one.valid_since * 1000), record_end)
+
+
+def _loaded(one: Position) -> PartitionProgress:
+    record_end = None if one.record_end < 0 else one.record_end
+    return PartitionProgress(one.offset, one.leader_epoch, record_end, valid_since=one.valid_since / 1000)

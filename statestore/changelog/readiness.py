@@ -51,7 +51,7 @@ class State(enum.StrEnum):
     LAGGING = "LAGGING"
     """The table was ready, but exceeds ``max_lag`` or ``max_staleness``; not ready until it catches up."""
     PAUSED = "PAUSED"
-    """Nothing is applied since ``pause()``; a table that was ready answers reads until ``max_staleness``."""
+    """Nothing is applied since ``pause()``; a table that was ready answers reads within its limits."""
     REBALANCING = "REBALANCING"
     """Partitions move between the members of a consumer group; no table of this version enters the state."""
     STOPPED = "STOPPED"
@@ -90,6 +90,9 @@ class PartitionProgress:
     position: int
     """The next offset to apply."""
     leader_epoch: int = -1
+    """The leader epoch of the last record that was read, -1 unknown."""
+    record_end: int | None = None
+    """The offset after that record, where markers or removed records lie between it and ``position``."""
     target: int | None = None
     """The end captured at the first contact."""
     end: int | None = None
@@ -113,6 +116,24 @@ class PartitionProgress:
     def lag(self) -> int | None:
         return None if self.end is None else max(0, self.end - self.position)
 
+    @property
+    def anchor(self) -> tuple[int, int]:
+        """Where the log is read from, and the leader epoch that its records have up to there.
+
+        A log that was cut off and written anew has other epochs there. Of what lies between a last record
+        and ``position`` the epoch is not known, so it is read again: there is no record, or it is a new one.
+        """
+        return self.position if self.record_end is None else self.record_end, self.leader_epoch
+
+    def start_from(self, start: int) -> None:
+        """Take the offset of the first record in the log: there is nothing before it to be read again."""
+        if self.record_end is not None and self.record_end < start:
+            self.record_end, self.leader_epoch = None, -1
+
+    def applied(self, offset: int, leader_epoch: int) -> None:
+        """Take a position after a record."""
+        self.position, self.leader_epoch, self.record_end = offset, leader_epoch, None
+
     def captured(self, target: int, now: float) -> None:
         """Take the end at the first contact, asked for at ``now``: from here on it must be reached."""
         self.target = self.end = target
@@ -123,7 +144,9 @@ class PartitionProgress:
 
     def reached_end(self, offset: int, now: float) -> None:
         """Take an end-of-partition event at ``offset``."""
-        self.position = max(self.position, offset)
+        if offset > self.position:
+            self.record_end = self.anchor[0] if self.leader_epoch >= 0 else None
+            self.position = offset
         self.end = max(self.end or 0, self.position)
         self._valid(self.pass_began, now)
         self.pass_began = now
@@ -160,11 +183,16 @@ class Progress:
     partitions: dict[int, PartitionProgress] = field(default_factory=dict)
     confirmed_at: float | None = None
     """The last moment whose end, in all partitions, the broker told and the mirror has reached."""
+    prepared: bool = True
+    """Whether the store has all that reads need besides rows: secondary indexes are built from them."""
+    told_at: float | None = None
+    """When the ends that are known now were asked for; ``None``: not since the start, or the pause, began."""
 
     def capture(self, targets: Mapping[int, int], now: float) -> None:
         """Fix the ends that must be reached to be ready."""
         for partition, target in targets.items():
             self.partitions[partition].captured(target, now)
+        self.told_at = now
         if self.complete:
             self.confirmed_at = now
 
@@ -172,14 +200,30 @@ class Progress:
         """Take later ends of all partitions."""
         for partition, end in ends.items():
             self.partitions[partition].confirmed(end, asked_at)
+        self.told_at = asked_at
         if self.complete:
             oldest = min(one.valid_since for one in self.partitions.values())
             self.confirmed_at = max(self.confirmed_at or 0.0, oldest)
+
+    def hear_while_paused(self, ends: Mapping[int, int], asked_at: float) -> None:
+        """Take later ends of all partitions while nothing is applied: they say how far the mirror is behind.
+
+        They confirm nothing: a paused mirror grows stale. An end below the position is of another topic.
+        """
+        for partition, end in ends.items():
+            one = self.partitions[partition]
+            one.end = end if end >= one.position else None
+        self.told_at = asked_at
 
     @property
     def complete(self) -> bool:
         """Whether every partition has reached its captured end; False while none was captured."""
         return bool(self.partitions) and all(one.complete for one in self.partitions.values())
+
+    @property
+    def ready(self) -> bool:
+        """Whether the table may be read."""
+        return self.complete and self.prepared
 
     @property
     def lag_by_partition(self) -> dict[int, int | None]:

@@ -6,18 +6,19 @@ All of it changes under the condition ``changed``, which every waiter waits on.
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 
+from statestore.changelog.effects import Transition
 from statestore.changelog.events import Listeners, RestoreProgress, StateChange
-from statestore.changelog.machine import TableMachine, Transition
+from statestore.changelog.held_back import HeldBack
+from statestore.changelog.machine import RESUMED, TableMachine
 from statestore.changelog.mirror import Mirror
 from statestore.changelog.readiness import Reason, State
+from statestore.changelog.waiters import OffsetWaiters, ReadyWaiters
 from statestore.core import Readable
 from statestore.errors import (
-    ReadyTimeoutError,
     StateStoreError,
     StoreClosedError,
     StoreCorruptError,
@@ -28,9 +29,10 @@ from statestore.errors import (
     StoreUnavailableError,
 )
 from statestore.runtime import fork
+from statestore.runtime.interrupts import Condition
 from statestore.runtime.worker import Worker
 from statestore.settings import TableOptions
-from statestore.storage.changelog_store import ChangelogStore
+from statestore.storage.changelog_store import ChangelogView
 
 log = logging.getLogger("statestore.changelog")
 
@@ -38,23 +40,29 @@ LOST = (StoreMissingError, StoreCorruptError, StoreFormatError, StoreIdentityErr
 """Failures after which the local data is not read, not even with ``allow_stale``, and no write is retried."""
 
 
+LEAST_PATIENCE = 5.0
+"""Seconds for which an answer about the ends holds at least; otherwise it is two questions' time."""
+
+
 class Status(Readable):
     """See the module. A hot read looks only at ``readable``: the store while reads are allowed."""
 
-    readable: ChangelogStore | None
+    readable: ChangelogView | None
+    _is_shut = False  # a close has begun, in the middle of a call on its own thread
 
     def __init__(
         self,
         mirror: Mirror,
         options: TableOptions,
         machine: TableMachine,
-        changed: threading.Condition,
+        changed: Condition,
         events: Worker,
         fetcher: str,
     ) -> None:
         self.mirror = mirror
         self.options = options
         self.machine = machine
+        self.held_back = HeldBack()
         self.name = mirror.name
         self.topic = mirror.topic
         self.changed = changed
@@ -65,9 +73,8 @@ class Status(Readable):
         self.group: Sequence[Status] = (self,)
         """Tables that are read only while all of them are ready."""
         self._forked_here = False
-        self._records_at_start = 0
-        self._awaited: dict[Future[None], Mapping[int, int]] = {}
-        """Futures of those who wait until certain offsets are applied, by partition."""
+        self._awaited = OffsetWaiters(lambda partition: _position_of(mirror, partition))
+        self._await_ready = ReadyWaiters()
         fork.register(self)
 
     @property
@@ -85,8 +92,35 @@ class Status(Readable):
         return self.machine.reason
 
     @property
+    def cause(self) -> str:
+        """One sentence about the last change, or about what the table waits for."""
+        held = self.held_back.describe() if self.machine.running else ""
+        return "; ".join(part for part in (self.machine.cause, held) if part)
+
+    @property
     def lag(self) -> int | None:
-        return self.mirror.progress.lag
+        """Offsets still to apply; ``None`` where nobody asks for the ends.
+
+        While the broker does not answer it is what is known to be missing, and never 0.
+        """
+        lag = self.mirror.progress.lag if self.machine.hears_ends else None
+        return lag if lag or self._has_fresh_ends() else None
+
+    @property
+    def lag_by_partition(self) -> dict[int, int | None]:
+        """``lag`` of each partition."""
+        lags = self.mirror.progress.lag_by_partition
+        if not self.machine.hears_ends:
+            return dict.fromkeys(lags)
+        fresh = self._has_fresh_ends()
+        return {number: lag if lag or fresh else None for number, lag in lags.items()}
+
+    def _has_fresh_ends(self) -> bool:
+        """Whether the broker answers, so that what its last answer knew of is all there is."""
+        told_at = self.mirror.progress.told_at
+        if told_at is None or self.machine.stalled:
+            return False
+        return time.time() - told_at <= max(self.mirror.grace, LEAST_PATIENCE)
 
     @property
     def max_staleness(self) -> float | None:
@@ -105,7 +139,7 @@ class Status(Readable):
         """Tell the listeners how far the restore is."""
         started_at = self.machine.started_at
         if self.state is State.RESTORING and started_at is not None:
-            records = self.mirror.counts.records - self._records_at_start
+            records = self.mirror.records_since_capture
             rate = records / max(1e-3, time.time() - started_at)
             eta = self.lag / rate if self.lag is not None and rate > 0 else None
             self.listeners.progressed(RestoreProgress(self.name, self.lag, records, rate, eta))
@@ -113,20 +147,20 @@ class Status(Readable):
     def describe(self) -> str:
         """Return one sentence: state, lag, reason."""
         text = f"{self.name!r} is {self.state}, lag {'unknown' if self.lag is None else self.lag}"
-        detail = ": ".join(part for part in (str(self.reason), self.machine.cause) if part)
+        detail = ": ".join(part for part in (str(self.reason), self.cause) if part)
         return f"{text} ({detail})" if detail else text
 
     # Reading and waiting
 
-    def reading(self, allow_stale: bool) -> ChangelogStore:
+    def reading(self, allow_stale: bool) -> ChangelogView:
         """Return the store to read from, or raise why it cannot be read."""
         # Each is looked at once: other threads change them meanwhile.
         if (readable := self.readable) is not None:
             return readable
         self.check_open()
-        failure, store = self.machine.failure, self.mirror.store
-        if allow_stale and store is not None and not isinstance(failure, LOST):
-            return store
+        failure, view = self.machine.failure, self.mirror.view
+        if allow_stale and view is not None and not isinstance(failure, LOST) and not self.mirror.foreign:
+            return view
         if failure is not None:
             raise _copy_of(failure)
         missing = next((one for one in self.group if not one.ready), self) if self.ready else self
@@ -137,6 +171,12 @@ class Status(Readable):
 
     def check_open(self) -> None:
         """Raise for a closed table, or in a forked child."""
+        self._check_not_closed()
+        if self._is_shut:
+            raise StoreClosedError(f"table {self.name!r} is closed")
+
+    def _check_not_closed(self) -> None:
+        """The same, before a close that has begun has ended."""
         if self._forked_here:
             raise fork.forked_error()
         if self.machine.closed:
@@ -150,45 +190,82 @@ class Status(Readable):
         if self.state is State.STOPPED:
             raise StoreNotReadyError(f"table {self.describe()}: call restart()", reason=self.reason)
 
-    def timeout_error(self, waited: float) -> ReadyTimeoutError:
-        return ReadyTimeoutError(
-            f"not ready after {waited:g} s: {self.describe()}", lag=self.lag, reason=self.reason
-        )
+    def check_not_paused(self) -> None:
+        """Raise for a paused table, which applies nothing."""
+        if self.state is State.PAUSED:
+            raise StoreNotReadyError(
+                f"table {self.describe()}: call resume()", lag=self.lag, reason=self.reason
+            )
 
-    def applied(self, offsets: Mapping[int, int]) -> Future[None]:
+    def applied(self, offsets: Mapping[int, int], *, in_start: int | None = None) -> Future[bool]:
         """Return a future that is done when the records at ``offsets``, by partition, are applied.
 
         It is never done before a restore has ended, since until then nothing is read. It fails when the table
-        cannot become ready by itself. Give it to ``forget_applied`` when nobody waits for it any more.
+        cannot become ready by itself. With ``in_start`` it also fails when the table is paused, and its
+        result is False when another start than that has begun. Give it to ``forget_applied`` when nobody
+        waits for it any more.
         """
         self.check_open()
-        future: Future[None] = Future()
         with self.changed:
-            self._awaited[future] = offsets
-            self._tell_applied()
+            future = self._awaited.add(offsets, in_start)
+            self._tell_applied([future])  # not others' futures: this thread may be interrupted
         return future
 
-    def forget_applied(self, future: Future[None]) -> None:
+    def forget_applied(self, future: Future[bool]) -> None:
         with self.changed:
-            self._awaited.pop(future, None)
+            self._awaited.forget(future)
 
-    def _tell_applied(self) -> None:
-        """Complete the futures whose offsets are applied; the caller holds the condition."""
-        partitions = {} if self.state is State.RESTORING else self.mirror.progress.partitions
-        for future, offsets in list(self._awaited.items()):
-            try:
-                self.check_may_become_ready()
-            except StateStoreError as error:
-                del self._awaited[future]
-                future.set_exception(error)
-                continue
-            # Past it, not at it: markers and compacted records take offsets, too.
-            if all(
-                number in partitions and partitions[number].position > offset
-                for number, offset in offsets.items()
-            ):
-                del self._awaited[future]
-                future.set_result(None)
+    def becomes_ready(self) -> Future[None]:
+        """Return a future that is done when the table itself is ready, its group left aside.
+
+        It fails when the table cannot become ready by itself. Give it to ``forget_ready`` when nobody waits
+        for it any more.
+        """
+        with self.changed:
+            future = self._await_ready.add()
+            self._tell_ready([future])
+        return future
+
+    def forget_ready(self, future: Future[None]) -> None:
+        with self.changed:
+            self._await_ready.forget(future)
+
+    def _tell_passed(self) -> None:
+        """Complete the futures whose offsets were applied just now; the caller holds the condition."""
+        if self.machine.positions_hold:
+            self._tell_applied(self._awaited.passed())
+
+    def _tell_applied(self, futures: Iterable[Future[bool]] | None = None) -> None:
+        """Complete the futures, these or all, whose offsets are applied; the caller holds the condition."""
+        waiting = self._awaited.all() if futures is None else futures
+        refused = {in_start: self._refusal(in_start=in_start) is not None for in_start in (False, True)}
+        may_be_read = self.machine.positions_hold
+        for future in waiting:
+            in_start = self._awaited.awaited(future).in_start
+            bound = in_start is not None
+            # Of each its own: one instance that is raised in many places grows tracebacks.
+            if refused[bound] and (error := self._refusal(in_start=bound)) is not None:
+                self._awaited.end(future, error)
+            elif in_start not in (None, self.start_id):
+                self._awaited.end(future, False)
+            elif may_be_read:
+                self._awaited.complete(future)
+
+    def _tell_ready(self, futures: Iterable[Future[None]]) -> None:
+        """Complete ``futures`` if the table is ready, or cannot be; the caller holds the condition."""
+        if self.ready or self._refusal(in_start=False) is not None:
+            for future in futures:
+                self._await_ready.end(future, None if self.ready else self._refusal(in_start=False))
+
+    def _refusal(self, *, in_start: bool) -> StateStoreError | None:
+        """Return why the table cannot become ready by itself; ``in_start``: nor apply anything as it is."""
+        try:
+            self.check_may_become_ready()
+            if in_start:
+                self.check_not_paused()
+        except StateStoreError as error:
+            return error
+        return None
 
     # Listening
 
@@ -222,22 +299,37 @@ class Status(Readable):
         self.listeners.state_changed(event, ready=change.ready and not change.was_ready)
         if self._awaited:
             self._tell_applied()
-        self.changed.notify_all()
+        if self._await_ready:
+            self._tell_ready(self._await_ready.all())
 
     def log_change(self, change: Transition) -> None:
         """Log what somebody must know of. Not under the condition: a log handler may ask for the health."""
+        asked_for = change.state is State.STOPPED or change.cause == RESUMED
         if change.state is State.FAILED:
             log.critical("table %r failed: %s", self.name, change.cause)
-        elif change.was_ready and not change.ready and change.state is not State.STOPPED:
+        elif change.was_ready and not change.ready and not asked_for:
             log.warning("table %r is not ready any more: %s", self.name, change.cause)
 
     def refresh_readable(self) -> None:
         """Allow or forbid reads, after a change of this table's state or of its group's."""
-        self.readable = self.mirror.store if self.machine.readable else None
+        self.readable = self.mirror.view if self.machine.readable and not self._is_shut else None
+
+    def shut(self) -> None:
+        """Have every call from now on raise that the table is closed; wait for nothing: a close follows."""
+        if self._forked_here:
+            raise fork.forked_error()
+        self._is_shut = True
+        self.readable = None
 
     def _forked(self) -> None:
         self._forked_here = True
         self.readable = None
+        self.machine.forked()
+
+
+def _position_of(mirror: Mirror, partition: int) -> int:
+    found = mirror.progress.partitions.get(partition)
+    return -1 if found is None else found.position
 
 
 def _copy_of(failure: StoreUnavailableError) -> StoreUnavailableError:

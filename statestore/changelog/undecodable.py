@@ -96,7 +96,7 @@ class DecodingFilter:
 
 @dataclass(frozen=True, slots=True)
 class SkippedRecord:
-    """A record that was passed over because it does not decode."""
+    """A record that was passed over because it does not decode, or because its key is too long."""
 
     partition: int
     """Where it is in the topic."""
@@ -105,7 +105,7 @@ class SkippedRecord:
     timestamp: int | None
     """Its time in ms since 1970; ``None``: it has none."""
     error: str
-    """Why it does not decode."""
+    """Why it was passed over."""
 
 
 class SkipLog:
@@ -125,7 +125,7 @@ class SkipLog:
         now = time.monotonic()
         if now - self._told_at >= REPORT_INTERVAL:
             log.warning(
-                "%s: %d undecodable records skipped; the last is %s",
+                "%s: %d records skipped; the last is %s",
                 self._who,
                 self._untold,
                 located(self._topic, last),

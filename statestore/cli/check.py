@@ -14,7 +14,7 @@ import click
 from statestore.cli.modules import declared_by, find_here, modules_argument
 from statestore.entity import declared_classes, deferred_faults
 from statestore.errors import ConfigError
-from statestore.manager.resolve import SettingsResolver
+from statestore.manager.resolve import SettingsResolver, refused_properties
 from statestore.manager.validation import Finding, check_entities
 from statestore.serde.formats import FormatContext
 from statestore.settings import LayeredSettings, layer_settings
@@ -81,7 +81,7 @@ def _place(error: BaseException, name: str) -> str:
 
 def _settings(file: str | None, errors: list[Finding]) -> LayeredSettings | None:
     try:
-        return layer_settings(file, os.environ)
+        return layer_settings(file, os.environ, checks=(refused_properties,))
     except ConfigError as error:
         errors += [Finding(file or "settings", fault) for fault in error.faults]
         return None

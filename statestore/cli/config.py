@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from statestore.cli.table import print_table
 from statestore.manager.explain import Explanation
-from statestore.manager.resolve import SettingsResolver
-from statestore.settings import DEFAULT, layer_settings
+from statestore.manager.resolve import resolve_settings
+from statestore.settings import DEFAULT
 from statestore.settings.template import template
 
 
@@ -28,6 +26,6 @@ def print_template() -> None:
 @click.argument("file")
 def check(file: str) -> None:
     """Check a settings file (TOML or JSON) and the environment, and print what is not by default."""
-    resolver = SettingsResolver(layer_settings(file, os.environ))
+    resolver = resolve_settings(file)
     found = Explanation.of(one for one in resolver.explained_settings({}, (), ()) if one.origin != DEFAULT)
     print_table(*found.table())

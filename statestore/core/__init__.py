@@ -12,9 +12,15 @@ import os
 from typing import TYPE_CHECKING, Literal, get_args
 
 from statestore.core.common import (
+    ALL_PARTITIONERS,
+    PARTITION_SIZE,
+    PARTITIONERS,
     ClientError,
+    CountedWrites,
     Folded,
+    KeyLimit,
     PairRun,
+    Partitioning,
     RecordFilter,
     RejectedRecord,
     SortedRun,
@@ -27,12 +33,14 @@ if not TYPE_CHECKING and os.environ.get("STATESTORE_PURE_PYTHON") == "1":
     from statestore.core.pure import (
         BytesReads,
         KeyCodec,
+        KeyPattern,
         KeyRange,
         PointReads,
         Readable,
         RecordCache,
         WriteRun,
         fold,
+        place_of,
         split_window_key,
         window_key,
     )
@@ -44,6 +52,7 @@ else:
             BytesReads,
             Fetcher,
             KeyCodec,
+            KeyPattern,
             KeyRange,
             PointReads,
             Readable,
@@ -51,6 +60,7 @@ else:
             WriteRun,
             find_kafka,
             fold,
+            place_of,
             split_window_key,
             window_key,
         )
@@ -62,7 +72,7 @@ else:
 
     IMPLEMENTATION = "native"
 
-FastPath = Literal["fetcher", "bulk", "cache", "scan", "decoder"]
+FastPath = Literal["fetcher", "bulk", "cache", "scan", "decoder", "program"]
 FAST_PATHS: tuple[FastPath, ...] = get_args(FastPath)
 """What ``STATESTORE_WITHOUT`` may name."""
 
@@ -79,6 +89,7 @@ def uses(path: FastPath) -> bool:
 if not TYPE_CHECKING and (IMPLEMENTATION == "pure" or not uses("scan")):
     from statestore.core.pure_scan import (
         CallGuard,
+        CountedRows,
         GuardedPairs,
         PairQueue,
         Pairs,
@@ -89,6 +100,7 @@ if not TYPE_CHECKING and (IMPLEMENTATION == "pure" or not uses("scan")):
 else:
     from statestore._native import (
         CallGuard,
+        CountedRows,
         GuardedPairs,
         PairQueue,
         Pairs,
@@ -98,8 +110,13 @@ else:
     )
 
 __all__ = [
+    "KeyLimit",
+    "ALL_PARTITIONERS",
+    "PARTITIONERS",
+    "PARTITION_SIZE",
     "RecordFilter",
     "ClientError",
+    "CountedWrites",
     "FAST_PATHS",
     "Fetcher",
     "IMPLEMENTATION",
@@ -107,12 +124,15 @@ __all__ = [
     "FastPath",
     "Folded",
     "CallGuard",
+    "CountedRows",
     "GuardedPairs",
     "KeyCodec",
+    "KeyPattern",
     "KeyRange",
     "PairQueue",
     "PairRun",
     "Pairs",
+    "Partitioning",
     "PointReads",
     "Readable",
     "RecordCache",
@@ -124,6 +144,7 @@ __all__ = [
     "find_kafka",
     "fold",
     "mean_size",
+    "place_of",
     "read_pairs",
     "split_window_key",
     "uses",

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from datetime import date, datetime
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
 
 from statestore.errors import DecodeError, EncodeError, StoreClosedError
+from statestore.runtime.plain import NotPlainError, plain
+from statestore.runtime.slices import pause_point as pause_point
 from statestore.runtime.text import bounded_repr
 
 KINDS = ("int", "str", "bytes", "uuid", "datetime", "date")
 """The types a key component can have, by the names the key codec takes."""
+TYPES: dict[str, type[Any]] = dict(zip(KINDS, (int, str, bytes, UUID, datetime, date), strict=True))
 
 
 class ClientError(Exception):
@@ -51,17 +57,21 @@ class SortedRun(Protocol):
 
 
 class PairRun:
-    """A sorted run of a few pairs to put."""
+    """A sorted run of pairs to put and keys to delete, no key of which is in it twice."""
 
-    def __init__(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
-        self._pairs = sorted(pairs)
+    def __init__(self, pairs: Iterable[tuple[bytes, bytes]], deletes: Iterable[bytes] = ()) -> None:
+        changes: list[tuple[bytes, bytes | None]] = [*pairs, *((key, None) for key in deletes)]
+        self._changes = sorted(changes, key=lambda change: change[0])
 
     def __len__(self) -> int:
-        return len(self._pairs)
+        return len(self._changes)
 
-    def feed(self, put: Callable[[bytes, bytes], object], delete: Callable[[bytes], object]) -> None:  # noqa: ARG002
-        for key, value in self._pairs:
-            put(key, value)
+    def feed(self, put: Callable[[bytes, bytes], object], delete: Callable[[bytes], object]) -> None:
+        for key, value in self._changes:
+            if value is None:
+                delete(key)
+            else:
+                put(key, value)
 
 
 class Writes(SortedRun, Protocol):
@@ -80,9 +90,32 @@ class Writes(SortedRun, Protocol):
         """Return the keys that lose theirs, none of which is in ``puts()``."""
         ...
 
+    def unlike(self, pattern: Any) -> list[tuple[bytes, bytes | None]]:
+        """Return the keys that do not fit a ``KeyPattern``, without their namespace.
+
+        Each comes with the header of its value, ``None`` if it loses its value.
+        """
+        ...
+
 
 class CountedWrites(Writes, Protocol):
     """Writes that were counted as they came, those replaced since included: what both ``WriteRun`` are."""
+
+    def keys(self, start: int, stop: int) -> list[bytes]:
+        """Return keys in the order they came in: from the ``start``-th to before the ``stop``-th at most."""
+        ...
+
+    def records(self) -> list[tuple[bytes, int, bytes | None]]:
+        """Return ``[(key, timestamp, payload)]``; payload ``None``: a tombstone."""
+        ...
+
+    def take(self, key: bytes) -> tuple[int, bytes | None] | None:
+        """Take the write of ``key`` out; return ``(timestamp, payload)``, ``None`` where there is none."""
+        ...
+
+    def marks(self, namespace: bytes, note: bytes) -> SortedRun:
+        """Return the run of what remembers the tombstones: ``namespace ‖ key → timestamp ‖ note``."""
+        ...
 
     @property
     def upserts(self) -> int: ...
@@ -90,6 +123,34 @@ class CountedWrites(Writes, Protocol):
     def tombstones(self) -> int: ...
     @property
     def longest_key(self) -> int: ...
+
+
+PARTITIONERS = (
+    "murmur2",
+    "crc32",
+    "fnv1a",
+    "murmur2 of a windowed key",
+    "murmur2 of a window store's key",
+    "murmur2 of a session's key",
+)
+"""The partitioners that are known, by number.
+
+The first three are Java's and most other clients', librdkafka's ``consistent`` (the default of what stands on
+it), and Sarama's. The others are Kafka Streams', which leaves out the window at the end of a key: a start (8
+bytes), a start and a sequence number (12), an end and a start (16).
+"""
+PARTITION_SIZE = 4
+"""Bytes of the partition behind the key of a stray."""
+ALL_PARTITIONERS = (1 << len(PARTITIONERS)) - 1
+
+
+class Partitioning(NamedTuple):
+    """What is known of how the records of a topic were spread over its partitions."""
+
+    partitions: int
+    """How many the topic has."""
+    candidates: int = ALL_PARTITIONERS
+    """A bit for each of ``PARTITIONERS`` that explains all records but the strays; never 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +181,27 @@ class RecordFilter(Protocol):
         ...
 
 
+class KeyLimit(Protocol):
+    """The longest key that a topic's store takes, and the judge of records whose key is longer.
+
+    A tombstone of a longer key is applied without a trace: the store does not have the key. Must not raise.
+    """
+
+    longest: int
+    """In bytes."""
+
+    def __call__(
+        self, partition: int, offset: int, key: bytes, value: bytes, timestamp: int
+    ) -> RejectedRecord:
+        """Return how the record is rejected; ``timestamp`` is in ms, -1 for none."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Folded:
     """What a list of messages leaves of one topic: the last write of each key, and how far it brings us."""
 
-    writes: Writes
+    writes: CountedWrites
     """By ``namespace ‖ key``: ``timestamp in ms as int64 big-endian, -1 for none ‖ payload``, or a delete."""
     positions: dict[int, tuple[int, int]]
     """Per partition that moved: ``(next offset to apply, leader epoch of its last record, -1 for none)``."""
@@ -149,6 +226,12 @@ class Folded:
     last_skipped: RejectedRecord | None = None
     stopped: RejectedRecord | None = None
     """The record before which reading the topic stopped, for good: nothing of it comes any more."""
+    long_keys: int = 0
+    """Records that the topic's key limit rejected; those skipped are among ``skipped``, too."""
+    strays: CountedWrites | None = None
+    """The last writes of keys in partitions where no candidate puts them, by ``key ‖ partition int32``."""
+    candidates: int = 0
+    """What is left of ``Partitioning.candidates``; 0: the topic has one partition."""
 
 
 def folded(
@@ -161,27 +244,46 @@ def folded(
     skipped: int,
     last_skipped: RejectedRecord | None,
     stopped: RejectedRecord | None,
+    long_keys: int,
+    long_tombstones: int,
+    strays: CountedWrites,
+    candidates: int,
 ) -> Folded:
-    """Return the ``Folded`` of ``writes`` with what was counted beside them; ``size`` is its ``bytes``."""
+    """Return the ``Folded`` of ``writes`` with what was counted beside them; ``size`` is its ``bytes``.
+
+    ``long_tombstones`` are those that are not among ``writes``, since their key is too long for the store.
+    """
+    upserts = writes.upserts + strays.upserts
+    tombstones = writes.tombstones + strays.tombstones + long_tombstones
     return Folded(
         writes=writes,
         positions=positions,
-        records=writes.upserts + writes.tombstones + null_keys,
-        upserts=writes.upserts,
-        tombstones=writes.tombstones,
+        records=upserts + tombstones + null_keys,
+        upserts=upserts,
+        tombstones=tombstones,
         null_keys=null_keys,
         stale=stale,
         bytes=size,
-        longest_key=writes.longest_key,
+        longest_key=max(writes.longest_key, strays.longest_key - PARTITION_SIZE),
         last_timestamp=last_timestamp,
         skipped=skipped,
         last_skipped=last_skipped,
         stopped=stopped,
+        long_keys=long_keys,
+        strays=strays,
+        candidates=candidates,
     )
 
 
-def yield_to_threads() -> None:
-    """Let other threads run, and signals be handled, where it is time to; each call of a function does."""
+def has_only_slots(cls: type, count: int) -> bool:
+    """Whether an object of ``cls`` has ``count`` slots and nothing else that could refer to an object.
+
+    A weak reference to it is none of these.
+    """
+    slots = count + (cls.__weakrefoffset__ > 0)
+    return cls.__dictoffset__ == 0 and cls.__basicsize__ == object.__basicsize__ + slots * struct.calcsize(
+        "P"
+    )
 
 
 def wrong_kinds(kinds: Sequence[str]) -> ValueError:
@@ -215,6 +317,14 @@ def unfit(kinds: Sequence[str], index: int, value: object, reason: str) -> Encod
     )
 
 
+def plain_component(kinds: Sequence[str], index: int, value: object) -> Any:
+    """Return an instance of a subclass as an instance of its kind. Raises ``EncodeError``."""
+    try:
+        return plain(value, TYPES[kinds[index]])
+    except NotPlainError as error:
+        raise unfit(kinds, index, value, str(error)) from None
+
+
 def malformed(kinds: Sequence[str], index: int, data: bytes, reason: str) -> DecodeError:
     return DecodeError(
         f"component {index + 1} of {len(kinds)} ({kinds[index]}) of the stored key {reason}: "
@@ -239,7 +349,16 @@ def window_key_short(data: bytes) -> DecodeError:
 
 
 def must_be_bytes(what: str, given: object) -> TypeError:
-    return TypeError(f"{what} must be bytes, not {type(given).__name__}: {bounded_repr(given)}")
+    text = f"{what} must be bytes, not {type(given).__name__}: {bounded_repr(given)}"
+    return TypeError(f'{text}; encode it, as "k".encode() does' if isinstance(given, str) else text)
+
+
+def joined(namespace: bytes, key: object) -> bytes:
+    """Return ``namespace`` and ``key``, any buffer. Raises ``TypeError`` for anything else."""
+    try:
+        return namespace + key  # type: ignore[operator]
+    except TypeError:
+        raise must_be_bytes("a key", key) from None
 
 
 def check_limit(limit: int | None) -> None:

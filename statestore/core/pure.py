@@ -5,20 +5,23 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date, datetime
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from struct import Struct
 from typing import Any, TypeVar, final
 from uuid import UUID
 
 from statestore.core import common
-from statestore.core.common import Folded, Message, RecordFilter, RejectedRecord
+from statestore.core.common import Folded, KeyLimit, Message, Partitioning, RecordFilter, RejectedRecord
 from statestore.core.pure_keyrange import KeyRange as KeyRange
+from statestore.core.pure_partitioners import conforming
+from statestore.core.pure_partitioners import place_of as place_of
 from statestore.core.pure_reads import BytesReads as BytesReads
 from statestore.core.pure_reads import PointReads as PointReads
 from statestore.core.pure_reads import Readable as Readable
 from statestore.core.pure_reads import RecordCache as RecordCache
+from statestore.core.pure_run import WriteRun as WriteRun
 from statestore.runtime import times
 
 _UINT64 = Struct(">Q")
@@ -26,6 +29,8 @@ _INT64 = Struct(">q")
 _UINT32 = Struct(">I")
 _SIGN64 = 1 << 63
 _SIGN32 = 1 << 31
+_SUBTYPES_APART = {"int": bool, "date": datetime}
+"""Types of their own although Python makes them subclasses."""
 _WIDTHS = {"int": 8, "uuid": 16, "datetime": 8, "date": 4}
 
 M = TypeVar("M", bound=Message)
@@ -90,23 +95,28 @@ class KeyCodec:
         return b"".join(self._component(index, value) for index, value in enumerate(values))
 
     def _component(self, index: int, value: Any) -> bytes:
-        kinds = self.kinds
-        match kinds[index]:
-            case "int" if isinstance(value, int) and not isinstance(value, bool):
+        kind = self.kinds[index]
+        base = common.TYPES[kind]
+        if not isinstance(value, base) or isinstance(value, _SUBTYPES_APART.get(kind, ())):
+            raise common.wrong_type(self.kinds, index, value)
+        if type(value) is not base:
+            value = common.plain_component(self.kinds, index, value)
+        match kind:
+            case "int":
                 if not -_SIGN64 <= value < _SIGN64:
-                    raise common.unfit(kinds, index, value, common.INT_RANGE)
+                    raise common.unfit(self.kinds, index, value, common.INT_RANGE)
                 return _UINT64.pack(value + _SIGN64)
-            case "str" if isinstance(value, str):
+            case "str":
                 return self._variable(index, self._utf8(index, value))
-            case "bytes" if isinstance(value, bytes):
+            case "bytes":
                 return self._variable(index, value)
-            case "uuid" if isinstance(value, UUID):
-                return value.bytes
-            case "datetime" if isinstance(value, datetime):
+            case "uuid":
+                data: bytes = value.bytes
+                return data
+            case "datetime":
                 return _UINT64.pack(self._microseconds(index, value) + _SIGN64)
-            case "date" if isinstance(value, date) and not isinstance(value, datetime):
+            case _:
                 return _UINT32.pack(times.days(value) + _SIGN32)
-        raise common.wrong_type(kinds, index, value)
 
     def _utf8(self, index: int, value: str) -> bytes:
         try:
@@ -175,6 +185,31 @@ class KeyCodec:
                 raise common.malformed(self.kinds, index, data, common.BAD_ESCAPE)
 
 
+_PARTS = {
+    "int": rb"(?:0|-?[1-9][0-9]*)",
+    "text": rb'"[\x20\x21\x23-\x5b\x5d-\xef]*"',
+    "uuid": rb'"[0-9a-f-]{36}"',
+    "time": rb'"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.(?!000000)[0-9]{6})?Z"',
+}
+
+
+@final
+class KeyPattern:
+    """The form of canonical JSON keys: its parts are bytes as they are, or the name of a kind of value.
+
+    The kinds are ``int``, ``text`` (a string without escapes), ``uuid`` and ``time``. A key that fits is
+    canonical if it decodes; one that does not fit may be.
+    """
+
+    def __init__(self, parts: Iterable[bytes | str]) -> None:
+        form = [re.escape(part) if isinstance(part, bytes) else _PARTS[part] for part in parts]
+        self._matched = re.compile(b"".join(form), re.DOTALL).fullmatch
+
+    def fits(self, key: bytes) -> bool:
+        """Whether ``key`` has the form."""
+        return self._matched(key) is not None
+
+
 def window_key(key: bytes, start_ms: int) -> bytes:
     """Return ``key ‖ start_ms`` as Kafka's windowed topics have it: int64 big-endian, sign not flipped.
 
@@ -190,79 +225,6 @@ def split_window_key(data: bytes) -> tuple[bytes, int]:
     if len(data) < 8:
         raise common.window_key_short(data)
     return data[:-8], _INT64.unpack_from(data, len(data) - 8)[0]
-
-
-@final
-class WriteRun:
-    """The last write of each key of one topic: what a restore writes at once.
-
-    Keys get ``namespace`` in front, values are ``timestamp ms (int64 BE) ‖ payload``. A run is filled first
-    and read afterwards: from the first ``feed`` on, a write raises ``RuntimeError``. One thread at a time.
-    """
-
-    def __init__(self, namespace: bytes) -> None:
-        self._namespace = namespace
-        self._writes: dict[bytes, bytes | None] = {}
-        self._sealed = False
-        self.size = 0
-        """Bytes of keys and values as stored."""
-        self.upserts = 0
-        """Writes with a value, also those replaced since."""
-        self.tombstones = 0
-        self.longest_key = 0
-        """Bytes of the longest key, the namespace byte not counted."""
-
-    @property
-    def memory(self) -> int:
-        """Bytes of memory that this takes, those of sorting included."""
-        return self.size + 200 * len(self._writes)  # two objects, their places here and in a sorted list
-
-    def write(self, key: bytes, value: bytes | None, timestamp: int) -> None:
-        """Take one write: ``value`` ``None`` is a tombstone, ``timestamp`` in ms, -1 for none.
-
-        Raises ``MemoryError``, and ``RuntimeError`` after the first ``feed``; both change nothing.
-        """
-        if self._sealed:
-            raise RuntimeError("a run that was fed takes no more writes")
-        if not isinstance(key, bytes):
-            raise TypeError(f"a key is bytes, not {type(key).__name__}")
-        header = operator.index(timestamp).to_bytes(8, "big", signed=True)
-        stored = None if value is None else header + value
-        name = self._namespace + key
-        if name not in self._writes:
-            self.size += len(name)
-        self.size += len(stored or b"") - len(self._writes.get(name) or b"")
-        self._writes[name] = stored
-        self.longest_key = max(self.longest_key, len(key))
-        if stored is None:
-            self.tombstones += 1
-        else:
-            self.upserts += 1
-
-    def __len__(self) -> int:
-        return len(self._writes)
-
-    def puts(self) -> list[tuple[bytes, bytes]]:
-        """Return ``[(key, value)]`` of the keys whose last write has a value, in the order they came in."""
-        return [(key, value) for key, value in self._writes.items() if value is not None]
-
-    def deletes(self) -> list[bytes]:
-        """Return the keys whose last write is a tombstone, in the order they came in."""
-        return [key for key, value in self._writes.items() if value is None]
-
-    def feed(self, put: Callable[[bytes, bytes], object], delete: Callable[[bytes], object]) -> None:
-        """Call ``put(key, value)`` or ``delete(key)`` for each key, in ascending order of the keys.
-
-        Other threads get their turn at least every millisecond or so, as far as the calls let them. What a
-        call raises ends it; ``feed`` may then be called again, and begins at the first key.
-        """
-        self._sealed = True
-        for key in sorted(self._writes):
-            value = self._writes[key]
-            if value is None:
-                delete(key)
-            else:
-                put(key, value)
 
 
 class _PartitionFold:
@@ -286,32 +248,48 @@ class _PartitionFold:
 class _TopicFold:
     """The last write per key of one topic, and what was counted on the way."""
 
-    def __init__(self, namespace: bytes, record_filter: RecordFilter | None) -> None:
+    def __init__(
+        self,
+        namespace: bytes,
+        record_filter: RecordFilter | None,
+        key_limit: KeyLimit | None,
+        partitioning: Partitioning | None,
+    ) -> None:
         self.record_filter = record_filter
+        self.key_limit = key_limit
+        self.partitions, self.candidates = partitioning or (0, 0)
+        self.strays = WriteRun(b"")
         self.positions: dict[int, tuple[int, int]] = {}
         self.writes = WriteRun(namespace)
-        self.null_keys = self.stale = self.bytes = self.skipped = 0
+        self.null_keys = self.stale = self.bytes = self.skipped = self.long_keys = self.long_tombstones = 0
         self.last_timestamp = -1
         self.last_skipped: RejectedRecord | None = None
         self.stopped: RejectedRecord | None = None
 
     def passes(self, message: Message) -> bool:
-        """Ask the filter, if there is one; take note of a record that it rejects."""
+        """Ask the key limit or the filter, if there is one; take note of a record that it rejects."""
         key, value = message.key(), message.value()
-        if self.record_filter is None or key is None or value is None:
+        if key is None or value is None:
+            return True
+        is_long = self.is_long(key)
+        judge = self.key_limit if is_long else self.record_filter
+        if judge is None:
             return True
         kind, timestamp = message.timestamp()
-        rejected = self.record_filter(
-            message.partition(), message.offset(), key, value, -1 if kind == 0 else timestamp
-        )
+        rejected = judge(message.partition(), message.offset(), key, value, -1 if kind == 0 else timestamp)
         if rejected is None:
             return True
+        self.long_keys += is_long
         if rejected.stops:
             self.stopped = rejected
         else:
             self.last_skipped = rejected
             self.skipped += 1
         return False
+
+    def is_long(self, key: bytes) -> bool:
+        """Whether ``key`` is longer than the store takes."""
+        return self.key_limit is not None and len(key) > self.key_limit.longest
 
     def apply(self, message: Message) -> None:
         key: bytes | None = message.key()
@@ -326,6 +304,16 @@ class _TopicFold:
             self.null_keys += 1
             return
         self.bytes += len(key)
+        if self.is_long(key):
+            self.long_tombstones += 1  # nothing to delete
+            return
+        partition = message.partition()
+        if self.candidates:
+            left = conforming(self.candidates, key, partition, self.partitions)
+            if not left:
+                self.strays.write(key + partition.to_bytes(4), value, timestamp)
+                return
+            self.candidates = left
         self.writes.write(key, value, timestamp)
 
     def folded(self) -> Folded:
@@ -339,6 +327,10 @@ class _TopicFold:
             self.skipped,
             self.last_skipped,
             self.stopped,
+            self.long_keys,
+            self.long_tombstones,
+            self.strays,
+            self.candidates,
         )
 
 
@@ -347,14 +339,18 @@ def fold(
     positions: Mapping[tuple[str, int], int],
     namespace: bytes,
     filters: Mapping[str, RecordFilter] | None = None,
+    key_limits: Mapping[str, KeyLimit] | None = None,
+    partitioning: Mapping[str, Partitioning] | None = None,
 ) -> tuple[dict[str, Folded], list[M]]:
     """Fold consumed ``messages`` into the last write of each key, per topic; ``namespace`` is put before it.
 
     ``positions`` holds the next offset to apply of each ``(topic, partition)`` that is ours. A record below
     it, or below one seen earlier in ``messages``, was applied before: it is counted as stale and otherwise
-    ignored. A record of any other partition is not ours and leaves no trace. Where several partitions of one
-    topic write one key, the later in the list wins. ``filters`` has a ``RecordFilter`` by topic: a record
-    that it skips moves the position only; from one at which it stops, the topic's records are left out.
+    ignored. A record of any other partition is not ours and leaves no trace. ``filters`` has a
+    ``RecordFilter`` by topic: a record that it skips moves the position only; from one at which it stops, the
+    topic's records are left out. ``key_limits`` has a ``KeyLimit`` by topic, which judges records with longer
+    keys in the same way. ``partitioning`` has a ``Partitioning`` by topic: its strays are kept apart. Without
+    one, where several partitions of a topic write one key, the later in the list wins.
 
     Returns ``Folded`` by topic, for the topics with a record of ours, and the messages that are errors or
     events (``error()`` is not ``None``) in their order. Keeps nothing: any thread may call it.
@@ -368,7 +364,9 @@ def fold(
             continue
         place = (message.topic(), message.partition())
         if place not in parts:
-            parts[place] = _part_of(place, positions, topics, namespace, filters or {})
+            parts[place] = _part_of(
+                place, positions, topics, namespace, filters or {}, key_limits or {}, partitioning or {}
+            )
         part = parts[place]
         if part is None or part.topic_fold.stopped is not None:
             continue
@@ -394,10 +392,16 @@ def _part_of(
     topics: dict[str, _TopicFold],
     namespace: bytes,
     filters: Mapping[str, RecordFilter],
+    key_limits: Mapping[str, KeyLimit],
+    partitioning: Mapping[str, Partitioning],
 ) -> _PartitionFold | None:
     position = positions.get(place)
     if position is None:
         return None
     topic, partition = place
-    topic_fold = topics.setdefault(topic, _TopicFold(namespace, filters.get(topic)))
+    if topic not in topics:
+        topics[topic] = _TopicFold(
+            namespace, filters.get(topic), key_limits.get(topic), partitioning.get(topic)
+        )
+    topic_fold = topics[topic]
     return _PartitionFold(topic_fold, partition, position)

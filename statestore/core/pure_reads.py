@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, final
 
+from statestore.core.common import joined, must_be_bytes
+
 
 @final
 class RecordCache:
@@ -19,7 +21,7 @@ class RecordCache:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.count = self.used = 0
+        self.count = self.used = self.hits = self.misses = 0
 
     def _forked(self) -> None:
         """Answer nothing any more: in a forked child every store raises."""
@@ -46,14 +48,19 @@ class PointReads:
         self._namespace = namespace
         self._header = header
 
+    @property
+    def cache_reads(self) -> tuple[int, int] | None:
+        """How many reads the cache answered, and how many not; ``None``: there is no cache."""
+        return None
+
     def get(self, key: bytes, default: Any = None) -> Any:
         """Return the value of ``key``, or ``default``. An empty value is not an absent one."""
-        value = self._engine_get(self._namespace + key)
+        value = self._engine_get(joined(self._namespace, key))
         return default if value is None else value[self._header :]
 
     def get_many(self, keys: Iterable[bytes]) -> list[bytes | None]:
         """Return the values of ``keys`` in their order, ``None`` for absent ones, as of one instant."""
-        wanted = [self._namespace + key for key in keys]
+        wanted = [joined(self._namespace, key) for key in keys]
         values = self._engine_get_many(wanted) if wanted else []
         if len(values) != len(wanted):
             raise RuntimeError(f"get_many of an engine gave {len(values)} values for {len(wanted)} keys")
@@ -87,11 +94,13 @@ class BytesReads:
 
     def get(self, key: bytes, *, default: Any = None, allow_stale: bool = False) -> Any:
         """Return the value of ``key``, or ``default``."""
-        return self._store(allow_stale).get(key, default)
+        return self._readable(allow_stale).get(key, default)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._store(False)
+        if not isinstance(key, bytes):
+            raise must_be_bytes("a key", key)
+        return key in self._readable(False)
 
-    def _store(self, allow_stale: bool) -> Any:
+    def _readable(self, allow_stale: bool) -> Any:
         store = self._binding.readable  # once: another thread may take it away
         return self._binding.reading(allow_stale) if store is None else store

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from typing import Any, Self
 
 Pair = tuple[bytes, bytes]
@@ -34,10 +36,43 @@ class PairQueue:
 
 
 class CallGuard:
-    """What calls into an engine pass, for ``backends/lifetime.py``; a step of a scan does so in C."""
+    """What calls into an engine pass, for ``backends/lifetime.py``: ``with guard.call:`` around each.
+
+    A signal handler which raises at any instant leaves the count right.
+    """
 
     inside: list[None]
     barrier: Callable[[], None] | None = None
+
+    def __new__(cls, *_arguments: Any, **_named: Any) -> Self:
+        guard = super().__new__(cls)
+        guard._lock = threading.RLock()
+        guard._open = []
+        return guard
+
+    _lock: Any
+    _open: list[BytesIO]
+
+    @property
+    def call(self) -> BytesIO:
+        """What one call runs in: a file, since its ``__exit__`` is C, and it tells whether it was left."""
+        entered = BytesIO()
+        try:
+            while True:
+                with self._lock:
+                    if (barrier := self.barrier) is None:
+                        self._open = [one for one in self._open if not one.closed]
+                        self._open.append(entered)
+                        break
+                barrier()
+        except BaseException:
+            entered.close()
+            raise
+        return entered
+
+    def calls(self) -> int:
+        """Return how many calls are under way, and how many items ``inside`` had from the beginning."""
+        return len(self.inside) + sum(not one.closed for one in list(self._open))
 
 
 class GuardedPairs:
@@ -62,8 +97,8 @@ class GuardedPairs:
         if self._finished:
             raise StopIteration
         inside = self._guard.inside
-        inside.append(None)
         try:
+            inside.append(None)  # in here: no handler runs between the two
             while (barrier := self._guard.barrier) is not None:
                 inside.pop()
                 try:
@@ -109,10 +144,14 @@ class GuardedPairs:
 
 
 class Pairs:
-    """A backend's pairs as users see them, less ``namespace`` bytes of key and ``header`` bytes of value."""
+    """A backend's pairs as users see them, less ``namespace`` bytes of key and ``header`` bytes of value.
 
-    def __init__(self, source: Any, namespace: int, header: int) -> None:
+    ``owner`` is what must live as long as the pairs are read.
+    """
+
+    def __init__(self, source: Any, namespace: int, header: int, owner: object = None) -> None:
         self._source: Any = iter(source)
+        self._owner = owner
         self._namespace = namespace
         self._header = header
 
@@ -126,6 +165,40 @@ class Pairs:
     def close(self) -> None:
         """Release the snapshot of the scan now. Idempotent."""
         self._source.close()
+
+
+class CountedRows:
+    """The rows of any iterator, counted as they are taken.
+
+    A subclass has ``_ended()``, which is called at each step without a row: it raises, or does nothing.
+    """
+
+    _ended: Callable[[], None]
+
+    def __init__(self, rows: Any) -> None:
+        self._rows: Any = iter(rows)
+        self.count = 0
+        self.exhausted = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        if self._rows is not None:
+            try:
+                row = next(self._rows)
+            except StopIteration:
+                self.exhausted = True
+                self._rows = None
+            else:
+                self.count += 1
+                return row
+        self._ended()
+        raise StopIteration
+
+    def _drop(self) -> None:
+        """Let go of the rows that are left."""
+        self._rows = None
 
 
 def count_pairs(source: Iterator[Pair]) -> int:

@@ -3,13 +3,22 @@
 A file imports only from files above it::
 
     arguments.py     the arguments of @entity, and the check of their types
+    indexes.py       secondary indexes: their fields
     windowed.py      windowed entities: their windows, their source, their aggregates
     model.py         EntityModel: arguments and fields in one value, with every fault and warning
     declaration.py   @entity, and the declared classes
 """
 
 from statestore.entity.arguments import EntityArguments, TopicSpec
-from statestore.entity.declaration import declared_classes, deferred_faults, entity, location_of, model_of
+from statestore.entity.declaration import (
+    declared_classes,
+    deferred_faults,
+    entity,
+    entity_of,
+    is_alias,
+    location_of,
+    model_of,
+)
 from statestore.entity.model import EntityModel
 from statestore.fields.attributes import Key
 from statestore.fields.types import Field
@@ -23,6 +32,8 @@ __all__ = [
     "deferred_faults",
     "declared_classes",
     "entity",
+    "entity_of",
+    "is_alias",
     "location_of",
     "model_of",
 ]

@@ -11,12 +11,15 @@ from pydantic import ConfigDict, SkipValidation, TypeAdapter, ValidationError
 from pydantic import Field as Constraint
 from typing_extensions import TypedDict  # pydantic needs it of Python before 3.12
 
+from statestore.expressions.expr import Expr
 from statestore.fields.windows import WindowSpec
 from statestore.naming import did_you_mean
+from statestore.runtime.plugins import KEY_FORMATS, VALUE_FORMATS, find, installed
 from statestore.runtime.text import bounded_repr
-from statestore.settings import OnUndecodable, TableSettings
+from statestore.settings import OnLongKey, OnUndecodable, Partitioner, TableSettings
 
 Kind = Literal["table", "stream"]
+IndexSpec = Expr | tuple[Expr, ...] | list[Expr]
 Compaction = Literal["compact", "delete", "compact,delete"]
 Validation = Literal["strict", "relaxed"]
 
@@ -44,12 +47,18 @@ class EntityArguments(TypedDict, total=False):
     """``"ordered"`` (default), ``"kafka"``, ``"json"``, ``"avro"``, ``"raw"`` or one of a third party."""
     value_format: str
     """``"msgpack"`` (default), ``"json"``, ``"avro"``, ``"raw"`` or one of a third party."""
+    key_in_value: bool
+    """Whether the key fields are written into the value, too, as other programs of the topic expect it. A
+    reader takes them from the key. Default: False."""
     ksql: bool
     """Whether ksqlDB reads or writes the topic: names are upper case, JSON is its dialect. Default: False."""
     partitions: Annotated[int, Constraint(gt=0)]
     """Partitions of the topic, if it is created here. Default: 1."""
     replication: Annotated[int, Constraint(gt=0)]
     """Replicas of each partition, if the topic is created here. Default: 1."""
+    partitioner: Partitioner
+    """Where writers of the topic put a key, by librdkafka's names. Default: ``"murmur2_random"``, Java's;
+    what stands on librdkafka has ``"consistent_random"`` by default."""
     compaction: Compaction
     """``cleanup.policy`` of the topic, if it is created here. Default: ``"compact"`` for a table, else
     ``"delete"``."""
@@ -70,6 +79,9 @@ class EntityArguments(TypedDict, total=False):
     limit."""
     validation: Validation
     """``"strict"`` (default), or ``"relaxed"``: no topic, and fields that cannot be stored, are warnings."""
+    indexes: Annotated[Sequence[IndexSpec], SkipValidation]
+    """Secondary indexes, each of one field or of several: ``[F.city, (F.country, F.city)]``. One of a single
+    field can be declared at the field, too: ``Annotated[str, Index]``."""
     windows: Annotated[Sequence[WindowSpec], SkipValidation]
     """Sizes of its windows: minutes, ``"30s"``, ``"1h"``, ``"1d"``, ``"1w"`` or a ``timedelta``."""
     source: type | str
@@ -79,6 +91,9 @@ class EntityArguments(TypedDict, total=False):
     on_undecodable: OnUndecodable
     """What happens with a record that does not decode: ``"raise"`` when it is read (default), ``"fail"`` the
     table, or ``"skip"`` and count the record. The last two decode each record before it is applied."""
+    on_long_key: OnLongKey
+    """What happens with a record whose key is longer than the store takes: ``"fail"`` the table (default), or
+    ``"skip"`` and count the record."""
 
 
 _ARGUMENTS: TypeAdapter[EntityArguments] = TypeAdapter(EntityArguments)
@@ -86,7 +101,7 @@ _ARGUMENTS: TypeAdapter[EntityArguments] = TypeAdapter(EntityArguments)
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """How a topic is to be created."""
+    """How a topic is to be created, and written to."""
 
     partitions: int = 1
     replication: int = 1
@@ -95,6 +110,8 @@ class TopicSpec:
     """``None``: the broker's default."""
     config: Mapping[str, str] = field(default_factory=dict)
     """Any other property, as Kafka writes it."""
+    partitioner: Partitioner | None = None
+    """Where writers put a key; ``None``: where Java's do."""
 
 
 def checked_arguments(arguments: EntityArguments, where: str, faults: list[str]) -> EntityArguments:
@@ -120,6 +137,18 @@ def checked_arguments(arguments: EntityArguments, where: str, faults: list[str])
     return _ARGUMENTS.validate_python({name: value for name, value in given.items() if name not in wrong})
 
 
+def unknown_formats(arguments: EntityArguments, where: str) -> list[str]:
+    """Return a fault for each format that is not installed."""
+    groups = {"key_format": KEY_FORMATS, "value_format": VALUE_FORMATS}
+    given: Mapping[str, Any] = cast("Mapping[str, Any]", arguments)
+    return [
+        f"{where}: {name}={bounded_repr(given[name])} is not known; installed: "
+        f"{', '.join(installed(group))}{did_you_mean(given[name], installed(group))}"
+        for name, group in groups.items()
+        if name in given and find(group, given[name]) is None
+    ]
+
+
 def table_settings(arguments: EntityArguments) -> TableSettings:
     """Return the options of its table that a class states."""
     stated = {name: value for name, value in arguments.items() if name in TableSettings.model_fields}
@@ -142,4 +171,5 @@ def topic_spec(arguments: EntityArguments, kind: Kind) -> TopicSpec:
         arguments.get("compaction", "compact" if kind == "table" else "delete"),
         retention,
         config,
+        arguments.get("partitioner"),
     )

@@ -14,6 +14,7 @@ The class is not changed: :func:`model_of` returns its model. Docs: ``docs/entit
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 import weakref
@@ -24,9 +25,11 @@ from dataclasses import dataclass, field
 from typing import TypeVar, Unpack, overload
 
 from statestore.entity.arguments import EntityArguments, Validation
+from statestore.entity.indexes import same_arguments
 from statestore.entity.model import EntityModel, build_model, is_dataclass
 from statestore.errors import ConfigError
 from statestore.runtime.text import bounded_repr
+from statestore.runtime.weak import Living
 
 T = TypeVar("T")
 _ATTRIBUTE = "__statestore_entity__"
@@ -61,7 +64,7 @@ def entity(
         declaration = _Declaration(arguments, _location(), weakref.ref(cls), cls.__module__, cls.__qualname__)
         earlier = _declaration(cls)
         if earlier is not None:
-            if earlier.arguments != arguments:
+            if not same_arguments(earlier.arguments, arguments):
                 fault = (
                     f"{cls.__name__} is declared twice, first with {earlier}, now with {declaration}: "
                     "declare it once"
@@ -91,7 +94,9 @@ def model_of(cls: type) -> EntityModel:
     """
     declaration = _declaration(cls)
     if declaration is None:
-        shown = getattr(cls, "__name__", repr(cls))
+        if not isinstance(cls, type) and _declaration(type(cls)) is not None:
+            raise ConfigError(f"{bounded_repr(cls)} is an entity, not a class: give {type(cls).__name__}")
+        shown = getattr(cls, "__name__", None) or bounded_repr(cls)
         known = sorted({one.qualname.rpartition(".")[2] for one in _declarations})
         more = f" and {len(known) - _MOST_NAMES} more" if len(known) > _MOST_NAMES else ""
         raise ConfigError(
@@ -105,6 +110,22 @@ def model_of(cls: type) -> EntityModel:
     return declaration.model
 
 
+def is_alias(cls: object, of: type) -> bool:
+    """Whether ``cls`` is another name of a class: a subclass without fields, and no entity itself."""
+    return (
+        isinstance(cls, type)
+        and cls.__mro__[1:2] == (of,)
+        and _declaration(cls) is None
+        and not inspect.get_annotations(cls)
+    )
+
+
+def entity_of(cls: type) -> type:
+    """Return the entity class of which ``cls`` is an alias, in a query; all other classes as they are."""
+    base = getattr(cls, "__base__", None)
+    return base if base is not None and _declaration(base) is not None and is_alias(cls, base) else cls
+
+
 def location_of(cls: type) -> str:
     """Return where ``cls`` is declared, as ``file:line``; ``""`` if it is not."""
     declaration = _declaration(cls)
@@ -116,7 +137,7 @@ def declared_classes() -> list[type]:
 
     A class declared below ``@dataclass(slots=True)`` inside a function is known after its first use.
     """
-    found = {declaration.cls() for declaration in list(_declarations)}
+    found = {declaration.cls() for declaration in _declarations}
     return sorted((cls for cls in found if cls is not None), key=lambda cls: _place(location_of(cls)))
 
 
@@ -185,7 +206,7 @@ class _Declaration:
         return original if original is not None and is_dataclass(original) else None
 
 
-_declarations: weakref.WeakSet[_Declaration] = weakref.WeakSet()
+_declarations: Living[_Declaration] = Living()
 _collected: ContextVar[_Collected | None] = ContextVar("statestore_collected", default=None)
 
 

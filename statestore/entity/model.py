@@ -15,7 +15,9 @@ from statestore.entity.arguments import (
     checked_arguments,
     table_settings,
     topic_spec,
+    unknown_formats,
 )
+from statestore.entity.indexes import IndexFields, read_indexes
 from statestore.entity.windowed import Windowing, bar_warnings, check_bars, read_windowing
 from statestore.errors import ConfigError
 from statestore.fields.inspection import read_record_type
@@ -24,6 +26,9 @@ from statestore.fields.stored_schema import stored_schema
 from statestore.fields.types import Field, RecordType, type_name
 from statestore.fields.windows import Window
 from statestore.settings import TableSettings
+
+_OF_MEMBERS = ("json", "msgpack")
+"""Formats of values that are maps, where a record may have members of which the class knows nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +52,14 @@ class EntityModel:
     """The field with the time of the event; ``None``: the record's timestamp is that time."""
     key_format: str
     value_format: str
+    key_in_value: bool
+    """Whether the key fields are written into the value, too."""
     ksql: bool
     options: TableSettings
     """The options of its table that the class states; the settings and ``bind`` go before them."""
     cache_reason: str | None
+    indexes: tuple[IndexFields, ...]
+    """The fields of each secondary index."""
     windowing: Windowing | None
     """Its windows and the aggregates of their rows; ``None``: it has no windows."""
     warnings: tuple[str, ...]
@@ -125,6 +134,7 @@ class _Builder:
         self._faults: list[str] = []
         self._warnings: list[str] = []
         self._arguments = checked_arguments(given, self._where, self._faults)
+        self._faults += unknown_formats(self._arguments, self._where)
 
     def build(self, location: str, model_of: Callable[[type], EntityModel]) -> EntityModel:
         arguments = self._arguments
@@ -137,6 +147,8 @@ class _Builder:
         is_readable = len(self._faults) == before
         windowing = self._windowing(record_type, topic, logical, physical, source if is_readable else None)
         kind = self._kind(record_type, windowing, is_readable)
+        indexes = self._indexes(record_type, kind) if is_readable else ()
+        self._check_value_format(record_type)
         if arguments.get("ksql", False):
             self._check_ksql(record_type, topic)
             if is_readable:
@@ -158,9 +170,11 @@ class _Builder:
             event_time=next((field for field in record_type.fields if field.is_event_time), None),
             key_format=arguments.get("key_format", "ordered"),
             value_format=arguments.get("value_format", "msgpack"),
+            key_in_value=arguments.get("key_in_value", False),
             ksql=arguments.get("ksql", False),
             options=table_settings(arguments),
             cache_reason=arguments.get("cache_reason"),
+            indexes=indexes,
             windowing=windowing,
             warnings=tuple(self._warnings),
             stated=frozenset(arguments),
@@ -280,6 +294,39 @@ class _Builder:
                 "kind='stream'"
             )
         return kind
+
+    def _indexes(self, record_type: RecordType, kind: Kind) -> tuple[IndexFields, ...]:
+        ordered = self._arguments.get("key_format", "ordered") == "ordered"
+        indexes = read_indexes(record_type, self._arguments.get("indexes"), self._faults, ordered=ordered)
+        if indexes and kind == "stream":
+            self._fault("a stream has no store, so it has no index: remove it, or give the class a key")
+        for name in ("key_format", "value_format"):
+            if indexes and self._arguments.get(name) == "avro":
+                self._fault(
+                    f"indexes are not possible with {name}='avro': a row's entries are made while it is "
+                    "applied, when nobody asks the schema registry, which its schema may have to come from. "
+                    "Remove them and query by the leading key fields, or by scans; or write the topic in "
+                    "msgpack or json"
+                )
+        return indexes
+
+    def _check_value_format(self, record_type: RecordType) -> None:
+        """Check what not every format of values can have."""
+        form = self._arguments.get("value_format", "msgpack")
+        if record_type.extra is not None and form not in _OF_MEMBERS:
+            self._fault(
+                f"{record_type.extra}: Extra is for value_format='json' and 'msgpack': values in {form!r} "
+                "have no undeclared members; declare each as a field"
+            )
+        if not self._arguments.get("key_in_value", False):
+            return
+        if form not in (*_OF_MEMBERS, "avro"):
+            self._fault(
+                f"key_in_value=True is for value_format='json', 'msgpack' and 'avro': {form!r} has no place "
+                "for the key"
+            )
+        if record_type.fields and not any(field.is_key for field in record_type.fields):
+            self._fault("key_in_value=True has no effect without a key field: remove it")
 
     def _check_ksql(self, record_type: RecordType, topic: str) -> None:
         """Check the names, which are upper case in ksqlDB."""

@@ -99,7 +99,7 @@ def check_bars(record_type: RecordType, windowing: Windowing, source: RecordType
             faults += [f"{where}.{bar.name}: {fault}" for fault in _key_faults(bar, inputs, origin)]
         elif aggregate is not None:
             found: list[str] = []
-            given = aggregate_type(aggregate, source, found)
+            given = aggregate_type(aggregate, found, source)
             if given is not None and (fault := _type_mismatch(bar.type, given)):
                 found.append(f"{aggregate!r} returns {type_name(given)}: {fault}")
             faults += [f"{where}.{bar.name}: {fault}" for fault in found]

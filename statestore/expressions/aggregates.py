@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final, Literal, NoReturn
 
 from statestore.expressions.expr import Expr
 from statestore.expressions.nodes import Node, node_text
-from statestore.expressions.type_checking import NUMBERS, ORDERED, expression_faults, expression_type
-from statestore.fields.types import FieldType, Nullable, RecordType, Scalar, type_name
+from statestore.expressions.type_checking import NUMBERS, ORDERED, Rows, expression_faults, expression_type
+from statestore.fields.types import FieldType, Nullable, Scalar, type_name
 from statestore.runtime.text import bounded_repr
 
 AggregateFunction = Literal["first", "last", "max", "min", "sum", "count", "avg"]
@@ -33,6 +33,13 @@ class Aggregate:
     def __repr__(self) -> str:
         by = "" if self.by == "offset" else f", by={self.by!r}"
         return f"agg.{self.function}({'' if self.of is None else node_text(self.of)}{by})"
+
+    def _compared(self, _other: object) -> NoReturn:
+        raise TypeError(
+            f"{self!r} is compared by its name: write aggregate(x={self!r}).having(F.x > …), or order_by(F.x)"
+        )
+
+    __lt__ = __le__ = __gt__ = __ge__ = _compared
 
 
 class Aggregates:
@@ -87,13 +94,13 @@ def _aggregate(function: AggregateFunction, of: object, by: InputOrder = "offset
     return Aggregate(function, of.node, by)
 
 
-def aggregate_type(aggregate: Aggregate, source: RecordType, faults: list[str]) -> FieldType | None:
-    """Return the type of ``aggregate`` over records of ``source``, appending each fault to ``faults``."""
+def aggregate_type(aggregate: Aggregate, faults: list[str], *rows: Rows) -> FieldType | None:
+    """Return the type of ``aggregate`` over ``rows``, appending each fault to ``faults``."""
     if aggregate.of is None:
         return Scalar(int)
     of = Expr(aggregate.of)
-    faults += expression_faults(of, source)
-    type_ = expression_type(of, source)
+    faults += expression_faults(of, *rows)
+    type_ = expression_type(of, *rows)
     if type_ is None or aggregate.function in ("first", "last"):
         return type_
     if aggregate.function == "count":

@@ -13,6 +13,7 @@ any number of threads may share one.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NoReturn, overload
@@ -29,6 +30,7 @@ from statestore.expressions.nodes import (
     Negative,
     Node,
     Not,
+    TextTest,
     node_text,
     root_text,
 )
@@ -134,14 +136,37 @@ class Value(Expr):
 
     def in_(self, values: Iterable[Operand]) -> Condition:
         """Whether the value equals one of ``values``. Without values it is false."""
-        if isinstance(values, str | bytes | Expr):
+        if isinstance(values, str | bytes | Expr) or not isinstance(values, Iterable):
             raise TypeError(f"{self!r}.in_({bounded_repr(values)}): give a list of constants, in_([…])")
-        constants = tuple(_constant(f"{self!r}.in_([…])", value) for value in values)
+        constants = tuple([_constant(self, ".in_", value) for value in values])
         return Predicate(In(self.node, constants))
 
     def between(self, low: Value | Operand, high: Value | Operand) -> Condition:
         """Whether ``low <= value <= high``: both ends are included."""
         return Predicate(Between(self.node, _node(self, ".between", low), _node(self, ".between", high)))
+
+    def startswith(self, text: str) -> Condition:
+        """Whether the value, a ``str``, begins with ``text``."""
+        return _text_test(self, "startswith", text)
+
+    def endswith(self, text: str) -> Condition:
+        """Whether the value, a ``str``, ends with ``text``."""
+        return _text_test(self, "endswith", text)
+
+    def contains(self, text: str) -> Condition:
+        """Whether ``text`` is somewhere in the value, a ``str``."""
+        return _text_test(self, "contains", text)
+
+    def like(self, pattern: str) -> Condition:
+        """Whether the value, a ``str``, is as SQL's ``pattern`` says, with regard to case.
+
+        ``%`` stands for any text, ``_`` for one character; after a backslash each stands for itself.
+        """
+        return _text_test(self, "like", pattern)
+
+    def desc(self) -> Descending:
+        """For ``order_by``: from the greatest value to the least."""
+        return Descending(self.node)
 
     def __add__(self, other: Value | Operand) -> Value:
         return Computed(Binary("+", self.node, _node(self, "+", other)))
@@ -192,6 +217,17 @@ class Ref(Value, Condition):
         path = self.node
         assert isinstance(path, FieldPath)  # F makes them, and this
         return Ref(FieldPath(path.entity, (*path.steps, step)))
+
+
+@dataclass(frozen=True, slots=True)
+class Descending:
+    """``F.amount.desc()``: what ``order_by`` sorts by, the greatest first. It is no expression."""
+
+    node: Node
+
+    def __repr__(self) -> str:
+        text = node_text(self.node)
+        return f"{text if isinstance(self.node, FieldPath) else f'({text})'}.desc()"
 
 
 # The results of operators are siblings of Ref, not subclasses: for a == b, Python asks b first if its class
@@ -269,27 +305,44 @@ F: Final = Fields()
 
 
 def _node(left: Expr, op: str, operand: object) -> Node:
-    return operand.node if isinstance(operand, Expr) else _constant(f"{left!r} {op} …", operand)
+    return operand.node if isinstance(operand, Expr) else _constant(left, op, operand)
 
 
-def _constant(where: str, value: object) -> Constant:
+def _constant(left: Expr, op: str, value: object) -> Constant:
+    problem = _problem_of(value)
+    if problem is None:
+        return Constant(value)
+    where = f"{left!r}.in_([…])" if op == ".in_" else f"{left!r} {op} …"
+    raise type(problem)(f"{where}: {problem}")
+
+
+def _problem_of(value: object) -> TypeError | ValueError | None:
+    """Return the reason why ``value`` is no constant, ``None`` if it is one."""
+    if type(value) in SCALAR_TYPES:
+        if isinstance(value, datetime) and value.utcoffset() is None:
+            return ValueError(f"{value!r} has no time zone: times are in UTC, so give it tzinfo=UTC")
+        if value.is_nan() if isinstance(value, Decimal) else value != value:
+            return ValueError("NaN is not equal to, less or greater than anything: leave the comparison out")
+        return None
     if value is None:
-        raise TypeError(f"{where}: a comparison with None is never true: use F.x.is_null() or ~F.x.is_null()")
+        return TypeError("a comparison with None is never true: use F.x.is_null() or ~F.x.is_null()")
     if isinstance(value, Expr):
-        raise TypeError(f"{where}: {value!r} is an expression; only constants are allowed here")
-    if type(value) not in SCALAR_TYPES:
-        names = ", ".join(scalar.__name__ for scalar in SCALAR_TYPES)
-        raise TypeError(
-            f"{where}: {bounded_repr(value)} is of type {type(value).__name__}, but a constant must be one "
-            f"of {names}"
-        )
-    if isinstance(value, datetime) and value.utcoffset() is None:
-        raise ValueError(f"{where}: {value!r} has no time zone: times are in UTC, so give it tzinfo=UTC")
-    if value.is_nan() if isinstance(value, Decimal) else value != value:
+        return TypeError(f"{value!r} is an expression; only constants are allowed here")
+    names = ", ".join(scalar.__name__ for scalar in SCALAR_TYPES)
+    return TypeError(
+        f"{bounded_repr(value)} is of type {type(value).__name__}, but a constant must be one of {names}"
+    )
+
+
+def _text_test(of: Expr, op: str, text: object) -> Condition:
+    if type(text) is not str:
+        raise TypeError(f"{of!r}.{op}({bounded_repr(text)}): give a str")
+    if op == "like" and (len(text) - len(text.rstrip("\\"))) % 2:
         raise ValueError(
-            f"{where}: NaN is not equal to, less or greater than anything: leave the comparison out"
+            f"{of!r}.like({bounded_repr(text)}): the pattern ends with a backslash, which makes the next "
+            "character stand for itself: write two for one backslash"
         )
-    return Constant(value)
+    return Predicate(TextTest(op, of.node, text))
 
 
 def _joined(op: str, *conditions: object) -> Condition:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import keyword
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -93,9 +94,31 @@ class Between:
     high: Node
 
 
-Node = FieldPath | Constant | Binary | Logic | Not | Negative | IsNull | In | Between
+@dataclass(frozen=True, slots=True)
+class TextTest:
+    """``operand.op(text)``, a test of a ``str``; ``op`` is one of ``startswith endswith contains like``."""
+
+    op: str
+    operand: Node
+    text: str
+    """For ``like`` a pattern: ``%`` is any text, ``_`` one character, after a backslash each is itself."""
+
+
+Node = FieldPath | Constant | Binary | Logic | Not | Negative | IsNull | In | Between | TextTest
 
 COMPARISONS: Final = frozenset({"==", "!=", "<", "<=", ">", ">="})
+
+
+def parts_of(condition: Node | None) -> tuple[Node, ...]:
+    """Return the conditions that must all be true; none where there is no condition."""
+    if condition is None:
+        return ()
+    return condition.operands if isinstance(condition, Logic) and condition.op == "&" else (condition,)
+
+
+def all_of(parts: Sequence[Node]) -> Node:
+    """Return the condition that all of ``parts``, one at least, are true."""
+    return parts[0] if len(parts) == 1 else Logic("&", tuple(parts))
 
 
 # The text of a node
@@ -124,16 +147,16 @@ def _shown(node: Node) -> tuple[str, int]:
         case Logic(op, operands):
             tight = _PRECEDENCE[op]
             return f" {op} ".join(_within(operand, tight + 1) for operand in operands), tight
-        case Not(operand):
-            return f"~{_within(operand, _UNARY)}", _UNARY
-        case Negative(operand):
-            return f"-{_within(operand, _UNARY)}", _UNARY
+        case Not(operand) | Negative(operand):
+            return f"{'~' if isinstance(node, Not) else '-'}{_within(operand, _UNARY)}", _UNARY
         case IsNull(operand):
             return f"{_within(operand, _ATOM)}.is_null()", _ATOM
         case In(operand, values):
             return f"{_within(operand, _ATOM)}.in_([{', '.join(map(node_text, values))}])", _ATOM
         case Between(operand, low, high):
             return f"{_within(operand, _ATOM)}.between({node_text(low)}, {node_text(high)})", _ATOM
+        case TextTest(op, operand, text):
+            return f"{_within(operand, _ATOM)}.{op}({bounded_repr(text)})", _ATOM
 
 
 def _within(node: Node, tight: int) -> str:

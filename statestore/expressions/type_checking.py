@@ -24,6 +24,7 @@ from statestore.expressions.nodes import (
     Negative,
     Node,
     Not,
+    TextTest,
     node_text,
 )
 from statestore.fields.types import DictOf, FieldType, ListOf, Nullable, RecordType, Scalar, type_name
@@ -32,25 +33,67 @@ from statestore.runtime.text import bounded_repr
 
 NUMBERS = (int, float, Decimal)
 ORDERED = (int, float, Decimal, str, bytes, datetime, date, UUID)
+_ORDERED = frozenset(ORDERED)
+_SCALARS: dict[type, Scalar] = {kind: Scalar(kind) for kind in (*ORDERED, bool)}
+_BOOL = _SCALARS[bool]
 
 
-def expression_faults(expr: Expr, record_type: RecordType) -> list[str]:
-    """Return every fault of ``expr`` over ``record_type``. Without faults, it can be evaluated."""
-    return _TypeChecker(record_type).faults_of(expr)
+Rows = RecordType | Nullable
+"""What the fields of an expression are of: a record, ``Nullable`` if there may be none (of a left join)."""
 
 
-def expression_type(expr: Expr, record_type: RecordType) -> FieldType | None:
+def expression_faults(expr: Expr, *rows: Rows) -> list[str]:
+    """Return every fault of ``expr`` over ``rows``. Without faults, it can be evaluated.
+
+    Over several, a field that more than one of them have needs its class: ``F[Order].id``.
+    """
+    return _TypeChecker(rows).faults_of(expr)
+
+
+def expression_type(expr: Expr, *rows: Rows) -> FieldType | None:
     """Return the type of ``expr``, ``Nullable`` if it can be ``None``; ``None`` if ``expr`` is faulty."""
-    checker = _TypeChecker(record_type)
+    checker = _TypeChecker(rows)
     type_ = checker.type_of(expr.node)
     return None if checker.faults else type_
+
+
+def place_of(path: FieldPath, rows: Sequence[Rows]) -> int:
+    """Return which of ``rows`` the field is of. Raises ``ValueError`` with the fault if it is of none."""
+    if path.entity is None and len(rows) == 1:
+        return 0
+    types = [record_of(one) for one in rows]
+    names = ", ".join(type_.cls.__name__ for type_ in types)
+    if path.entity is not None:
+        found = [place for place, type_ in enumerate(types) if type_.cls is path.entity]
+        if not found:
+            raise ValueError(f"is a field of {path.entity.__name__}, but this expression is over {names}")
+        return found[0]
+    step = path.steps[0]
+    found = [place for place, one in enumerate(types) if any(field.name == step for field in one.fields)]
+    if len(found) > 1:
+        choices = " or ".join(node_text(FieldPath(types[place].cls, path.steps)) for place in found)
+        raise ValueError(f"several classes have this field: write {choices}")
+    if not found:
+        known = {f"{one.cls.__name__}: {', '.join(field.name for field in one.fields)}" for one in types}
+        like = did_you_mean(str(step), [field.name for one in types for field in one.fields])
+        raise ValueError(
+            f"neither of {names} has a field {step!r}{like}; their fields: {'; '.join(sorted(known))}"
+        )
+    return found[0]
+
+
+def record_of(rows: Rows) -> RecordType:
+    """Return the record whose fields ``rows`` have."""
+    bare = _bare(rows)
+    assert isinstance(bare, RecordType)
+    return bare
 
 
 class _TypeChecker:
     """Finds types and faults of nodes. A faulty node has the type ``None``, so that it causes no others."""
 
-    def __init__(self, record_type: RecordType) -> None:
-        self._record_type = record_type
+    def __init__(self, rows: Sequence[Rows]) -> None:
+        self._rows = rows
         self.faults: list[str] = []
 
     def faults_of(self, expr: Expr) -> list[str]:
@@ -62,33 +105,31 @@ class _TypeChecker:
             case FieldPath():
                 return self._path(node)
             case Constant(value):
-                return Scalar(type(value))
+                return _SCALARS.get(type(value)) or Scalar(type(value))
             case Binary(op, left, right):
                 find = self._compared if op in COMPARISONS else self._computed
                 return find(node, op, (left, right))
-            case Logic(_, operands):
-                return self._conditions(node, operands)
-            case Not(operand):
-                return self._conditions(node, (operand,))
+            case Logic() | Not():
+                return self._conditions(node, node.operands if isinstance(node, Logic) else (node.operand,))
             case Negative(operand):
                 return self._computed(node, "-", (operand,))
             case IsNull(operand):
                 self.type_of(operand)
-                return Scalar(bool)
+                return _BOOL
             case In(operand, values):
                 return self._in(node, operand, values)
             case Between(operand, low, high):
                 return self._compared(node, "<", (operand, low, high))
+            case TextTest(op, operand, _):
+                return self._text(node, op, operand)
 
     def _path(self, path: FieldPath) -> FieldType | None:
-        record_type = self._record_type
-        if path.entity is not None and path.entity is not record_type.cls:
-            here = record_type.cls.__name__
-            return self._fault(
-                path, f"is a field of {path.entity.__name__}, but this expression is over {here}"
-            )
-        type_: FieldType = record_type
-        nullable = False
+        try:
+            rows = self._rows[place_of(path, self._rows)]
+        except ValueError as fault:
+            return self._fault(path, str(fault))
+        type_ = _bare(rows)
+        nullable = isinstance(rows, Nullable)
         for count, step in enumerate(path.steps):
             inner = self._step(path, count, type_, step)
             if inner is None:
@@ -101,9 +142,16 @@ class _TypeChecker:
     def _step(self, path: FieldPath, count: int, type_: FieldType, step: str | int) -> FieldType | None:
         match type_:
             case RecordType(cls, fields):
+                for field in fields:
+                    if field.name == step:
+                        return field.type
+                if step == type_.extra:
+                    return self._fault(
+                        path,
+                        f"{cls.__name__}.{step} is Extra, whose members have no declared type: declare the "
+                        "member as a field",
+                    )
                 names = [field.name for field in fields]
-                if step in names:
-                    return fields[names.index(str(step))].type
                 like = did_you_mean(step, names) if isinstance(step, str) else ""
                 self._fault(
                     path, f"{cls.__name__} has no field {step!r}{like}; its fields: {', '.join(names)}"
@@ -130,7 +178,9 @@ class _TypeChecker:
         known = [type_ for type_ in types if type_ is not None]
         if len(known) < len(types):
             return None
-        first, *others = (_scalar(type_) for type_ in known)
+        first, *others = map(_scalar, known)
+        if first in _ORDERED and all(other is first for other in others):  # as nearly always
+            return _result(bool, known)
         for side, type_, scalar in zip(sides, known, (first, *others), strict=True):
             if scalar is None:
                 hint = (
@@ -153,7 +203,7 @@ class _TypeChecker:
 
     def _in(self, node: Node, operand: Node, values: Sequence[Constant]) -> FieldType | None:
         type_ = self._compared(node, "==", (operand, *values))
-        return type_ if values else type_ and Scalar(bool)
+        return type_ if values else type_ and _BOOL
 
     def _computed(self, node: Node, op: str, sides: Sequence[Node]) -> FieldType | None:
         types = [self.type_of(side) for side in sides]
@@ -175,6 +225,14 @@ class _TypeChecker:
             return Nullable(_bare(result))  # by zero gives None
         return result
 
+    def _text(self, node: Node, op: str, operand: Node) -> FieldType | None:
+        type_ = self.type_of(operand)
+        if type_ is None:
+            return None
+        if _scalar(type_) is not str:
+            return self._fault(node, f"{node_text(operand)} is {_article(type_)}: .{op}() is for str")
+        return _result(bool, (type_,))
+
     def _conditions(self, node: Node, operands: Sequence[Node]) -> FieldType | None:
         types = [self.type_of(operand) for operand in operands]
         known = [type_ for type_ in types if type_ is not None]
@@ -190,7 +248,7 @@ class _TypeChecker:
         return None
 
 
-_MIXED = "write a constant as Decimal('0.1'), or give both fields the same type"
+_MIXED = "write a constant in the field's type, 0.1 or Decimal('0.1'), or give both fields the same type"
 
 
 def _apart(one: type | None, other: type | None) -> str | None:
@@ -216,8 +274,10 @@ def _scalar(type_: FieldType) -> type | None:
 
 
 def _result(kind: type, operands: Iterable[FieldType]) -> FieldType:
-    nullable = any(isinstance(operand, Nullable) for operand in operands)
-    return Nullable(Scalar(kind)) if nullable else Scalar(kind)
+    for operand in operands:
+        if isinstance(operand, Nullable):
+            return Nullable(_SCALARS[kind])
+    return _SCALARS[kind]
 
 
 def _article(type_: FieldType) -> str:

@@ -12,13 +12,16 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from statestore.fields.attributes import (
     EPOCHS,
+    NUMBER,
     Alias,
     Attribute,
     EventTime,
+    Extra,
     Float32,
     Format,
     Ignored,
     Index,
+    Int16,
     Int32,
     Key,
     MaxLength,
@@ -28,12 +31,25 @@ from statestore.fields.attributes import (
     WindowSize,
     WindowStart,
 )
+from statestore.fields.type_parameters import named_type
 from statestore.fields.types import Scalar
 from statestore.runtime.text import bounded_repr
 
 A = TypeVar("A", bound=Attribute)
 
-_WITHOUT_ARGUMENTS = (Key, EventTime, Ignored, Int32, Float32, Index, WindowStart, WindowEnd, WindowSize)
+_WITHOUT_ARGUMENTS = (
+    Key,
+    EventTime,
+    Ignored,
+    Int32,
+    Int16,
+    Float32,
+    Index,
+    Extra,
+    WindowStart,
+    WindowEnd,
+    WindowSize,
+)
 _EXAMPLES: dict[type, str] = {
     Precision: "Precision(18, 4)",
     Format: "Format('%Y-%m-%d')",
@@ -44,8 +60,9 @@ _EXAMPLES: dict[type, str] = {
 _OF_VALUES: dict[type[Attribute], tuple[type, ...]] = {
     Precision: (Decimal,),
     Int32: (int,),
+    Int16: (int,),
     Float32: (float,),
-    Format: (datetime,),
+    Format: (datetime, Decimal),
     MaxLength: (str, bytes),
 }
 """Attributes that narrow a type, with the types they narrow. Any other attribute is about the whole field."""
@@ -108,7 +125,7 @@ def split(annotation: Any, where: str, faults: list[str]) -> tuple[Any, FieldAtt
     """
     ours: list[Attribute] = []
     others: list[Any] = []
-    while get_origin(annotation) is Annotated:
+    while get_origin(annotation := named_type(annotation)) is Annotated:
         annotation, *metadata = get_args(annotation)
         for attribute in metadata:
             if isinstance(attribute, type) and attribute in _WITHOUT_ARGUMENTS:
@@ -141,14 +158,25 @@ def scalar(type_: type, attributes: FieldAttributes, where: str, faults: list[st
         if type_ not in _OF_VALUES[kind]:
             faults.append(f"{where}: {kind.__name__} is for {_named(kind)}, not for {type_.__name__}")
             return Scalar(type_)
+    if attributes.has(Int32) and attributes.has(Int16):
+        faults.append(f"{where}: Int32 and Int16 contradict each other: keep one")
     format_, length = attributes.find(Format), attributes.find(MaxLength)
+    if format_ is not None and (type_ is Decimal) != (format_.pattern == NUMBER):
+        faults.append(f"{where}: {format_!r} is {_of_another_type(type_)}")
     return Scalar(
         type_,
         attributes.has(Int32) or attributes.has(Float32),
         attributes.find(Precision),
         None if format_ is None else format_.pattern,
         None if length is None else length.length,
+        attributes.has(Int16),
     )
+
+
+def _of_another_type(type_: type) -> str:
+    if type_ is Decimal:
+        return f"for a datetime: the format of a Decimal is Format({NUMBER!r})"
+    return "for a Decimal: give a pattern for strftime, or one of " + ", ".join(map(repr, EPOCHS))
 
 
 def _named(kind: type[Attribute]) -> str:
@@ -205,7 +233,7 @@ _SAMPLE = datetime(2001, 2, 3, 16, 5, 6, 789_000, tzinfo=UTC)
 
 
 def _format(attribute: Format) -> list[str]:
-    if attribute.pattern in EPOCHS:
+    if attribute.pattern == NUMBER or attribute.pattern in EPOCHS:
         return []
     try:
         read = datetime.strptime(_SAMPLE.strftime(attribute.pattern), attribute.pattern)

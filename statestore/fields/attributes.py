@@ -51,15 +51,23 @@ class Int32:
 
 
 @dataclass(frozen=True, slots=True)
+class Int16:
+    """An ``int`` of 16 bits instead of 64, such as Java's ``short``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Float32:
     """A ``float`` of single precision."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How formats that are text write a ``datetime``: a pattern for ``datetime.strftime``, or one of
-    :data:`EPOCHS`. Parts of a time that the pattern leaves out are not stored. A time that is read without a
-    zone is in UTC."""
+    """How formats that are text write a ``datetime`` or a ``Decimal``.
+
+    Of a ``datetime``: a pattern for ``datetime.strftime``, or one of :data:`EPOCHS`. Parts of a time that the
+    pattern leaves out are not stored. A time that is read without a zone is in UTC. Of a ``Decimal``:
+    :data:`NUMBER`.
+    """
 
     pattern: str
 
@@ -67,6 +75,19 @@ class Format:
 EPOCHS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
 """For :class:`Format`: a whole number of seconds, milliseconds or microseconds since 1970 UTC, rounded down.
 The value is the unit in microseconds."""
+
+
+NUMBER = "number"
+"""For :class:`Format`: a JSON number with all digits of the ``Decimal``, instead of their text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """The field holds the members of a record that no other field declares, to be written back with it.
+
+    The field is a ``dict[str, Any]`` of the entity itself, in JSON or msgpack. It cannot be indexed or
+    queried. A JSON number with a fraction or an exponent is a ``Decimal`` in it, so that no digit is lost.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +143,14 @@ Attribute = (
     | Ignored
     | Precision
     | Int32
+    | Int16
     | Float32
     | Format
     | MaxLength
     | Alias
     | Name
     | Index
+    | Extra
     | WindowStart
     | WindowEnd
     | WindowSize

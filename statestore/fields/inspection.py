@@ -13,12 +13,13 @@ import typing
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from statestore.fields.annotations import FieldAttributes, scalar, split
 from statestore.fields.attributes import (
     Alias,
     EventTime,
+    Extra,
     Ignored,
     Index,
     Key,
@@ -27,6 +28,8 @@ from statestore.fields.attributes import (
     WindowSize,
     WindowStart,
 )
+from statestore.fields.defaults import factory_faults
+from statestore.fields.type_parameters import bound_hints
 from statestore.fields.types import (
     KEY_TYPES,
     SCALAR_TYPES,
@@ -72,10 +75,15 @@ class _Inspector:
         if hints is None:
             return RecordType(cls, (), positional=False)
         fields = []
+        extras: list[str] = []
         for declared in dataclasses.fields(cls):
             where = f"{cls.__name__}.{declared.name}"
             annotation, attributes = split(hints[declared.name], where, self._faults)
             if not self._is_stored(declared, attributes, where):
+                continue
+            if attributes.has(Extra):
+                self._faults += _extra_faults(annotation, attributes, where, is_inner=bool(outer))
+                extras.append(declared.name)
                 continue
             unsupported: list[str] = []
             type_ = self._type(annotation, attributes, where, unsupported, (*outer, cls))
@@ -87,12 +95,16 @@ class _Inspector:
             fields.append(field)
             if not unsupported and not outer:
                 self._faults += _misplaced(field, where)
-        self._faults += _ambiguous(cls, fields)
-        return RecordType(cls, tuple(fields), self._takes_in_order(cls, fields))
+            if not unsupported:
+                self._faults += factory_faults(field, where)
+        self._faults += _ambiguous(cls, fields, extras)
+        names = [field.name for field in fields]
+        in_order = self._takes_in_order(cls, names, extras)
+        return RecordType(cls, tuple(fields), in_order, extras[0] if extras else None)
 
     def _hints(self, cls: type) -> dict[str, Any] | None:
         try:
-            return typing.get_type_hints(cls, include_extras=True)
+            return bound_hints(cls, typing.get_type_hints(cls, include_extras=True))
         except NameError as error:
             self._faults.append(
                 f"{cls.__name__}: annotation {error.name!r} cannot be resolved in module {cls.__module__}: "
@@ -122,10 +134,9 @@ class _Inspector:
             )
         return False
 
-    def _takes_in_order(self, cls: type, fields: Sequence[Field]) -> bool:
-        """Whether the constructor takes ``fields`` by position. Not to take them at all is a fault."""
+    def _takes_in_order(self, cls: type, names: Sequence[str], extras: Sequence[str]) -> bool:
+        """Whether the constructor takes the fields ``names`` by position. Not to take one is a fault."""
         parameters = inspect.signature(cls).parameters
-        names = [field.name for field in fields]
         known = {field.name for field in dataclasses.fields(cls)}
         variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
         for parameter in parameters.values():
@@ -137,7 +148,7 @@ class _Inspector:
                 )
         self._faults += [
             f"{cls.__name__}.{name}: the class's own __init__ does not take this field: add the parameter"
-            for name in names
+            for name in (*names, *extras)
             if name not in parameters
         ]
         leading = list(parameters.values())[: len(names)]
@@ -179,6 +190,11 @@ class _Inspector:
             return DictOf(
                 self._key_type(key, key_attributes, of_keys, unsupported),
                 self._inner(arguments[1], FieldAttributes(), where, unsupported, outer),
+            )
+        elif isinstance(annotation, TypeVar):
+            unsupported.append(
+                f"{where}: the type variable {annotation} stands for no type here: give the generic base its "
+                "types, as in class Row(Base[int])"
             )
         else:
             unsupported.append(f"{where}: {_annotation_text(annotation)} {_UNSUPPORTED}")
@@ -250,7 +266,26 @@ def _misplaced(field: Field, where: str) -> list[str]:
     return faults
 
 
-def _ambiguous(cls: type, fields: Sequence[Field]) -> list[str]:
+def _extra_faults(annotation: Any, attributes: FieldAttributes, where: str, *, is_inner: bool) -> list[str]:
+    """Return the faults of a field that has ``Extra``."""
+    faults = []
+    if is_inner:
+        faults.append(
+            f"{where}: Extra is for a field of the entity itself: the members of a nested dataclass that no "
+            "field declares are not kept; declare them as fields"
+        )
+    if get_origin(annotation) is not dict or get_args(annotation) != (str, Any):
+        shown = _annotation_text(annotation)
+        faults.append(f"{where}: an Extra field is a dict[str, Any], not {shown}: annotate it so")
+    if others := [name for name in attributes.names if name != "Extra"]:
+        faults.append(
+            f"{where}: {', '.join(others)} is not possible with Extra, whose members have no declared type: "
+            "declare the member as a field of its own"
+        )
+    return faults
+
+
+def _ambiguous(cls: type, fields: Sequence[Field], extras: Sequence[str]) -> list[str]:
     """Return a fault for each name and each attribute that several fields have, but only one may have."""
     faults = []
     names = Counter(name for field in fields for name in {field.wire_name, *field.aliases})
@@ -263,6 +298,8 @@ def _ambiguous(cls: type, fields: Sequence[Field]) -> list[str]:
         for field in fields
         if field.wire_name in field.aliases
     ]
+    if len(extras) > 1:
+        faults.append(f"{cls.__name__}: only one field can be the Extra, not several: {', '.join(extras)}")
     parts = [("EventTime", field) for field in fields if field.is_event_time]
     parts += [(field.window.__name__, field) for field in fields if field.window is not None]
     for part in dict.fromkeys(name for name, _ in parts):

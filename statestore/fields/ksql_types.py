@@ -61,8 +61,8 @@ def _scalar(scalar: Scalar, where: str, faults: list[str], is_json: bool) -> str
             )
             return "DECIMAL"
         return f"DECIMAL({precision.digits}, {precision.scale})"
-    if scalar.type is int and scalar.is_32_bits:
+    if scalar.type is int and (scalar.is_32_bits or scalar.is_16_bits):
         return "INT"
-    if is_json and scalar.format is not None:
+    if is_json and scalar.type is datetime and scalar.format is not None:
         return "BIGINT" if scalar.format in EPOCHS else "VARCHAR"
     return _TYPES[scalar.type]

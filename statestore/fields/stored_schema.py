@@ -18,7 +18,16 @@ from dataclasses import MISSING
 from datetime import date, datetime
 from typing import Any
 
-from statestore.fields.types import DictOf, Field, FieldType, ListOf, Nullable, RecordType, Scalar
+from statestore.fields.types import (
+    DictOf,
+    Field,
+    FieldType,
+    ListOf,
+    Nullable,
+    RecordType,
+    Scalar,
+    serializer_of,
+)
 
 StoredSchema = Mapping[str, Any]
 
@@ -28,7 +37,12 @@ _WITHOUT_PATTERNS = (*_NAMELESS_KEYS, "msgpack", "avro")
 """Formats on which a ``Format`` has no effect."""
 _NUMBERS_OF_KSQL = {datetime: "epoch_ms", date: "epoch_days"}
 """How ksqlDB's dialect of JSON writes times without a ``Format``."""
-_WIDER = {"Int32": ("int", "float"), "Float32": ("float",), "int": ("float",)}
+_WIDER = {
+    "Int16": ("Int32", "int", "float"),
+    "Int32": ("int", "float"),
+    "Float32": ("float",),
+    "int": ("float",),
+}
 """The types as which stored values of a type can be read, besides itself."""
 
 
@@ -36,8 +50,9 @@ def stored_schema(
     key_format: str, value_format: str, key: Sequence[Field], value: Sequence[Field], *, ksql: bool = False
 ) -> dict[str, Any]:
     """Return the schema of a class with these fields; ``ksql``: with ksqlDB's names and dialect of JSON."""
-    keys = _Describer(key_format, ksql).fields(key, any_case=False)
-    return _sealed(key_format, keys, _Describer(value_format, ksql).fields(value, any_case=ksql))
+    keys = _Describer(key_format, ksql, is_value=False).fields(key, any_case=False)
+    values = _Describer(value_format, ksql, is_value=True).fields(value, any_case=ksql)
+    return _sealed(key_format, keys, values)
 
 
 def _sealed(key_format: str, key: list[Any], value: list[Any]) -> dict[str, Any]:
@@ -49,10 +64,11 @@ def _sealed(key_format: str, key: list[Any], value: list[Any]) -> dict[str, Any]
 class _Describer:
     """Describes fields as the format named ``form`` holds them."""
 
-    def __init__(self, form: str, ksql: bool) -> None:
+    def __init__(self, form: str, ksql: bool, *, is_value: bool) -> None:
         self._ksql = ksql
         self._has_patterns = form not in _WITHOUT_PATTERNS
         self._has_numbers = ksql and form == "json"
+        self._serializes = is_value and form == "kafka"
 
     def fields(self, fields: Sequence[Field], *, any_case: bool) -> list[dict[str, Any]]:
         """Describe ``fields``, whose names are the same in upper and lower case if ``any_case``."""
@@ -90,6 +106,10 @@ class _Describer:
     def _scalar(self, scalar: Scalar) -> dict[str, Any]:
         name = scalar.type.__name__
         described: dict[str, Any] = {"type": f"{name.capitalize()}32" if scalar.is_32_bits else name}
+        if scalar.is_16_bits:
+            described["type"] = "Int16"
+        if self._serializes and (serializer := serializer_of(scalar)) is not None:
+            described["serializer"] = serializer
         if scalar.precision is not None:
             described["precision"] = [scalar.precision.digits, scalar.precision.scale]
         if scalar.format is not None and self._has_patterns:
@@ -101,7 +121,10 @@ class _Describer:
 
 def conflicts(old: StoredSchema, new: StoredSchema) -> list[str]:
     """Return each reason why a class with the schema ``new`` cannot read records of ``old``."""
-    return [*_key_conflicts(old, new), *_field_conflicts(old["value"], new["value"], "")]
+    return [
+        *_key_conflicts(old, new),
+        *(_serializer_conflicts(old, new) or _field_conflicts(old["value"], new["value"], "")),
+    ]
 
 
 def unreadable(old: StoredSchema, new: StoredSchema) -> list[str]:
@@ -132,10 +155,63 @@ def _key_conflicts(old: StoredSchema, new: StoredSchema) -> list[str]:
         return [f"its key is ({_listed(before)}), but the key of the class is ({_listed(after)})"]
     # A single key field is written bare, without its name, by all formats.
     named = new["key_format"] not in _NAMELESS_KEYS and len(after) > 1
-    return [
+    faults = [
         f"key field {_shown_field(one)}, but in the class {_shown_field(other)}"
         for one, other in zip(before, after, strict=True)
         if one["type"] != other["type"] or (named and one["name"] not in (other["name"], *other["aliases"]))
+    ]
+    return faults or _mixed_up(old, new)
+
+
+def _mixed_up(old: StoredSchema, new: StoredSchema) -> list[str]:
+    """Return why key fields of the same types may hold other values than before, although each key decodes.
+
+    Keys without names are told apart by their place alone. So a field that is known under another name, at
+    another place or as a value is not the one that was written there.
+    """
+    before, after = ([_folded_names(field) for field in one["key"]] for one in (old, new))
+    was_value, is_value = (set().union(*map(_folded_names, one["value"])) for one in (old, new))
+    # The names of a store are those with which it was written last; its aliases were of even older ones.
+    renamed = [
+        (one, other)
+        for one, other, names in zip(old["key"], new["key"], after, strict=True)
+        if one["name"].casefold() not in names
+    ]
+    faults = []
+    for one, other in renamed:
+        name, names = one["name"].casefold(), _folded_names(other)
+        alike = [_shown_field(pair[0]) for pair in renamed if pair[0]["type"] == one["type"]]
+        shown = f"key field {one['name']} is {other['name']} in the class"
+        if any(name in known for known in after) or any(names & known for known in before):
+            faults.append(f"{shown}, and key fields of one type have changed places")
+        elif name in is_value or names & was_value:
+            faults.append(f"{shown}, and a field of the value has one of these names")
+        elif len(alike) > 1:
+            faults.append(
+                f"{shown}, and other key fields of its type are renamed, too: write Alias({one['name']!r}) "
+                "at the field that was it"
+            )
+    return faults
+
+
+def _folded_names(field: Mapping[str, Any]) -> set[str]:
+    return {name.casefold() for name in (field["name"], *field["aliases"])}
+
+
+def _serializer_conflicts(old: StoredSchema, new: StoredSchema) -> list[str]:
+    """Compare the one value field of ``value_format="kafka"``, whose bytes have no name and one width."""
+    was, is_ = (
+        {
+            str(field["type"]["serializer"]): field["name"]
+            for field in one["value"]
+            if "serializer" in field["type"]
+        }
+        for one in (old, new)
+    )
+    return [
+        f"its values are {', '.join(was)}'s, but field {name} of the class is {serializer}'s"
+        for serializer, name in is_.items()
+        if was and serializer not in was
     ]
 
 

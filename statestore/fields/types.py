@@ -32,9 +32,11 @@ class Scalar:
     precision: Precision | None = None
     """Of a ``Decimal``; ``None``: any number of digits."""
     format: str | None = None
-    """The pattern of a ``datetime`` in formats that are text; ``None``: ISO 8601."""
+    """The ``Format`` of a ``datetime`` or ``Decimal``; ``None``: ISO 8601, or the digits as text."""
     max_length: int | None = None
     """The most characters or bytes that are written; ``None``: any number."""
+    is_16_bits: bool = False
+    """Whether an ``int`` is of 16 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +95,37 @@ class RecordType:
     cls: type
     fields: tuple[Field, ...]
     positional: bool
+    extra: str | None = None
+    """The name of the ``Extra`` field, which is not among ``fields``."""
 
 
 FieldType = Scalar | Nullable | ListOf | DictOf | RecordType
+
+
+def scalar_type(type_: FieldType | None) -> type | None:
+    """Return the type of a single value, which may be ``None`` besides; ``None`` for all other types."""
+    bare = type_.item if isinstance(type_, Nullable) else type_
+    return bare.type if isinstance(bare, Scalar) else None
+
+
+def serializer_of(type_: FieldType) -> str | None:
+    """Return the serializer of Kafka's Java client for values of ``type_``; ``None``: there is none."""
+    if not isinstance(type_, Scalar):
+        return None
+    if type_.type is int:
+        return (
+            "ShortSerializer"
+            if type_.is_16_bits
+            else _OF_32_BITS[int]
+            if type_.is_32_bits
+            else "LongSerializer"
+        )
+    if type_.type is float:
+        return _OF_32_BITS[float] if type_.is_32_bits else "DoubleSerializer"
+    return {str: "StringSerializer", bytes: "ByteArraySerializer", UUID: "UUIDSerializer"}.get(type_.type)
+
+
+_OF_32_BITS: dict[type, str] = {int: "IntegerSerializer", float: "FloatSerializer"}
 
 
 def type_name(type_: FieldType) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, wait
 from typing import Any
 
 from confluent_kafka import KafkaError as Code
@@ -11,10 +12,15 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from statestore.errors import ConfigError
+from statestore.kafka.client_log import ClientLog
 from statestore.kafka.properties import admin_properties
+from statestore.kafka.remedies import HeardError
 from statestore.runtime import fork
 
 log = logging.getLogger("statestore.changelog")
+
+_LOOK_INTERVAL = 0.05
+"""Seconds between two looks at what the client reports while an answer is awaited."""
 
 
 class AdminConnection:
@@ -22,9 +28,9 @@ class AdminConnection:
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self._given = given
-        self._mutex = fork.lock()
+        self._mutex = fork.rlock()
         self._client: AdminClient | None = None
-        self._heard = _LastError()
+        self._heard = HeardError()
         self._forked_here = False
         fork.register(self)
 
@@ -34,12 +40,30 @@ class AdminConnection:
 
     @property
     def last_error(self) -> str:
-        """What the client has reported last; empty: nothing since ``forget_error``."""
+        """What the client has reported since the broker last answered; empty: nothing."""
         return self._heard.text
 
-    def forget_error(self) -> None:
-        """The broker has answered: what was reported before says nothing about the next failure."""
-        self._heard.text = ""
+    def serve(self) -> None:
+        """Take what the client has logged and reported; it keeps all of that until then."""
+        if self._client is not None and not self._forked_here:
+            self._client.poll(0)
+
+    def wait(self, answers: Iterable[Future[Any]]) -> Code | None:
+        """Return when the answers are there; or return the error of a broker that refuses the client.
+
+        Otherwise the client goes on trying, and the answers are time-outs.
+        """
+        self.serve()
+        if self._heard.refusal is not None:
+            self._heard.forget()  # it may be mended: the client goes on trying
+        awaited = left = set(answers)
+        while left := wait(left, timeout=_LOOK_INTERVAL).not_done:
+            self.serve()
+            if (refusal := self._heard.refusal) is not None:
+                return refusal
+        if any(answer.exception() is None for answer in awaited):
+            self._heard.forget()
+        return None
 
     def client(self) -> AdminClient:
         """Return the client. Raises ``ConfigError`` without an address, and where librdkafka refuses one."""
@@ -54,7 +78,7 @@ class AdminConnection:
                     )
                 properties = {**admin_properties(self._given), "error_cb": self._heard.hear}
                 try:
-                    self._client = AdminClient(properties, logger=log)
+                    self._client = AdminClient(properties, logger=ClientLog(log))
                 except KafkaException as error:
                     raise ConfigError(f"kafka: {error.args[0].str()}") from error
             return self._client
@@ -62,13 +86,3 @@ class AdminConnection:
     def _forked(self) -> None:
         self._forked_here = True
         fork.leak(self._client)
-
-
-class _LastError:
-    """Kept apart, so that the client does not refer to who owns it: it ends with its owner."""
-
-    def __init__(self) -> None:
-        self.text = ""
-
-    def hear(self, error: Code) -> None:
-        self.text = error.str()

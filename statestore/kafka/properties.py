@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
 from statestore.errors import ConfigError
-from statestore.runtime.text import bounded_repr
+from statestore.runtime.text import HIDDEN, bounded_repr, is_secret, without_user_info
 
 OWNED_BY_CONSUMERS = {
     "enable.auto.commit": False,
@@ -33,6 +38,8 @@ _TUNED = {
 _TUNED_CONSUMER = {
     # The default sleeps 1 s whenever 100,000 records are queued, which costs a factor of eight.
     "fetch.queue.backoff.ms": 2,
+    # Otherwise a damaged record is a row like any other. It costs nothing that can be measured.
+    "check.crcs": True,
     # How long the last end-of-partition event may take.
     "fetch.wait.max.ms": 100,
 }
@@ -76,6 +83,98 @@ _FOR_WRITING = (
     "retry.backoff.",
     "sticky.partitioning.",
 )
+
+
+_ADDRESSES = ("bootstrap.servers", "metadata.broker.list", "sasl.oauthbearer.method", "test.mock.")
+"""With these a client would connect."""
+_BOOTSTRAP = _ADDRESSES[:2]
+_NEEDS_MORE = "Failed to create"
+"""How librdkafka begins when the properties are right one by one, but not together."""
+_UNHEARD = logging.getLogger("statestore.unheard")
+_UNHEARD.disabled = True
+
+
+def property_faults(given: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the name of each of the user's properties that cannot be right, and why.
+
+    The name is empty where librdkafka refuses several together. Connects to nothing, and calls none of the
+    user's functions: a client with ``oauth_cb`` calls it when it is made, and waits for the token.
+    """
+    shapeless = [(name, text) for name, value in given.items() if (text := _shape_fault(name, value))]
+    local = {
+        name: value
+        for name, value in given.items()
+        if not name.startswith(_ADDRESSES)
+        and not (name == "oauth_cb" and callable(value))
+        and not isinstance(value, _NO_TEXT)
+    }
+    return shapeless + [(name, f"refused by librdkafka: {text}") for name, text in _refusals(local)]
+
+
+_NO_TEXT = (list, tuple, set, frozenset, bytes, bytearray)
+"""``confluent_kafka`` takes ``str(value)`` of each value, which is nonsense of these."""
+
+
+def _shape_fault(name: str, value: object) -> str | None:
+    if isinstance(value, _NO_TEXT):
+        remedy = "decode it" if isinstance(value, bytes | bytearray) else "separate several values by commas"
+        return f"the value is a {type(value).__name__}, and must be a text: {remedy}"
+    if name not in _BOOTSTRAP:
+        return None
+    addresses = [one.strip() for one in str(value or "").split(",") if one.strip()]
+    if not addresses:
+        return "names no broker: give host:port"
+    for wrong in (one for one in addresses if not _is_address(one)):
+        return f"{bounded_repr(without_user_info(wrong))} is no broker's address: give host:port,host:port"
+    return None
+
+
+def _is_address(text: str) -> bool:
+    """Whether librdkafka can make something of an address; of others it says nothing, and tries for ever."""
+    match = _ADDRESS.fullmatch(text)
+    return match is not None and (match["port"] is None or 0 < int(match["port"]) < 1 << 16)
+
+
+_ADDRESS = re.compile(
+    r"""
+    ( (plaintext|ssl|sasl_plaintext|sasl_ssl) :// )?
+    (?: [0-9a-f:.]* : [0-9a-f.]* : [0-9a-f:.]* (%\w+)?      # IPv6 without a port
+      | ( \[ [^\]\s]+ \] | [^:/;\s]* ) ( : (?P<port>\d+) )? )
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def _refusals(local: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what librdkafka refuses of ``local``, and its words."""
+    together = _refusal(local) if local else None
+    if together is None:
+        return []
+    alone = {name: text for name, value in local.items() if (text := _refusal({name: value})) is not None}
+    # One whose value is right may need others beside it, as SASL_SSL needs a mechanism.
+    faults = [(name, text) for name, text in alone.items() if not text.startswith(_NEEDS_MORE)]
+    wrong = {name for name, _ in faults}
+    left = _refusal({name: value for name, value in local.items() if name not in wrong})
+    if left is not None:
+        faults += [(name, text) for name, text in alone.items() if text == left] or [("", left)]
+    return faults
+
+
+def _refusal(properties: Mapping[str, Any]) -> str | None:
+    try:
+        AdminClient(dict(properties), logger=_UNHEARD)
+    except KafkaException as error:
+        text = str(error.args[0].str())
+    except (TypeError, ValueError) as error:
+        text = str(error)
+    except SystemError as error:  # a text that is not UTF-8 leaves its error behind a call that "succeeded"
+        text = str(error.__cause__ or error)
+    else:
+        return None
+    for name, value in properties.items():
+        if is_secret(name) and str(value):
+            text = text.replace(str(value), HIDDEN)
+    return text
 
 
 def producer_properties(given: Mapping[str, Any], request_timeout: float) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Future
 
-from statestore.core import Folded, RecordFilter
+from statestore.core import Folded, KeyLimit, Partitioning, RecordFilter
 from statestore.kafka.reader import BatchReader, Event
 from statestore.runtime.futures import complete
 from statestore.runtime.worker import Worker
@@ -34,9 +34,11 @@ class ReadAhead:
         positions: Mapping[int, tuple[int, int]],
         ends: Mapping[int, int | None],
         record_filter: RecordFilter | None = None,
+        key_limit: KeyLimit | None = None,
+        partitioning: Partitioning | None = None,
     ) -> None:
         self._pause()
-        self._reader.assign(topic, positions, ends, record_filter)
+        self._reader.assign(topic, positions, ends, record_filter, key_limit, partitioning)
 
     def unassign(self, topic: str) -> None:
         self._pause()
@@ -52,6 +54,9 @@ class ReadAhead:
         if given[0]:  # where nothing came there is no hurry
             self._ahead = self._begin()
         return given
+
+    def high_watermarks(self, topic: str) -> dict[int, int]:
+        return self._reader.high_watermarks(topic)  # also beside a read
 
     def poll(self) -> None:
         self._pause()

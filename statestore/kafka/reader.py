@@ -15,7 +15,9 @@ from typing import Any, NamedTuple, Protocol
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition, cimpl
 
 from statestore import core
-from statestore.core import ClientError, Folded, RecordFilter, fold
+from statestore.core import ClientError, Folded, KeyLimit, Partitioning, RecordFilter, fold
+from statestore.kafka.client_log import ClientLog
+from statestore.kafka.cuts import BRIEF_BATCHES, Cuts, HeldRecords, HoldLimits, high_watermark
 from statestore.runtime import fork
 from statestore.storage.layout import DATA
 
@@ -50,6 +52,24 @@ class BatchLimits:
     """Longest time from the first record until the batch is returned."""
     read_ahead: bool = False
     """Whether the next batch is read while this one is applied, if the reader can."""
+    held: int = 16 << 20
+    """Bytes of the records that are held back, with their overhead, so that no transaction is cut in two."""
+
+    def hold(self) -> HoldLimits:
+        """Return what may be held back."""
+        brief = min(self.held, BRIEF_BATCHES * self.memory)
+        return HoldLimits(memory=self.held, records=self.records, brief_memory=brief)
+
+
+DIVIDED = 0
+"""The code of an event that is no error: a batch ended where a transaction may go on."""
+
+
+def _divided(cuts: Cuts) -> list[Event]:
+    """Return events for the transactions that had to be cut."""
+    divided, cuts.divided = cuts.divided, []
+    text = "a transaction is larger than what is held back for it"
+    return [Event(topic, number, offset, DIVIDED, text) for topic, number, offset in divided]
 
 
 class BatchReader(Protocol):
@@ -61,11 +81,16 @@ class BatchReader(Protocol):
         positions: Mapping[int, tuple[int, int]],
         ends: Mapping[int, int | None],
         record_filter: RecordFilter | None = None,
+        key_limit: KeyLimit | None = None,
+        partitioning: Partitioning | None = None,
     ) -> None:
         """Read ``topic`` too, from ``{partition: (offset, leader epoch)}``.
 
-        A read that reaches one of ``ends`` returns at once. A record that ``record_filter`` skips moves the
-        position only; from one at which it stops, nothing of the topic comes any more.
+        A read that reaches one of ``ends`` returns at once. From there on records are given up to a place
+        where no transaction is cut (see ``kafka/cuts.py``). A record that ``record_filter`` skips moves the
+        position only; from one at which it stops, nothing of the topic comes any more. ``key_limit`` judges
+        records with longer keys likewise. With a ``partitioning``, records that it does not explain come as
+        strays.
 
         Raises ``KafkaException``.
         """
@@ -79,6 +104,10 @@ class BatchReader(Protocol):
         A record below its partition's position is counted as stale and otherwise ignored. After an exception
         what was read is lost: every topic must be assigned again.
         """
+        ...
+
+    def high_watermarks(self, topic: str) -> dict[int, int]:
+        """Return the ends of the log that the last fetches told, by partition; open transactions included."""
         ...
 
     def poll(self) -> None:
@@ -108,19 +137,25 @@ class ConsumerReader:
     def __init__(
         self, properties: Mapping[str, Any], limits: BatchLimits, heard: Callable[[KafkaError], None]
     ) -> None:
-        self._consumer = Consumer({**properties, "error_cb": heard}, logger=log)
+        self._consumer = Consumer({**properties, "error_cb": heard}, logger=ClientLog(log))
         self._connected = False
         self._batch = min(limits.records, self.MOST_RECORDS)
         self._wait = limits.wait
         self._positions: dict[tuple[str, int], int] = {}
         self._filters: dict[str, RecordFilter] = {}
+        self._key_limits: dict[str, KeyLimit] = {}
+        self._partitioning: dict[str, Partitioning] = {}
+        self._cuts = Cuts(limits.hold())
+        self._held = HeldRecords(self._consumer, self._cuts)
 
     def assign(
         self,
         topic: str,
         positions: Mapping[int, tuple[int, int]],
-        ends: Mapping[int, int | None],  # noqa: ARG002 - a read takes no longer than its wait anyway
+        ends: Mapping[int, int | None],
         record_filter: RecordFilter | None = None,
+        key_limit: KeyLimit | None = None,
+        partitioning: Partitioning | None = None,
     ) -> None:
         if not self._connected:
             with contextlib.suppress(KafkaException):
@@ -132,12 +167,21 @@ class ConsumerReader:
                 for number, (offset, epoch) in positions.items()
             ]
         )
+        self._held.assign(topic, positions, ends)
         self._positions.update({(topic, number): offset for number, (offset, _) in positions.items()})
         if record_filter is not None:
             self._filters[topic] = record_filter
+        if key_limit is not None:
+            self._key_limits[topic] = key_limit
+        if partitioning is not None:
+            self._partitioning[topic] = partitioning
 
     def unassign(self, topic: str) -> None:
         self._filters.pop(topic, None)
+        self._key_limits.pop(topic, None)
+        self._partitioning.pop(topic, None)
+        self._cuts.forget(topic)
+        self._held.unassign(topic)
         places = [place for place in self._positions if place[0] == topic]
         for place in places:
             del self._positions[place]
@@ -145,12 +189,15 @@ class ConsumerReader:
             self._consumer.incremental_unassign([TopicPartition(*place) for place in places])
 
     def read(self) -> tuple[dict[str, Folded], list[Event]]:
+        messages = self._held.pass_on(self._consumer.consume(self._batch, self._held.wait(self._wait)))
         by_topic, told = fold(
-            self._consumer.consume(self._batch, self._wait), self._positions, DATA, self._filters
+            messages, self._positions, DATA, self._filters, self._key_limits, self._partitioning
         )
         for topic, folded in by_topic.items():
             for number, (offset, _) in folded.positions.items():
                 self._positions[topic, number] = offset
+            if folded.candidates:
+                self._partitioning[topic] = self._partitioning[topic]._replace(candidates=folded.candidates)
             if folded.stopped is not None:
                 self.unassign(topic)
         events = []
@@ -159,7 +206,16 @@ class ConsumerReader:
             topic, number, error = message.topic(), message.partition(), message.error()
             if (topic, number) in self._positions:
                 events.append(Event(topic, number, message.offset(), error.code(), error.str()))
-        return by_topic, events
+        return by_topic, events + _divided(self._cuts)
+
+    def high_watermarks(self, topic: str) -> dict[int, int]:
+        found = {}
+        for name, number in self._positions:
+            if name == topic:
+                high = high_watermark(self._consumer, TopicPartition(topic, number))
+                if high >= 0:
+                    found[number] = high
+        return found
 
     def poll(self) -> None:
         self._consumer.poll(0)
@@ -180,9 +236,14 @@ class NativeReader:
     def __init__(
         self, properties: Mapping[str, Any], limits: BatchLimits, heard: Callable[[KafkaError], None]
     ) -> None:
+        self._cuts = Cuts(limits.hold())
+        self._log = ClientLog(log)
         try:
             self._fetcher = core.Fetcher(
-                [(name, _as_text(value)) for name, value in properties.items()], DATA
+                [(name, _as_text(value)) for name, value in properties.items()],
+                DATA,
+                self._cuts.released,
+                limits.held,
             )
         except ClientError as error:
             raise _kafka_exception(error) from None
@@ -196,15 +257,18 @@ class NativeReader:
         positions: Mapping[int, tuple[int, int]],
         ends: Mapping[int, int | None],
         record_filter: RecordFilter | None = None,
+        key_limit: KeyLimit | None = None,
+        partitioning: Partitioning | None = None,
     ) -> None:
         self._connected = self._connected or self._fetcher.look_up(topic, FIRST_ANSWER)
         known = {number: end for number, end in ends.items() if end is not None}
         try:
-            self._fetcher.assign(topic, dict(positions), known, record_filter)
+            self._fetcher.assign(topic, dict(positions), known, record_filter, key_limit, partitioning)
         except ClientError as error:
             raise _kafka_exception(error) from None
 
     def unassign(self, topic: str) -> None:
+        self._cuts.forget(topic)
         try:
             self._fetcher.unassign(topic)
         except ClientError as error:
@@ -214,6 +278,9 @@ class NativeReader:
         one = self._limits
         # Read ahead, a run is sorted while the last one is applied.
         return self._take(one.wait, one.idle, one.span, one.records, one.memory, one.read_ahead)
+
+    def high_watermarks(self, topic: str) -> dict[int, int]:
+        return self._fetcher.high_watermarks(topic)
 
     def poll(self) -> None:
         self._take(0.0, 0.0, 0.0, 1, 1, False)
@@ -227,10 +294,10 @@ class NativeReader:
             raise _kafka_exception(error) from None
         for code, level, text in reports:
             if code == 0:
-                log.log(_PYTHON_LEVELS[level], "%s", text)
+                self._log.log(_PYTHON_LEVELS[level], "%s", text)
             else:
                 self._heard(KafkaError(code, text))
-        return by_topic, [Event(*event) for event in events]
+        return by_topic, [Event(*event) for event in events] + _divided(self._cuts)
 
     def wake(self) -> None:
         self._fetcher.wake()

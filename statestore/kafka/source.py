@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
+from functools import partial
 from typing import Any
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
@@ -14,10 +15,21 @@ from confluent_kafka import KafkaError as Code
 from confluent_kafka.admin import ClusterMetadata, ConfigResource, OffsetSpec
 
 from statestore.kafka.admin import AdminConnection
-from statestore.kafka.answers import ContactError, KafkaErrorKind, TopicInfo, failure_of, kind_of
+from statestore.kafka.answers import (
+    ContactError,
+    KafkaErrorKind,
+    TopicInfo,
+    failure_of,
+    kind_of,
+    topic_id_of,
+)
+from statestore.kafka.client_log import ClientLog
+from statestore.kafka.position_check import lost_positions
 from statestore.kafka.properties import RECONNECT_SECONDS, consumer_properties
 from statestore.kafka.read_ahead import ReadAhead
 from statestore.kafka.reader import BatchLimits, BatchReader, ConsumerReader, NativeReader, why_not_native
+from statestore.kafka.remedies import NO_PROTOCOL, refuses_client, text_of
+from statestore.runtime.steps import in_thread
 
 log = logging.getLogger("statestore.changelog")
 
@@ -35,7 +47,8 @@ LARGEST_BATCH = 1_000_000
 class KafkaSource:
     """One manager's connection to one cluster. Thread-safe.
 
-    ``on_error`` is called, on a thread of the library, for errors that concern no single topic.
+    ``on_error`` is called, on a thread of the library, for errors that concern no single topic, and with what
+    they say.
     """
 
     def __init__(
@@ -44,7 +57,7 @@ class KafkaSource:
         properties: Mapping[str, Any],
         name: str,
         request_timeout: float,
-        on_error: Callable[[KafkaErrorKind, str], None],
+        on_error: Callable[[Code, str], None],
     ) -> None:
         self.address = admin.address
         self.request_timeout = request_timeout
@@ -52,7 +65,10 @@ class KafkaSource:
         self._on_error = on_error
         self._errors: dict[int, tuple[float, Code]] = {}
         """Errors the readers reported since the broker last answered, and when: by code, newest last."""
+        self.client_log = ClientLog(log)
+        """Of the clients that live for one question or one read."""
         self._admin = admin.client()
+        self.serve = admin.serve
         why = why_not_native(self._properties)
         self.fetcher = "native" if why is None else f"consumer: {why}"
         """What reads the records, and why not the faster one."""
@@ -73,7 +89,15 @@ class KafkaSource:
     def _heard(self, error: Code) -> None:
         self._errors.pop(error.code(), None)
         self._errors[error.code()] = (time.monotonic(), error)
-        self._on_error(kind_of(error), error.str())
+        self._on_error(error, self._told(error))
+
+    def _told(self, error: Code) -> str:
+        """Return what ``error`` says; that all brokers are down says less than what was wrong with one."""
+        if error.code() != Code._ALL_BROKERS_DOWN:
+            return text_of(error)
+        since = time.monotonic() - 2 * RECONNECT_SECONDS
+        others = [one for at, one in list(self._errors.values()) if at > since and one.code() != error.code()]
+        return text_of(others[-1]) if others else NO_PROTOCOL
 
     def topic_info(self, topic: str, timeout: float) -> TopicInfo:
         """Ask for the partitions of ``topic``; blocks for at most ``timeout`` seconds.
@@ -90,22 +114,22 @@ class KafkaSource:
             try:
                 answer = self._metadata(max(0.05, min(left, 0.5)))
             except KafkaException as failure:
-                heard = [error for _, error in list(self._errors.values())]
-                refused = any(kind_of(error) is KafkaErrorKind.NOT_AUTHORIZED for error in heard)
+                heard = list(self._errors.values())
+                refusals = [error for at, error in heard if at > began and refuses_client(error)]
                 # That all are down is told once: what was told earlier may have changed, and shows when the
                 # client has tried to connect again.
                 tried = began + RECONNECT_SECONDS < time.monotonic()
                 down = any(
                     error.code() == Code._ALL_BROKERS_DOWN and (tried or at > began - 1.0)
-                    for at, error in list(self._errors.values())
+                    for at, error in heard
                 )
-                if refused or down or left <= 0.5:
-                    # What went wrong with a broker says more than that all of them are down.
-                    told = [error for error in heard if error.code() != Code._ALL_BROKERS_DOWN]
-                    cause = (told or heard or [failure.args[0]])[-1].str()
-                    kind = KafkaErrorKind.NOT_AUTHORIZED if refused else KafkaErrorKind.UNREACHABLE
+                if refusals or down or left <= 0.5:
+                    cause = (refusals or [error for _, error in heard] or [failure.args[0]])[-1]
                     raise ContactError(
-                        self.address, f"no answer about topic {topic!r}: {cause}", kind
+                        self.address,
+                        f"no answer about topic {topic!r}: {self._told(cause)}",
+                        KafkaErrorKind.NOT_AUTHORIZED if refusals else KafkaErrorKind.UNREACHABLE,
+                        cause,
                     ) from failure
                 continue
             self._errors.clear()
@@ -140,7 +164,8 @@ class KafkaSource:
         if late or failure is not None or failure_of(cluster) is not None:
             return None
         self._errors.clear()
-        return TopicInfo(len(description.result().partitions), cluster.result().cluster_id)
+        found = description.result()
+        return TopicInfo(len(found.partitions), cluster.result().cluster_id, topic_id_of(found))
 
     def _metadata(self, timeout: float) -> ClusterMetadata:
         """Ask for all topics, in at most ``timeout`` seconds.
@@ -151,26 +176,45 @@ class KafkaSource:
         return self._admin.list_topics(timeout=timeout)
 
     def _refused(self, topic: str, error: Code) -> ContactError:
-        return ContactError(self.address, f"topic {topic!r}: {error.str()}", kind_of(error))
+        return ContactError(self.address, f"topic {topic!r}: {error.str()}", kind_of(error), error)
 
     def ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Future[Any]]:
         """Ask for the last stable offset of each partition: futures with an ``offset``."""
         return self._list_offsets(partitions, OffsetSpec.latest())
+
+    def log_ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Future[Any]]:
+        """Ask for the end of each partition, the records of open transactions included."""
+        return self._list_offsets(partitions, OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED)
 
     def starts(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Future[Any]]:
         """Ask for the first offset in the log of each partition: futures with an ``offset``."""
         return self._list_offsets(partitions, OffsetSpec.earliest())
 
     def _list_offsets(
-        self, partitions: Iterable[tuple[str, int]], spec: Any
+        self,
+        partitions: Iterable[tuple[str, int]],
+        spec: Any,
+        isolation_level: IsolationLevel = IsolationLevel.READ_COMMITTED,
     ) -> dict[tuple[str, int], Future[Any]]:
         request = {TopicPartition(topic, partition): spec for topic, partition in partitions}
         answers = self._admin.list_offsets(
             request,
-            isolation_level=IsolationLevel.READ_COMMITTED,
+            isolation_level=isolation_level,
             request_timeout=self.request_timeout,
         )
         return {(asked.topic, asked.partition): future for asked, future in answers.items()}
+
+    def lost_positions(
+        self, topic: str, positions: Mapping[int, tuple[int, int]], is_wanted: Callable[[], bool]
+    ) -> Future[dict[int, str]]:
+        """Ask whether the log still has the records below ``{partition: (offset, leader epoch)}``.
+
+        The answer says of each partition that does not how the log was cut off. It fails soon where it is not
+        wanted any more.
+        """
+        timeout, log_ = self.request_timeout, self.client_log
+        ask = partial(lost_positions, self._properties, topic, positions, timeout, is_wanted, log_)
+        return in_thread("statestore-positions", ask)
 
     def look_again(self) -> None:
         """Refresh the client's metadata: after an outage it may still send requests to former leaders.

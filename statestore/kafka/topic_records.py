@@ -15,10 +15,20 @@ from typing import Any, NamedTuple
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka import KafkaError as Code
 
-from statestore.kafka.answers import Bounds, ContactError, KafkaErrorKind, failure_of, kind_of, kind_of_code
+from statestore.kafka.answers import (
+    UNREADABLE,
+    Bounds,
+    ContactError,
+    KafkaErrorKind,
+    failure_of,
+    kind_of,
+    kind_of_code,
+)
 from statestore.kafka.reader import FIRST_ANSWER
+from statestore.kafka.remedies import HeardError
 from statestore.kafka.source import KafkaSource
 from statestore.runtime import fork
+from statestore.runtime.interrupts import shielded
 from statestore.runtime.retry import retry
 
 log = logging.getLogger("statestore.changelog")
@@ -51,11 +61,13 @@ def read_records(source: KafkaSource, topic: str, check_open: Callable[[], None]
     ``request_timeout`` seconds before the end, and where records are deleted before they are read.
     """
     check_open()
-    bounds = _bounds(source, topic)
+    bounds = shielded(lambda: _bounds(source, topic, check_open))
     todo = {number: bound for number, bound in bounds.items() if bound.start < bound.end}
     if not todo:
         return
-    read = _BoundedRead(source, topic, todo)
+    # Shielded: the client takes an exception of a signal handler for a fault of the properties. A client that
+    # nobody gets, since the wait for it was interrupted, ends with its last reference: it is in no cycle.
+    read = shielded(lambda: _BoundedRead(source, topic, todo))
     try:
         while read.todo:
             check_open()
@@ -76,11 +88,11 @@ class _BoundedRead:
         self._next = {number: bound.start for number, bound in todo.items()}
         self._idle = 0.0
         """Seconds waited since the last record or event."""
-        self._heard: Code | None = None
-        """The last error that librdkafka retries by itself."""
+        self._heard = HeardError()
+        """What librdkafka tries again by itself."""
         self._forked_here = False
-        properties = {**source.consumer_properties(QUEUE), "error_cb": self._hear}
-        self._consumer = Consumer(properties, logger=log)
+        properties = {**source.consumer_properties(QUEUE), "error_cb": self._heard.hear}
+        self._consumer = Consumer(properties, logger=source.client_log)
         fork.register(self)
         with contextlib.suppress(KafkaException):
             self._consumer.list_topics(topic, timeout=FIRST_ANSWER)
@@ -128,47 +140,46 @@ class _BoundedRead:
                 f"offset {at} of partition {number} was deleted before it was read: {error.str()}", kind
             )
         elif kind in (KafkaErrorKind.UNKNOWN_TOPIC, KafkaErrorKind.NOT_AUTHORIZED):
-            raise self._failed(error.str(), kind)
+            raise self._failed(error.str(), kind, error)
+        elif kind in UNREADABLE:  # librdkafka goes on with the next batch, or tries the same one for ever
+            raise self._failed(f"partition {number} @ {offset}: {error.str()}; {UNREADABLE[kind]}", kind)
         else:
-            self._heard = error
+            self._heard.hear(error)
 
     def _reached(self, number: int, offset: int) -> None:
         if number in self.todo and offset >= self.todo[number].end:
             del self.todo[number]
             self._consumer.incremental_unassign([TopicPartition(self._topic, number)])
 
-    def _hear(self, error: Code) -> None:
-        self._heard = error
-
     def _check_patience(self) -> None:
-        heard = self._heard
-        if heard is not None and kind_of(heard) is KafkaErrorKind.NOT_AUTHORIZED:
-            raise self._failed(heard.str(), KafkaErrorKind.NOT_AUTHORIZED)
+        if (refusal := self._heard.refusal) is not None:
+            raise self._failed(refusal.str(), KafkaErrorKind.NOT_AUTHORIZED, refusal)
         if self._idle < self._source.request_timeout:
             return
         left = ", ".join(
             f"partition {number} stands at {self._next[number]} of {bound.end}"
             for number, bound in self.todo.items()
         )
-        cause = "" if heard is None else f"; {heard.str()}"
+        cause = f"; {self._heard.text}" if self._heard.text else ""
         raise self._failed(
             f"no record arrived for {self._idle:.0f} s: {left}{cause}", KafkaErrorKind.UNREACHABLE
         )
 
-    def _failed(self, cause: str, kind: KafkaErrorKind) -> ContactError:
-        return ContactError(self._source.address, f"topic {self._topic!r}: {cause}", kind)
+    def _failed(self, cause: str, kind: KafkaErrorKind, error: Code | None = None) -> ContactError:
+        return ContactError(self._source.address, f"topic {self._topic!r}: {cause}", kind, error)
 
     def _forked(self) -> None:
         self._forked_here = True
         fork.leak(self._consumer)
 
 
-def _bounds(source: KafkaSource, topic: str) -> dict[int, Bounds]:
+def _bounds(source: KafkaSource, topic: str, check_open: Callable[[], None]) -> dict[int, Bounds]:
     """Ask where each partition begins and ends; tries again what may pass, as while a leader is elected."""
     partitions = source.topic_info(topic, source.request_timeout).partitions
     places = [(topic, number) for number in range(partitions)]
 
     def ask(_left: float) -> dict[int, Bounds]:
+        check_open()
         ends, starts = source.ends(places), source.starts(places)
         futures = [*ends.values(), *starts.values()]
         late = wait(futures, timeout=source.request_timeout).not_done
@@ -182,6 +193,7 @@ def _bounds(source: KafkaSource, topic: str) -> dict[int, Bounds]:
             source.address,
             f"the end offsets of topic {topic!r} are unknown: {failure.str()}",
             kind_of(failure),
+            failure,
         )
 
     def may_pass(error: Exception) -> bool:

@@ -18,6 +18,7 @@ from confluent_kafka.admin import ConfigResource, NewTopic, OffsetSpec
 from statestore.entity import TopicSpec
 from statestore.errors import ConfigError, KafkaError
 from statestore.kafka.admin import AdminConnection
+from statestore.kafka.remedies import refuses_client, remedy_of
 from statestore.runtime.retry import retry
 from statestore.runtime.text import bounded_repr
 
@@ -27,6 +28,7 @@ Mode = Literal["warn", "error"]
 
 _SOON = 2.0
 """Seconds in which a reachable broker answers."""
+_FORBIDDEN = (Code.TOPIC_AUTHORIZATION_FAILED, Code.CLUSTER_AUTHORIZATION_FAILED)
 _LOOK_AGAIN = 0.05
 """Seconds between two looks for a topic that is being created."""
 
@@ -131,12 +133,17 @@ class Topics:
         self._admin = admin
         self._request_timeout = request_timeout
 
-    def described(self, topic: str) -> Future[Any]:
-        """Ask for the description of ``topic``, which never creates it, as a metadata request might.
+    def check(self, topic: str) -> int:
+        """Return how many partitions ``topic`` has. This never creates it, as a metadata request might.
 
-        The answer arrives soon or is a timeout: a cluster without a controller does not answer.
+        The answer arrives soon or is a time-out: a cluster without a controller does not answer. Raises
+        ``KafkaException``, and at once where the broker refuses the client.
         """
-        return self._described([topic], min(_SOON, self._request_timeout))[topic]
+        answers = self._described([topic], min(_SOON, self._request_timeout))
+        description, error = self._outcomes(answers)[topic]
+        if error is not None:
+            raise KafkaException(error)
+        return len(description.partitions)
 
     def end(self, topic: str, partition: int) -> Future[Any]:
         """Ask for the offset after the last record of a partition: a future with an ``offset``."""
@@ -201,21 +208,23 @@ class Topics:
 
     def _found(self, names: Iterable[str]) -> dict[str, FoundTopic]:
         """Return those of ``names`` that exist."""
-        answers = {name: _outcome(future) for name, future in self._described(list(names)).items()}
+        answers = self._outcomes(self._described(list(names)))
         self._raise_faults(
             {
                 name: error
                 for name, (_, error) in answers.items()
                 if error is not None and error.code() != Code.UNKNOWN_TOPIC_OR_PART
-            }
+            },
+            "Describe",
         )
         there = {name: description for name, (description, error) in answers.items() if error is None}
         if not there:
             return {}
         asked = {ConfigResource(ConfigResource.Type.TOPIC, name): name for name in there}
         futures = self._admin.client().describe_configs(list(asked), request_timeout=self._request_timeout)
-        configs = {asked[resource]: _outcome(future) for resource, future in futures.items()}
-        self._raise_faults({name: error for name, (_, error) in configs.items() if error is not None})
+        configs = self._outcomes({asked[resource]: future for resource, future in futures.items()})
+        faults = {name: error for name, (_, error) in configs.items() if error is not None}
+        self._raise_faults(faults, "DescribeConfigs")
         return {
             name: FoundTopic(
                 len(description.partitions),
@@ -241,7 +250,7 @@ class Topics:
         futures = self._admin.client().create_topics(
             new, operation_timeout=self._request_timeout, request_timeout=self._request_timeout
         )
-        errors = {name: _outcome(future)[1] for name, future in futures.items()}
+        errors = {name: error for name, (_, error) in self._outcomes(futures).items()}
         created = [one for one in wanted if errors[one.name] is None]
         for one in created:
             log.info("created topic %s: %s", one.name, one.spec)
@@ -250,7 +259,8 @@ class Topics:
                 name: error
                 for name, error in errors.items()
                 if error is not None and error.code() != Code.TOPIC_ALREADY_EXISTS
-            }
+            },
+            "Create",
         )
         self._await([one.name for one in wanted])
         return [one.name for one in created]
@@ -259,7 +269,7 @@ class Topics:
         """Return when the broker knows ``names`` and their leaders."""
 
         def look(_left: float) -> None:
-            answers = [_outcome(future) for future in self._described(names).values()]
+            answers = self._outcomes(self._described(names)).values()
             if not all(error is None and all(p.leader for p in one.partitions) for one, error in answers):
                 raise KafkaError(
                     self._admin.address,
@@ -275,13 +285,29 @@ class Topics:
         )
         return answers
 
-    def _raise_faults(self, faults: Mapping[str, Code]) -> None:
-        if faults:
-            # Where the broker itself has answered (a code from 0), what was heard is of an earlier outage.
-            heard = self._admin.last_error if any(error.code() < 0 for error in faults.values()) else ""
-            told = "; ".join(f"topic {name!r}: {error.str()}" for name, error in faults.items())
-            raise KafkaError(self._admin.address, f"{told}{f' ({heard})' if heard else ''}")
-        self._admin.forget_error()
+    def _outcomes(self, answers: Mapping[str, Future[Any]]) -> dict[str, tuple[Any, Code | None]]:
+        """Wait for answers, and return each of them or its error."""
+        refusal = self._admin.wait(answers.values())
+        return {
+            name: _outcome(future) if refusal is None or future.done() else (None, refusal)
+            for name, future in answers.items()
+        }
+
+    def _raise_faults(self, faults: Mapping[str, Code], right: str) -> None:
+        """Raise what went wrong with the topics; ``right`` is what the question takes."""
+        if not faults:
+            return
+        told = "; ".join(f"topic {name!r}: {error.str()}" for name, error in faults.items())
+        errors = faults.values()
+        # Where the broker itself has answered (a code from 0), the client has nothing to add.
+        heard = self._admin.last_error if any(error.code() < 0 for error in errors) else ""
+        if heard and heard not in told:
+            told += f" ({heard})"
+        if any(error.code() in _FORBIDDEN for error in errors):
+            told += f"; grant the client {right} on the topic"
+        elif refusals := [error for error in errors if refuses_client(error)]:
+            told += f"; {remedy_of(refusals[0])}"
+        raise KafkaError(self._admin.address, told)
 
 
 def _by_name(wanted: Iterable[WantedTopic], mode: Mode) -> dict[str, WantedTopic]:

@@ -2,47 +2,49 @@
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import logging
-import os
+import time
+import uuid
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar, cast, overload
+from typing import Any, Literal, TypeVar, cast, overload
 
 from statestore.changelog.binder import Binder
 from statestore.changelog.status import read_together
 from statestore.entity import EntityModel, model_of
-from statestore.errors import ConfigError, StartupError, StateStoreError, StoreClosedError
+from statestore.errors import ConfigError, StoreMissingError
 from statestore.kafka.admin import AdminConnection
 from statestore.kafka.topics import Mode, Topics, TopicsReport
-from statestore.manager.opened import OpenStores
+from statestore.manager.lifetime import ManagerLifetime, await_closing
+from statestore.manager.opened import Opened, OpenStores
 from statestore.manager.reports import ManagerReports
-from statestore.manager.resolve import Registration, ResolvedTable, SettingsResolver
+from statestore.manager.resolve import Registration, ResolvedTable, resolve_settings
+from statestore.manager.sharing import Sharing, open_directory
 from statestore.manager.tables import TableFactory
-from statestore.manager.validation import check_entities
+from statestore.manager.validation import check_entities, check_has_no_windows
 from statestore.naming import check_topic_name, logical_name, physical_name
 from statestore.producing.mixins import ManagerWriteMixin
 from statestore.producing.transaction import Transactions
 from statestore.producing.writer import EntityWriter
-from statestore.runtime import fork
+from statestore.runtime.interrupts import Ending, shielded
+from statestore.runtime.steps import run_blocking
 from statestore.runtime.text import bounded_repr
 from statestore.serde.entities import EntityCodec
 from statestore.serde.formats import FormatContext
 from statestore.settings import (
     Connect,
     OnMissing,
+    Role,
     SettingsArgument,
     SettingsSource,
     TableOptions,
     TableSettings,
     checked_table_settings,
-    layer_settings,
     set_log_levels,
 )
-from statestore.storage.opening import StoreOpener
+from statestore.storage.location import data_path
+from statestore.storage.lock import once_free
 from statestore.storage.store import KeyValueStore
 from statestore.tables.stream import Stream
 from statestore.tables.table import BoundTable, BytesTable, Table
@@ -51,10 +53,12 @@ T = TypeVar("T")
 
 log = logging.getLogger("statestore.store")
 
-_open_managers: weakref.WeakSet[StoreManager] = weakref.WeakSet()
+
+_OWNER_PATIENCE = 5.0
+"""Seconds in which an owner is expected to open a store that a reader opens."""
 
 
-class StoreManager(ManagerWriteMixin, ManagerReports):
+class StoreManager(ManagerLifetime, ManagerWriteMixin, ManagerReports):
     """Owns a data directory and everything opened in it. Thread-safe; a context manager.
 
     ``kafka`` is the address, or a mapping of librdkafka properties; binding and writing need it.
@@ -65,8 +69,15 @@ class StoreManager(ManagerWriteMixin, ManagerReports):
     closes everything and raises ``StartupError``. With ``connect="lazy"`` ``bind`` never waits for the
     broker, and a broker that is away is asked again in the background.
 
-    Raises ``DirectoryLockedError`` while another process owns the directory, ``ConfigError`` for wrong
-    settings.
+    With ``role="auto"`` several processes share the directory: the first owns it and mirrors the topics, the
+    others are readers, with the same methods, and one of them takes over when the owner has ended. A
+    ``"reader"`` never does. With ``slots=4`` each process has a copy of its own instead, in the first
+    directory that is free of ``0`` to ``3`` below this one.
+
+    Raises ``DirectoryLockedError`` where ``role`` is ``"owner"`` (the default) and another process owns the
+    directory, after ``lock_timeout`` seconds of waiting for it, and ``ConfigError`` for wrong settings. An
+    earlier manager of this process that has the directory is closed with ``replace=True``, as a notebook's
+    cell wants it that runs again.
     """
 
     def __init__(
@@ -80,44 +91,71 @@ class StoreManager(ManagerWriteMixin, ManagerReports):
         *,
         connect: Connect = "eager",
         require_all_ready: bool = True,
+        lock_timeout: float = 0.0,
+        replace: bool = False,
+        role: Role | None = None,
+        slots: int | None = None,
     ) -> None:
         if connect not in ("eager", "lazy"):
             raise ConfigError(f"connect={bounded_repr(connect)}: choose 'eager' or 'lazy'")
+        if not (isinstance(lock_timeout, int | float) and lock_timeout >= 0):  # type: ignore[redundant-expr]
+            raise ConfigError(f"lock_timeout={bounded_repr(lock_timeout)}: give seconds, 0 or more")
         arguments = []
         if kafka is not None:
             arguments.append(SettingsSource("StoreManager(kafka=…)", {"kafka": kafka}))
         if backend is not None:
             arguments.append(SettingsSource("StoreManager(backend=…)", {"defaults": {"backend": backend}}))
-        self._resolver = SettingsResolver(layer_settings(settings, os.environ, arguments))
+        if role is not None:
+            arguments.append(SettingsSource("StoreManager(role=…)", {"defaults": {"role": role}}))
+        entities = list(entities)
+        self._resolver = resolve_settings(settings, arguments, entities)
         self._settings = self._resolver.settings
         self._formats = FormatContext(self._settings.schema_registry)
-        entities = list(entities)
         classes = [one for one in entities if not isinstance(one, str)]
         check_entities(classes, self._formats).raise_errors()
-        if entities and (faults := self._resolver.unmatched_sections(entities)):
-            raise ConfigError(faults)
         set_log_levels(self._settings.logging)
         self._has_warned_of_unmatched = bool(entities)
         self._opened = OpenStores()
         self._mutex = self._opened.mutex
         self._binder: Binder | None = None
-        self._closed = False
-        self._forked_here = False
-        self._opener = StoreOpener(directory, self._settings)
-        timeout = self._settings.defaults.request_timeout
-        self._admin = AdminConnection(self._settings.kafka)
-        topics = Topics(self._admin, timeout)
-        self._writer = EntityWriter(self._settings.kafka, timeout, self._codec_of, topics)
-        name = f"statestore-{self._opener.directory_id}"
-        self._transactions = Transactions(self._settings.kafka, timeout, name, self._writer)
-        self._factory = TableFactory(self._opener, self._writer, self._codec_of, connect)
-        fork.register(self)
-        _open_managers.add(self)
+        self._closed = self._is_set_up = self._forked_here = False
+        self._path = data_path(directory)
+        self._ending = Ending()
+        await_closing(self._path, replace=replace)
         try:
+            once_free(lambda: shielded(lambda: self._set_up(directory, connect, slots)), lock_timeout)
             self._bind_group(entities, require_all_ready, wait)
         except BaseException:
             self.close()
             raise
+
+    def _set_up(self, directory: str | Path, connect: Connect, slots: int | None) -> None:
+        """Take the directory, and make what needs it."""
+        with self._mutex:
+            if self._closed:  # an exception of a signal handler came first
+                return
+            self._opener = open_directory(directory, self._settings, slots)
+            self._path = self._opener.path
+            try:
+                timeout = self._settings.defaults.request_timeout
+                self._admin = AdminConnection(self._settings.kafka)
+                topics = Topics(self._admin, timeout)
+                codec_of = _codecs(self._formats)
+                kafka, place = self._settings.kafka, self._resolver.partitioner
+                self._writer = EntityWriter(kafka, timeout, codec_of, topics, place)
+                name = f"statestore-{self._opener.directory_id}"
+                if not self._opener.owns:  # two processes with one name would fence each other
+                    name = f"{name}-{uuid.uuid4().hex[:12]}"
+                self._transactions = Transactions(kafka, timeout, name, self._writer)
+                self._factory = TableFactory(self._opener, self._writer, codec_of, connect)
+                self._sharing = _sharing(self)
+                if not self._opener.owns:
+                    self._binder = self._made_binder()
+                self._sharing.begin()
+            except BaseException:
+                self._opener.close()
+                raise
+            self._lives()
 
     def _bind_group(self, entities: list[type | str], together: bool, wait: float | None) -> None:
         if not entities:
@@ -128,22 +166,42 @@ class StoreManager(ManagerWriteMixin, ManagerReports):
         if together and bindings:
             read_together(bindings)
         if wait is not None:
-            try:
-                self.wait_until_ready(timeout=wait)
-            except StateStoreError as error:
-                report = "\n".join(f"  - {binding.describe()}" for binding in bindings if not binding.ready)
-                raise StartupError(f"not every table is ready:\n{report}") from error
+            run_blocking(self._started(wait), wait)
 
     # Stores of bytes
 
-    def open(self, name: str, backend: str | None = None) -> KeyValueStore:
+    def open(
+        self, name: str, backend: str | None = None, *, on_missing: Literal["fail", "empty"] = "fail"
+    ) -> KeyValueStore:
         """Open, or create, the key-value store ``name``; it needs no Kafka.
 
-        Opening an open store again returns the same object. Raises ``ConfigError`` for an invalid name, or
-        one whose directory another store has, and ``StoreUnavailableError`` when its files cannot be used.
+        Opening an open store again returns the same object. If the store was there once and its directory is
+        gone, ``on_missing="empty"`` begins without its rows; nothing else can bring them back. A process that
+        only reads the directory waits 5 s for the owner to make the store, and cannot write it. Raises
+        ``ConfigError`` for an invalid name, or one whose directory another store has, and
+        ``StoreUnavailableError`` when its files cannot be used.
         """
+        if on_missing not in ("fail", "empty"):
+            raise ConfigError(f"on_missing={bounded_repr(on_missing)}: choose 'fail' or 'empty'")
         chosen = backend or self._settings.defaults.backend
         registration = Registration(None, ResolvedTable(TableOptions(backend=chosen)))
+        with self._mutex:
+            self._check_open()
+            opened = self._opened.found(name, registration)
+        if opened is not None:
+            return cast("KeyValueStore", opened)
+        patience = time.monotonic() + _OWNER_PATIENCE
+        while True:
+            try:
+                return shielded(lambda: self._open(name, chosen, registration, on_missing))
+            except StoreMissingError:  # a reader's owner may be about to make it
+                if self._opener.owns or time.monotonic() > patience:
+                    raise
+            time.sleep(self._settings.defaults.catch_up)
+
+    def _open(
+        self, name: str, chosen: str, registration: Registration, on_missing: Literal["fail", "empty"]
+    ) -> KeyValueStore:
         with self._mutex:
             self._check_open()
             opened = self._opened.found(name, registration)
@@ -152,7 +210,9 @@ class StoreManager(ManagerWriteMixin, ManagerReports):
             physical = physical_name(name)
             self._opener.claim(name, physical)
             try:
-                store = self._opener.open_bytes(name, physical, chosen, lambda: self._release(name))
+                store = self._opener.open_bytes(
+                    name, physical, chosen, lambda: self._release(name), on_missing
+                )
             except BaseException:
                 self._release(name)
                 raise
@@ -210,7 +270,7 @@ class StoreManager(ManagerWriteMixin, ManagerReports):
         if model is None:
             check_topic_name(topic)
         else:
-            _check_windows(model)
+            check_has_no_windows(model)
         logical = name or (logical_name(topic) if model is None else model.logical_name)
         given = checked_table_settings(
             f"bind({logical!r})",
@@ -228,6 +288,16 @@ class StoreManager(ManagerWriteMixin, ManagerReports):
         with self._mutex:
             self._check_open()
             opened = self._opened.found(logical, registration)
+        if opened is not None:
+            return cast("Table[Any] | BytesTable", opened)
+        return shielded(lambda: self._bind(logical, topic, model, registration))
+
+    def _bind(
+        self, logical: str, topic: str, model: EntityModel | None, registration: Registration
+    ) -> Table[Any] | BytesTable:
+        with self._mutex:
+            self._check_open()
+            opened = self._opened.found(logical, registration)
             if opened is not None:
                 return cast("Table[Any] | BytesTable", opened)
             other = next((one.name for one in self._all_tables() if one.topic == topic), None)
@@ -240,8 +310,14 @@ class StoreManager(ManagerWriteMixin, ManagerReports):
                 topic,
                 model,
                 registration.table.options,
-                lambda: self._release(logical),
+                _releasing(self, logical),
             )
+            table._manager = self  # noqa: SLF001 - who has the table has its manager
+            try:
+                self._sharing.check(binding)
+            except BaseException:
+                binding.close()
+                raise
             self._opened.add(logical, table, registration)
             binder.add(binding)
             binding.start()
@@ -255,9 +331,8 @@ class StoreManager(ManagerWriteMixin, ManagerReports):
         raise ``ConfigError`` and nothing is created. Raises ``KafkaError`` if the broker is away or refuses.
         """
         self._check_open()
-        return self._writer.topics.ensure(
-            [self._resolver.wanted_topic(model_of(one)) for one in entities], mode
-        )
+        wanted = [self._resolver.wanted_topic(model_of(one)) for one in entities]
+        return shielded(lambda: self._writer.topics.ensure(wanted, mode))
 
     def stream(self, entity: type[T], *, name: str | None = None) -> Stream[T]:
         """Return the stream of an entity without key fields, or of one declared with ``kind="stream"``.
@@ -271,6 +346,9 @@ class StoreManager(ManagerWriteMixin, ManagerReports):
         registration = Registration(
             entity, self._resolver.table(logical, model.topic, model, TableSettings())
         )
+        return cast("Stream[T]", shielded(lambda: self._stream(logical, model, registration)))
+
+    def _stream(self, logical: str, model: EntityModel, registration: Registration) -> Opened:
         with self._mutex:
             self._check_open()
             opened = self._opened.found(logical, registration)
@@ -278,7 +356,7 @@ class StoreManager(ManagerWriteMixin, ManagerReports):
                 options = registration.table.options
                 opened = self._factory.stream(self._connected(), logical, model, options, self._check_open)
                 self._opened.add(logical, opened, registration)
-            return cast("Stream[T]", opened)
+            return opened
 
     def store(self, name: str) -> KeyValueStore | BoundTable[Any]:
         """Return the open store, or the bound table, with this logical name; ``ConfigError`` lists them."""
@@ -288,48 +366,10 @@ class StoreManager(ManagerWriteMixin, ManagerReports):
             raise ConfigError(f"no store is named {name!r}; open: {', '.join(sorted(stores)) or 'none'}")
         return stores[name]
 
-    # Closing
-
-    def close(self) -> None:
-        """Flush and close everything, and give the directory up. Idempotent; ends live iterators."""
-        if self._forked_here:
-            raise fork.forked_error()
-        with self._mutex:
-            if self._closed:
-                return
-            self._closed = True
-        # Outside the mutex: a callback that calls the manager must not keep the binder's threads from ending.
-        with contextlib.ExitStack() as closing:  # last one first; one that fails keeps none from closing
-            closing.callback(self._opener.close)
-            for store in self._opened.stores.values():
-                closing.callback(store.close)
-            if self._binder is not None:
-                closing.callback(self._binder.close)
-            closing.callback(self._writer.close)
-            closing.callback(self._transactions.close)
-
-    def __enter__(self) -> Self:
-        self._check_open()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def __repr__(self) -> str:
-        return f"<StoreManager {str(self._opener.path)!r}{' closed' if self._closed else ''}>"
+        return f"<StoreManager {str(self._path)!r}{' closed' if self._closed else ''}>"
 
     # Inside
-
-    def _check_open(self) -> None:
-        if self._forked_here:
-            raise fork.forked_error()
-        if self._closed:
-            raise StoreClosedError(f"the manager of {self._opener.path} is closed")
 
     def _all_tables(self) -> list[BoundTable[Any]]:
         return list(self._opened.tables.values())
@@ -346,35 +386,52 @@ class StoreManager(ManagerWriteMixin, ManagerReports):
             log.warning("%s", fault)
 
     def _connected(self) -> Binder:
+        # A reader needs none, unless it may be the owner one day.
+        needs_broker = self._binder is None or self._settings.defaults.role == "auto"
+        if needs_broker and "bootstrap.servers" not in self._settings.kafka:
+            raise ConfigError(
+                "binding needs a broker: StoreManager(kafka='host:port'), or bootstrap.servers under [kafka]"
+            )
         if self._binder is None:
-            if "bootstrap.servers" not in self._settings.kafka:
-                raise ConfigError(
-                    "binding needs a broker: StoreManager(kafka='host:port'), or bootstrap.servers under "
-                    "[kafka]"
-                )
-            settings, name = self._settings, self._opener.directory_id
-            self._binder = Binder(self._admin, settings.kafka, name, settings.defaults)
+            self._binder = self._made_binder()
         return self._binder
+
+    def _made_binder(self) -> Binder:
+        settings, opener = self._settings, self._opener
+        return Binder(self._admin, settings.kafka, opener.directory_id, settings.defaults, owns=opener.owns)
 
     def _release(self, logical: str) -> None:
         with self._mutex:
             self._opener.release(logical)
             self._opened.release(logical)
 
-    def _codec_of(self, model: EntityModel) -> EntityCodec[Any]:
-        return EntityCodec(model, self._formats)
 
-    def _forked(self) -> None:
-        self._forked_here = True
-
-
-def _check_windows(model: EntityModel) -> None:
-    if model.windowing is not None:
-        raise ConfigError(f"{model.name} has windows: they can be declared and checked, but not bound yet")
+def _codecs(formats: FormatContext) -> Callable[[EntityModel], EntityCodec[Any]]:
+    """Return what makes the codec of a class. Nothing that threads have may refer to the manager."""
+    return lambda model: EntityCodec(model, formats)
 
 
-@atexit.register
-def _close_all() -> None:
-    for manager in list(_open_managers):
-        with contextlib.suppress(StateStoreError):
-            manager.close()
+def _sharing(manager: StoreManager) -> Sharing:
+    """Return how ``manager`` shares its directory. Threads have it, so it must not refer to the manager."""
+    reference = weakref.ref(manager)
+
+    def binder() -> Binder | None:
+        found = reference()
+        return None if found is None else found._binder  # noqa: SLF001 - of this module's class
+
+    def is_closed() -> bool:
+        found = reference()
+        return found is None or found._closed  # noqa: SLF001
+
+    return Sharing(manager._opener, manager._opened, manager._settings, binder, is_closed)  # noqa: SLF001
+
+
+def _releasing(manager: StoreManager, logical: str) -> Callable[[], None]:
+    """Return what has ``manager`` forget ``logical``, for a binding, which threads have."""
+    reference = weakref.ref(manager)
+
+    def release() -> None:
+        if (found := reference()) is not None:
+            found._release(logical)  # noqa: SLF001 - a method of this module's class
+
+    return release

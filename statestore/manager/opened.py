@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from statestore.changelog.binding import Binding
 from statestore.manager.resolve import Registration
 from statestore.runtime import fork
 from statestore.storage.store import KeyValueStore
@@ -49,6 +50,23 @@ class OpenStores:
     def registration(self, logical: str) -> Registration:
         """Return how an open store, table or stream was opened."""
         return self._entries[logical].registration
+
+    def shut(self) -> None:
+        """Make every call of what is open raise that it is closed; wait for nothing, not for ``mutex``."""
+        for entry in list(self._entries.values()):
+            if not isinstance(entry.opened, Stream):
+                entry.opened.shut()
+
+    @property
+    def bindings(self) -> list[Binding]:
+        """The bindings of the tables, without waiting for ``mutex``, which may be held for long."""
+        tables = [one.opened for one in list(self._entries.values()) if isinstance(one.opened, BoundTable)]
+        return [table._binding for table in tables]  # noqa: SLF001 - the manager makes both
+
+    @property
+    def all_stores(self) -> list[KeyValueStore]:
+        """The stores without a topic, without waiting for ``mutex``."""
+        return [one.opened for one in list(self._entries.values()) if isinstance(one.opened, KeyValueStore)]
 
     @property
     def stores(self) -> dict[str, KeyValueStore]:

@@ -8,25 +8,32 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NamedTuple
 
 from statestore.entity import EntityModel, TopicSpec, declared_classes, model_of
 from statestore.errors import ConfigError
+from statestore.kafka.partitioners import DEFAULT_PARTITIONER
+from statestore.kafka.properties import property_faults
 from statestore.kafka.topics import WantedTopic
 from statestore.naming import did_you_mean, logical_name
 from statestore.runtime.text import bounded_repr, redacted
 from statestore.settings import (
     DEFAULT,
     LayeredSettings,
+    Partitioner,
     Section,
     SettingPath,
     Settings,
+    SettingsArgument,
+    SettingsSource,
     TableOptions,
     TableSettings,
     TopicSettings,
+    layer_settings,
     make_options,
 )
 
@@ -155,6 +162,10 @@ class SettingsResolver:
             )
         return names[0], own
 
+    def partitioner(self, model: EntityModel) -> Partitioner:
+        """Return where a class's entities are to be written."""
+        return self._topic(model)[0].partitioner or DEFAULT_PARTITIONER
+
     def wanted_topic(self, model: EntityModel) -> WantedTopic:
         """Return the topic that an entity should have, and which of its properties are stated explicitly."""
         if model.windowing is not None:
@@ -204,7 +215,7 @@ class SettingsResolver:
             names["topics"].update([] if model.windowing is None else model.windowing.topics(model.topic))
         subject = {"tables": "entity, topic or store", "topics": "topic"}
         faults = [
-            f"{self._layers.origin(section, name)}: [{section}.{name}]: no {subject[section]} has this name"
+            f"{self._layers.found_at(section, name)}: [{section}.{name}]: no {subject[section]} has this name"
             f"{did_you_mean(name, sorted(names[section])) or _bound(known[section])}"
             for section in names
             for name in getattr(self.settings, section)
@@ -258,6 +269,34 @@ class SettingsResolver:
         for name, place in origins.items():
             value = spec.config[name.removeprefix("config.")] if "." in name else getattr(spec, name)
             yield ExplainedSetting(("topics", model.topic, name), value, place)
+
+
+def resolve_settings(
+    given: SettingsArgument, arguments: Sequence[SettingsSource] = (), entities: Collection[type | str] = ()
+) -> SettingsResolver:
+    """Return the settings of a manager that binds ``entities`` at once.
+
+    Raises ``ConfigError`` with all faults: of every source and section, Kafka's properties included, and of
+    sections for what is not declared.
+    """
+
+    def unmatched(layers: LayeredSettings) -> list[str]:
+        try:
+            return SettingsResolver(layers).unmatched_sections(entities) if entities else []
+        except ConfigError:
+            return []  # a class is wrong, which check_entities tells of with all others
+
+    return SettingsResolver(layer_settings(given, os.environ, arguments, (refused_properties, unmatched)))
+
+
+def refused_properties(layers: LayeredSettings) -> list[str]:
+    """Return a fault for each property of Kafka's client that cannot be right."""
+    faults = property_faults(layers.settings.kafka)
+    paths = [("kafka", name) if name else ("kafka",) for name, _ in faults]
+    return [
+        f"{layers.found_at(*path)}: {'.'.join(path)}: {text}"
+        for path, (_, text) in zip(paths, faults, strict=True)
+    ]
 
 
 def _shown(subject: type | str | None, other: type | str | None = None) -> str:

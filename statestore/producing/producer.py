@@ -14,9 +14,13 @@ from confluent_kafka import KafkaException, Message
 from confluent_kafka import Producer as KafkaProducer
 
 from statestore.errors import ConfigError, DeliveryError, StoreClosedError
+from statestore.kafka.client_log import ClientLog
 from statestore.kafka.properties import largest_record, producer_properties
+from statestore.kafka.remedies import HeardError
 from statestore.producing.sending import OnReport, ProducerRecord
 from statestore.runtime import fork
+from statestore.runtime.health_report import HealthReport
+from statestore.runtime.interrupts import Outcome, TimeOverError, await_future
 
 log = logging.getLogger("statestore.producer")
 
@@ -27,7 +31,7 @@ _POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class ProducerHealth:
+class ProducerHealth(HealthReport):
     """The counts of a manager's records, by what became of them."""
 
     sent: int = 0
@@ -38,6 +42,9 @@ class ProducerHealth:
     """Records that failed."""
     in_flight: int = 0
     """Records without a delivery report yet."""
+
+    def __str__(self) -> str:
+        return self._line(*self)
 
 
 class Producer:
@@ -51,15 +58,18 @@ class Producer:
         self.address = str(given["bootstrap.servers"])
         self.max_record_bytes = largest_record(given)
         """Most bytes of key and value of a record."""
-        self.last_error = ""
-        """The last error of librdkafka since a record was delivered."""
+        self.heard = HeardError()
+        """What the client has reported since a record was delivered."""
+        self.fatal: Code | None = None
+        """Why the client failed for good, the last time; the records that it had then are given up."""
         self._properties = {**producer_properties(given, request_timeout), "error_cb": self._on_error}
-        self._mutex = fork.lock()
+        self._mutex = fork.rlock()
         self._sent = self._delivered = self._failed = 0
         self._waiting: list[tuple[int, Future[None]]] = []
         """The waits for room in the queue; each ends at its number of records in flight."""
         self._renewal: Future[None] | None = None
         """Done when the handle, after a fatal error, is replaced."""
+        self._client_log = ClientLog(log)
         self._closed = self._ending = self._forked_here = False
         self._handle = self._make_handle()
         self._thread = threading.Thread(target=self._run, name="statestore-producer", daemon=True)
@@ -68,7 +78,7 @@ class Producer:
 
     def _make_handle(self) -> KafkaProducer:
         try:
-            return KafkaProducer(self._properties, logger=log)
+            return KafkaProducer(self._properties, logger=self._client_log)
         except KafkaException as error:
             raise ConfigError(f"kafka: {error.args[0].str()}") from error
 
@@ -86,30 +96,43 @@ class Producer:
             self.check_open()
             if self._renewal is not None:
                 return self._renewal
+            self._sent += 1  # before: an exception of a signal handler comes after produce() has succeeded
             try:
                 self._handle.produce(
-                    record.topic, record.value, record.key, on_delivery=reported, timestamp=record.timestamp
+                    record.topic,
+                    record.value,
+                    record.key,
+                    record.partition,
+                    on_delivery=reported,
+                    timestamp=record.timestamp,
                 )
             except BufferError:
+                self._sent -= 1
                 return self._room()
             except KafkaException as error:
+                self._sent -= 1
                 if error.args[0].code() != Code._FATAL:
                     raise
-                self._renewal = Future()
+                self._renewal = Outcome()
                 return self._renewal
-            self._sent += 1
             return None
 
     def flush(self, timeout: float) -> None:
         """Return when no record is in flight. Raises ``DeliveryError`` after ``timeout`` seconds."""
+        # Not librdkafka's flush(): it would run the reports here, where a signal handler may cut them short.
+        flushed: Future[None] = Outcome()
         with self._mutex:
             self.check_open()
-            handle = self._handle
-        if left := handle.flush(timeout):
+            if not self._in_flight:
+                return
+            self._waiting.append((0, flushed))
+        try:
+            await_future(flushed, timeout)
+        except TimeOverError:
             raise DeliveryError(
-                f"{left} records are not delivered after {timeout:g} s: Kafka at {self.address}"
-                f"{': ' + self.last_error if self.last_error else ' is slow'}"
-            )
+                f"{self.health().in_flight} records are not delivered after {timeout:g} s: Kafka at "
+                f"{self.address}{f': {self.heard.text}' if self.heard.text else ' is slow'}"
+            ) from None
 
     def health(self) -> ProducerHealth:
         """Return the counts of the records, by what became of them."""
@@ -154,7 +177,7 @@ class Producer:
 
     def _room(self) -> Future[None]:
         """Return a future that is done when half of the records in flight are reported."""
-        room: Future[None] = Future()
+        room: Future[None] = Outcome()
         if self._in_flight:
             self._waiting.append((self._in_flight // 2, room))
         else:  # reported meanwhile, but librdkafka frees the place a moment later
@@ -167,7 +190,7 @@ class Producer:
         with self._mutex:
             if error is None:
                 self._delivered += 1
-                self.last_error = ""
+                self.heard.forget()
             else:
                 self._failed += 1
             if not self._waiting:
@@ -178,8 +201,8 @@ class Producer:
             room.set_result(None)
 
     def _on_error(self, error: Code) -> None:
-        self.last_error = error.str()
-        log.info("Kafka at %s: %s", self.address, self.last_error)
+        self.heard.hear(error)
+        log.info("Kafka at %s: %s", self.address, error.str())
 
     def _run(self) -> None:
         while not self._ending:
@@ -187,13 +210,17 @@ class Producer:
                 self._handle.poll(_POLL_SECONDS)
                 if self._renewal is not None:
                     self._renew()
+            except KafkaException as error:  # a fatal error is raised here, and not given to error_cb
+                self.fatal = error.args[0]
             except Exception:  # without this thread there would be no delivery reports
                 log.exception("an unexpected error on %s", self._thread.name)
 
     def _renew(self) -> None:
         """Replace a handle after a fatal error; the records in flight have failed."""
         log.error(
-            "Kafka at %s: the producer had a fatal error and is replaced: %s", self.address, self.last_error
+            "Kafka at %s: the producer had a fatal error and is replaced: %s",
+            self.address,
+            self.fatal or self.heard.text,
         )
         self._handle.purge()
         self._handle.flush(1.0)

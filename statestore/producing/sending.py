@@ -12,6 +12,9 @@ from confluent_kafka import KafkaError as Code
 from confluent_kafka import Message
 
 from statestore.delivery import Delivery
+from statestore.kafka.partitioners import ANY_PARTITION, partition_of
+from statestore.runtime.interrupts import Outcome
+from statestore.settings import Partitioner
 
 OnReport = Callable[[Code | None, Message], None]
 
@@ -29,6 +32,15 @@ class ProducerRecord(NamedTuple):
     """The entity, or the values of the key to delete, that the user gave."""
     describe: Callable[[Any], str]
     """Returns the subject as messages show it."""
+    partitioner: Partitioner | None = None
+    """What chooses the partition; ``None``: the producer does."""
+    partition: int = ANY_PARTITION
+
+    def placed(self, partitions: int) -> ProducerRecord:
+        """Return the record with its partition, for a topic of ``partitions``."""
+        if self.partitioner is None:
+            return self
+        return self._replace(partition=partition_of(self.partitioner, self.key, partitions))
 
 
 class SendTracker:
@@ -40,9 +52,11 @@ class SendTracker:
         """The error of each failed record, by its index."""
         self.without_offset: set[tuple[str, int]] = set()
         """Topics and partitions of delivered records whose offsets the broker could not tell."""
+        self.positions: dict[str, Mapping[int, int]] = {}
+        """Where the mirrors of the topics were before the first record to each was sent."""
         self._deliveries: list[Delivery | None] = []
         self._pending = 0
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()
         self._finished: Future[None] | None = None
 
     def track(self, record: ProducerRecord) -> OnReport:
@@ -63,7 +77,7 @@ class SendTracker:
     def all_reported(self) -> Future[None]:
         """Return a future that is done when every record has its report; none is tracked after this."""
         with self._mutex:
-            self._finished = Future()
+            self._finished = Outcome()
             if not self._pending:
                 self._finished.set_result(None)
             return self._finished

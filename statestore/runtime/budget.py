@@ -10,7 +10,7 @@ LANES = 2
 
 @dataclass(frozen=True, slots=True)
 class MemoryShares:
-    """The parts of one memory budget, in bytes; together they are the whole budget.
+    """The parts of one memory budget, in bytes; together, but for ``held``, they are the whole budget.
 
     A restore fills its runs while the record cache and the write buffers are still empty. That leaves room
     for memory that is not counted: fragments, messages in flight, iterators.
@@ -28,10 +28,19 @@ class MemoryShares:
     run: int
     """The records that a restore gathers before writing: one run is written while the next is read."""
 
+    held: int
+    """The records that a lane may hold back so that no transaction is applied in part.
+
+    No part of the whole: it fills only while a large transaction arrives, and then mostly where no restore
+    needs its run.
+    """
+
     @classmethod
     def of(cls, budget: int) -> Self:
         """Divide ``budget`` bytes."""
-        return cls(engine=budget // 2, records=budget // 8, queue=budget // 16, run=budget // 4)
+        return cls(
+            engine=budget // 2, records=budget // 8, queue=budget // 16, run=budget // 4, held=budget // 16
+        )
 
     @property
     def total(self) -> int:

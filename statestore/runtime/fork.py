@@ -12,11 +12,11 @@ import contextlib
 import ctypes
 import os
 import threading
-import weakref
 from functools import cache
 from typing import Any, Protocol
 
 from statestore.errors import ForkedProcessError
+from statestore.runtime.weak import Living
 
 
 class ForkAware(Protocol):
@@ -24,7 +24,7 @@ class ForkAware(Protocol):
         """Runs in the child: make every later call raise :func:`forked_error`. Must not block."""
 
 
-_live: weakref.WeakSet[ForkAware] = weakref.WeakSet()
+_live: Living[ForkAware] = Living()
 
 
 def register(thing: ForkAware) -> None:
@@ -32,7 +32,7 @@ def register(thing: ForkAware) -> None:
     _live.add(thing)
 
 
-_locks: weakref.WeakSet[Any] = weakref.WeakSet()
+_locks: Living[Any] = Living()
 
 
 def lock() -> threading.Lock:
@@ -75,7 +75,9 @@ def skip_exit_handlers() -> None:
 def forked_error() -> ForkedProcessError:
     return ForkedProcessError(
         f"the object was opened in another process and is used in its forked child {os.getpid()}: "
-        "open a StoreManager in the child, or fork before opening one"
+        "open the StoreManager in the child (gunicorn: in the hook post_fork), with role='auto' to share "
+        "a directory, and with backend='lmdb' or 'memory' where the parent has used RocksDB, whose threads a "
+        "fork does not copy"
     )
 
 

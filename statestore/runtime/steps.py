@@ -1,20 +1,20 @@
 """Work that waits, written once and run in two ways: blocking a thread, or awaited.
 
 Such work is a generator. It yields each future it waits for, and gets the result or the exception of the
-future back. When the time is up it gets ``TimeoutError``: it may clean up then, but not wait any longer.
+future back. When the time is up it gets ``TimeOverError``: it may clean up then, but not wait any longer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import AsyncIterable, Callable, Generator, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeAlias, TypeVar
 
 from statestore.runtime.futures import complete
+from statestore.runtime.interrupts import Outcome, TimeOverError, await_future, start_thread
 
 R = TypeVar("R")
 
@@ -27,9 +27,34 @@ PAUSE.set_result(None)
 
 def in_thread(name: str, work: Callable[[], R]) -> Future[R]:
     """Do ``work`` on a thread ``name`` of its own; return its future. It goes on if nobody waits for it."""
-    done: Future[R] = Future()
-    threading.Thread(target=complete, args=(done, work), name=name, daemon=True).start()
+    done: Outcome[R] = Outcome()
+    start_thread(name, lambda: complete(done, work))
     return done
+
+
+def awaited_items(items: AsyncIterable[R]) -> Iterator[R | Future[None]]:
+    """Give a future for each of ``items``, and the item itself once that is done. On an event loop only.
+
+    A step that was not waited for to its end is cancelled when this generator is closed.
+    """
+    iterator = aiter(items)
+
+    async def step() -> R:
+        return await anext(iterator)
+
+    while True:
+        came: Future[None] = Future()
+        task = asyncio.ensure_future(step())
+        task.add_done_callback(lambda _, came=came: came.set_result(None))  # type: ignore[misc]
+        try:
+            yield came
+        finally:
+            task.cancel()
+        try:
+            item = task.result()
+        except StopAsyncIteration:
+            return
+        yield item
 
 
 def run_blocking(steps: Steps[R], timeout: float | None = None) -> R:
@@ -39,9 +64,14 @@ def run_blocking(steps: Steps[R], timeout: float | None = None) -> R:
         waited = next(steps)
         while True:
             try:
-                result = waited.result(None if deadline is None else max(0.0, deadline - time.monotonic()))
-                if waited is PAUSE and deadline is not None and time.monotonic() > deadline:
-                    raise TimeoutError
+                if waited is PAUSE:
+                    result = None
+                    if deadline is not None and time.monotonic() > deadline:
+                        raise TimeOverError
+                else:
+                    result = await_future(
+                        waited, None if deadline is None else max(0.0, deadline - time.monotonic())
+                    )
             except BaseException as error:  # noqa: BLE001 - also an interrupt: the work cleans up
                 waited = steps.throw(error)
             else:
@@ -49,6 +79,8 @@ def run_blocking(steps: Steps[R], timeout: float | None = None) -> R:
     except StopIteration as stop:
         done: R = stop.value
         return done
+    finally:
+        steps.close()  # where an interrupt came between two steps
 
 
 async def run_async(steps: Steps[R], timeout: float | None = None) -> R:
@@ -67,13 +99,18 @@ async def run_async(steps: Steps[R], timeout: float | None = None) -> R:
     except StopIteration as stop:
         done: R = stop.value
         return done
+    finally:
+        steps.close()
 
 
 async def _result_of(waited: Future[Any], loop: asyncio.AbstractEventLoop, deadline: float | None) -> Any:
+    if waited is PAUSE:
+        await asyncio.sleep(0)
+        if deadline is not None and loop.time() > deadline:
+            raise TimeOverError
+        return None
     if waited.done():
         await asyncio.sleep(0)
-        if waited is PAUSE and deadline is not None and loop.time() > deadline:
-            raise TimeoutError
         return waited.result()
     awaited = loop.create_future()
 
@@ -86,6 +123,12 @@ async def _result_of(waited: Future[Any], loop: asyncio.AbstractEventLoop, deadl
             loop.call_soon_threadsafe(finish)
 
     waited.add_done_callback(wake)
-    async with asyncio.timeout_at(deadline):
-        await awaited
+    limit = asyncio.timeout_at(deadline)
+    try:
+        async with limit:
+            await awaited
+    except TimeoutError:
+        if limit.expired():
+            raise TimeOverError from None
+        raise
     return waited.result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -12,8 +13,9 @@ HIDDEN = "***"
 """Stands for a secret."""
 
 _SECRET_WORDS = (
-    "password",
-    "passphrase",
+    "pass",  # password, passwd, passphrase
+    "pasw",
+    "pwd",
     "secret",
     "token",
     "key.pem",
@@ -21,21 +23,58 @@ _SECRET_WORDS = (
     "jaas",
     "credential",
     "oauthbearer.config",
+    "user.info",
+    "api.key",
+    "apikey",
+    "private.key",
 )
+_SECRET_PREFIXES = ("sasl.", "ssl.")
+_SHOWN = frozenset(
+    (
+        *(f"sasl.{name}" for name in ("mechanism", "mechanisms", "username")),
+        *(f"sasl.kerberos.{name}" for name in ("service.name", "principal", "keytab", "kinit.cmd")),
+        "sasl.kerberos.min.time.before.relogin",
+        *(f"sasl.oauthbearer.{name}" for name in ("method", "client.id", "scope", "extensions")),
+        *(f"ssl.{name}" for name in ("cipher.suites", "curves.list", "sigalgs.list", "providers")),
+        *(f"ssl.{name}.location" for name in ("ca", "certificate", "crl", "engine", "key", "keystore")),
+        *(f"ssl.{name}" for name in ("ca.pem", "ca.certificate.stores", "certificate.pem", "engine.id")),
+        "ssl.endpoint.identification.algorithm",
+    )
+)
+"""Properties of Kafka's client about security that may be shown; another one may be a misspelt password."""
+_USER_INFO = re.compile(r"(://)[^,\s]+@|\b[^/@:,\s]+:[^,\s]+@")
+"""In a URL, and in an address without a scheme where it has a password, which may have / and @ in it."""
 _MOST_BITS = 128
 _TELLING_TYPES = (type(None), bool, int, float, str, bytes, tuple, list, dict, set, frozenset)
 """Types that the ``repr`` of a value shows without naming them."""
 
 
 def is_secret(name: str) -> bool:
-    """Whether a property called ``name`` holds a password, a token or the like."""
-    lowered = name.lower()
+    """Whether a property called ``name`` holds a password, a token or the like, also if it is misspelt."""
+    lowered = name.lower().replace("_", ".")
+    if lowered.startswith(_SECRET_PREFIXES) and lowered not in _SHOWN:
+        return True
     return any(word in lowered for word in _SECRET_WORDS)
+
+
+def without_user_info(text: str) -> str:
+    """Return ``text`` with ``HIDDEN`` instead of user names and passwords in addresses."""
+    return _USER_INFO.sub(lambda found: f"{found[1] or ''}{HIDDEN}@", text)
 
 
 def redacted(properties: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of ``properties`` that may be shown: ``HIDDEN`` instead of each secret."""
-    return {name: HIDDEN if is_secret(name) else value for name, value in properties.items()}
+    return {name: _redacted(name, value) for name, value in properties.items()}
+
+
+def _redacted(name: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return redacted(value)
+    if is_secret(name):
+        return HIDDEN
+    if isinstance(value, list | tuple):
+        return [_redacted(name, one) for one in value]
+    return without_user_info(value) if isinstance(value, str) else value
 
 
 class _Repr(reprlib.Repr):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -22,9 +23,10 @@ class Worker:
     """
 
     def __init__(self, name: str) -> None:
+        # Given by one call of C: a signal handler that raises comes before or after it.
+        self._given: queue.SimpleQueue[tuple[float, int, Callable[[], None]] | None] = queue.SimpleQueue()
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self._changed = threading.Condition()
         self._stopping = False
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
         self.thread.start()
@@ -36,29 +38,32 @@ class Worker:
 
     def later(self, delay: float, call: Callable[[], None]) -> None:
         """Run ``call`` in ``delay`` seconds. Ignored once stopping."""
-        with self._changed:
-            if not self._stopping:
-                heapq.heappush(self._due, (time.monotonic() + delay, next(self._order), call))
-                self._changed.notify()
+        if not self._stopping:
+            self._given.put((time.monotonic() + delay, next(self._order), call))
 
     def stop(self, timeout: float) -> bool:
         """Run the due callables, drop later ones, end the thread; tell whether it ended in time."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
+        self._stopping = True
+        self._given.put(None)  # it looks at that
         if self.thread is not threading.current_thread():
             self.thread.join(timeout)
         return not self.thread.is_alive()
 
     def _next(self) -> Callable[[], None] | None:
-        with self._changed:
-            while True:
+        wait: float | None = 0.0
+        while True:
+            try:
+                given = self._given.get(timeout=wait)
+            except queue.Empty:
                 wait = self._due[0][0] - time.monotonic() if self._due else None
                 if wait is not None and wait <= 0:
                     return heapq.heappop(self._due)[2]
                 if self._stopping:
                     return None
-                self._changed.wait(wait)
+            else:
+                wait = 0.0  # there may be more
+                if given is not None:
+                    heapq.heappush(self._due, given)
 
     def _run(self) -> None:
         while (call := self._next()) is not None:

@@ -5,10 +5,12 @@ A file imports only from files above it; ``avro/`` imports from the files here, 
     formats.py         what a key format and a value format are; how a class's formats are found by name
     scalars.py         one value of a scalar field, checked and normalised: the same for every format
     field_codecs.py    how a format represents each field: scalars, lists, dicts, nested dataclasses
+    extra.py           members that no field declares, for the codec below
     structs.py         the value codec that json and msgpack share, and how it names the field at fault
     keys.py            what key formats without the order of the values share; the keys of streams
     ordered_keys.py    key_format="ordered": bytes that sort as the values do (docs/key-format.md)
     kafka_keys.py      key_format="kafka": the bytes of Kafka's own serializers
+    kafka_values.py    value_format="kafka": the same for values of one field
     json.py            "json", for keys and values: times by their Format, and ksqlDB's dialect
     msgpack.py         value_format="msgpack"
     raw.py             "raw", for keys and values: one field of bytes, as it is

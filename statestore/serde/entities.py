@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING
+from datetime import date, datetime
 from typing import Any, Generic, TypeVar
+from uuid import UUID
 
 from statestore.entity import EntityModel
-from statestore.errors import DecodeError, EncodeError, StateStoreError
+from statestore.errors import DecodeError, EncodeError, KeyTypeError, StateStoreError
 from statestore.fields.types import DictOf, Field, FieldType, ListOf, Nullable, RecordType, Scalar, type_name
+from statestore.runtime import fork
+from statestore.runtime.interrupts import pass_on
 from statestore.runtime.text import bounded_repr
-from statestore.serde.field_codecs import builder
+from statestore.runtime.times import time_at
+from statestore.serde.field_codecs import ABSENT_WITHOUT_DEFAULT, builder
 from statestore.serde.formats import (
     ABSENT,
     FieldValueError,
@@ -22,12 +26,33 @@ from statestore.serde.formats import (
     key_codec,
     value_codec,
 )
+from statestore.serde.json import JsonKeys
+from statestore.serde.key_misuse import converted, remedy_for
 from statestore.serde.keys import NoKeys
 from statestore.serde.native_decoder import native_decoder
 from statestore.serde.ordered_keys import OrderedKeys
 from statestore.serde.scalars import normaliser
 
 T = TypeVar("T")
+
+
+ReadTimestamp = Callable[[bytes], tuple[int, bytes] | None]
+"""Gives ``(timestamp in ms, payload)`` of a key's record, -1 where it has none; ``None``: no record."""
+
+
+def _unknown(_key: bytes) -> None:
+    return None
+
+
+_SOME_VALUE: dict[type, Any] = {
+    int: 0,
+    str: "",
+    bytes: b"",
+    UUID: UUID(int=0),
+    datetime: time_at(0),
+    date: date(1970, 1, 1),
+}
+"""A value of each type of key fields."""
 
 _STEP = re.compile(r"\.(?P<name>\w+)")
 
@@ -43,12 +68,21 @@ class EntityCodec(Generic[T]):
 
     def __init__(self, model: EntityModel, context: FormatContext | None = None) -> None:
         self._name = model.name
+        self.cls = model.cls
+        """The entity class."""
         self._fields = {field.name: field for field in model.record_type.fields}
         self._build = builder(model.record_type)
         self._key_names = tuple(field.name for field in model.key_fields)
         context = context or FormatContext()
         self._keys = key_codec(model, context) if self._key_names else NoKeys()
+        self.key_types = {
+            field.name: field.type.type for field in model.key_fields if isinstance(field.type, Scalar)
+        }
+        """The types of the key fields, in the class's order."""
+        self._some_key = tuple(_SOME_VALUE[type_] for type_ in self.key_types.values())
         self.key_format = model.key_format
+        self.spellings = self._keys if isinstance(self._keys, JsonKeys) else None
+        """What is known of the texts of keys, in a format that has several for one key."""
         self._values = value_codec(model, context)
         self._preparing = [one for one in (self._values, self._keys) if isinstance(one, Prepares)]
         self._key_indexes = [model.record_type.fields.index(field) for field in model.key_fields]
@@ -58,6 +92,11 @@ class EntityCodec(Generic[T]):
         self._narrowed = [name for name, type_ in key_types.items() if type_ != Scalar(type_.type)]
         numbered = list(enumerate(model.record_type.fields))
         self._windowed = [(index, field) for index, field in numbered if field.window]
+        self._timed = [
+            (index, field) for index, field in numbered if field.is_event_time and not field.is_key
+        ]
+        self.fills_event_time = bool(self._timed)
+        """Whether a payload may lack the event time, which is then the record's timestamp."""
         self._bounded = [(index, field.type) for index, field in numbered if _is_bounded(field.type)]
         self.decoder = (
             native_decoder(model, self._keys.native)
@@ -65,7 +104,7 @@ class EntityCodec(Generic[T]):
             else None
         )
         """The native decoder of payloads that ``encode`` makes; ``None`` if there is none for the class."""
-        self._mutex = threading.Lock()
+        self._mutex = fork.rlock()
         self._key_mismatches = 0
         self._overlong_values = 0
 
@@ -124,6 +163,14 @@ class EntityCodec(Generic[T]):
         except EncodeError as error:
             raise self._bad_key(start, stop, prefix, error=error) from None
 
+    def is_exact(self, leading: tuple[Any, ...]) -> bool:
+        """Whether a stored key can begin with these values: they are the same when they are read back."""
+        whole = leading + self._some_key[len(leading) :]
+        try:
+            return self._keys.normalise(whole)[: len(leading)] == leading
+        except EncodeError:
+            return False
+
     def encode(self, entity: T) -> tuple[bytes, bytes]:
         """Return key and payload of ``entity``. Raises ``EncodeError`` naming the field that does not fit."""
         try:
@@ -137,8 +184,10 @@ class EntityCodec(Generic[T]):
             raise EncodeError(f"{self._name}{fault.path}: {fault}") from None
         return self.encode_key(tuple([getattr(entity, name) for name in self._key_names])), payload
 
-    def decode(self, key: bytes, payload: bytes) -> T:
+    def decode(self, key: bytes, payload: bytes, read: ReadTimestamp = _unknown) -> T:
         """Return the entity of ``key`` and ``payload``.
+
+        ``read`` gives the record's timestamp where the payload lacks the event time.
 
         A field that the payload lacks gets the class's default. Fields that the class does not have are
         ignored. Raises ``DecodeError`` naming the field, its declared type and the value found.
@@ -147,12 +196,13 @@ class EntityCodec(Generic[T]):
             try:
                 entity: T | None = self.decoder.decode(key, payload)
             except Exception as error:  # raised by the class itself
+                pass_on(error)
                 raise self._bad_payload(self._keys.decode(key), error) from error
             if entity is not None:
                 return entity
-        return self._decode(key, payload)
+        return self._decode(key, payload, read)
 
-    def _decode(self, key: bytes, payload: bytes) -> T:
+    def _decode(self, key: bytes, payload: bytes, read: ReadTimestamp) -> T:
         key_values = self.decode_key(key)
         try:
             values = self._values.decode(payload)
@@ -161,14 +211,15 @@ class EntityCodec(Generic[T]):
                 if values[index] is not ABSENT and values[index] != value:
                     differing[index] = values[index]
                 values[index] = value
-            for index, field in self._windowed:
-                values[index] = _of_no_window(field)
+            if self._windowed or self._timed:
+                self._fill(values, key, read)
             entity: T = self._build(values)
         except DecodeError as error:
             raise self._bad_payload(key_values, error) from error
         except StateStoreError:  # such as an unreachable registry: not a fault of the payload
             raise
         except Exception as error:  # also what __post_init__ of the class raises
+            pass_on(error)
             raise self._bad_payload(key_values, error) from error
         if differing:
             mismatches = self._mismatches(entity, differing)
@@ -179,6 +230,15 @@ class EntityCodec(Generic[T]):
             with self._mutex:
                 self._overlong_values += long
         return entity
+
+    def _fill(self, values: list[Any], key: bytes, read: ReadTimestamp) -> None:
+        """Set the fields that are not in the payload: those of a window, and the event time."""
+        for index, field in self._windowed:
+            values[index] = _of_no_window(field)
+        for index, field in self._timed:
+            if values[index] is ABSENT:
+                found = read(key)
+                values[index] = _event_time(field, -1 if found is None else found[0])
 
     def _mismatches(self, entity: T, carried: dict[int, Any]) -> int:
         """Return how many key fields ``carried`` by a value differ from the key in the value's format, too.
@@ -192,12 +252,18 @@ class EntityCodec(Generic[T]):
         return sum(normal[index] != value for index, value in carried.items())
 
     def _bad_key(self, *bounds: tuple[Any, ...] | None, error: EncodeError) -> EncodeError:
+        for values in bounds:
+            if values and (remedy := remedy_for(self.cls, self._key_names, values)) is not None:
+                return KeyTypeError(f"{self._name} ({', '.join(self._key_names)}): {error}; {remedy}")
         given = [pair for values in bounds if values for pair in zip(self._key_names, values, strict=False)]
         for name, value in given:
             try:
                 self._key_normalisers[name](value)
             except FieldValueError as fault:
-                return EncodeError(f"{self._name}.{name}: {fault}")
+                expected = self.key_types[name]
+                if isinstance(value, expected):
+                    return EncodeError(f"{self._name}.{name}: {fault}")
+                return KeyTypeError(f"{self._name}.{name}: {fault}{converted(expected, value)}")
         return EncodeError(f"{self._name} ({', '.join(self._key_names)}): {error}")
 
     def _bad_payload(self, key_values: tuple[Any, ...], error: Exception) -> DecodeError:
@@ -207,6 +273,18 @@ class EntityCodec(Generic[T]):
         field = self._fields.get(step["name"]) if step else None
         declared = f"declared {type_name(field.type)}, " if field else ""
         return DecodeError(f"{self._name}{path}: {named}{error} ({declared}key {bounded_repr(key_values)})")
+
+
+def _event_time(field: Field, timestamp: int) -> Any:
+    """Return the event time of a value without one: the record's timestamp in ms, or the field's default."""
+    if timestamp >= 0:
+        is_time = isinstance(field.type, Scalar) and field.type.type is datetime
+        return time_at(timestamp * 1000) if is_time else timestamp
+    if field.default is not MISSING:
+        return field.default
+    if field.default_factory is not MISSING:
+        return field.default_factory()
+    raise FieldValueError(f"{ABSENT_WITHOUT_DEFAULT}; its record has no timestamp either", f".{field.name}")
 
 
 def _of_no_window(field: Field) -> Any:

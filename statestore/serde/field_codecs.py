@@ -23,7 +23,7 @@ from statestore.errors import ConfigError
 from statestore.fields.types import DictOf, Field, FieldType, ListOf, Nullable, RecordType, Scalar
 from statestore.runtime.text import bounded_repr
 from statestore.serde.formats import ABSENT, FieldValueError, expected
-from statestore.serde.scalars import decimals, float32, normaliser, utc
+from statestore.serde.scalars import decimals, float32, normaliser, utc, without_negative_zero
 
 Convert = Callable[[Any], Any]
 
@@ -89,13 +89,22 @@ class TypeMapping(NamedTuple):
 class RecordCodec:
     """A dataclass as a map by field name.
 
-    Fields named in ``outside`` are not written; where a map has them, they are read as ``msgspec.Raw``.
-    Fields that a window fills are in no map. Both may be ``ABSENT`` among the values of the fields.
+    Fields named in ``outside`` are not written, unless ``writes_all``; where a map has them, they are read as
+    ``msgspec.Raw``. Fields that a window fills are in no map. Both, and the field ``event_time``, may be
+    ``ABSENT`` among the values of the fields.
 
     Raises ``ConfigError`` for a default that its field's type does not allow.
     """
 
-    def __init__(self, record_type: RecordType, mapping: TypeMapping, outside: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        record_type: RecordType,
+        mapping: TypeMapping,
+        outside: Collection[str] = (),
+        event_time: str | None = None,
+        *,
+        writes_all: bool = False,
+    ) -> None:
         self.record_type = record_type
         self.codecs = [mapping.codec(field.type) for field in record_type.fields]
         self._field_names = [field.name for field in record_type.fields]
@@ -107,7 +116,7 @@ class RecordCodec:
         self._writers = [
             (field.name, names[0], codec.write)
             for field, names, codec in zip(record_type.fields, self.names, self.codecs, strict=True)
-            if names and field.name not in outside
+            if names and (writes_all or field.name not in outside)
         ]
         self._readers: list[tuple[int, Convert]] = []
         self._fillers: list[tuple[int, Callable[[], Any]]] = []
@@ -125,6 +134,8 @@ class RecordCodec:
             if field.name not in outside:
                 type_ = codec.type
                 default, fill = _default(record_type, field, codec, is_alone=len(names) == 1)
+                if field.name == event_time:  # the record's timestamp is there where a map has none
+                    default, fill = ABSENT, None
                 self._readers += [] if codec.read is None else [(index, codec.read)]
                 self._fillers += [] if fill is None else [(index, fill)]
             members.append((names[0], type_, default))
@@ -192,11 +203,16 @@ class RecordCodec:
 
 
 def builder(record_type: RecordType) -> Callable[[list[Any]], Any]:
-    """Return the function that makes the dataclass from the values of all its fields, in their order."""
+    """Return the function that makes the dataclass from the values of all its fields, in their order.
+
+    The value of its ``Extra`` field, if it has one, is the last.
+    """
     cls = record_type.cls
-    if record_type.positional:
-        return lambda values: cls(*values)
     names = [field.name for field in record_type.fields]
+    if record_type.extra is not None:
+        names.append(record_type.extra)
+    elif record_type.positional:
+        return lambda values: cls(*values)
     return lambda values: cls(**dict(zip(names, values, strict=True)))
 
 
@@ -317,6 +333,7 @@ _TYPES: dict[type, Any] = {
     UUID: UUID,
 }
 _INT32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+_INT16 = Annotated[int, Meta(ge=-(2**15), le=2**15 - 1)]
 
 
 def msgspec_codec(scalar: Scalar) -> FieldCodec:
@@ -327,10 +344,20 @@ def msgspec_codec(scalar: Scalar) -> FieldCodec:
         read = utc
     elif scalar.precision is not None:
         read = decimals(scalar.precision)
+    elif scalar.type is Decimal:
+        read = without_negative_zero
     elif scalar.type is float and scalar.is_32_bits:
         read = float32
-    is_int32 = scalar.type is int and scalar.is_32_bits
-    return FieldCodec(_INT32 if is_int32 else _TYPES[scalar.type], normalise, normalise, read)
+    narrow = (
+        None
+        if scalar.type is not int
+        else _INT16
+        if scalar.is_16_bits
+        else _INT32
+        if scalar.is_32_bits
+        else None
+    )
+    return FieldCodec(narrow or _TYPES[scalar.type], normalise, normalise, read)
 
 
 # All faulty defaults of a class at once

@@ -1,7 +1,8 @@
 """Key formats and value formats: what they are, and how the formats of a class are found by name.
 
 A format is a function that makes the codec of a class, ``codec(model, context)``. It is registered under its
-name as an entry point of the group ``statestore.key_formats`` or ``statestore.value_formats``; so are ours.
+name as an entry point of the group ``statestore.key_formats`` or ``statestore.value_formats``; ours are in
+``runtime/plugins.py``.
 """
 
 from __future__ import annotations
@@ -9,17 +10,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from hashlib import blake2b
 from typing import Any, Final, Protocol, cast, runtime_checkable
 
 from statestore.entity import EntityModel
 from statestore.errors import ConfigError
+from statestore.runtime.plugins import KEY_FORMATS, VALUE_FORMATS, find, installed
 from statestore.runtime.text import typed_repr
 from statestore.settings import RegistrySettings
-
-KEYS: Final = "statestore.key_formats"
-VALUES: Final = "statestore.value_formats"
 
 
 class Absent:
@@ -55,6 +53,11 @@ class KeyPlan:
     each is stored once."""
     note: str
     """The text of ``explain``: how the rows are found, and in which order."""
+
+    @property
+    def sorts_as_bytes(self) -> bool:
+        """Whether keys sort by their bytes as by their values; told by the plan of all keys."""
+        return self.accepts is None and len(self.ranges) == 1
 
 
 class KeyCodec(Protocol):
@@ -100,12 +103,15 @@ class ValueCodec(Protocol):
         """Return the value of each field of the model's record, in order.
 
         A key field is :data:`ABSENT` if the payload does not have it, and so are fields that a window fills.
+        The event time may be: it is then the record's timestamp. The value of an ``Extra`` field is the last.
         Raises ``FieldValueError`` with the path of the field at fault, or ``DecodeError``.
         """
         ...
 
     def normalise(self, entity: Any) -> list[Any]:
         """Return the values as after ``encode`` and ``decode``; for fields not in the payload anything.
+
+        The value of an ``Extra`` field is the last.
 
         Raises ``FieldValueError`` as ``encode`` does.
         """
@@ -140,27 +146,27 @@ class CodecFactory(Protocol):
 
 def key_codec(model: EntityModel, context: FormatContext) -> KeyCodec:
     """Return the codec of the model's key format. Raises ``ConfigError``, also for an unknown format."""
-    return cast("KeyCodec", _factory(KEYS, model.key_format, model)(model, context))
+    return cast("KeyCodec", _factory(KEY_FORMATS, model.key_format, model)(model, context))
 
 
 def value_codec(model: EntityModel, context: FormatContext) -> ValueCodec:
     """Return the codec of the model's value format. Raises ``ConfigError``, also for an unknown format."""
-    return cast("ValueCodec", _factory(VALUES, model.value_format, model)(model, context))
+    return cast("ValueCodec", _factory(VALUE_FORMATS, model.value_format, model)(model, context))
 
 
 def _factory(group: str, name: str, model: EntityModel) -> CodecFactory:
-    known = _installed(group)
-    if name not in known:
-        kind = "key_format" if group == KEYS else "value_format"
+    found = find(group, name)
+    if found is None:
+        kind = "key_format" if group == KEY_FORMATS else "value_format"
         raise ConfigError(
-            f"{model.name}: {kind}={name!r} is not known; installed: {', '.join(sorted(known))}"
+            f"{model.name}: {kind}={name!r} is not known; installed: {', '.join(installed(group))}"
         )
-    return cast("CodecFactory", known[name].load())
+    return cast("CodecFactory", found.load())
 
 
-@cache
-def _installed(group: str) -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=group)}
+def digest_of(data: bytes) -> bytes:
+    """Return 16 bytes that stand for ``data``."""
+    return blake2b(data, digest_size=16).digest()
 
 
 class FieldValueError(ValueError):

@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import product
 from typing import Annotated, Any
+from uuid import UUID
 
 import msgspec
 from msgspec import Meta
 
+from statestore.core import KeyPattern
 from statestore.entity import EntityModel
-from statestore.errors import DecodeError
-from statestore.fields.attributes import EPOCHS
-from statestore.fields.types import Field, Scalar
+from statestore.errors import DecodeError, EncodeError
+from statestore.fields.attributes import EPOCHS, NUMBER
+from statestore.fields.types import Field, FieldType, Scalar
 from statestore.runtime.text import bounded_repr
 from statestore.runtime.times import (
     FIRST_DAY,
@@ -33,8 +36,9 @@ from statestore.runtime.times import (
     microseconds,
     time_at,
 )
+from statestore.serde.extra import JSON_MEMBERS
 from statestore.serde.field_codecs import Convert, FieldCodec, TypeMapping, msgspec_codec, scalar_codec
-from statestore.serde.formats import FieldValueError, FormatContext, expected
+from statestore.serde.formats import FieldValueError, FormatContext, digest_of, expected
 from statestore.serde.keys import FieldwiseKeys
 from statestore.serde.scalars import finite, normaliser, utc
 from statestore.serde.structs import StructCodec
@@ -42,9 +46,14 @@ from statestore.serde.structs import StructCodec
 
 def json_values(model: EntityModel, _context: FormatContext) -> StructCodec:
     """Return the codec of ``value_format="json"`` for a class. Raises ``ConfigError``."""
-    # ksqlDB's DECIMAL is a JSON number. Other readers take a number for a float and lose digits, so text.
-    encoder = msgspec.json.Encoder(decimal_format="number" if model.ksql else "string")
-    return StructCodec(model, type_mapping(model), encoder.encode, msgspec.json.decode, msgspec.json.Decoder)
+    return StructCodec(
+        model,
+        type_mapping(model),
+        msgspec.json.Encoder(decimal_format="number").encode,
+        msgspec.json.decode,
+        msgspec.json.Decoder,
+        JSON_MEMBERS,
+    )
 
 
 def type_mapping(model: EntityModel) -> TypeMapping:
@@ -62,12 +71,17 @@ def _iso(scalar: Scalar) -> FieldCodec:
     codec = msgspec_codec(scalar)
     if scalar.type not in (float, Decimal):
         return codec
-    written = finite(codec.normalise, "JSON")
-    return FieldCodec(codec.type, written, written, finite(codec.read or _same, "JSON"))
+    normalise, read = finite(codec.normalise, "JSON"), finite(codec.read or _same, "JSON")
+    if scalar.type is float or scalar.format == NUMBER:
+        return FieldCodec(codec.type, normalise, normalise, read)
+    # Many readers take a number for a float and lose digits.
+    return scalar_codec(codec.type, normalise, str, read)
 
 
 def _ksql(scalar: Scalar) -> FieldCodec:
-    """Return the codec of a scalar in ksqlDB's dialect: TIMESTAMP and DATE are numbers."""
+    """Return the codec of a scalar in ksqlDB's dialect: TIMESTAMP, DATE and DECIMAL are numbers."""
+    if scalar.type is Decimal:
+        scalar = replace(scalar, format=NUMBER)
     if scalar.type is datetime and scalar.format is None:
         return _epoch_codec(normaliser(scalar), EPOCHS["epoch_ms"])
     if scalar.type is date:
@@ -136,7 +150,8 @@ _BEYOND = re.compile("[\U00010000-\U0010ffff]")
 class JsonKeys(FieldwiseKeys):
     """A ``KeyCodec`` of ``key_format="json"``. Any number of threads may share one.
 
-    A key has one encoding for each name of its fields, aliases included.
+    A key has one encoding for each name of its fields, aliases included. Other programs may write it in yet
+    other texts, which are told apart (``storage/spellings.py``) by ``pattern``, ``respelled`` and ``digest``.
     """
 
     def __init__(self, model: EntityModel, _context: FormatContext) -> None:
@@ -151,6 +166,16 @@ class JsonKeys(FieldwiseKeys):
             [f"{_json_text(name)}:" for name in _written_names(field, model)] for field in model.key_fields
         ]
         self._heads = list(product(*written)) if len(written) > 1 else []
+        kinds = [_pattern(field.type, model.ksql) for field in model.key_fields]
+        self._is_int = [kind == "int" for kind in kinds]
+        parts: list[bytes | str] = []
+        for head, kind in zip(self._heads[0] if self._heads else [""], kinds, strict=True):
+            parts += [f"{',' if parts else '{'}{head}".encode(), kind] if head else [kind]
+        parts += [b"}"] if self._heads else []
+        self.pattern = KeyPattern(parts if "none" not in kinds else [b"\xff"])
+        self.fingerprint = digest_of(
+            repr((1, parts, kinds, self._heads, sorted(self._places.items()))).encode()
+        )
 
     def encode(self, values: tuple[Any, ...]) -> bytes:
         return self.encodings(values)[0]
@@ -161,6 +186,18 @@ class JsonKeys(FieldwiseKeys):
             return [texts[0].encode()]
         members = [map("".join, zip(heads, texts, strict=True)) for heads in self._heads]
         return [f"{{{','.join(one)}}}".encode() for one in members]
+
+    def digest(self, values: tuple[Any, ...]) -> bytes:
+        """Return what stands for the values of a key, whatever its text. Raises ``EncodeError``."""
+        return digest_of(",".join([_json_text(value) for value in self.written(values)]).encode())
+
+    def respelled(self, key: bytes) -> bytes | None:
+        """Return the digest of the values of ``key``; ``None`` if it is one of their encodings, or no key."""
+        try:
+            values = self.decode(key)
+            return None if key in self.encodings(values) else self.digest(values)
+        except (DecodeError, EncodeError):
+            return None
 
     def decode(self, data: bytes) -> tuple[Any, ...]:
         try:
@@ -185,8 +222,37 @@ class JsonKeys(FieldwiseKeys):
 
     def _value(self, place: int, part: Any) -> Any:
         codec = self.codecs[place]
-        value = self._readers[place](part)
+        try:
+            value = self._readers[place](part)
+        except msgspec.ValidationError:
+            whole = _whole_number(part) if self._is_int[place] else None
+            if whole is None:
+                raise
+            value = msgspec.convert(whole, codec.type)
         return codec.read(value) if codec.read else value
+
+
+def _pattern(type_: FieldType, is_ksql: bool) -> str:
+    """Return the kind of a key field's text, as ``KeyPattern`` has it; ``"none"``: it has no such kind."""
+    if not isinstance(type_, Scalar):
+        return "none"
+    kind, form = type_.type, type_.format
+    if kind is datetime:
+        return "int" if form in EPOCHS or (form is None and is_ksql) else "time" if form is None else "none"
+    if kind is date:
+        return "int" if is_ksql else "text"
+    return {int: "int", str: "text", UUID: "uuid"}.get(kind, "none")
+
+
+def _whole_number(text: Any) -> int | None:
+    """Return a JSON number without a fraction, such as 1.0 or 1e3, as an int of 64 bits; else ``None``."""
+    try:
+        number = Decimal(bytes(text).decode().strip(" \t\r\n"))
+        if number == number.to_integral_value() and -(2**63) <= number < 2**63:
+            return int(number)
+    except (ValueError, ArithmeticError):
+        pass
+    return None
 
 
 def _written_names(field: Field, model: EntityModel) -> list[str]:

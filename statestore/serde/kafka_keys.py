@@ -11,6 +11,7 @@ from statestore.core import KeyCodec as NativeKeys
 from statestore.entity import EntityModel
 from statestore.errors import ConfigError, DecodeError, EncodeError
 from statestore.fields.types import Scalar, type_name
+from statestore.runtime.plain import NotPlainError, plain
 from statestore.runtime.text import bounded_repr
 from statestore.serde.formats import FormatContext, KeyCodec, KeyPlan
 from statestore.serde.ordered_keys import OrderedKeys
@@ -28,8 +29,9 @@ _FORMAT = 'key_format="kafka"'
 def kafka_keys(model: EntityModel, _context: FormatContext) -> KeyCodec:
     """Return the codec of ``key_format="kafka"`` for a class.
 
-    The serializers are StringSerializer, LongSerializer (IntegerSerializer for an ``Int32``), UUIDSerializer
-    and ByteArraySerializer. Raises ``ConfigError`` for several key fields and for types without a serializer.
+    The serializers are StringSerializer, LongSerializer (IntegerSerializer for an ``Int32``, ShortSerializer
+    for an ``Int16``), UUIDSerializer and ByteArraySerializer. Raises ``ConfigError`` for several key fields
+    and for types without a serializer.
     """
     field, *others = model.key_fields
     if others:
@@ -40,8 +42,8 @@ def kafka_keys(model: EntityModel, _context: FormatContext) -> KeyCodec:
         )
     type_ = field.type
     match type_:
-        case Scalar(type=kind, is_32_bits=narrow) if kind is int:
-            return IntegerKeys(4 if narrow else 8)
+        case Scalar(type=kind) if kind is int:
+            return IntegerKeys(2 if type_.is_16_bits else 4 if type_.is_32_bits else 8)
         case Scalar(type=kind) if kind in (str, bytes):
             return OrderedKeys([kind.__name__])  # for a single field, the same bytes
         case Scalar(type=kind) if kind is UUID:
@@ -54,14 +56,14 @@ def kafka_keys(model: EntityModel, _context: FormatContext) -> KeyCodec:
 
 
 class IntegerKeys:
-    """``int`` as LongSerializer (8 bytes) or IntegerSerializer (4 bytes) writes it.
+    """``int`` as LongSerializer (8 bytes), IntegerSerializer (4) or ShortSerializer (2) writes it.
 
     The bytes are big-endian two's complement, so negative numbers sort after the others.
     """
 
     def __init__(self, width: int) -> None:
-        self._name = "LongSerializer" if width == 8 else "IntegerSerializer"
-        self._bytes = struct.Struct(">q" if width == 8 else ">i")
+        self._name = {8: "LongSerializer", 4: "IntegerSerializer", 2: "ShortSerializer"}[width]
+        self._bytes = struct.Struct({8: ">q", 4: ">i", 2: ">h"}[width])
         self._negative = b"\x80" + bytes(width - 1)  # the first of them in the order of the bytes
 
     def encode(self, values: tuple[Any, ...]) -> bytes:
@@ -70,6 +72,11 @@ class IntegerKeys:
         (value,) = values
         if isinstance(value, bool) or not isinstance(value, int):
             raise EncodeError(f"the key must be int, not {type(value).__name__}: {bounded_repr(value)}")
+        if type(value) is not int:
+            try:
+                value = plain(value, int)
+            except NotPlainError as error:
+                raise EncodeError(f"the key {bounded_repr(value)} {error}") from None
         try:
             return self._bytes.pack(value)
         except struct.error:
@@ -115,8 +122,7 @@ class UuidTextKeys:
         self._checked = NativeKeys(["uuid"])
 
     def encode(self, values: tuple[Any, ...]) -> bytes:
-        self._checked.encode(values)
-        return str(values[0]).encode()
+        return str(UUID(bytes=self._checked.encode(values))).encode()
 
     def decode(self, data: bytes) -> tuple[Any, ...]:
         try:

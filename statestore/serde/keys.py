@@ -91,6 +91,9 @@ class NoKeys:
     def decode(self, data: bytes) -> tuple[Any, ...]:  # noqa: ARG002 - ignored
         return ()
 
+    def normalise(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return values
+
     def encodings(self, values: tuple[Any, ...]) -> Sequence[bytes]:
         return (self.encode(values),)
 

@@ -22,9 +22,10 @@ from statestore.runtime.times import (
     microseconds,
     time_at,
 )
+from statestore.serde.extra import MSGPACK_MEMBERS
 from statestore.serde.field_codecs import FieldCodec, TypeMapping, msgspec_codec, scalar_codec
 from statestore.serde.formats import FieldValueError, FormatContext
-from statestore.serde.scalars import DECIMAL_CONTEXT, decimals, normaliser
+from statestore.serde.scalars import DECIMAL_CONTEXT, decimals, normaliser, without_negative_zero
 from statestore.serde.structs import StructCodec
 
 _TIME = Annotated[int, Meta(ge=FIRST_MICROSECOND, le=LAST_MICROSECOND)]
@@ -39,6 +40,7 @@ def msgpack_values(model: EntityModel, _context: FormatContext) -> StructCodec:
         msgspec.msgpack.Encoder(uuid_format="bytes").encode,
         msgspec.msgpack.decode,
         msgspec.msgpack.Decoder,
+        MSGPACK_MEMBERS,
     )
 
 
@@ -59,6 +61,6 @@ def _codec(scalar: Scalar) -> FieldCodec:
 
 def _decimal(text: str) -> Decimal:
     try:
-        return Decimal(text, DECIMAL_CONTEXT)
+        return without_negative_zero(Decimal(text, DECIMAL_CONTEXT))
     except InvalidOperation:
         raise FieldValueError(f"expected the text of a Decimal, got {bounded_repr(text)}") from None

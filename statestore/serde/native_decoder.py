@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from statestore import core
+from statestore.core.common import has_only_slots
 from statestore.entity import EntityModel
 from statestore.fields.types import Field, Nullable, Scalar
 from statestore.serde.scalars import DECIMAL_CONTEXT
@@ -28,13 +29,16 @@ def native_decoder(model: EntityModel, keys: Any) -> Decoder | None:
     record = model.record_type
     if core.IMPLEMENTATION == "pure" or not core.uses("decoder") or len(record.fields) > _MOST_FIELDS:
         return None
+    if record.extra is not None or model.key_in_value:
+        return None
     plain = only_sets_fields(model.cls) and len(dataclasses.fields(model.cls)) == len(record.fields)
     described = [known for field in record.fields if (known := _described(model.cls, field))]
     if len(described) < len(record.fields) or not (plain or record.positional):
         return None
     from statestore._native import Decoder
 
-    return Decoder(model.cls, keys, described, plain, DECIMAL_CONTEXT)
+    acyclic = plain and in_no_cycle(model.cls, len(record.fields))
+    return Decoder(model.cls, keys, described, plain, acyclic, DECIMAL_CONTEXT)
 
 
 def _described(cls: type, field: Field) -> tuple[str, bytes, str | None, bool, int, int, Any] | None:
@@ -47,12 +51,17 @@ def _described(cls: type, field: Field) -> tuple[str, bytes, str | None, bool, i
     return (
         field.name,
         msgspec.msgpack.encode(field.wire_name),
-        None if field.is_key else type_.type.__name__.lower() + ("32" if type_.is_32_bits else ""),
+        None if field.is_key else kind_name(type_),
         nullable,
         type_.precision.digits if type_.precision else type_.max_length or 0,
         type_.precision.scale if type_.precision else 0,
         inspect.getattr_static(cls, field.name, None),
     )
+
+
+def kind_name(type_: Scalar) -> str:
+    """Return the name that the native core has for values of ``type_``."""
+    return type_.type.__name__.lower() + ("16" if type_.is_16_bits else "32" if type_.is_32_bits else "")
 
 
 def only_sets_fields(cls: Any) -> bool:
@@ -72,6 +81,21 @@ def only_sets_fields(cls: Any) -> bool:
     fields = [(field.name, object, _copied(field)) for field in dataclasses.fields(cls)]
     twin: Any = dataclasses.make_dataclass(cls.__name__, fields, frozen=parameters.frozen)
     return bool(getattr(cls.__init__, "__code__", None) == twin.__init__.__code__)
+
+
+def in_no_cycle(cls: Any, fields: int) -> bool:
+    """Whether an object of ``cls`` with scalars in its ``fields`` can be in no cycle, now and later.
+
+    Then it need not be tracked by the garbage collector, which looks at all that it tracks again and again.
+    That is so of a frozen dataclass with slots for its fields and nothing else: what is not frozen, or has a
+    ``__dict__``, can be given a list that holds the object. Who writes past the freezing
+    (``object.__setattr__``) can make a cycle, which then is never freed.
+    """
+    return (
+        "__dataclass_params__" in vars(cls)  # not those of a base: a subclass may thaw
+        and cls.__dataclass_params__.frozen
+        and has_only_slots(cls, fields)
+    )
 
 
 def _copied(field: dataclasses.Field[Any]) -> Any:

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
 
 from statestore.errors import ConfigError, RegistryError, UnreachableRegistryError
 from statestore.runtime import fork
+from statestore.runtime.interrupts import TimeOverError, await_future, shielded
+from statestore.runtime.steps import in_thread
 from statestore.runtime.text import HIDDEN
+from statestore.runtime.weak import Living
 from statestore.serde.formats import REGISTRY_ACCESS
 from statestore.settings import RegistrySettings
 
@@ -54,16 +57,22 @@ class Registry:
 
     def __init__(self, settings: RegistrySettings) -> None:
         self._settings = settings
-        self._mutex = threading.Lock()
+        self._process = os.getpid()
+        self._mutex = fork.rlock()
         self._made: SchemaRegistryClient | None = None
         self._versions: dict[str, Sequence[Registered]] = {}
         self._asked: dict[str, float] = {}
         self._registrations = 0
 
+    def serves(self, settings: RegistrySettings) -> bool:
+        """Whether those who have ``settings`` may use this one. A forked child has connections of its own."""
+        return self._process == os.getpid() and self._settings == settings
+
     def schema(self, schema_id: int, subject: str) -> str | None:
         """Return the schema with an id found in data of ``subject``; ``None`` if the registry has none."""
-        with self._asking(subject) as client:
-            return self._unless_missing(lambda: client.get_schema(schema_id).schema_str)
+        return self._ask(
+            subject, lambda client: self._unless_missing(lambda: client.get_schema(schema_id).schema_str)
+        )
 
     def versions(self, subject: str) -> Sequence[Registered]:
         """Return every schema of ``subject``, oldest first; none if the subject is not known.
@@ -80,20 +89,20 @@ class Registry:
             is_due = time.monotonic() - self._asked[subject] > _CURRENT
             self._asked[subject] = time.monotonic()
         if is_due:
-            asking = threading.Thread(
-                target=self._ask_again, args=(subject,), name="statestore-schemas", daemon=True
-            )
-            asking.start()
-            asking.join(_PATIENCE)
+            with suppress(TimeOverError):
+                await_future(in_thread("statestore-schemas", partial(self._ask_again, subject)), _PATIENCE)
         return self._versions.get(subject, known)
 
     def _ask_for_versions(self, subject: str) -> Sequence[Registered]:
         self._asked[subject] = time.monotonic()
         before = self._registrations
-        with self._asking(subject) as client:
+
+        def ask(client: SchemaRegistryClient) -> list[Registered]:
             numbers = self._unless_missing(lambda: client.get_versions(subject)) or []
             versions = [client.get_version(subject, number) for number in sorted(numbers)]
-            found = [Registered(_known(one.schema_id), _known(one.schema.schema_str)) for one in versions]
+            return [Registered(_known(one.schema_id), _known(one.schema.schema_str)) for one in versions]
+
+        found = self._ask(subject, ask)
         if before == self._registrations:  # otherwise the answer may be older than our registration
             self._versions[subject] = found
         return found
@@ -106,10 +115,12 @@ class Registry:
 
     def registered(self, subject: str, schema: str) -> int | None:
         """Return the id of ``schema`` under ``subject``, ``None`` if it is not registered there."""
-        with self._asking(subject) as client:
-            return self._unless_missing(
+        return self._ask(
+            subject,
+            lambda client: self._unless_missing(
                 lambda: _known(client.lookup_schema(subject, _schema(schema)).schema_id)
-            )
+            ),
+        )
 
     def register(self, subject: str, schema: str) -> int:
         """Return the id of ``schema`` under ``subject``, registering it if it is not there.
@@ -120,9 +131,12 @@ class Registry:
         known = self.registered(subject, schema)
         if known is not None:
             return known
-        with self._asking(subject) as client:
+
+        def ask(client: SchemaRegistryClient) -> int:
             self._hold_to_level(client, subject)
-            schema_id = int(client.register_schema(subject, _schema(schema)))
+            return int(client.register_schema(subject, _schema(schema)))
+
+        schema_id = self._ask(subject, ask)
         self._registrations += 1
         self._versions.pop(subject, None)
         return schema_id
@@ -145,8 +159,9 @@ class Registry:
         """Whether the registry would accept ``schema`` as the next version of ``subject``."""
         if self._is_mock:
             return True
-        with self._asking(subject) as client:
-            return client.test_compatibility_all_versions(subject, _schema(schema))
+        return self._ask(
+            subject, lambda client: client.test_compatibility_all_versions(subject, _schema(schema))
+        )
 
     def _hold_to_level(self, client: SchemaRegistryClient, subject: str) -> None:
         wanted = self._settings.compatibility
@@ -171,14 +186,17 @@ class Registry:
     def _is_mock(self) -> bool:
         return self._address.startswith("mock://")
 
-    @contextmanager
-    def _asking(self, subject: str) -> Iterator[SchemaRegistryClient]:
+    def _ask(self, subject: str, question: Callable[[SchemaRegistryClient], T]) -> T:
+        """Ask ``question``, on a thread that runs no signal handlers; see the class for the errors."""
         if not REGISTRY_ACCESS.allowed:
             raise UnreachableRegistryError(
                 self._address, subject, "the registry was not asked, since this thread must not wait"
             )
+        return shielded(lambda: self._answer(subject, question), "statestore-registry")
+
+    def _answer(self, subject: str, question: Callable[[SchemaRegistryClient], T]) -> T:
         try:
-            yield self._client()
+            return question(self._client())
         except RegistryError:
             raise
         except SchemaRegistryError as error:
@@ -220,16 +238,16 @@ def registry_of(settings: RegistrySettings) -> Registry:
     """
     if settings.url is None:
         raise ConfigError("schema_registry.url is not set: Avro needs a Schema Registry")
-    key = (os.getpid(), settings)  # a child process has connections of its own
     with _MUTEX:
-        found = _SHARED.get(key)
+        found = next((one for one in _SHARED if one.serves(settings)), None)
         if found is None:
-            found = _SHARED[key] = Registry(settings)
+            found = Registry(settings)
+            _SHARED.add(found)
         return found
 
 
 _MUTEX = fork.lock()  # also for a manager that is made in a child
-_SHARED: weakref.WeakValueDictionary[tuple[int, RegistrySettings], Registry] = weakref.WeakValueDictionary()
+_SHARED: Living[Registry] = Living()
 _MOCKS: dict[str, SchemaRegistryClient] = {}
 
 

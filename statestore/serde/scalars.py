@@ -17,6 +17,8 @@ from uuid import UUID
 
 from statestore.fields.attributes import Precision
 from statestore.fields.types import Scalar
+from statestore.runtime.plain import NotPlainError, plain
+from statestore.runtime.text import typed_repr
 from statestore.runtime.times import microseconds, time_at
 from statestore.serde.formats import FieldValueError, expected
 
@@ -35,6 +37,8 @@ def normaliser(scalar: Scalar) -> Callable[[Any], Any]:
         return _bounded(_TYPES[scalar.type], scalar.max_length)
     if scalar.precision is not None:
         return decimals(scalar.precision)
+    if scalar.is_16_bits:
+        return _int16
     if scalar.is_32_bits:
         return {int: _int32, float: float32}[scalar.type]
     return _TYPES[scalar.type]
@@ -50,10 +54,10 @@ def decimals(precision: Precision) -> Callable[[Any], Decimal]:
     unit = Decimal((0, (1,), -scale))
 
     def convert(value: Any) -> Decimal:
-        number = _decimal(value)
+        number = _plain_decimal(value)
         try:
             if number.is_finite():
-                return number.quantize(unit, context=context)
+                return without_negative_zero(number.quantize(unit, context=context))
         except (InvalidOperation, Inexact):
             pass
         raise expected(
@@ -61,6 +65,11 @@ def decimals(precision: Precision) -> Callable[[Any], Decimal]:
         )
 
     return convert
+
+
+def without_negative_zero(number: Decimal) -> Decimal:
+    """Return ``number``, a negative zero as zero: Avro has none, so no format writes one, or gives one."""
+    return number or number.copy_abs()
 
 
 def finite(convert: Callable[[Any], Any], form: str) -> Callable[[Any], Any]:
@@ -105,9 +114,10 @@ def _bool(value: Any) -> bool:
 def _int(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise expected("int", value)
-    if not _MIN_INT <= value <= _MAX_INT:
+    number: int = value if type(value) is int else _plain(value, int)
+    if not _MIN_INT <= number <= _MAX_INT:
         raise expected("int of 64 bits", value)
-    return int(value)
+    return number
 
 
 def _int32(value: Any) -> int:
@@ -117,57 +127,89 @@ def _int32(value: Any) -> int:
     return number
 
 
+def _int16(value: Any) -> int:
+    number = _int(value)
+    if not -(2**15) <= number < 2**15:
+        raise expected("int of 16 bits", value)
+    return number
+
+
 def _float(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if type(value) is float:
+        return value
+    if isinstance(value, float):
+        number: float = _plain(value, float)
+        return number
+    if isinstance(value, bool) or not isinstance(value, int):
         raise expected("float", value)
-    if isinstance(value, int) and not -(2**53) <= value <= 2**53:
+    whole: int = value if type(value) is int else _plain(value, int)
+    if not -(2**53) <= whole <= 2**53:
         raise expected("float (an int beyond ±2⁵³ is not exact as a float)", value)
-    return float(value)
+    return float(whole)
 
 
 def _decimal(value: Any) -> Decimal:
+    return without_negative_zero(_plain_decimal(value))
+
+
+def _plain_decimal(value: Any) -> Decimal:
+    if type(value) is Decimal:
+        return value
     if not isinstance(value, Decimal):
         raise expected("Decimal", value)
-    return value if type(value) is Decimal else Decimal(value)
+    number: Decimal = _plain(value, Decimal)
+    return number
 
 
 def _str(value: Any) -> str:
     if not isinstance(value, str):
         raise expected("str", value)
-    if not value.isascii():
+    text: str = value if type(value) is str else _plain(value, str)
+    if not text.isascii():
         try:
-            value.encode()
+            text.encode()
         except UnicodeEncodeError:
             raise expected("str without lone surrogates, which UTF-8 cannot encode", value) from None
-    return str.__str__(value)
+    return text
 
 
 def _bytes(value: Any) -> bytes:
     if not isinstance(value, bytes):
         raise expected("bytes", value)
-    return bytes(value)
+    data: bytes = value if type(value) is bytes else _plain(value, bytes)
+    return data
 
 
 def _datetime(value: Any) -> datetime:
     if not isinstance(value, datetime):
         raise expected("datetime", value)
-    if value.utcoffset() is None:
+    time: datetime = value if type(value) is datetime else _plain(value, datetime)
+    if time.utcoffset() is None:
         raise expected("datetime with a time zone, such as datetime.now(UTC)", value)
-    there = utc(value)
-    # An instance of a subclass may hold more than a datetime. And fold marks an hour that occurs twice.
-    return there if type(there) is datetime and not there.fold else time_at(microseconds(there))
+    there = utc(time)
+    return time_at(microseconds(there)) if there.fold else there  # fold marks an hour that occurs twice
 
 
 def _date(value: Any) -> date:
     if isinstance(value, datetime) or not isinstance(value, date):
         raise expected("date", value)
-    return value if type(value) is date else date.fromordinal(value.toordinal())
+    day: date = value if type(value) is date else _plain(value, date)
+    return day
 
 
 def _uuid(value: Any) -> UUID:
     if not isinstance(value, UUID):
         raise expected("UUID", value)
-    return value if type(value) is UUID else UUID(int=value.int)
+    identity: UUID = value if type(value) is UUID else _plain(value, UUID)
+    return identity
+
+
+def _plain(value: Any, base: type) -> Any:
+    """Return an instance of a subclass as its ``base``. Raises ``FieldValueError`` if that loses anything."""
+    try:
+        return plain(value, base)
+    except NotPlainError as error:
+        raise FieldValueError(f"expected {base.__name__}, got {typed_repr(value)}, which {error}") from None
 
 
 _TYPES: dict[type, Callable[[Any], Any]] = {

@@ -11,6 +11,7 @@ import msgspec
 from statestore.entity import EntityModel
 from statestore.fields.types import DictOf, Field, FieldType, ListOf, Nullable, RecordType
 from statestore.runtime.text import bounded_repr
+from statestore.serde.extra import ExtraMembers, MemberFormat
 from statestore.serde.field_codecs import ABSENT_WITHOUT_DEFAULT, RecordCodec, TypeMapping
 from statestore.serde.formats import ABSENT, FieldValueError
 
@@ -22,7 +23,8 @@ _INDEX = re.compile(r"\[(\d+|\.\.\.)\]")
 class StructCodec:
     """A ``ValueCodec`` of maps by field name. Any number of threads may share one.
 
-    ``encode`` and ``decode`` are the format's functions in ``msgspec``, ``decoder`` is its class of decoders.
+    ``encode`` and ``decode`` are the format's functions in ``msgspec``, ``decoder`` is its class of decoders,
+    ``members`` is how the format holds values of no declared type.
     """
 
     def __init__(
@@ -32,23 +34,35 @@ class StructCodec:
         encode: Callable[[Any], bytes],
         decode: Callable[..., Any],
         decoder: Callable[..., Any],
+        members: MemberFormat,
     ) -> None:
         self._record = RecordCodec(
-            model.record_type, mapping, outside=[field.name for field in model.key_fields]
+            model.record_type,
+            mapping,
+            outside=[field.name for field in model.key_fields],
+            event_time=None if model.event_time is None else model.event_time.name,
+            writes_all=model.key_in_value,
         )
         self._keys = [model.record_type.fields.index(field) for field in model.key_fields]
         self._encode = encode
         self._decode = decode
         self._decode_struct = decoder(self._record.struct).decode
         self._mapping = mapping
+        extra = model.record_type.extra
+        declared = frozenset(name for names in self._record.names for name in names)
+        self._extra = None if extra is None else ExtraMembers(extra, declared, members)
 
     def encode(self, entity: Any) -> bytes:
         """Return the payload of ``entity``. Raises ``FieldValueError``."""
-        return self._encode(self._record.write(entity))
+        written = self._record.write(entity)
+        if self._extra is not None:
+            written |= self._extra.written(entity)
+        return self._encode(written)
 
     def normalise(self, entity: Any) -> list[Any]:
         """Return the normalised values of all fields, in their order. Raises ``FieldValueError``."""
-        return self._record.normalise(entity)
+        values = self._record.normalise(entity)
+        return values if self._extra is None else [*values, self._extra.normalised(entity)]
 
     def decode(self, payload: bytes) -> list[Any]:
         """Return the values of all fields in their order, ``ABSENT`` for a key field that is not there.
@@ -62,6 +76,8 @@ class StructCodec:
         for index in self._keys:
             if values[index] is not ABSENT:
                 values[index] = self._key_field(index, values[index])
+        if self._extra is not None:
+            values.append(self._extra.read(payload))
         return values
 
     def _key_field(self, index: int, stored: msgspec.Raw) -> Any:

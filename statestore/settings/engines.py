@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
 from typing import Any
 
 from statestore.backends import EngineOptions, find_engine
 from statestore.errors import ConfigError
+from statestore.runtime.plugins import BACKENDS, installed
 from statestore.settings.paths import SettingPath, dotted
 from statestore.settings.sections import Settings
-
-GROUP = "statestore.backends"
 
 
 def engine_faults(settings: Settings, origin: Callable[[SettingPath], str]) -> list[str]:
@@ -24,7 +22,7 @@ def engine_faults(settings: Settings, origin: Callable[[SettingPath], str]) -> l
     faults = [
         (path, fault)
         for path, name in named
-        if name and name not in installed()
+        if name and name not in installed(BACKENDS)
         for fault in _engine_faults(name)
     ]
     for name, options in settings.backends.items():
@@ -34,11 +32,6 @@ def engine_faults(settings: Settings, origin: Callable[[SettingPath], str]) -> l
         for option, fault in options_type(name).faults(options):
             faults.append((("backends", name, option), fault))
     return [f"{origin(path)}: {dotted(path)}: {fault}" for path, fault in faults]
-
-
-def installed() -> list[str]:
-    """Return the names of the engines that are installed."""
-    return sorted({entry.name for entry in entry_points(group=GROUP)})
 
 
 def options_type(name: str) -> type[EngineOptions]:

@@ -8,17 +8,17 @@
     STATESTORE_TABLES='{"my-topic": {"max_lag": 5}}'
 
 Sections, settings and backends are written in capitals or not; names of tables and topics as they are. In a
-property of Kafka's ``_`` stands for ``.``. Text is taken as it is, all else is JSON, and a whole section is a
-JSON object.
+property of Kafka's ``_`` stands for ``.``, and ``__`` too. Text is taken as it is, all else is JSON, and a
+whole section is a JSON object.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from typing import Any, get_origin
 
+from statestore.settings.json_text import GivenTwiceError, parse_json
 from statestore.settings.paths import SettingPath, dotted, is_nested, is_section, is_text, is_unread, type_at
 
 log = logging.getLogger("statestore.store")
@@ -51,7 +51,11 @@ def read_environment(environment: Mapping[str, str], faults: list[str]) -> tuple
             faults.append(f"environment {name}: {variables[path]} also sets {dotted(path)}: keep one of them")
         else:
             variables[path] = name
-            if fault := _put(settings, path, _value(path, environment[name])):
+            try:
+                fault = _put(settings, path, _value(path, environment[name]))
+            except GivenTwiceError as error:
+                fault = str(error)
+            if fault is not None:
                 faults.append(f"environment {name}: {fault}")
     if unknown:
         log.warning("ignored, since they name no setting: environment variables %s", ", ".join(unknown))
@@ -60,12 +64,13 @@ def read_environment(environment: Mapping[str, str], faults: list[str]) -> tuple
 
 def _path(parts: list[str]) -> SettingPath:
     path: SettingPath = ()
-    for part in parts:
+    for number, part in enumerate(parts):
         kind = type_at(path)
         if is_section(kind) or path[:1] == ("backends",):
             name = part.lower()
         elif path == ("kafka",) or (get_origin(kind) is Mapping and path[-1:] == ("config",)):
-            name = part.lower().replace("_", ".")
+            name = ".".join(parts[number:]).lower().replace("_", ".")
+            return (*path, name)
         else:
             name = part
         path = (*path, name)
@@ -79,7 +84,9 @@ def _value(path: SettingPath, text: str) -> Any:
     if kind is not None and not is_nested(kind) and is_text(kind):
         return text
     try:
-        return json.loads(text)
+        return parse_json(text)
+    except GivenTwiceError:
+        raise
     except ValueError:
         return text  # the model says what it should be
 

@@ -9,6 +9,8 @@ from statestore.settings.base import Count, Seconds, Section
 
 OnMissing = Literal["fail", "rebuild"]
 OnUndecodable = Literal["raise", "fail", "skip"]
+OnLongKey = Literal["fail", "skip"]
+OnScan = Literal["allow", "warn", "error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class TableOptions:
     max_bytes: int | None = None
     """Bytes the store may take; ``None``: any number."""
     on_undecodable: OnUndecodable = "raise"
+    on_long_key: OnLongKey = "fail"
+    on_scan: OnScan = "allow"
 
 
 class TableSettings(Section):
@@ -61,3 +65,7 @@ class TableSettings(Section):
     """Bytes the store may take; a larger store fails its table, and no row is dropped."""
     on_undecodable: OnUndecodable | None = None
     """When a record does not decode: raise when its row is read, fail the table, or skip the record."""
+    on_long_key: OnLongKey | None = None
+    """When a record's key is longer than the store takes: fail the table, or skip the record."""
+    on_scan: OnScan | None = None
+    """When a query must look at all rows to answer: allow it, warn in the log, or raise QueryError."""

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
 
 from statestore.runtime.text import redacted
 from statestore.settings.base import Count, Seconds, SecondsOrZero, Section
-from statestore.settings.options import OnMissing, TableSettings
+from statestore.settings.options import OnMissing, OnScan, TableSettings
 
 Connect = Literal["eager", "lazy"]
+Role = Literal["owner", "reader", "auto"]
 CleanupPolicy = Literal["compact", "delete", "compact,delete"]
+Partitioner = Literal["murmur2_random", "murmur2", "consistent_random", "consistent", "fnv1a_random", "fnv1a"]
 Compatibility = Literal[
     "NONE",
     "BACKWARD",
@@ -42,7 +44,8 @@ OWNED_PROPERTIES: dict[str, str] = {
     "acks": "a delivered record must be on all replicas (acks=all)",
     "request.required.acks": "a delivered record must be on all replicas (acks=all)",
     "enable.idempotence": "a retry must never write a record twice, or out of order",
-    "partitioner": "a key must go to the partition where Kafka's Java client puts it (murmur2_random)",
+    "partitioner": "a key must go where the topic's other writers put it (murmur2_random, as Kafka's Java "
+    "client has it); state another one for the topic, as partitioner of [topics.NAME] or of the entity",
     "transactional.id": "manager.transaction() makes it from the id of the data directory",
     "on_delivery": "the library listens to it",
     "dr_cb": "the library listens to it",
@@ -64,11 +67,38 @@ Url = Annotated[
 ]
 
 
+def flat(properties: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Return properties with dots in their names, of tables within tables: what unquoted names are in TOML.
+
+    Raises ``ValueError`` for a property that is given twice.
+    """
+    found: dict[str, Any] = {}
+    for name, value in properties.items():
+        inner = flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {f"{above}{name}": value}
+        if twice := sorted(inner.keys() & found.keys()):
+            raise ValueError(f"{', '.join(twice)} is given twice, as a name with dots and as a table")
+        found |= inner
+    return found
+
+
+def _flat(value: object) -> object:
+    return flat(value) if isinstance(value, Mapping) else value
+
+
 class Defaults(Section):
     """Defaults for all tables, and settings of the whole manager."""
 
     backend: str = "rocksdb"
     """Storage engine of the stores: rocksdb, lmdb, memory, or an installed one."""
+    role: Role = "owner"
+    """Whether this process owns the data directory or reads beside its owner: owner, reader or auto.
+
+    With auto the first process owns the directory and mirrors the topics, and the others are readers.
+    """
+    takeover: bool = True
+    """Whether a reader with role auto takes the data directory over when its owner has ended."""
+    catch_up: Seconds = 0.05
+    """Seconds between two looks of a reader at what its owner says and has written."""
     memory_budget: Annotated[int, Field(ge=16 << 20)] = 256 << 20
     """Bytes for all stores, caches and Kafka queues of the manager together.
 
@@ -77,6 +107,8 @@ class Defaults(Section):
     """
     on_missing: OnMissing = "fail"
     """When a local copy is missing or cannot be continued: fail the table, or rebuild it from Kafka."""
+    on_scan: OnScan = "allow"
+    """When a query must look at all rows to answer: allow it, warn in the log, or raise QueryError."""
     max_lag: Count | None = None
     """Records a ready table may be behind its topic; with more it is not ready. Not set: any number."""
     max_staleness: Seconds | None = None
@@ -108,7 +140,7 @@ class Defaults(Section):
 
 
 class TopicSettings(Section):
-    """Settings of one topic for ``ensure_topics``; unset ones are as the entity class says."""
+    """Settings of one topic, to create it and to write to it; unset ones are as the entity class says."""
 
     partitions: Count | None = None
     """Number of partitions."""
@@ -118,7 +150,9 @@ class TopicSettings(Section):
     """Kafka's cleanup.policy. A table's topic must be compacted."""
     retention: Seconds | None = None
     """Seconds a record is kept, under a cleanup policy with delete."""
-    config: Mapping[str, str] = Field(default_factory=dict)
+    partitioner: Partitioner | None = None
+    """Where writers put a key, by librdkafka's names; murmur2_random is Java's and the default."""
+    config: Annotated[Mapping[str, str], BeforeValidator(_flat)] = Field(default_factory=dict)
     """Other topic properties by Kafka's names, as text."""
 
 
@@ -183,7 +217,7 @@ class Settings(Section):
     @field_validator("kafka", mode="before")
     @classmethod
     def _address(cls, value: object) -> object:
-        return {"bootstrap.servers": value} if isinstance(value, str) else value
+        return {"bootstrap.servers": value} if isinstance(value, str) else _flat(value)
 
     @field_validator("kafka")
     @classmethod

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
+import copy
 import logging
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
@@ -16,9 +15,11 @@ from pydantic import BaseModel, ValidationError
 from statestore.errors import ConfigError
 from statestore.settings.engines import engine_faults
 from statestore.settings.environment import FILE_VARIABLE, read_environment
+from statestore.settings.json_text import parse_json
+from statestore.settings.lines import line_of
 from statestore.settings.options import TableSettings
 from statestore.settings.paths import SettingPath, dotted, is_section, is_unread, type_at
-from statestore.settings.sections import Settings
+from statestore.settings.sections import OWNED_PROPERTIES, Settings, flat
 
 log = logging.getLogger("statestore.store")
 
@@ -37,6 +38,8 @@ class SettingsSource:
     data: Any
     variables: Mapping[SettingPath, str] = field(default_factory=dict)
     """The environment variable of each setting."""
+    text: str = ""
+    """What was read from a file."""
 
     def origin(self, path: SettingPath) -> str:
         """Return where the setting at ``path`` comes from, for messages."""
@@ -46,6 +49,11 @@ class SettingsSource:
         below = sorted(name for place, name in self.variables.items() if place[: len(path)] == path)
         return f"{self.place} {', '.join(below)}".rstrip()
 
+    def found_at(self, path: SettingPath) -> str:
+        """Return the same for a fault: of a file with the line, where that can be told."""
+        line = line_of(self.text, path)
+        return self.origin(path) if line is None else f"{self.place}, line {line}"
+
 
 @dataclass(frozen=True, slots=True)
 class LayeredSettings:
@@ -53,6 +61,8 @@ class LayeredSettings:
 
     settings: Settings
     origins: Mapping[SettingPath, str]
+    sources: Mapping[SettingPath, SettingsSource] = field(default_factory=dict)
+    """The source of each setting, for faults."""
 
     def origin(self, *path: str) -> str:
         """Return where the setting at ``path``, or the settings of a section, come from."""
@@ -60,6 +70,16 @@ class LayeredSettings:
             return self.origins[path]
         inside = sorted({origin for place, origin in self.origins.items() if place[: len(path)] == path})
         return ", ".join(inside) or DEFAULT
+
+    def found_at(self, *path: str) -> str:
+        """Return where the setting or section at ``path`` is, for a fault."""
+        below = (setting for setting in self.sources if setting[: len(path)] == path)
+        setting = path if path in self.sources else next(below, None)
+        return DEFAULT if setting is None else self.sources[setting].found_at(setting)
+
+
+SettingsCheck = Callable[[LayeredSettings], Iterable[str]]
+"""Says what is wrong with the settings as a whole, beyond what this package knows."""
 
 
 def load_settings(given: SettingsArgument) -> Settings:
@@ -71,28 +91,36 @@ def load_settings(given: SettingsArgument) -> Settings:
 
 
 def layer_settings(
-    given: SettingsArgument, environment: Mapping[str, str], arguments: Sequence[SettingsSource] = ()
+    given: SettingsArgument,
+    environment: Mapping[str, str],
+    arguments: Sequence[SettingsSource] = (),
+    checks: Sequence[SettingsCheck] = (),
 ) -> LayeredSettings:
     """Merge the settings of all sources.
 
     ``arguments`` (the last wins) go before ``given`` in code, that before the environment, and that before
     the file, which is ``given`` or the one that ``STATESTORE_SETTINGS`` names. Kafka's properties, options of
-    a backend and settings of a table are merged one by one. Raises ``ConfigError`` with all faults.
+    a backend and settings of a table are merged one by one. Raises ``ConfigError`` with all faults, those
+    that ``checks`` find in the rest included.
     """
     faults: list[str] = []
     sources = _sources(given, environment, faults)
     merged: dict[str, Any] = {}
     origins: dict[SettingPath, str] = {}
+    found_in: dict[SettingPath, SettingsSource] = {}
     for source in (*sources, *arguments):
-        checked = _checked(source, Settings, faults)
-        faults += engine_faults(checked or _sound_sections(source.data), source.origin)
-        if checked is not None:
-            data = checked.model_dump(exclude_unset=True)
-            _merge(merged, data)
-            origins.update((path, source.origin(path)) for path in _leaves(data))
+        sound = _checked(source, Settings, faults) or _sound(source.data)
+        faults += engine_faults(sound, source.found_at)
+        data = sound.model_dump(exclude_unset=True)
+        _merge(merged, data)
+        origins.update((path, source.origin(path)) for path in _leaves(data))
+        found_in.update(dict.fromkeys(_leaves(data), source))
+    layers = LayeredSettings(Settings.model_validate(merged), origins, found_in)
+    for check in checks:
+        faults += check(layers)
     if faults:
         raise ConfigError(faults)
-    return LayeredSettings(Settings.model_validate(merged), origins)
+    return layers
 
 
 def _sources(
@@ -108,7 +136,8 @@ def _sources(
             log.info("%s names %s, but the code has %s", FILE_VARIABLE, named, file)
     if file is not None:
         try:
-            sources.append(SettingsSource(f"file {file}", _parsed(file)))
+            text = _read(file)
+            sources.append(SettingsSource(f"file {file}", _parsed(file, text), text=text))
         except ConfigError as error:
             faults += error.faults
     sources.append(SettingsSource("environment", *read_environment(environment, faults)))
@@ -133,15 +162,24 @@ def checked_table_settings(where: str, **given: Any) -> TableSettings:
     return checked
 
 
-def _parsed(path: FilePath) -> Any:
-    parsers = {".toml": tomllib.loads, ".json": json.loads}
-    if path.suffix not in parsers:
+def _read(path: FilePath) -> str:
+    if path.suffix not in _PARSERS:
         raise ConfigError(f"file {path}: the name of a settings file ends in .toml or .json")
     try:
-        return parsers[path.suffix](path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"file {path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:  # both parsers' errors, and bytes that are not UTF-8
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"file {path}: {error}") from error
+
+
+_PARSERS: Mapping[str, Callable[[str], Any]] = {".toml": tomllib.loads, ".json": parse_json}
+
+
+def _parsed(path: FilePath, text: str) -> Any:
+    try:
+        return _PARSERS[path.suffix](text)
+    except (ValueError, RecursionError) as error:  # both parsers' errors, and a text that nests too deeply
         raise ConfigError(f"file {path}: {error}") from error
 
 
@@ -156,24 +194,60 @@ def _checked(source: SettingsSource, kind: type[S], faults: list[str]) -> S | No
         message = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden" and kind is Settings and is_unread(path):
             shown = dotted(path) if path[0] == "logging" else f"[{dotted(path)}]"
-            faults.append(f"{source.origin(path)}: {shown} is not read by this version: remove it")
+            faults.append(f"{source.found_at(path)}: {shown} is not read by this version: remove it")
             continue
         if fault["type"] == "extra_forbidden":
             section = type_at(path[:-1]) if kind is Settings else kind
             known = ", ".join(section.model_fields) if is_section(section) else ""
             message = f"no such setting; known here: {known}"
-        faults.append(f"{source.origin(path)}: {dotted(path) or '(top)'}: {message}")
+        faults.append(f"{source.found_at(path)}: {dotted(path) or '(top)'}: {message}")
     return None
 
 
-def _sound_sections(data: Any) -> Settings:
-    """Return the sections without faults, of a source that has some elsewhere."""
-    sound: dict[str, Any] = {}
-    for name, section in data.items() if isinstance(data, Mapping) else ():
-        with contextlib.suppress(ValidationError):
-            Settings.model_validate({name: section})
-            sound[name] = section
-    return Settings.model_validate(sound)
+def _sound(data: Any) -> Settings:
+    """Return the settings of a source without those that are wrong."""
+    left = copy.deepcopy(_with_names(data)) if isinstance(data, Mapping) else {}
+    while True:
+        try:
+            return Settings.model_validate(left)
+        except ValidationError as error:
+            for fault in error.errors(include_input=False, include_url=False):
+                _remove(left, tuple(str(part) for part in fault["loc"]))
+
+
+def _with_names(data: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return ``data`` without what is not named by a text, at any depth."""
+    return {
+        name: _with_names(value) if isinstance(value, Mapping) else value
+        for name, value in data.items()
+        if isinstance(name, str)
+    }
+
+
+def _remove(settings: dict[str, Any], path: SettingPath) -> None:
+    """Take away the setting that a fault is about, or the one that contains it."""
+    if path == ("kafka",) and isinstance(settings.get("kafka"), Mapping):
+        properties = settings.pop("kafka")
+        try:
+            left = {name: value for name, value in flat(properties).items() if name not in OWNED_PROPERTIES}
+        except ValueError:
+            return
+        if len(left) < len(properties):
+            settings["kafka"] = left
+        return
+    inner: Any = settings
+    found: list[tuple[dict[str, Any], str]] = []
+    # The path may go on below what is there: the name of a property is made of several tables'.
+    for name in path:
+        if not isinstance(inner, dict) or name not in inner:
+            break
+        found.append((inner, name))
+        inner = inner[name]
+    if not found:
+        settings.clear()
+        return
+    holder, name = found[-1]
+    del holder[name]
 
 
 def _merge(into: dict[str, Any], data: Mapping[str, Any]) -> None:

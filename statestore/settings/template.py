@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
-from statestore.settings.engines import installed, options_type
+from statestore.runtime.plugins import BACKENDS, installed
+from statestore.settings.engines import options_type
 from statestore.settings.paths import is_nested, is_section
 from statestore.settings.sections import Settings
 
@@ -36,7 +37,7 @@ def _sections(kind: type[BaseModel], above: str) -> Iterator[list[str]]:
         inner: Any = field.annotation
         path, text, mark = f"{above}{name}", field.description or "", ""
         if name == "backends":
-            for engine in installed():
+            for engine in installed(BACKENDS):
                 yield [*_comment(text), f"[{path}.{engine}]", *_settings(options_type(engine))]
             continue
         if get_origin(inner) is Mapping and is_nested(inner := get_args(inner)[1]):
@@ -52,7 +53,7 @@ def _settings(kind: type[BaseModel]) -> Iterator[str]:
     for name, field in kind.model_fields.items():
         if not is_nested(field.annotation):
             default = field.get_default(call_default_factory=True)
-            yield from _setting(name, default, f"{field.description} {_choices(field.annotation)}")
+            yield from _setting(name, default, f"{field.description or ''} {_choices(field.annotation)}")
 
 
 def _setting(name: str, default: Any, text: str) -> Iterator[str]:
@@ -70,6 +71,6 @@ def _choices(kind: Any) -> str:
     return f"One of {', '.join(map(json.dumps, words))}." if words else ""
 
 
-def _comment(text: str) -> list[str]:
-    paragraphs = text.replace("``", "").strip().split("\n\n")
+def _comment(text: str | None) -> list[str]:
+    paragraphs = (text or "").replace("``", "").strip().split("\n\n")
     return [f"# {line}" for one in paragraphs for line in textwrap.wrap(" ".join(one.split()), 100)]

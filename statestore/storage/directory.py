@@ -2,38 +2,31 @@
 
 ::
 
-    state/LOCK                      flock of the owner, its pid inside
+    state/LOCK                      flock of the owner, who says inside who it is
+    state/SHARED                    what the owner tells those that read beside it (shared_state.py)
     state/manifest.json             format, the stores that must exist
     state/<physical>/store.json     format, backend, identity, current generation
     state/<physical>/g000001/       the backend's files
 
 Each JSON file is replaced by a temporary file, fsync and rename, so it is the old or the new one after a
-crash.
+crash. Beside these a directory may hold what is nobody's data: hidden files, ``lost+found``.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
-import json
 import logging
-import os
+import re
 import shutil
-import tempfile
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from statestore.backends.contract import directory_size, sync
+from statestore.backends.contract import directory_size, is_nobodys
 from statestore.errors import (
-    DirectoryLockedError,
     StoreCorruptError,
-    StoreFormatError,
-    StoreFullError,
     StoreIdentityError,
     StoreMissingError,
     StoreUnavailableError,
@@ -41,25 +34,17 @@ from statestore.errors import (
 from statestore.fields import stored_schema
 from statestore.fields.stored_schema import StoredSchema
 from statestore.runtime import fork
-
-FORMAT = 1
-NETWORK_FILE_SYSTEMS = {
-    "nfs",
-    "nfs4",
-    "cifs",
-    "smb3",
-    "smbfs",
-    "9p",
-    "afs",
-    "ceph",
-    "glusterfs",
-    "fuse.sshfs",
-}
+from statestore.storage.json_files import FORMAT, os_errors_at, read_json, remedy_of, write_json
+from statestore.storage.location import warn_of
+from statestore.storage.lock import DirectoryLock
+from statestore.storage.shared_state import SHARED
 
 log = logging.getLogger("statestore.store")
 
-_owned_here: set[tuple[int, int]] = set()
-"""Device and inode of each lock file held here: the pid in one may be another container's, and equal ours."""
+_GENERATION = re.compile(r"g\d{6,}")
+_OF_A_STORE = re.compile(r"store\.json|g\d{6,}|CURRENT|MANIFEST-\d+|\d+\.sst|data\.mdb")
+"""What is in the directory of a store, or is an engine's."""
+_NO_MANIFEST = "restore manifest.json from a backup, or give an empty directory to start anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +65,36 @@ class StoreFile:
     partitions: int | None = None
     schema: StoredSchema | None = None
     """The fields it was written with; ``None`` for stores of bytes."""
+    entity: str | None = None
+    """The name of the class that was bound last; ``None``: none, or an earlier version made it."""
     ttl: float | None = None
     """Seconds after which rows ended, the least that there was so far: older ones may be gone."""
+    retention_ms: int | None = None
+    """How long the topic keeps a record, where its policy has "delete"; ``None``: for ever, or unknown."""
+    foreign: str | None = None
+    """Why rows of another topic may be in it: it is not read then, and is to be rebuilt."""
+    store_id: str | None = None
+    """A random name of this store, which its files have, too; ``None``: an earlier version made it."""
     generation: int = 1
+    damage: str | None = None
+    """What a read found wrong with the files of this generation, which are not used any more."""
+    rebuilding: bool = False
+    """Whether the generation is not complete yet: its files may be missing, as those of a new store may."""
     format: int = FORMAT
+
+    @property
+    def remedy(self) -> str:
+        """What to do about files that are missing or damaged."""
+        return RESTORE if self.values == "raw" else REBUILD
 
 
 class StoreDirectory:
-    """One store's directory. Not thread-safe: its store's owner calls it."""
+    """One store's directory. ``update`` and ``vanished`` are called by different threads of its owner."""
 
     def __init__(self, path: Path, file: StoreFile) -> None:
         self.path = path
         self.file = file
+        self._changing = fork.lock()
         self._seen = _identity_on_disk(path / "store.json")
 
     @property
@@ -101,22 +104,45 @@ class StoreDirectory:
 
     def update(self, **changes: Any) -> None:
         """Replace fields of ``store.json``, durably."""
-        file = replace(self.file, **changes)
-        write_json(self.path / "store.json", asdict(file))
-        self.file = file
-        self._seen = _identity_on_disk(self.path / "store.json")
+        with self._changing:
+            file = replace(self.file, **changes)
+            write_json(self.path / "store.json", asdict(file))
+            self.file = file
+            self._seen = _identity_on_disk(self.path / "store.json")
 
     def start_generation(self) -> None:
         """Make an empty next generation the current one and delete all others."""
-        self.update(generation=self.file.generation + 1, topic_id=None, cluster_id=None, partitions=None)
-        for old in self.path.glob("g[0-9]*"):
-            if old != self.generation_path:
-                with _os_errors_at(old):
+        self.update(
+            generation=self.file.generation + 1,
+            topic_id=None,
+            cluster_id=None,
+            partitions=None,
+            rebuilding=True,
+            foreign=None,
+            damage=None,
+        )
+        self.remove_old_generations()
+
+    def remove_old_generations(self) -> None:
+        """Delete every generation but the current one; what cannot be deleted is logged and stays."""
+        for name in _names(self.path):
+            old = self.path / name
+            if _GENERATION.fullmatch(name) and old != self.generation_path:
+                try:
                     shutil.rmtree(old)
+                except OSError as error:
+                    log.warning("%s is not used any more and cannot be deleted: %s", old, error)
+
+    def mark_complete(self) -> None:
+        """Note that the generation is complete: from now on its files must be there."""
+        if self.file.rebuilding:
+            self.update(rebuilding=False)
 
     def vanished(self) -> bool:
         """Whether the files opened are no longer the ones at this path (deleted or replaced)."""
-        return _identity_on_disk(self.path / "store.json") != self._seen or not self.generation_path.is_dir()
+        with self._changing:  # an update replaces the file, too
+            replaced = _identity_on_disk(self.path / "store.json") != self._seen
+        return replaced or not self.generation_path.is_dir()
 
 
 class DataDirectory:
@@ -131,62 +157,41 @@ class DataDirectory:
         self._mutex = threading.Lock()
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = os.open(self.path / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock = DirectoryLock(self.path)
         except OSError as error:
             raise StoreUnavailableError(
                 self.path,
                 f"the data directory cannot be used: {error.strerror}",
-                "give a directory this user can create and write",
+                remedy_of(error, "give a directory this user can create and write"),
             ) from error
         try:
-            self._take_lock()
             self._manifest = self._open_manifest()
         except BaseException:
-            os.close(self._lock)
+            self._lock.close()
             raise
-        self._closed = False
-        _owned_here.add(self._lock_file)
         fork.register(self)
-        self._warn_of_its_place()
-
-    def _take_lock(self) -> None:
-        status = os.fstat(self._lock)
-        self._lock_file = status.st_dev, status.st_ino
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.pread(self._lock, 32, 0).strip()
-            raise DirectoryLockedError(
-                int(owner) if owner.isdigit() else None, self.path, is_here=self._lock_file in _owned_here
-            ) from None
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        warn_of(self.path)
 
     def _open_manifest(self) -> dict[str, Any]:
         path = self.path / "manifest.json"
         if path.exists():
-            return read_json(path)
-        left = sorted(
-            entry.name
-            for entry in self.path.iterdir()
-            if entry.name != "LOCK" and not entry.name.startswith("manifest.json.")
-        )
-        if left:
+            return _checked_manifest(path, read_json(path, _NO_MANIFEST))
+        others = [
+            name
+            for name in _names(self.path)
+            if name not in ("LOCK", SHARED, "manifest.json.tmp") and not is_nobodys(name)
+        ]
+        if stores := [name for name in others if _is_of_a_store(self.path / name)]:
             raise StoreMissingError(
                 path,
-                f"the manifest is missing, but the directory holds {', '.join(left[:5])}",
-                "restore it from a backup, or give an empty directory to start anew",
+                f"the manifest is missing, but the directory holds data: {', '.join(stores[:5])}",
+                _NO_MANIFEST,
             )
+        if others:
+            log.warning("%s also holds what is not of a store: %s", self.path, ", ".join(others[:5]))
         manifest: dict[str, Any] = {"format": FORMAT, "directory_id": uuid.uuid4().hex, "stores": {}}
         write_json(path, manifest)
         return manifest
-
-    def _warn_of_its_place(self) -> None:
-        kind = _file_system(self.path)
-        if kind in NETWORK_FILE_SYSTEMS:
-            log.warning("%s is on a network mount (%s): locks and fsync may not hold there", self.path, kind)
-        if self.path.is_relative_to(Path(tempfile.gettempdir()).absolute()):
-            log.warning("%s is under the temporary directory: the system may delete it", self.path)
 
     @property
     def directory_id(self) -> str:
@@ -197,45 +202,38 @@ class DataDirectory:
     def store(self, physical: str, wanted: StoreFile, *, on_missing: str = "fail") -> StoreDirectory:
         """Return the directory of a store, made when this is its first time.
 
-        Raises ``StoreMissingError`` for a store that was complete once and is gone (unless ``on_missing``
-        is ``"rebuild"``), ``StoreIdentityError`` for one that is something else than ``wanted``.
+        Raises ``StoreMissingError`` for a store that was complete once and is gone, ``StoreCorruptError`` for
+        one that cannot be understood, ``StoreIdentityError`` for one that is something else than ``wanted``.
+        With ``on_missing="rebuild"`` the first two are replaced by a new one, with ``"empty"`` what is gone.
         """
         path = self.path / physical
         try:
             directory = self._existing(path, wanted)
-            if directory is None and physical in self._manifest["stores"] and on_missing == "fail":
+            if directory is None and physical in self._manifest["stores"]:
                 raise StoreMissingError(
-                    path,
-                    f"store {wanted.logical!r} was complete once and its files are gone",
-                    'restore them from a backup, or bind with on_missing="rebuild"',
+                    path, f"store {wanted.logical!r} was complete once and its files are gone", wanted.remedy
                 )
         except (StoreCorruptError, StoreMissingError) as error:
-            if on_missing == "fail":
+            # Of a store without a topic nothing is deleted: that might be all there is of its data.
+            if on_missing == "fail" or (on_missing == "empty" and _is_of_a_store(path)):
                 log.critical("%s", error)
                 raise
-            log.warning("%s: rebuilding the store", error)
+            log.warning("%s: starting the store anew", error)
             directory = None
-        return directory or self._create(path, wanted)
+        if directory is None:
+            return self._create(path, wanted)
+        directory.remove_old_generations()
+        return directory
 
     def _existing(self, path: Path, wanted: StoreFile) -> StoreDirectory | None:
         file_path = path / "store.json"
         if not file_path.exists():
-            if path.is_dir() and any(entry.is_dir() for entry in path.glob("g[0-9]*")):
-                raise StoreMissingError(file_path, "store.json is missing beside data", _REBUILD)
+            if any(_GENERATION.fullmatch(name) for name in _names(path)):
+                raise StoreMissingError(file_path, "store.json is missing beside data", wanted.remedy)
             return None
-        try:
-            found = StoreFile(**read_json(file_path))
-        except TypeError as error:
-            raise StoreCorruptError(file_path, f"not a store's description: {error}", _REBUILD) from error
-        continued = self._continued(path, found.schema, wanted.schema)
-        for field in ("logical", "backend", "values", "serialisation", "topic"):
-            old, new = getattr(found, field), getattr(wanted, field)
-            if old != new:
-                raise StoreIdentityError(
-                    path,
-                    f"holds {field} {old!r}, opened for {field} {new!r}",
-                    "give this store another name, or delete its directory to start it anew",
-                )
+        found = _described(file_path, wanted.remedy)
+        continued = _continued(path, found.schema, wanted.schema)
+        _check_same(path, found, wanted)
         if found.ttl is not None and (wanted.ttl is None or wanted.ttl > found.ttl):
             raise StoreIdentityError(
                 path,
@@ -243,41 +241,30 @@ class DataDirectory:
                 'delete the directory and bind with on_missing="rebuild", to have them from Kafka again',
             )
         directory = StoreDirectory(path, found)
-        if (continued, wanted.ttl) != (found.schema, found.ttl):
-            directory.update(schema=continued, ttl=wanted.ttl)
-        if path.name in self._manifest["stores"] and not _has_files(directory.generation_path):
+        if (continued, wanted.ttl, wanted.entity) != (found.schema, found.ttl, found.entity):
+            directory.update(schema=continued, ttl=wanted.ttl, entity=wanted.entity)
+        complete = path.name in self._manifest["stores"] and not found.rebuilding
+        if complete and not _has_files(directory.generation_path):
             raise StoreMissingError(
-                directory.generation_path, f"the files of store {wanted.logical!r} are gone", _REBUILD
+                directory.generation_path, f"the files of store {wanted.logical!r} are gone", wanted.remedy
             )
         return directory
 
-    @staticmethod
-    def _continued(path: Path, old: StoredSchema | None, new: StoredSchema | None) -> StoredSchema | None:
-        """Return the schema of a store that was written with ``old`` and goes on with ``new``."""
-        if old is None or new is None or old["fingerprint"] == new["fingerprint"]:
-            return new
-        if faults := stored_schema.conflicts(old, new):
-            raise StoreIdentityError(
-                path,
-                "the class has changed so that it cannot read the store: " + "; ".join(faults),
-                "change it back (a field of another type needs another name); where every record of the "
-                'topic is of the new class, delete the directory and bind with on_missing="rebuild"',
-            )
-        if lacking := stored_schema.unreadable(old, new):
-            log.warning(
-                "%s: records from before %s was added have no value for it: give it a default to read them",
-                path,
-                ", ".join(lacking),
-            )
-        return stored_schema.merged(old, new)
-
     def _create(self, path: Path, wanted: StoreFile) -> StoreDirectory:
-        with _os_errors_at(path):
-            if path.exists():  # left by a crash while creating, or given up for a rebuild
-                shutil.rmtree(path)
-            path.mkdir(mode=0o700)
-        write_json(path / "store.json", asdict(wanted))
-        return StoreDirectory(path, wanted)
+        with os_errors_at(path):
+            path.mkdir(mode=0o700, exist_ok=True)
+            for name in _names(path):  # left by a crash while creating, or given up for a rebuild
+                if _GENERATION.fullmatch(name):
+                    shutil.rmtree(path / name)
+        # One that was complete once is being rebuilt: a kill before its files are there is no loss.
+        again = path.name in self._manifest["stores"]
+        made = replace(wanted, store_id=uuid.uuid4().hex, rebuilding=again)
+        write_json(path / "store.json", asdict(made))
+        return StoreDirectory(path, made)
+
+    def is_remembered(self, physical: str) -> bool:
+        """Whether the store was complete once."""
+        return physical in self._manifest["stores"]
 
     def remember(self, physical: str) -> None:
         """Note that the store is complete: from now on its absence is an error."""
@@ -287,101 +274,167 @@ class DataDirectory:
                 write_json(self.path / "manifest.json", {**self._manifest, "stores": stores})
                 self._manifest["stores"] = stores
 
+    def give_up(self) -> None:
+        """Say that ``close`` follows soon, on another thread. Takes no lock."""
+        self._lock.give_up()
+
     def close(self) -> None:
         """Give the directory up. Idempotent."""
-        if not self._closed:
-            self._closed = True
-            _owned_here.discard(self._lock_file)
-            os.close(self._lock)
+        self._lock.close()
 
     def _forked(self) -> None:
         # The child's copy of the descriptor would keep the parent's lock alive after the parent's death.
         self.close()
 
 
-_REBUILD = 'restore the store from a backup, or bind with on_missing="rebuild"'
+REBUILD = 'restore the store from a backup, or bind with on_missing="rebuild"'
+RESTORE = (
+    "restore the store from a backup, or move what is left of it elsewhere and open it with "
+    'on_missing="empty" to begin without its rows'
+)
 
 
-def stored(path: Path) -> list[dict[str, Any]]:
+def stored(path: Path, without: Collection[str] = ()) -> list[dict[str, Any]]:
     """Describe the stores in a data directory, without taking it from its owner: by logical name.
 
-    ``complete`` tells whether the store must exist from now on; ``size`` is bytes on disk. A store that must
-    exist and is gone has its physical name only. Raises ``StoreMissingError`` where there is no manifest.
+    ``without`` are physical names to leave out. ``complete`` tells whether the store must exist from now on;
+    ``size`` is bytes on disk; ``retention`` is the seconds that rows live. ``orphan`` is ``None``: files do
+    not tell it. A store that must exist and is gone has its physical name only. Raises ``StoreMissingError``
+    where there is no manifest.
     """
     if not (path / "manifest.json").exists():
         raise StoreMissingError(path, "is not a data directory (no manifest.json)", "give the path of one")
-    remembered = set(read_json(path / "manifest.json")["stores"])
-    found = {file.parent.name: read_json(file) for file in path.glob("*/store.json")}
+    manifest = path / "manifest.json"
+    remembered = set(_checked_manifest(manifest, read_json(manifest, _NO_MANIFEST))["stores"])
+    found = {
+        file.parent.name: read_json(file, REBUILD)
+        for file in path.glob("*/store.json")
+        if file.parent.name not in without
+    }
     empty = dict.fromkeys((field.name for field in fields(StoreFile)), None)
     entries = [
         {
             **empty,
             "logical": name,
             **found.get(name, {}),
+            "window": None,
+            "retention": _row_life(found.get(name, {})),
+            "orphan": None,
             "physical": name,
             "path": str(path / name),
             "complete": name in remembered,
             "size": directory_size(path / name) if name in found else None,
         }
-        for name in remembered | found.keys()
+        for name in (remembered | found.keys()).difference(without)
     ]
     return sorted(entries, key=lambda entry: str(entry["logical"]))
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Replace ``path`` durably: a crash, or an error, leaves the old content or the new.
-
-    Raises ``StoreUnavailableError``, ``StoreFullError`` where no space is left.
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    with _os_errors_at(path):
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(content, file, indent=2, sort_keys=True)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync(path.parent)
+def _row_life(file: Mapping[str, Any]) -> float | None:
+    """Return the seconds that rows live by the content of ``store.json``; ``None``: for ever."""
+    retention = file.get("retention_ms")
+    lives = [file.get("ttl"), None if retention is None else retention / 1000]
+    return min((life for life in lives if life is not None), default=None)
 
 
-@contextlib.contextmanager
-def _os_errors_at(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        kind = StoreFullError if full else StoreUnavailableError
-        remedy = "free some space" if full else "check the rights and the disk"
-        raise kind(path, f"cannot be written: {error.strerror}", remedy) from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read one of our JSON files.
-
-    Raises ``StoreCorruptError`` for anything but a JSON object with a format, ``StoreFormatError`` for a
-    newer format.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise StoreUnavailableError(path, f"cannot be read: {error.strerror}", "check its rights") from error
-    except ValueError as error:
-        raise StoreCorruptError(path, f"is not JSON: {error}", _REBUILD) from error
-    if not isinstance(content, dict) or not isinstance(content.get("format"), int):
-        raise StoreCorruptError(path, "has no format number", _REBUILD)
-    if content["format"] > FORMAT:
-        raise StoreFormatError(
-            path,
-            f"has format {content['format']}, this version of the library reads up to {FORMAT}",
-            "use the version that wrote it, or a newer one",
-        )
+def _checked_manifest(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a manifest; raises ``StoreCorruptError`` for that of something else."""
+    if not isinstance(content.get("directory_id"), str) or not isinstance(content.get("stores"), dict):
+        raise StoreCorruptError(path, "is not the manifest of a data directory", _NO_MANIFEST)
     return content
 
 
-def _has_files(path: Path) -> bool:
+def _described(path: Path, remedy: str) -> StoreFile:
+    """Return what ``store.json`` says; raises ``StoreCorruptError`` where it cannot be understood."""
     try:
-        return any(path.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+        found = StoreFile(**read_json(path, remedy))
+    except TypeError as error:
+        raise StoreCorruptError(path, f"not a store's description: {error}", remedy) from error
+    generation: Any = found.generation
+    if not isinstance(generation, int) or generation < 0:
+        raise StoreCorruptError(path, f"not a store's description: generation {generation!r}", remedy)
+    return found
+
+
+def described_store(path: Path, wanted: StoreFile) -> StoreFile:
+    """Return what the store in the directory ``path`` is, to a process that only reads it.
+
+    Raises ``StoreMissingError`` where there is none yet, ``StoreCorruptError`` for one that cannot be
+    understood, and ``StoreIdentityError`` for one that is something else than ``wanted``.
+    """
+    file = path / "store.json"
+    if not file.exists():
+        raise StoreMissingError(path, f"there is no store {wanted.logical!r} yet", "have its owner open it")
+    found = _described(file, wanted.remedy)
+    _check_same(path, found, wanted)
+    _continued(path, found.schema, wanted.schema)
+    return found
+
+
+def directory_id_of(path: Path) -> str | None:
+    """Return the random name of the data directory ``path``; ``None`` where no process has made it yet."""
+    manifest = path / "manifest.json"
+    if not manifest.exists():
+        return None
+    identity: str = _checked_manifest(manifest, read_json(manifest, _NO_MANIFEST))["directory_id"]
+    return identity
+
+
+def _check_same(path: Path, found: StoreFile, wanted: StoreFile) -> None:
+    """Raise ``StoreIdentityError`` unless the store is the one that is wanted."""
+    for field in ("logical", "backend", "values", "serialisation", "topic"):
+        old, new = getattr(found, field), getattr(wanted, field)
+        if old != new:
+            remedy = _of_another(field, found, wanted)
+            raise StoreIdentityError(path, f"holds {field} {old!r}, opened for {field} {new!r}", remedy)
+
+
+def _continued(path: Path, old: StoredSchema | None, new: StoredSchema | None) -> StoredSchema | None:
+    """Return the schema of a store that was written with ``old`` and goes on with ``new``."""
+    if old is None or new is None or old["fingerprint"] == new["fingerprint"]:
+        return new
+    if faults := stored_schema.conflicts(old, new):
+        raise StoreIdentityError(
+            path,
+            "the class has changed so that it cannot read the store: " + "; ".join(faults),
+            "change it back (a field of another type needs another name); where every record of the "
+            'topic is of the new class, delete the directory and bind with on_missing="rebuild"',
+        )
+    if lacking := stored_schema.unreadable(old, new):
+        log.warning(
+            "%s: records from before %s was added have no value for it: give it a default to read them",
+            path,
+            ", ".join(lacking),
+        )
+    return stored_schema.merged(old, new)
+
+
+def _of_another(field: str, found: StoreFile, wanted: StoreFile) -> str:
+    """Return what to do about a store whose ``field`` is another than is wanted."""
+    verb = "open" if wanted.values == "raw" else "bind"
+    remedies = ["give this store another name"]
+    if field == "backend":
+        remedies.insert(0, f"{verb} it with backend={found.backend!r}")
+    if verb == "bind":
+        remedies.append('delete its directory and bind with on_missing="rebuild"')
+    return ", or ".join(remedies)
+
+
+def _is_of_a_store(path: Path) -> bool:
+    """Whether ``path`` is a store's directory, or a file of one."""
+    return any(_OF_A_STORE.fullmatch(name) for name in (path.name, *_names(path)))
+
+
+def _names(path: Path) -> list[str]:
+    """Return the sorted names in a directory; none where it is not there, or is not ours to look into."""
+    try:
+        return sorted(entry.name for entry in path.iterdir())
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
+
+
+def _has_files(path: Path) -> bool:
+    return any(not is_nobodys(name) for name in _names(path))
 
 
 def _identity_on_disk(path: Path) -> tuple[int, int] | None:
@@ -390,14 +443,3 @@ def _identity_on_disk(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _file_system(path: Path) -> str | None:
-    """Return the type of the mount that holds ``path``; ``None`` where the system does not say."""
-    best, kind = "", None
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines():
-            _, mount, found, *_ = line.split(" ")
-            if path.is_relative_to(mount) and len(mount) >= len(best):
-                best, kind = mount, found
-    return kind

@@ -4,22 +4,62 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from statestore.backends import Engine, StoreOptions, find_engine
+from statestore.backends import Backend, Engine, ReadOnlyBackend, StoreOptions, find_engine, sharing
 from statestore.core import RecordCache, uses
-from statestore.errors import ConfigError
+from statestore.errors import (
+    ConfigError,
+    DirectoryLockedError,
+    StoreCorruptError,
+    StoreMissingError,
+    StoreUnavailableError,
+)
 from statestore.runtime import fork
 from statestore.runtime.budget import MemoryShares
-from statestore.settings import Settings, TableOptions, make_options
+from statestore.serde.indexes import EntityIndexes
+from statestore.settings import Role, Settings, TableOptions, make_options
 from statestore.storage.changelog_store import ChangelogStore
-from statestore.storage.directory import DataDirectory, StoreDirectory, StoreFile
+from statestore.storage.directory import (
+    DataDirectory,
+    StoreDirectory,
+    StoreFile,
+    described_store,
+    directory_id_of,
+)
 from statestore.storage.expiry import expiring
+from statestore.storage.followed_backend import FollowedBackend
+from statestore.storage.followed_store import FollowedStore
+from statestore.storage.identity import identify
+from statestore.storage.layout import LONGEST_INDEX_KEY, LONGEST_KEY
+from statestore.storage.location import data_path
+from statestore.storage.shared_state import SHARED
+from statestore.storage.spellings import KeySpellings
 from statestore.storage.store import KeyValueStore
 
 log = logging.getLogger("statestore.store")
+
+
+OpenFiles = Callable[[Path, StoreOptions], Backend]
+
+
+class Damage:
+    """Tells who listens of damage to the files of an open store, whoever meets it."""
+
+    listener: Callable[[StoreUnavailableError], None] | None = None
+    """Called on any thread, inside of a call of the store: it waits for nothing."""
+
+    def tell(self, error: StoreUnavailableError) -> None:
+        if self.listener is not None:
+            self.listener(error)
+
+
+def _not_shared(*_: object) -> Any:
+    raise NotImplementedError("the store is of one process")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,31 +73,80 @@ class MirrorStorage:
     remember: Callable[[], None]
     """Note that the store is complete, and that its absence is an error from now on."""
     options: TableOptions = field(default_factory=TableOptions)
+    max_key_size: int = LONGEST_KEY
+    """Bytes of the longest key that the store takes."""
+    damage: Damage = field(default_factory=Damage)
+    follow: Callable[[], FollowedStore] = _not_shared
+    """Open the current generation for reading, where another process writes it."""
+    promote: Callable[[FollowedStore, StoreDirectory], ChangelogStore] = _not_shared
+    """Open the store for writing that was followed, while reads of it go on."""
 
 
 class StoreOpener:
-    """Opens the stores of one data directory, which it owns, each with the engine that its backend names.
+    """Opens the stores of one data directory, each with the engine that its backend names.
 
-    Not thread-safe: the manager's mutex guards it. Raises ``DirectoryLockedError`` while another process owns
-    the directory, and ``ConfigError`` for an unknown backend before anything is created.
+    With ``role="owner"`` it raises ``DirectoryLockedError`` while another process owns the directory. With
+    ``"auto"`` it then opens the stores for reading, as with ``"reader"`` always.
+
+    Not thread-safe: the manager's mutex guards it. Raises ``ConfigError`` for an unknown backend, and for one
+    that cannot share its stores where they are to be shared, before anything is created.
     """
 
     def __init__(self, directory: str | Path, settings: Settings) -> None:
         self._settings = settings
+        self._role: Role = settings.defaults.role
+        self.path = data_path(directory)
         self._engines: dict[str, Engine] = {}
         self._physical: dict[str, str] = {}
         self.cache = RecordCache(MemoryShares.of(settings.defaults.memory_budget).records)
         fork.register(self.cache)
         self._engine(settings.defaults.backend)
-        self._data = DataDirectory(directory)
+        self._directory: DataDirectory | None = None
+        self._replaced: list[ReadOnlyBackend] = []
+        """Stores that were read only; somebody may still do so."""
+        if self._role != "reader":
+            self._take_directory()
+
+    def _take_directory(self) -> None:
+        try:
+            self._directory = DataDirectory(self.path)
+        except DirectoryLockedError as error:
+            if self._role == "owner" or error.is_here:
+                raise
+        else:
+            if not self.shares:  # what an earlier owner has told is not so any more
+                (self.path / SHARED).unlink(missing_ok=True)
+
+    def take_over(self) -> bool:
+        """Own the directory from now on, unless another process does; tell whether that is so."""
+        if self._directory is None:
+            self._take_directory()
+        return self.owns
 
     @property
-    def path(self) -> Path:
-        return self._data.path
+    def owns(self) -> bool:
+        """Whether this process owns the directory; otherwise it only reads it."""
+        return self._directory is not None
+
+    @property
+    def shares(self) -> bool:
+        """Whether other processes read the stores while this one owns them."""
+        return self._role != "owner"
+
+    @property
+    def _data(self) -> DataDirectory:
+        if self._directory is None:
+            raise StoreUnavailableError(
+                self.path, "another process owns the data directory", "do that in the process that owns it"
+            )
+        return self._directory
 
     @property
     def directory_id(self) -> str:
-        return self._data.directory_id
+        """A random name of the directory; the same each time, once a process has made it."""
+        if self._directory is None:
+            return directory_id_of(self.path) or uuid.uuid4().hex
+        return self._directory.directory_id
 
     @property
     def backends(self) -> list[str]:
@@ -65,8 +154,8 @@ class StoreOpener:
         return list(self._engines)
 
     def check_backend(self, backend: str) -> None:
-        """Raise ``ConfigError`` for a backend that cannot be used."""
-        self._engine(backend)
+        """Raise ``ConfigError`` for an unknown backend, and what an engine has against this process."""
+        self._engine(backend).check_process()
 
     def claim(self, logical: str, physical: str) -> None:
         """Have the directory ``physical`` belong to ``logical`` from now on."""
@@ -87,68 +176,194 @@ class StoreOpener:
         return physical, self.path / physical if self._engine(backend).persistent else None
 
     def open_bytes(
-        self, name: str, physical: str, backend: str, on_close: Callable[[], None]
+        self, name: str, physical: str, backend: str, on_close: Callable[[], None], on_missing: str = "fail"
     ) -> KeyValueStore:
         """Open the store of bytes ``name``, which is not bound to a topic."""
         engine = self._engine(backend)
+        engine.check_process()  # before anything is created
         wanted = StoreFile(name, backend, values="raw", serialisation="bytes")
-        directory = self._data.store(physical, wanted) if engine.persistent else None
-        opened = engine.open(self._files(physical, directory), StoreOptions())
+        if not self.owns:
+            reader, _ = self._open_reader(engine, physical, wanted, StoreOptions(), Damage())
+            followed = FollowedBackend(reader, self.path / physical, wanted)
+            return KeyValueStore(name, followed, engine.max_key_size, on_close)
+        directory = self._data.store(physical, wanted, on_missing=on_missing) if engine.persistent else None
+        opened = self._open_backend(engine, physical, directory, wanted, StoreOptions(shared=self.shares))
         try:
             if directory is not None:
+                if not self._data.is_remembered(physical):
+                    opened.flush()  # whose the files are stays in them from now on
                 self._data.remember(physical)
+                directory.mark_complete()
         except BaseException:
             opened.close()
             raise
         return KeyValueStore(name, opened, engine.max_key_size, on_close, self._cache_of(engine))
 
-    def mirror(self, wanted: StoreFile, physical: str, options: TableOptions) -> MirrorStorage:
+    def promote(self, store: KeyValueStore) -> None:
+        """Have a store of bytes written by this process, which has read it until now."""
+        if (followed := store.followed) is None:
+            return
+        physical, reader = self._physical[store.name], followed.inner
+        wanted = followed.wanted
+        engine = self._engine(wanted.backend)
+        opened = self._open_backend(
+            engine,
+            physical,
+            self._data.store(physical, wanted),
+            wanted,
+            StoreOptions(shared=self.shares),
+            open_files=lambda _, options: reader.promote(options),
+        )
+        self._replaced.append(reader)
+        store.promoted(opened, self._cache_of(engine))
+
+    def mirror(
+        self,
+        wanted: StoreFile,
+        physical: str,
+        options: TableOptions,
+        spellings: KeySpellings | None = None,
+        indexes: EntityIndexes | None = None,
+    ) -> MirrorStorage:
         """Return how the mirror of a topic gets at its store, and log where that will be.
 
-        Raises ``ConfigError`` for a compression that the backend does not offer.
+        ``spellings`` tells the texts of keys apart, in a format that has several for one key. ``indexes`` are
+        the secondary indexes of the class.
+
+        Raises ``ConfigError`` for a compression that the backend does not offer, and for indexes that it
+        cannot hold.
         """
         engine = self._engine(wanted.backend)
-        if options.compression is not None and options.compression not in engine.compressions:
-            raise ConfigError(
-                f"{wanted.logical!r}: compression={options.compression!r}: backend {wanted.backend!r} offers "
-                f"{', '.join(engine.compressions) or 'no choice of it'}"
-            )
-        if not options.persistent:
-            log.warning(
-                "store %r is in memory only, and read anew from Kafka at each start: cache=False%s",
-                wanted.logical,
-                f" ({options.cache_reason})" if options.cache_reason else "",
-            )
-        elif engine.persistent:
-            log.info(
-                "store %r: stored on local disk, %s: %s",
-                wanted.logical,
-                "size not limited (set max_bytes)"
-                if options.max_bytes is None
-                else f"at most {options.max_bytes} bytes",
-                self.path / physical,
-            )
+        self._check_mirror(engine, wanted.logical, options, indexes)
+        if self.owns:
+            self._log_place(engine, wanted.logical, physical, options)
         described = replace(wanted, ttl=options.ttl)
+        damage = Damage()
 
         def open_directory() -> StoreDirectory | None:
             if not engine.persistent:
                 return None
             return self._data.store(physical, described, on_missing=options.on_missing)
 
-        def open_store(directory: StoreDirectory | None) -> ChangelogStore:
-            how = StoreOptions(changelog=True, compression=options.compression)
-            backend = engine.open(self._files(physical, directory), how)
+        how = StoreOptions(changelog=True, compression=options.compression, shared=self.shares)
+
+        def open_store(
+            directory: StoreDirectory | None, followed: FollowedStore | None = None
+        ) -> ChangelogStore:
+            open_files = engine.open if followed is None else _promoting(followed)
+            backend = self._open_backend(engine, physical, directory, described, how, damage, open_files)
             cache = self._cache_of(engine)
             if options.ttl is not None:
                 backend, cache = expiring(backend, options.ttl), None  # what is cached would not end
-            return ChangelogStore(wanted.logical, backend, engine.max_key_size, cache)
+            try:
+                return ChangelogStore(wanted.logical, backend, engine.max_key_size, cache, spellings, indexes)
+            except BaseException:  # its index of keys may have to be made, which reads and writes
+                backend.close()
+                raise
 
-        return MirrorStorage(open_directory, open_store, lambda: self._data.remember(physical), options)
+        def follow() -> FollowedStore:
+            reader, file = self._open_reader(engine, physical, described, how, damage)
+            try:
+                return FollowedStore(
+                    self.path / physical, file, reader, file.generation, indexes, spells=spellings is not None
+                )
+            except BaseException:
+                reader.close()
+                raise
+
+        return MirrorStorage(
+            open_directory,
+            open_store,
+            lambda: self._data.remember(physical),
+            options,
+            engine.max_key_size,
+            damage,
+            follow,
+            lambda followed, directory: open_store(directory, followed),
+        )
+
+    def _check_mirror(
+        self, engine: Engine, logical: str, options: TableOptions, indexes: EntityIndexes | None
+    ) -> None:
+        if options.compression is not None and options.compression not in engine.compressions:
+            raise ConfigError(
+                f"{logical!r}: compression={options.compression!r}: backend {engine.name!r} offers "
+                f"{', '.join(engine.compressions) or 'no choice of it'}"
+            )
+        if indexes is not None and engine.max_key_size < LONGEST_INDEX_KEY:
+            raise ConfigError(
+                f"{logical!r}: backend {engine.name!r} takes keys of {engine.max_key_size} bytes, "
+                f"and secondary indexes need {LONGEST_INDEX_KEY}: use another backend, or remove the indexes"
+            )
+        if self.shares and not options.persistent:
+            raise ConfigError(
+                f"{logical!r}: cache=False keeps the store in the memory of one process, and with "
+                f"role={self._role!r} others are to read it: leave out one of the two"
+            )
+
+    def _log_place(self, engine: Engine, logical: str, physical: str, options: TableOptions) -> None:
+        if not options.persistent:
+            log.warning(
+                "store %r is in memory only, and read anew from Kafka at each start: cache=False%s",
+                logical,
+                f" ({options.cache_reason})" if options.cache_reason else "",
+            )
+        elif engine.persistent:
+            log.info(
+                "store %r: stored on local disk, %s: %s",
+                logical,
+                "size not limited (set max_bytes)"
+                if options.max_bytes is None
+                else f"at most {options.max_bytes} bytes",
+                self.path / physical,
+            )
+
+    def _open_backend(
+        self,
+        engine: Engine,
+        physical: str,
+        directory: StoreDirectory | None,
+        wanted: StoreFile,
+        options: StoreOptions,
+        damage: Damage | None = None,
+        open_files: OpenFiles | None = None,
+    ) -> Backend:
+        """Open a store's files, which must be its own; ``damage`` is told of damage that is met later."""
+        options = replace(options, damaged=_telling(damage, wanted))
+        try:
+            opened = (open_files or engine.open)(self._files(physical, directory), options)
+        except (StoreMissingError, StoreCorruptError) as error:
+            raise type(error)(error.path, error.cause, wanted.remedy) from error
+        try:
+            if directory is not None:
+                is_complete = self._data.is_remembered(physical) and not directory.file.rebuilding
+                identify(opened, directory, is_complete=is_complete)
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    def _open_reader(
+        self, engine: Engine, physical: str, wanted: StoreFile, options: StoreOptions, damage: Damage
+    ) -> tuple[ReadOnlyBackend, StoreFile]:
+        """Open a store's files, which another process writes; return what its ``store.json`` says, too."""
+        file = described_store(self.path / physical, wanted)
+        directory = StoreDirectory(self.path / physical, file)
+        options = replace(options, damaged=_telling(damage, wanted))
+        return sharing(engine).open_reader(directory.generation_path, options), file
+
+    def give_up(self) -> None:
+        """Say that ``close`` follows soon, on another thread. Takes no lock."""
+        if self._directory is not None:
+            self._directory.give_up()
 
     def close(self) -> None:
         """Close the engines, whose stores are closed, and give the directory up."""
         with contextlib.ExitStack() as closing:  # one that fails keeps none from closing
-            closing.callback(self._data.close)
+            if self._directory is not None:
+                closing.callback(self._directory.close)
+            for reader in self._replaced:
+                closing.callback(reader.close)
             for engine in self._engines.values():
                 closing.callback(engine.close)
 
@@ -158,7 +373,10 @@ class StoreOpener:
             kind = find_engine(name)
             options = make_options(name, self._settings.backends.get(name, {}))
             shares = MemoryShares.of(self._settings.defaults.memory_budget)
-            self._engines[name] = kind(shares.engine, options)
+            engine = kind(shares.engine, options)
+            if self.shares:
+                sharing(engine)
+            self._engines[name] = engine
         return self._engines[name]
 
     def _cache_of(self, engine: Engine) -> RecordCache | None:
@@ -167,3 +385,22 @@ class StoreOpener:
 
     def _files(self, physical: str, directory: StoreDirectory | None) -> Path:
         return self.path / physical if directory is None else directory.generation_path
+
+
+def _promoting(followed: FollowedStore) -> OpenFiles:
+    """Return what opens the files that this process has open for reading already."""
+    return lambda _, options: followed.promote(options)
+
+
+def _telling(
+    damage: Damage | None, wanted: StoreFile
+) -> Callable[[StoreUnavailableError], StoreUnavailableError]:
+    """Return what puts damage into the words of its store, and tells ``damage`` of it."""
+
+    def damaged(error: StoreUnavailableError) -> StoreUnavailableError:
+        own = type(error)(error.path, error.cause, wanted.remedy)
+        if damage is not None:
+            damage.tell(own)
+        return own
+
+    return damaged

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
+from statestore.changelog.binding import Binding
 from statestore.changelog.readiness import State
-from statestore.errors import ReadyTimeoutError
+from statestore.changelog.sync import synced
+from statestore.changelog.until_ready import readied
+from statestore.errors import StartupError, StateStoreError
+from statestore.runtime.steps import Steps, run_async, run_blocking
 from statestore.tables.table import BoundTable
 
 _WORST_FIRST = (
@@ -54,25 +59,42 @@ class ManagerReadiness:
         not ready and its lag. For a failed table it raises the table's failure at once. The first wait for
         all tables warns of sections of the settings that match no table or topic.
         """
-        self._check_open()
+        steps = self._readied(tables, timeout)
+        for binding in self._bindings(tables)[:1]:
+            binding.host.check_may_wait()
+        run_blocking(steps, timeout)
+
+    def _readied(self, tables: Sequence[BoundTable[Any]], timeout: float | None) -> Steps[None]:
+        bindings = self._bindings(tables)
         if not tables:
             self._warn_of_unmatched_sections()
-        waited = [table._binding for table in tables or self._all_tables()]  # noqa: SLF001 - made here
-        if not waited:
-            return
+        return readied(bindings, timeout)
 
-        def done() -> bool:
-            for binding in waited:
-                if not binding.ready:
-                    binding.check_may_become_ready()
-            return all(binding.ready for binding in waited)
+    def _started(self, timeout: float | None) -> Steps[None]:
+        """Wait for the tables that are bound as one group at the start."""
+        try:
+            yield from self._readied((), timeout)
+        except StateStoreError as error:
+            missing = [one for one in self._bindings(()) if not one.ready]
+            report = "\n".join(f"  - {binding.describe()}" for binding in missing)
+            raise StartupError(f"not every table is ready:\n{report}") from error
 
-        if not waited[0].host.wait(done, timeout):
-            missing = [binding for binding in waited if not binding.ready]
-            lags = [binding.lag for binding in missing]
-            known = [lag for lag in lags if lag is not None]
-            raise ReadyTimeoutError(
-                f"not ready after {timeout:g} s: " + "; ".join(binding.describe() for binding in missing),
-                lag=sum(known) if len(known) == len(lags) else None,
-                reason=missing[0].reason if missing else None,
-            )
+    def sync(self, *tables: BoundTable[Any], timeout: float | None = 15.0) -> None:
+        """Return when all tables, or the given ones, have applied what is in their topics at this call.
+
+        ``ReadyTimeoutError`` after ``timeout`` seconds names each table that has not, and how many records it
+        lacks. See :meth:`Table.sync <statestore.Table.sync>`.
+        """
+        bindings = self._bindings(tables)
+        for binding in bindings[:1]:
+            binding.host.check_may_wait()
+        run_blocking(synced(bindings, timeout), timeout)
+
+    async def sync_async(self, *tables: BoundTable[Any], timeout: float | None = 15.0) -> None:
+        """Await what :meth:`sync` blocks for."""
+        await run_async(synced(self._bindings(tables), timeout), timeout)
+
+    def _bindings(self, tables: Sequence[BoundTable[Any]]) -> list[Binding]:
+        """Return those of ``tables``, or of all."""
+        self._check_open()
+        return [table._binding for table in tables or self._all_tables()]  # noqa: SLF001 - made here

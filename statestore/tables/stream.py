@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,6 +15,9 @@ from statestore.entity import EntityModel
 from statestore.errors import DecodeError, StateStoreError
 from statestore.kafka.source import KafkaSource
 from statestore.kafka.topic_records import KafkaRecord, read_records
+from statestore.runtime import fork
+from statestore.runtime.health_report import HealthReport
+from statestore.runtime.slices import pause_point
 from statestore.runtime.text import bounded_repr
 from statestore.runtime.times import milliseconds_up
 from statestore.serde.entities import EntityCodec
@@ -24,8 +26,8 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StreamHealth:
-    """The counts of all reads of one stream. ``dataclasses.asdict`` makes it JSON-serialisable."""
+class StreamHealth(HealthReport):
+    """The counts of all reads of one stream. ``to_dict()`` gives what ``json.dumps`` takes."""
 
     topic: str
     """The topic that is read."""
@@ -47,6 +49,9 @@ class StreamHealth:
     """The last of the skipped records; ``None``: there was none."""
     last_error: str | None
     """The error that ended a read, the last time; ``None``: there was none."""
+
+    def __str__(self) -> str:
+        return self._line("topic", "reads", "records", "skipped", "errors")
 
 
 class Stream(Generic[T]):
@@ -79,7 +84,7 @@ class Stream(Generic[T]):
         self._check_open = check_open
         self._skip = skip
         self._skips = SkipLog(f"stream {name!r}", model.topic)
-        self._mutex = threading.Lock()
+        self._mutex = fork.rlock()
         self._counts = {"reads": 0, "records": 0, "null_values": 0, "skipped": 0, "errors": 0}
         self._last_error: str | None = None
 
@@ -156,6 +161,7 @@ class Stream(Generic[T]):
         try:
             with closing(read_records(self._source, self.topic, self._check_open)) as records:
                 for record in records:
+                    pause_point()
                     if before is not None and not 0 <= record.timestamp < before:
                         continue
                     self._count("records")
@@ -181,7 +187,7 @@ class Stream(Generic[T]):
         try:
             if record.key is None and self._model.key_fields:
                 raise DecodeError(f"{self._model.name}: the record has no key")
-            return self._codec.decode(record.key or b"", value)
+            return self._codec.decode(record.key or b"", value, lambda _key: (record.timestamp, value))
         except DecodeError as error:
             rejected = RejectedRecord(
                 record.partition, record.offset, record.key, record.timestamp, error, stops=False

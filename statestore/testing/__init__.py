@@ -2,7 +2,7 @@
 
 :mod:`.kafka` runs a broker for tests, and :mod:`.registry` stands in for a schema registry.
 
-Needs the extra ``statestore[testing]`` (pytest and Hypothesis).
+Needs the extra ``statestore[testing]`` (pytest, pytest-timeout and Hypothesis).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 try:
     import hypothesis  # noqa: F401
     import pytest
+    import pytest_timeout  # type: ignore[import-untyped]  # noqa: F401
 except ImportError as error:
     raise ImportError(
         f"statestore.testing needs {error.name}: install the extra, pip install 'statestore[testing]'",
@@ -20,11 +21,23 @@ except ImportError as error:
 pytest.register_assert_rewrite(
     *(
         f"{__name__}.{module}"
-        for module in ("conformance", "reading", "writing", "isolation", "lifetime", "durability", "machine")
+        for module in (
+            "conformance",
+            "crashing",
+            "durability",
+            "isolation",
+            "lifetime",
+            "loading",
+            "machine",
+            "reading",
+            "sharing",
+            "writing",
+        )
     )
 )
 
 from statestore.testing.conformance import BackendConformance  # noqa: E402 - after the registration
 from statestore.testing.machine import backend_machine  # noqa: E402
+from statestore.testing.sharing import SharingConformance  # noqa: E402
 
-__all__ = ["BackendConformance", "backend_machine"]
+__all__ = ["BackendConformance", "SharingConformance", "backend_machine"]

@@ -15,6 +15,11 @@ One import and one fixture prove a backend::
         def engine_factory(self):
             return partial(ShelfEngine, memory_budget=16 << 20)
 
+The factory is also called in other processes, some of which are killed: it is a class, a function at the top
+of a module, or ``functools.partial`` of one. ``kills`` in the class says how many kills there are (50). Each
+test has five minutes (pytest-timeout); ``pytestmark = pytest.mark.timeout(…)`` in the class sets another
+limit.
+
 No test is skipped: where an engine that forgets answers differently from one that persists, the test reads
 ``Engine.persistent`` and demands the answer that goes with it. Run it with ``-W error``, so that a leaked
 file fails too. The Hypothesis part runs the same examples every time; to search further, set
@@ -31,6 +36,7 @@ import pytest
 from hypothesis.stateful import run_state_machine_as_test
 
 from statestore.backends.contract import Backend, Engine, StoreOptions
+from statestore.testing.crashing import CrashTests
 from statestore.testing.durability import DurabilityTests
 from statestore.testing.isolation import IsolationTests
 from statestore.testing.lifetime import LifetimeTests
@@ -41,9 +47,11 @@ from statestore.testing.writing import WritingTests
 
 
 class BackendConformance(
-    ReadingTests, WritingTests, IsolationTests, LifetimeTests, DurabilityTests, LoadingTests
+    ReadingTests, WritingTests, IsolationTests, LifetimeTests, DurabilityTests, LoadingTests, CrashTests
 ):
     """Every sentence of the contract; subclass it and override ``engine_factory``."""
+
+    pytestmark = pytest.mark.timeout(300)  # seconds, for each test: a hang is a failure, too
 
     machine_settings: hypothesis.settings = hypothesis.settings(
         derandomize=True,  # the same examples in every run

@@ -75,6 +75,17 @@ broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=750
 """
 
+# A second address, which asks for a name and a password. The first one lets in everybody as User:ANONYMOUS.
+_SASL_PROPERTIES = """\
+listeners=PLAINTEXT://{bootstrap},SASL://{sasl_bootstrap},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://{bootstrap},SASL://{sasl_bootstrap}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256
+listener.name.sasl.plain.sasl.jaas.config={modules}.plain.PlainLoginModule required {users};
+listener.name.sasl.scram-sha-256.sasl.jaas.config={modules}.scram.ScramLoginModule required;
+"""
+
 # Waits for the end of its standard input, a pipe which the system closes when this process dies, however it
 # does; then no JVM and no data are left.
 _GUARD = 'cat; kill -9 "$1"; rm -rf -- "$2"'
@@ -86,18 +97,32 @@ class KafkaBroker(Broker):
     It keeps its address and its data from one start to the next. Its end does not depend on a clean exit: it
     is killed when this process dies. The operations on its topics are those of :class:`Broker`.
 
-    ``properties`` are added to those of ``server.properties``, or take their places.
+    ``properties`` are added to those of ``server.properties``, or take their places. ``users``, passwords by
+    name, are let in at ``sasl_bootstrap`` by SASL/PLAIN, and those that an administrator adds later by
+    SCRAM-SHA-256.
     """
 
-    def __init__(self, properties: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, properties: Mapping[str, str] | None = None, *, users: Mapping[str, str] | None = None
+    ) -> None:
         self._java = find_java()
         self._classpath = f"{kafka_jars()}/*"
-        port, controller_port = _free_ports()
+        port, controller_port, sasl_port = _free_ports(3)
         super().__init__(f"127.0.0.1:{port}")
+        self.sasl_bootstrap = f"127.0.0.1:{sasl_port}"
+        """The address that asks for a name and a password, where there are ``users``."""
         self._home = Path(tempfile.mkdtemp(prefix="statestore-kafka-"))
         self._config = self._home / "server.properties"
         lines = _PROPERTIES.format(port=port, controller_port=controller_port, data=self._home / "data")
         # Of a property given twice the last counts.
+        if users is not None:
+            lines += _SASL_PROPERTIES.format(
+                bootstrap=self.bootstrap,
+                sasl_bootstrap=self.sasl_bootstrap,
+                controller_port=controller_port,
+                modules="org.apache.kafka.common.security",
+                users=" ".join(f'user_{name}="{password}"' for name, password in users.items()),
+            )
         lines += "".join(f"{name}={value}\n" for name, value in (properties or {}).items())
         self._config.write_text(lines)
         self._process: subprocess.Popen[bytes] | None = None
@@ -237,7 +262,7 @@ def _listens(address: str) -> bool:
     return True
 
 
-def _free_ports() -> tuple[int, int]:
+def _free_ports(count: int) -> list[int]:
     found: list[int] = []
     for port in random.sample(_PORTS, 100):
         with socket.socket() as probe:
@@ -246,6 +271,6 @@ def _free_ports() -> tuple[int, int]:
             except OSError:
                 continue
         found.append(port)
-        if len(found) == 2:
-            return found[0], found[1]
-    raise RuntimeError(f"no two free ports among 100 of {_PORTS.start} to {_PORTS.stop - 1}")
+        if len(found) == count:
+            return found
+    raise RuntimeError(f"no {count} free ports among 100 of {_PORTS.start} to {_PORTS.stop - 1}")

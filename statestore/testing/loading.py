@@ -93,6 +93,17 @@ class LoadingTests:
         backend.compact()
         assert dict(backend.scan()) == model
 
+    def test_compaction_beside_a_snapshot_of_the_first_load(self, backend: Backend) -> None:
+        backend.load([SampleRun({**BEFORE})])
+        with backend.snapshot() as snapshot:
+            backend.write(Batch([(b"0000", b"after")], [b"0001"]))
+            backend.compact()
+            assert dict(snapshot.scan()) == BEFORE
+            assert snapshot.get(b"0001") == b"before"
+        after = {key: value for key, value in BEFORE.items() if key != b"0001"} | {b"0000": b"after"}
+        backend.compact()
+        assert dict(backend.scan()) == after
+
     def test_keys_after_all_others(self, backend: Backend, load: Load) -> None:
         model: dict[bytes, bytes] = dict(BEFORE)
         for first in (5000, 6000, 5500):

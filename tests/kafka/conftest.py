@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Message
 
 import statestore.storage.opening
 from statestore import StateStoreError, StoreManager, StoreUnavailableError
@@ -65,20 +66,21 @@ def managers(tmp_path: Path) -> Iterator[Callable[..., StoreManager]]:
 
 @pytest.fixture
 def fold() -> Callable[[Broker, str], dict[bytes, bytes]]:
-    """Fold a topic in plain Python: the last value of each key, tombstones and null keys left out."""
+    """Fold a topic in plain Python: of a key's last records in each partition the latest; no tombstones."""
 
     def fold_of(broker: Broker, topic: str) -> dict[bytes, bytes]:
-        rows: dict[bytes, bytes] = {}
+        last: dict[bytes, dict[int, Message]] = {}
         for partition in broker.end_offsets(topic):
             for message in broker.read(topic, partition):
-                key, value = message.key(), message.value()
-                if key is None:
-                    continue
-                if value is None:
-                    rows.pop(key, None)
-                else:
-                    rows[key] = value
-        return rows
+                key = message.key()
+                if key is not None:
+                    last.setdefault(bytes(key), {})[partition] = message
+        latest = {
+            key: max(records.items(), key=lambda item: (item[1].timestamp()[1], item[0]))[1]
+            for key, records in last.items()
+        }
+        values = {key: message.value() for key, message in latest.items()}
+        return {key: bytes(value) for key, value in values.items() if value is not None}
 
     return fold_of
 

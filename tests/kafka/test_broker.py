@@ -14,7 +14,7 @@ import pytest
 
 from statestore.testing.kafka import FILLER_KEY, Broker, KafkaBroker
 
-pytestmark = pytest.mark.kafka
+pytestmark = pytest.mark.kafka(seconds=5)
 
 NewTopic = Callable[..., str]
 

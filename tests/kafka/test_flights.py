@@ -14,7 +14,7 @@ from flights_data import Flight, FlightRecord, changelog, latest_by_aircraft, re
 from statestore import StoreManager, TableHealth, entity
 from statestore.testing.kafka import Broker
 
-pytestmark = pytest.mark.kafka
+pytestmark = pytest.mark.kafka(seconds=8)
 
 NewTopic = Callable[..., str]
 Rows = dict[str, tuple[Any, ...]]

@@ -1,9 +1,11 @@
-"""Topics of Java programs: keys of Kafka's serializers and of Jackson, values as ksqlDB lays them out."""
+"""Topics of Java programs: keys and values of Kafka's serializers, keys of Jackson, values as ksqlDB's."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -15,7 +17,7 @@ import pytest
 
 from statestore import Key, StoreIdentityError, StoreManager, entity
 from statestore.entity import model_of
-from statestore.fields.attributes import Int32, Precision
+from statestore.fields.attributes import Float32, Int16, Int32, Precision
 from statestore.serde.entities import EntityCodec
 from statestore.testing.kafka import Broker
 from statestore.testing.maven import find_java, kafka_jars
@@ -39,13 +41,24 @@ WRITTEN: dict[str, tuple[str, tuple[Any, ...], list[tuple[Any, ...]]]] = {
     "json-several": ("json", (str, int), [(text, len(text.encode("utf-16-le")) // 2) for text in TEXTS]),
 }
 NAMES = ("symbol", "day")
+# What it writes as values: the type of the value field, and the values in its order.
+AS_VALUES: dict[str, tuple[Any, list[Any]]] = {
+    "value-str": (str, TEXTS),
+    "value-int": (int, [-(2**63), -1, 0, 2**63 - 1]),
+    "value-Int32": (Annotated[int, Int32], [-(2**31), -1, 2**31 - 1]),
+    "value-Int16": (Annotated[int, Int16], [-(2**15), -1, 2**15 - 1]),
+    "value-float": (float, [0.1, -0.0, sys.float_info.max, 5e-324, -math.inf, math.nan]),
+    "value-Float32": (Annotated[float, Float32], [0.5, -0.0, 3.4028234663852886e38, math.inf, math.nan]),
+    "value-UUID": (UUID, UUIDS),
+    "value-bytes": (bytes, [b"", b"\0\xff"]),
+}
 
 
 @pytest.fixture(scope="module")
 def prefix(broker: Broker) -> Iterator[str]:
     """What the names of the topics that Java has written begin with."""
     prefix = f"java-keys.{uuid4().hex[:8]}."
-    topics = [prefix + name for name in WRITTEN]
+    topics = [prefix + name for name in (*WRITTEN, *AS_VALUES)]
     for topic in topics:
         broker.create_topic(topic)
     command = [find_java(), "-cp", f"{kafka_jars()}/*", str(JAVA), broker.bootstrap, prefix]
@@ -101,6 +114,21 @@ def test_rows_without_the_key_columns_are_read_natively(
     assert table.to_list() == [rows[key] for key in in_order]
     assert list(table.scan(in_order[1], reverse=True, limit=2)) == [rows[key] for key in in_order[:0:-1][:2]]
     assert table.health().non_canonical_keys == 0
+
+
+@pytest.mark.parametrize("name", AS_VALUES)
+def test_values_are_those_of_java(name: str, prefix: str, broker: Broker, managers: Managers) -> None:
+    annotation, values = AS_VALUES[name]
+    made: Any = dataclasses.make_dataclass(
+        "Row", [("number", Annotated[int, Key, Int32]), ("value", annotation)], frozen=True
+    )
+    entity(made, topic=prefix + name, key_format="kafka", value_format="kafka")
+    codec: EntityCodec[Any] = EntityCodec(model_of(made))
+    stored = [(message.key(), message.value()) for message in broker.read(prefix + name, 0)]
+    assert [codec.encode(made(number, value)) for number, value in enumerate(values)] == stored
+    table = managers(broker).bind(made)
+    table.wait_until_ready(60)
+    assert list(map(repr, table.scan())) == [repr(made(*one)) for one in enumerate(values)]
 
 
 def test_a_key_wins_over_a_value_that_differs_and_that_is_counted(

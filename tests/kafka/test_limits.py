@@ -112,13 +112,13 @@ def test_a_store_that_outgrows_its_limit_fails_the_table_and_drops_nothing(
     for round_ in range(20):
         broker.produce(name, [(b"%d.%d" % (round_, number), noise[number]) for number in range(250)])
     eventually(lambda: table.state is State.FAILED)
-    with pytest.raises(StoreFullError, match=r"more than max_bytes=1000000; nothing was dropped; close\(\)"):
+    with pytest.raises(StoreFullError, match=r"more than max_bytes=1000000; nothing was dropped; open the"):
         table.get(b"1")
     assert table.get(b"19", allow_stale=True) == noise[19]
     table.restart()
     eventually(lambda: table.state is State.FAILED)
-    table.close()
-    wider = managers(broker, backend=backend, directory="other").bind(name)
+    manager.close()
+    wider = managers(broker, backend=backend).bind(name)
     wider.wait_until_ready(60)
     assert wider.count() == 20 + 20 * 250
 

@@ -18,7 +18,7 @@ from statestore.entity import model_of
 from statestore.testing.kafka import Broker
 from statestore.testing.registry import StandInRegistry
 
-pytestmark = pytest.mark.kafka
+pytestmark = pytest.mark.kafka(seconds=8)
 
 BACKENDS = ("rocksdb", "lmdb", "memory")
 TIMEOUT = 60.0

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
-from statestore import KafkaError, Reason, State, StateChange, StoreManager, StoreNotReadyError
+from statestore import (
+    KafkaError,
+    Reason,
+    State,
+    StateChange,
+    StoreManager,
+    StoreNotReadyError,
+    StorePositionError,
+)
 from statestore.changelog import binder
 from statestore.testing.kafka import Broker, KafkaBroker
 
-pytestmark = pytest.mark.kafka
+pytestmark = pytest.mark.kafka(seconds=6)
 
 Managers = Callable[..., StoreManager]
 Fold = Callable[[Broker, str], dict[bytes, bytes]]
@@ -201,3 +214,123 @@ def test_a_lazy_bind_waits_for_its_topic_alone(
     broker.create_topic(coming)
     waiting.wait_until_ready(60)
     assert waiting.to_list() == []
+
+
+# A broker that comes back with another log, or hangs
+
+
+def saved(mortal: KafkaBroker) -> Callable[[], None]:
+    """Keep what the broker has on disk; return what has it come back with that, in a later leader epoch."""
+    data, copy = mortal._home / "data", mortal._home / "copy"
+    mortal.stop()
+    shutil.copytree(data, copy)
+    mortal.start()
+
+    def lose() -> None:
+        mortal.stop()
+        shutil.rmtree(data)
+        copy.rename(data)
+        mortal.start()
+        mortal.restart()  # only then its epoch is past the one that was lost
+
+    return lose
+
+
+def bound_rows(manager: StoreManager, topic: str, **options: Any) -> dict[bytes, bytes]:
+    table = manager.bind(topic, **options)
+    table.wait_until_ready(60)
+    return dict(table.scan())
+
+
+def test_records_that_the_broker_lost(
+    mortal: KafkaBroker, name: str, managers: Managers, fold: Fold, eventually: Eventually
+) -> None:
+    """It took others at the same offsets: no mirror goes on past them, whatever it did meanwhile."""
+    equal, quiet = f"{name}.equal", f"{name}.quiet"
+    for topic in (equal, quiet):
+        mortal.create_topic(topic)
+    for topic in (name, equal, quiet):
+        mortal.produce(topic, [(b"k%03d" % i, b"common") for i in range(100)])
+    lose = saved(mortal)
+    for topic in (name, equal):
+        mortal.produce(topic, [(b"k%03d" % i, b"lost") for i in range(55)])
+    consumer: dict[str, Any] = {"bootstrap.servers": mortal.bootstrap, "stats_cb": print}
+    lmdb: dict[str, Any] = {"backend": "lmdb"}
+    readers = {"native": mortal.bootstrap, "consumer": consumer}
+    for reader, kafka in readers.items():
+        with managers(mortal, directory=f"away {reader}", kafka=kafka, **lmdb) as manager:
+            for topic in (name, equal, quiet):
+                manager.bind(topic).wait_until_ready(60)
+    living = {what: managers(mortal, directory=what).bind(name) for what in ("follows", "paused", "stopped")}
+    for table in living.values():
+        table.wait_until_ready(60)
+    living["paused"].pause()
+    living["stopped"].stop()
+    lose()
+    mortal.produce(name, [(b"k%03d" % i, b"new") for i in range(60)])
+    mortal.produce(equal, [(b"k%03d" % i, b"new") for i in range(55)])
+
+    eventually(lambda: living["follows"].state is State.FAILED)
+    living["paused"].resume()
+    living["stopped"].restart()
+    for table in living.values():
+        eventually(lambda table=table: table.state is State.FAILED)
+        with pytest.raises(StorePositionError, match="truncation detected at offset 155"):
+            table.to_list()
+    for reader, kafka in readers.items():
+        away = {"directory": f"away {reader}", "kafka": kafka, **lmdb}
+        manager = managers(mortal, **away)
+        for topic in (name, equal):
+            with pytest.raises(StorePositionError, match="cut off before the stored position 155"):
+                manager.bind(topic).wait_until_ready(60)
+        assert bound_rows(manager, quiet) == fold(mortal, quiet), "only its leader is another"
+        manager.close()
+        assert bound_rows(managers(mortal, **away), name, on_missing="rebuild") == fold(mortal, name)
+
+
+def test_a_tail_without_records_is_not_taken_for_a_lost_one(
+    mortal: KafkaBroker, name: str, managers: Managers, fold: Fold, eventually: Eventually
+) -> None:
+    """The end of an aborted transaction has a later epoch than the last record."""
+    mortal.produce(name, [(b"k%03d" % i, b"common") for i in range(100)])
+    mortal.restart()
+    producer = Producer({"bootstrap.servers": mortal.bootstrap, "transactional.id": name})
+    producer.init_transactions(60)
+    producer.begin_transaction()
+    producer.produce(name, b"aborted", b"k000")
+    producer.flush(60)
+    producer.abort_transaction(60)
+    for _ in range(2):
+        with managers(mortal, backend="lmdb") as manager:
+            table = manager.bind(name)
+            table.wait_until_ready(60)
+            eventually(lambda table=table: table.health().positions == {0: 102})
+            assert dict(table.scan()) == fold(mortal, name)
+
+
+def test_a_broker_that_hangs_at_the_first_contact(
+    mortal: KafkaBroker, name: str, managers: Managers, fold: Fold, eventually: Eventually
+) -> None:
+    """A time-out is no answer: the id is asked for until it is told, and before that nothing is applied."""
+    mortal.produce(name, [(b"old%d" % i, b"old") for i in range(50)])
+    with managers(mortal, backend="lmdb") as manager:
+        table = manager.bind(name)
+        table.wait_until_ready(60)
+        eventually(lambda: table.health().topic_id != "unknown")
+    mortal.recreate_topic(name)
+    mortal.produce(name, [(b"new%d" % i, b"new") for i in range(80)])
+    again = managers(mortal, backend="lmdb").bind(name)
+    fresh = managers(mortal, directory="fresh").bind(name)
+    assert mortal.pid is not None
+    os.kill(mortal.pid, signal.SIGSTOP)
+    try:
+        time.sleep(binder.IDENTITY_TIMEOUT + 0.5)
+        states = again.state
+    finally:
+        os.kill(mortal.pid, signal.SIGCONT)
+    assert states in (State.RESTORING, State.FAILED)
+    with pytest.raises(StorePositionError, match="created again"):
+        again.wait_until_ready(60)
+    fresh.wait_until_ready(60)
+    assert dict(fresh.scan()) == fold(mortal, name)
+    eventually(lambda: "unknown" not in (fresh.health().topic_id, fresh.health().cleanup_policy))

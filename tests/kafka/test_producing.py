@@ -335,7 +335,7 @@ def test_waiting_ends_when_time_is_up_or_the_table_goes_on(
     table.resume()
     waiting.join()
     assert [table.get(number) for number in (1, 2, 3)] == [orders(1), orders(2), orders(3)]
-    assert table._binding._awaited == {}
+    assert not table._binding._awaited
 
 
 @pytest.mark.parametrize(
@@ -421,7 +421,7 @@ def test_a_cancelled_wait_leaves_nothing_behind(
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(main())
-    assert table._binding._awaited == {}
+    assert not table._binding._awaited
 
 
 def test_a_record_of_which_the_broker_cannot_tell_where_it_is(

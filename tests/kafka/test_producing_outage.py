@@ -173,7 +173,7 @@ def test_what_was_delivered_and_what_was_not_is_in_the_error(
 
 def test_time_is_up_though_the_producer_goes_on(managers: Managers) -> None:
     manager = managers(NOWHERE, defaults={"request_timeout": 5.0})
-    manager._writer.topic_exists("orders")
+    manager._writer.topic_exists("orders", 1)
     with pytest.raises(DeliveryError, match=r"Order\(number=2\).*in the time given.*all the same") as error:
         manager.add(Order(2), timeout=0.1)
     assert error.value.undelivered == (Order(2),)
@@ -186,7 +186,7 @@ def test_time_is_up_though_the_producer_goes_on(managers: Managers) -> None:
 def test_cancelling_leaves_nothing_behind(managers: Managers) -> None:
     kafka = {"bootstrap.servers": NOWHERE, "queue.buffering.max.messages": 10, "delivery.timeout.ms": 5_000}
     manager = managers(NOWHERE, kafka=kafka)
-    manager._writer.topic_exists("orders")
+    manager._writer.topic_exists("orders", 1)
     taken = 0
 
     def endless() -> Iterator[Order]:
@@ -222,7 +222,7 @@ def test_closing_gives_up_what_cannot_be_delivered(
 ) -> None:
     monkeypatch.setattr(producer, "CLOSE_TIMEOUT", 0.3)
     manager = managers(NOWHERE)
-    manager._writer.topic_exists("orders")
+    manager._writer.topic_exists("orders", 1)
     raised: Future[Exception] = Future()
 
     def add() -> None:

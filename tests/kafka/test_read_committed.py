@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import make_dataclass
+from typing import Annotated, Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Message, Producer
 
-from statestore import StoreManager
+from statestore import Key, ReadyTimeoutError, StoreManager, entity
+from statestore.producing.sending import SendTracker
+from statestore.producing.writer import EntityWriter
 from statestore.testing.kafka import Broker
 
 pytestmark = pytest.mark.kafka
@@ -119,3 +123,50 @@ def test_a_later_abort_never_appears(
     assert table.lag == 0
     broker.produce(name, [(b"a", b"1")])
     eventually(lambda: table.to_list() == [(b"a", b"1")])
+
+
+@pytest.mark.parametrize("begun", ["before", "after"])
+def test_a_record_of_unknown_place_counts_as_applied_when_the_open_transaction_has_ended(
+    begun: str,
+    broker: Broker,
+    topic: NewTopic,
+    managers: Managers,
+    producer: Producer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its offset is taken for the last one, which is its own or a later one: the wait may be too long."""
+    name = topic()
+    broker.create_topic(name)
+    cls: Any = entity(make_dataclass("Row", [("key", Annotated[str, Key]), ("text", str)]), topic=name)
+    end_of, reported = EntityWriter._end_of, SendTracker._reported
+
+    class Unplaced:
+        def __init__(self, message: Message) -> None:
+            self.partition, self.timestamp = message.partition, message.timestamp
+
+        def offset(self) -> None:
+            return None
+
+    def asked(writer: EntityWriter, *place: Any) -> Any:
+        if begun == "after":
+            begin(producer, name, (b"k", b"1"))
+        return end_of(writer, *place)
+
+    def told(tracker: SendTracker, index: int, error: Any, message: Message) -> None:
+        unplaced: Any = Unplaced(message)
+        reported(tracker, index, error, unplaced)
+
+    monkeypatch.setattr(SendTracker, "_reported", told)
+    monkeypatch.setattr(EntityWriter, "_end_of", asked)
+    table = managers(broker).bind(cls)
+    table.wait_until_ready(60)
+    if begun == "before":
+        begin(producer, name, (b"k", b"1"))
+    delivery = table.add(cls("a", "mine"), timeout=60)
+    with pytest.raises(ReadyTimeoutError):
+        table.wait_for(delivery, timeout=0.5)
+    if begun == "before":
+        assert table.get("a") is None
+    producer.abort_transaction(TIMEOUT)
+    table.wait_for(delivery, timeout=60)
+    assert table.get("a") == cls("a", "mine")

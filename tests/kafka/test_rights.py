@@ -77,7 +77,7 @@ def test_writing_without_the_right_to(guarded: KafkaBroker, managers: Callable[.
             number: Annotated[int, Key]
 
         pattern = (
-            rf"(?i)Row\(number=1\).*'{topic}'.*authorization failed.*grant the client the right to write"
+            rf"(?i)Row\(number=1\).*'{topic}'.*authorization failed.*grant the client Describe and Write"
         )
         with pytest.raises(DeliveryError, match=pattern) as error:
             manager.add(Row(1))

@@ -30,8 +30,10 @@ PACKAGES = (
     "kafka",
     "changelog",
     "producing",
+    "query",
     "tables",
     "manager",
+    "aio",
     "cli",
     "testing",
 )
@@ -47,6 +49,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
         "statestore.testing",
     ),
     "fastavro": ("statestore.serde.avro",),
+    "pyarrow": ("statestore.query", "statestore.aio.query"),
 }
 
 ABOVE_STORAGE = PACKAGES[PACKAGES.index("storage") + 1 : PACKAGES.index("testing")]
@@ -182,7 +185,7 @@ def test_nothing_above_storage_sees_a_backend(package: str) -> None:
 
 
 def test_no_module_is_too_long() -> None:
-    folders = ("statestore", "backends", "_native", "tests", "benchmarks", "demo")
+    folders = ("statestore", "backends", "_native", "tests", "benchmarks", "demo", "examples")
     lengths = {
         path.relative_to(ROOT): len(path.read_text().splitlines())
         for folder in folders

@@ -14,6 +14,7 @@ import msgspec
 
 from statestore.entity import EntityModel
 from statestore.errors import DecodeError
+from statestore.runtime.interrupts import pass_on
 from statestore.runtime.text import bounded_repr
 from statestore.serde.avro.mapping import convert, type_mapping
 from statestore.serde.avro.schema import key_schema
@@ -103,7 +104,8 @@ class AvroKeys(FieldwiseKeys):
             encoding = encoded(version.id, version.schema, self._datum(version.schema, normal))
             # Only reading it back shows that nothing was cut off or left out.
             return encoding if self._values(decoded(version.id, version.schema, encoding)) == normal else None
-        except Exception:  # noqa: BLE001 - whatever fastavro raises for a value that does not fit the schema
+        except Exception as error:  # noqa: BLE001 - whatever fastavro raises for a value that does not fit the schema
+            pass_on(error)
             return None
 
     def _datum(self, schema: Any, normal: tuple[Any, ...]) -> Any:

@@ -27,12 +27,17 @@ _KEY_NAME = "Key"
 
 
 def value_schema(model: EntityModel, mapping: TypeMapping) -> dict[str, Any]:
-    """Return the schema of the value: a record of the value fields.
+    """Return the schema of the value: a record of the value fields, and of the key's with ``key_in_value``.
 
     Raises ``ConfigError`` with every fault of the class.
     """
     deriving = _Deriving(model, mapping)
-    schema = deriving.record(model.record_type, model.name, model.value_fields)
+    fields = [
+        field
+        for field in model.record_type.fields
+        if field in model.value_fields or (field.is_key and model.key_in_value)
+    ]
+    schema = deriving.record(model.record_type, model.name, fields)
     deriving.finish()
     return {"namespace": namespace(model.topic), **schema}
 
@@ -120,7 +125,7 @@ class _Deriving:
             return {"type": "bytes", "logicalType": "decimal", "precision": digits, "scale": scale}
         if scalar.type is datetime:
             return {"type": "long", "logicalType": f"timestamp-{'millis' if self._has_millis else 'micros'}"}
-        return (_NARROW if scalar.is_32_bits else _SCALARS)[scalar.type]
+        return (_NARROW if scalar.is_32_bits or scalar.is_16_bits else _SCALARS)[scalar.type]
 
     def _default(self, field: Field, schema: Any) -> dict[str, Any]:
         """Return type and default in the schema of ``field``; nothing if JSON cannot hold the default."""

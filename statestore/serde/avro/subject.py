@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import fastavro
 
 from statestore.errors import ConfigError, RegistryError, UnreachableRegistryError
+from statestore.runtime.interrupts import pass_on
 from statestore.runtime.text import bounded_repr
 from statestore.serde.formats import FieldValueError, FormatContext
 from statestore.serde.registry import Registered, Registry, registry_of
@@ -142,6 +143,7 @@ def decoded(schema_id: int, schema: Any, data: bytes) -> Any:
     try:
         value = fastavro.schemaless_reader(stream, schema, None)
     except Exception as error:  # noqa: BLE001 - whatever fastavro raises for bytes that are not Avro
+        pass_on(error)
         raise FieldValueError(f"not data of schema {schema_id}: {type(error).__name__}: {error}") from None
     if stream.tell() != len(data):
         raise FieldValueError(f"not data of schema {schema_id}: {len(data) - stream.tell()} bytes too many")
@@ -152,6 +154,7 @@ def _parsed(schema_id: int, text: str) -> Any:
     try:
         return _exact(fastavro.parse_schema(json.loads(text)))
     except Exception as error:  # noqa: BLE001 - fastavro has no common class for faults of a schema
+        pass_on(error)
         raise FieldValueError(f"schema {schema_id} cannot be used: {type(error).__name__}: {error}") from None
 
 

@@ -23,7 +23,10 @@ class AvroValues:
     def __init__(self, model: EntityModel, context: FormatContext) -> None:
         self._mapping = type_mapping(model)
         outside = [field.name for field in model.key_fields]
-        self._record = RecordCodec(model.record_type, self._mapping, outside=outside)
+        event_time = None if model.event_time is None else model.event_time.name
+        self._record = RecordCodec(
+            model.record_type, self._mapping, outside, event_time, writes_all=model.key_in_value
+        )
         self.subject = Subject(f"{model.topic}-value", value_schema(model, self._mapping), context)
         self._key_names = {
             name: index

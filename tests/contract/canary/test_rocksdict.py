@@ -20,9 +20,11 @@ from rocksdict import (
     CompactOptions,
     DbClosedError,
     DBCompressionType,
+    IngestExternalFileOptions,
     Options,
     Rdict,
     ReadOptions,
+    SstFileWriter,
     WriteBatch,
     WriteOptions,
 )
@@ -295,11 +297,44 @@ def test_options_of_an_existing_database_come_from_its_files_unless_given_by_fam
     assert used[True] > 100 * ROWS
 
 
+def test_an_open_database_can_be_told_how_to_write_indexes(database: Rdict) -> None:
+    for option in ("index_type=kTwoLevelIndexSearch", "partition_filters=true"):
+        database.set_options({"block_based_table_factory": f"{{{option}}}"})
+    fill(database)
+    database.flush()
+    assert "# index partitions=" in (database.property_value("rocksdb.aggregated-table-properties") or "")
+
+
 def test_a_directory_of_somebody_else_is_taken_over(path: Path) -> None:
     path.mkdir()
     (path / "letter.txt").write_text("Dear")
     open_database(path).close()
     assert (path / "CURRENT").exists()
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_a_compaction_beside_a_snapshot_of_sequence_number_0_drops_what_was_loaded(
+    path: Path, tmp_path: Path, written: bool
+) -> None:
+    database = open_database(path)
+    writer = SstFileWriter(options())
+    writer.open(str(tmp_path / "loaded.sst"))
+    for number in range(100):
+        writer[b"%08d" % number] = b"x"
+    writer.finish()
+    database.ingest_external_file([str(tmp_path / "loaded.sst")], IngestExternalFileOptions())
+    assert database.latest_sequence_number() == 0
+    if written:
+        database.delete(b"absent")  # what the engine does before it takes the snapshot
+    snapshot = database.snapshot()
+    database.put(b"%08d" % 0, b"new")
+    database.flush()
+    compact = CompactOptions()
+    compact.set_bottommost_level_compaction(BottommostLevelCompaction.force())
+    database.compact_range(None, None, compact)
+    assert sum(1 for _ in database.items()) == (100 if written else 1)
+    del snapshot
+    database.close()
 
 
 def test_close_flushes_although_there_is_no_log(path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -33,7 +34,12 @@ from statestore.backends import (
     WrapperBackend,
 )
 from statestore.backends.memory import MemoryEngine, MemoryOptions
-from statestore.errors import ForkedProcessError, StoreClosedError
+from statestore.errors import (
+    ForkedProcessError,
+    StoreClosedError,
+    StoreCorruptError,
+    StoreUnavailableError,
+)
 from statestore.testing import BackendConformance
 
 Pair = tuple[bytes, bytes]
@@ -46,16 +52,26 @@ class Sound(WrapperBackend):
         super().__init__(inner)
         self.directory = directory
         self._lock = threading.Lock()
-        directory.mkdir(exist_ok=True)
-        if self.file.exists():
-            inner.write(Batch(pickle.loads(self.file.read_bytes())))
+        self.read()
 
     @property
     def file(self) -> Path:
         return self.directory / "pairs"
 
+    def read(self) -> None:
+        try:
+            self.directory.mkdir(exist_ok=True)
+            if self.file.exists():
+                self.inner.write(Batch(pickle.loads(self.file.read_bytes())))
+        except OSError as error:
+            raise StoreUnavailableError(self.directory, str(error), "look at the path") from error
+        except Exception as error:
+            raise StoreCorruptError(self.directory, str(error), "restore it") from error
+
     def save(self, file: Path) -> None:
-        file.write_bytes(pickle.dumps(list(self.inner.scan())))
+        new = file.with_suffix(".new")
+        new.write_bytes(pickle.dumps(list(self.inner.scan())))
+        new.replace(file)
 
     def scan(
         self, keys: KeyRange = ALL_KEYS, reverse: bool = False, limit: int | None = None
@@ -296,6 +312,71 @@ class LosesTheLastWrite(Sound):
         self.inner.write(batch)
 
 
+class BatchInTwoSteps(Sound):
+    """The deletes are one transaction and the puts another one."""
+
+    def write(self, batch: Batch) -> None:
+        self.inner.flush()
+        with self._lock:
+            self.inner.write(batch)
+            pairs = dict(self.inner.scan())
+            kept = [pair for pair in pairs.items() if pair not in batch.puts]
+            self.file.with_suffix(".half").write_bytes(pickle.dumps(kept))
+            self.file.with_suffix(".half").replace(self.file)
+            time.sleep(0.002)  # about as long as a sync of the disk takes
+            self.save(self.file)
+
+
+class SavesAtFlush(Sound):
+    """What a killed process has written since the last flush is lost."""
+
+    def write(self, batch: Batch) -> None:
+        self.inner.write(batch)
+
+    def flush(self) -> None:
+        self.inner.flush()
+        self.save(self.file)
+
+    def close(self) -> None:
+        with suppress(StoreClosedError):
+            self.flush()
+        self.inner.close()
+
+
+class SavesInPlace(Sound):
+    """A kill in the middle leaves half of the file."""
+
+    def save(self, file: Path) -> None:
+        with file.open("wb") as opened:
+            for pair in self.inner.scan():
+                opened.write(pickle.dumps(pair))
+                opened.flush()
+
+    def read(self) -> None:
+        self.directory.mkdir(exist_ok=True)
+        if self.file.exists():
+            with self.file.open("rb") as opened, suppress(EOFError):
+                while True:
+                    self.inner.write(Batch([pickle.load(opened)]))
+
+
+class BareErrors(Sound):
+    """What the library underneath raises comes out."""
+
+    def read(self) -> None:
+        self.directory.mkdir(exist_ok=True)
+        if self.file.exists():
+            self.inner.write(Batch(pickle.loads(self.file.read_bytes())))
+
+
+class StartsAnew(Sound):
+    """Takes a file that it cannot read for none."""
+
+    def read(self) -> None:
+        with suppress(StoreCorruptError):
+            super().read()
+
+
 class EmptyCheckpoint(Sound):
     def checkpoint(self, directory: Path) -> None:
         self.inner.flush()
@@ -308,7 +389,7 @@ class SharedCheckpoint(Sound):
     def checkpoint(self, directory: Path) -> None:
         super().checkpoint(directory)
         (directory / "pairs").unlink()
-        (directory / "pairs").hardlink_to(self.file)
+        (directory / "pairs").symlink_to(self.file)
 
 
 class CheckpointOverwrites(Sound):
@@ -401,6 +482,7 @@ class Proof(BackendConformance):
     machine_settings = hypothesis.settings(
         BackendConformance.machine_settings, phases=[hypothesis.Phase.generate], report_multiple_bugs=False
     )
+    kills = 16
     backend_type: ClassVar[type[Sound]]
 
     @pytest.fixture

@@ -51,6 +51,11 @@ BEYOND_THE_MACHINE = {
     "LoadAppendsOnly": "test_runs_come_in_any_order_and_lie_anywhere",
     "LoadIgnoresClose": "test_every_call_on_a_closed_backend_says_so",
     "DestroyKeepsFiles": "test_destroy_removes_everything",
+    "BatchInTwoSteps": "test_a_killed_store_comes_back_as_of_one_of_its_writes",
+    "SavesAtFlush": "test_a_killed_store_comes_back_as_of_one_of_its_writes",
+    "SavesInPlace": "test_a_killed_store_comes_back_as_of_one_of_its_writes",
+    "BareErrors": "test_a_damaged_file_gives_an_error_or_what_was_once_there",
+    "StartsAnew": "test_files_that_are_no_store_are_an_error",
     "ForkUnaware": "test_every_call_in_a_forked_child_is_refused",
 }
 """The same for what a sequence of correct calls in one thread does not show."""

@@ -1,4 +1,4 @@
-"""``make demo`` shows what it promises: a restore, reads, and a second start that replays nothing."""
+"""``make demo`` shows what it promises: a restore, reads, a second start that replays nothing, queries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=5)
 
 ROOT = Path(__file__).parents[3]
 DEMO = ROOT / "demo" / "flights.py"
@@ -27,7 +27,7 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(("backend", "replayed"), [("rocksdb", "0"), ("lmdb", "0"), ("memory", "27,578")])
-def test_demo_restores_reads_and_resumes(backend: str, replayed: str, tmp_path: Path) -> None:
+def test_demo_restores_reads_resumes_and_asks(backend: str, replayed: str, tmp_path: Path) -> None:
     before = set((ROOT / "demo-state").glob("*"))
     done = run("--backend", backend, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -41,6 +41,20 @@ def test_demo_restores_reads_and_resumes(backend: str, replayed: str, tmp_path: 
     assert "to_list()           2,574 flights" in done.stdout
     assert "get('N520UA')       UA910 EWR-BOS, 31 Jan 2013 02:25 UTC, -6 min" in done.stdout
     assert f"resumed with {replayed} records replayed, 2,574 aircraft ready" in done.stdout
+    boston, storm, late = re.split(r"\?\n", done.stdout.partition("Three questions")[2])[1:]
+    assert "read the rows of F.destination == 'BOS' by the index (destination)" in boston
+    assert re.findall(r"N\w+(?=  )", boston) == ["N708JB", "N37263", "N569JB"]
+    assert "join Weather: look up " in storm
+    assert re.findall(r"58\.7 +JFK +(\w+) +(\w+) +(\d+) +(-?\d+)", storm) == [
+        ("PIT", "9E", "3611", "92"),
+        ("FLL", "B6", "981", "62"),
+        ("SFO", "B6", "643", "25"),
+    ]
+    assert "group by carrier, in memory" in late
+    *plot, axis = late.rstrip().splitlines()
+    assert " ".join(axis.split()) == "EV F9 B6 9E AS MQ WN FL US YV UA AA DL VX HA", "the latest first"
+    heights = [float(line.partition("┤")[0]) for line in plot if "┤" in line]
+    assert (heights[0], heights[-1]) == (43.3, -22.9)
     assert set((ROOT / "demo-state").glob("*")) <= before, "the demonstration does not remove its state"
 
 

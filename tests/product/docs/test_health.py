@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from statestore import ManagerHealth, ProducerHealth, Reason, State, StreamHealth, TableHealth
+from statestore import (
+    CacheHealth,
+    ManagerHealth,
+    ProducerHealth,
+    Reason,
+    State,
+    StreamHealth,
+    TableHealth,
+    TransactionHealth,
+)
 from statestore.changelog.undecodable import SkippedRecord
 from statestore.testing.kafka import Broker
 
@@ -32,7 +41,9 @@ def test_every_table_names_what_the_code_has_in_its_order() -> None:
         names(SkippedRecord),
         names(StreamHealth),
         names(ManagerHealth),
+        names(CacheHealth),
         names(ProducerHealth),
+        names(TransactionHealth),
     ]
 
 

@@ -19,11 +19,13 @@ SAMPLES = re.findall(r"^```python\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTA
 @pytest.fixture
 def address(broker: Broker) -> Iterator[str]:
     yield broker.bootstrap
-    for name in ("shop.orders", "shop.customers", "shop.notes", "shop.accounts"):
+    for name in ("shop.orders", "shop.customers", "shop.notes", "shop.accounts", "shop.stock"):
         if broker.has_topic(name):
             broker.delete_topic(name)
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=["table", "awaiting", "errors", "transaction"])
+@pytest.mark.parametrize(
+    "sample", SAMPLES, ids=["table", "unless_newer_than", "awaiting", "errors", "transaction"]
+)
 def test_sample_prints_what_it_says(sample: str, address: str, run_sample: Callable[..., None]) -> None:
     run_sample(sample, {"localhost:9092": address})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from statestore.backends import StoreOptions, find_engine
 from statestore.backends.contract import Backend, Batch, KeyRange
 from statestore.errors import (
     StoreCorruptError,
@@ -20,6 +22,8 @@ from statestore.errors import (
 )
 
 Opener = Callable[..., Backend]
+
+BUDGET = 16 << 20
 
 
 def data_file(directory: Path) -> Path:
@@ -94,13 +98,13 @@ def test_an_immutable_place(open_store: Opener) -> None:
 @pytest.mark.parametrize("content", [b"Dear", b"\x00" * 16384])
 def test_a_data_file_with_other_content(open_store: Opener, closed: Path, content: bytes) -> None:
     data_file(closed).write_bytes(content)
-    with pytest.raises(StoreCorruptError, match="restore the directory from a checkpoint"):
+    with pytest.raises(StoreCorruptError, match="restore the directory from a backup"):
         open_store()
 
 
 def test_a_missing_data_file(open_store: Opener, closed: Path) -> None:
     data_file(closed).unlink()
-    with pytest.raises(StoreMissingError, match="restore the directory from a checkpoint"):
+    with pytest.raises(StoreMissingError, match="restore the directory from a backup"):
         open_store()
 
 
@@ -166,3 +170,82 @@ def test_damage_is_reported_by_point_reads(open_store: Opener, closed: Path) -> 
             store.get(key)
     with pytest.raises(StoreCorruptError, match="reading: "), store.snapshot() as snapshot:
         snapshot.get_many(keys)
+
+
+@pytest.mark.parametrize("other", [".DS_Store", "lost+found", ".nfs0001"])
+def test_what_is_nobodys_is_not_in_the_way(open_store: Opener, closed: Path, other: str) -> None:
+    (closed / other).mkdir()
+    assert open_store().get(b"0000") == b"x" * 400
+
+
+@pytest.mark.parametrize("changelog", [True, False])
+@pytest.mark.parametrize("doing", ["remove", "replace", "empty"])
+def test_files_that_go_under_an_open_store_are_noticed(
+    open_store: Opener, directory: Path, changelog: bool, doing: str
+) -> None:
+    store = open_store(changelog=changelog)
+    store.write(Batch([(b"a", b"1")]))
+    store.flush()
+    copy = directory.with_name("copy")
+    shutil.copytree(directory, copy)
+    if doing == "empty":
+        for entry in directory.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    else:
+        shutil.rmtree(directory)
+    if doing == "replace":
+        copy.rename(directory)
+    with pytest.raises(StoreMissingError, match="restore"):
+        store.flush()
+    if not changelog:
+        with pytest.raises(StoreMissingError):
+            store.write(Batch([(b"b", b"2")]))
+    with pytest.raises(StoreMissingError):
+        store.close()
+    store.close()
+    if doing == "replace":  # the remedy: a backup in its place
+        assert open_store().get(b"a") == b"1"
+
+
+def test_a_removed_store_can_be_destroyed(open_store: Opener, directory: Path) -> None:
+    store = open_store()
+    store.write(Batch([(b"a", b"1")]))
+    shutil.rmtree(directory)
+    store.destroy()
+    assert list(open_store().scan()) == []
+
+
+def test_the_owner_learns_of_damage_that_a_reader_meets(directory: Path) -> None:
+    """Of RocksDB: LMDB has no checksums, and a damaged page may even end the process."""
+    told: list[StoreUnavailableError] = []
+
+    def damaged(error: StoreUnavailableError) -> StoreUnavailableError:
+        told.append(error)
+        return type(error)(error.path, error.cause, "call the owner")
+
+    kind = find_engine("rocksdb")
+    with kind(BUDGET).open(directory, StoreOptions(changelog=True, damaged=damaged)) as store:
+        store.write(Batch([(b"%04d" % number, b"x" * 400) for number in range(2000)]))
+        store.flush()
+    file = data_file(directory)
+    content = bytearray(file.read_bytes())
+    start, stop = len(content) // 4, len(content) // 2
+    content[start:stop] = bytes(stop - start)
+    file.write_bytes(content)
+    options = kind.options_type()
+    reads: list[Callable[[Backend], object]] = [
+        lambda store: [store.get(b"%04d" % number) for number in range(2000)],
+        lambda store: store.get_many([b"%04d" % number for number in range(2000)]),
+        lambda store: list(store.scan()),
+        lambda store: list(store.scan(reverse=True)),
+        lambda store: [store.snapshot().get(b"%04d" % number) for number in range(2000)],
+        lambda store: store.snapshot().get_many([b"%04d" % number for number in range(2000)]),
+        lambda store: list(store.snapshot().scan()),
+    ]
+    for read in reads:
+        told.clear()
+        with kind(BUDGET, options).open(directory, StoreOptions(changelog=True, damaged=damaged)) as store:
+            with pytest.raises(StoreCorruptError, match="call the owner"):
+                read(store)
+            assert told
+            assert "restore the directory" in told[0].remedy

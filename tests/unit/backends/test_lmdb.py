@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any, cast
 
+import lmdb
 import pytest
 
 from statestore.backends.contract import Backend, Batch, KeyRange, Snapshot, StoreOptions
 from statestore.backends.lmdb import LMDBEngine, LMDBOptions
+from statestore.backends.lmdb.store import LMDBBackend
 from statestore.errors import StoreClosedError, StoreFullError, StoreUnavailableError
 from statestore.testing.threads import run_threads
 
@@ -196,3 +202,44 @@ def test_keys_beyond_the_limit_are_wrong_arguments(tmp_path: Path) -> None:
             with pytest.raises(ValueError, match="1 to 511 bytes"):
                 store.write(Batch([(b"fine", b"1"), (key, b"1")]))
         assert list(store.scan()) == []
+
+
+class _Slow:
+    """An environment whose copies begin once they are cut short."""
+
+    def __init__(self, environment: lmdb.Environment) -> None:
+        self._environment = environment
+        self.began = threading.Event()
+
+    def copyfd(self, target: int, **options: Any) -> None:
+        self.began.set()
+        while fcntl.fcntl(target, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
+            time.sleep(0.001)
+        self._environment.copyfd(target, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._environment, name)
+
+
+@pytest.mark.parametrize("work", ["compact", "checkpoint"])
+def test_close_cuts_a_copy_short_and_nothing_is_left_of_it(work: str, tmp_path: Path) -> None:
+    directory, elsewhere = tmp_path / "store", tmp_path / "copy"
+    store = open_store(directory)
+    assert isinstance(store, LMDBBackend)
+    store.write(LARGE_BATCH)
+    slow = _Slow(store._environment)
+    store._environment = cast("lmdb.Environment", slow)
+
+    def copy() -> None:
+        with pytest.raises(StoreClosedError):
+            store.compact() if work == "compact" else store.checkpoint(elsewhere)
+
+    def close() -> None:
+        assert slow.began.wait(60)
+        store.close()
+
+    run_threads([copy], meanwhile=close)
+    assert [entry.name for entry in directory.iterdir()] == ["000001"]
+    assert list(tmp_path.iterdir()) == [directory]
+    with open_store(directory) as store:
+        assert list(store.scan()) == list(LARGE_BATCH.puts)

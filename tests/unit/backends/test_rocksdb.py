@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import threading
 import time
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from statestore.backends.contract import Batch, StoreOptions
+from statestore import core
+from statestore.backends.contract import BackendReader, Batch, KeyRange, StoreOptions
 from statestore.backends.rocksdb import RocksDBEngine, RocksDBOptions
 from statestore.backends.rocksdb.store import RocksDBBackend
 from statestore.errors import (
@@ -19,6 +21,7 @@ from statestore.errors import (
     StoreCorruptError,
     StoreUnavailableError,
 )
+from statestore.testing.interrupts import Interrupt, interrupted, raise_interrupt
 from statestore.testing.loading import SampleRun
 from statestore.testing.threads import run_threads
 
@@ -172,6 +175,90 @@ def test_the_stores_of_an_engine_share_one_budget(tmp_path: Path) -> None:
         store.close()
 
 
+def files_of(store: RocksDBBackend) -> str:
+    """Return what RocksDB says of the files of ``store``."""
+    return store._database.property_value("rocksdb.aggregated-table-properties") or ""
+
+
+def rows(start: int, count: int) -> dict[bytes, bytes]:
+    return {b"%05d" % number: b"x" for number in range(start, start + count)}
+
+
+def write(store: RocksDBBackend, start: int, count: int) -> None:
+    store.write(Batch(list(rows(start, count).items())))
+
+
+def flush(store: RocksDBBackend, start: int, count: int) -> None:
+    write(store, start, count)
+    store.flush()
+
+
+def load(store: RocksDBBackend, start: int, count: int) -> None:
+    store.load([SampleRun({**rows(start, count)})])
+
+
+@pytest.mark.parametrize("add", [flush, load, write])
+def test_indexes_are_written_in_parts_once_the_stores_have_many_rows(
+    tmp_path: Path, add: Callable[[RocksDBBackend, int, int], None]
+) -> None:
+    """One row for 64 bytes of memory; a store that nobody flushes counts from time to time."""
+    few, many = (16_000, 1_000) if add is not write else (16_000, 66_000)
+    engine = RocksDBEngine(1 << 20)
+    with open_store(engine, tmp_path / "first") as first, open_store(engine, tmp_path / "second") as second:
+        add(first, 0, few)
+        first._database.flush()
+        assert "index partitions" not in files_of(first)
+        add(second, 0, many)
+        add(second, many, 1)
+        second._database.flush()
+        assert "index partitions" in files_of(second)
+        add(first, few, many)
+        add(first, few + many, 1)
+        first.compact()
+        assert "index partitions" in files_of(first)
+        assert [key for key, _ in first.scan()] == list(rows(0, few + many + 1))
+        assert first.get(b"00000") == first.get(b"%05d" % (few + many)) == b"x"
+        assert first.get(b"-") is first.get(b"%05d" % (few + many + 1)) is None
+
+
+def test_a_store_with_many_rows_is_compacted_in_parts_when_it_is_opened_again(tmp_path: Path) -> None:
+    with open_store(RocksDBEngine(1 << 20), tmp_path / "store") as store:
+        write(store, 0, 20_000)
+        store._database.flush()
+        assert "index partitions" not in files_of(store)
+    with open_store(RocksDBEngine(1 << 20), tmp_path / "store") as store:
+        store.compact()
+        assert "index partitions" in files_of(store)
+
+
+@pytest.mark.parametrize(("count", "kept"), [(2_000, True), (16_000, False)])
+def test_a_scan_of_more_rows_than_the_cache_holds_leaves_the_cache_to_point_reads(
+    tmp_path: Path, count: int, kept: bool
+) -> None:
+    engine = RocksDBEngine(4 << 20)
+    with open_store(engine, tmp_path / "store") as store:
+        store.write(Batch([(b"%05d" % number, os.urandom(500)) for number in range(count)]))
+        store.flush()
+        store.get(b"00000")
+        before = engine._cache.get_usage()
+        assert sum(1 for _ in store.scan()) == count
+        assert (engine._cache.get_usage() > before + count * 250) == kept
+        within = KeyRange(b"00500", b"01500")
+        assert sum(1 for _ in store.scan(within)) == 1_000
+        assert engine._cache.get_usage() > before + 250_000
+
+
+def test_a_closed_store_has_no_rows_that_count(tmp_path: Path) -> None:
+    engine = RocksDBEngine(1 << 20)
+    with open_store(engine, tmp_path / "closed") as closed:
+        flush(closed, 0, 16_000)
+    with open_store(engine, tmp_path / "open") as store:
+        flush(store, 0, 1_000)
+        store.compact()
+        assert "index partitions" not in files_of(store)
+    del closed  # kept until now
+
+
 def test_a_stalled_write_waits_with_other_threads_running(engine: RocksDBEngine, tmp_path: Path) -> None:
     with open_store(engine, tmp_path / "store") as store:
         end_of_stall = stall(store)
@@ -273,3 +360,59 @@ def test_large_values_are_not_read_ahead(engine: RocksDBEngine, tmp_path: Path) 
         for pair in pairs:
             assert next(scan) == pair
             assert len(scan._pairs) <= 8  # type: ignore[attr-defined]
+
+
+def list_all(reader: BackendReader, *, reverse: bool = False) -> list[tuple[bytes, bytes]]:
+    return list(reader.scan(reverse=reverse))
+
+
+READS: dict[str, Callable[[RocksDBBackend], object]] = {
+    "get": lambda store: [store.get(key) for key, _ in BATCH.puts],
+    "get_many": lambda store: store.get_many([key for key, _ in BATCH.puts]),
+    "scan": list_all,
+    "reverse": lambda store: list_all(store, reverse=True),
+    "snapshot get": lambda store: [store.snapshot().get(key) for key, _ in BATCH.puts],
+    "snapshot get_many": lambda store: store.snapshot().get_many([key for key, _ in BATCH.puts]),
+    "snapshot scan": lambda store: list_all(store.snapshot()),
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_an_error_that_somebody_keeps_does_not_keep_the_files(
+    engine: RocksDBEngine, tmp_path: Path, read: Callable[[RocksDBBackend], object]
+) -> None:
+    with open_store(engine, tmp_path) as store:
+        store.write(BATCH)
+        store.flush()
+    (file,) = tmp_path.glob("*.sst")
+    sound = file.read_bytes()
+    file.write_bytes(sound[:100] + bytes(1 ^ byte for byte in sound[100:200]) + sound[200:])
+    store = open_store(engine, tmp_path)
+    with pytest.raises(StoreCorruptError) as kept:
+        read(store)
+    store.close()
+    file.write_bytes(sound)
+    with open_store(engine, tmp_path) as again:
+        read(again)
+    assert kept.value.__traceback__ is not None  # with its frames
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_an_interrupt_that_somebody_keeps_does_not_keep_the_files(
+    engine: RocksDBEngine, tmp_path: Path, read: Callable[[RocksDBBackend], object]
+) -> None:
+    is_twin = core.IMPLEMENTATION == "pure" or not core.uses("scan")
+    if is_twin and read in (READS["scan"], READS["reverse"], READS["snapshot scan"]):
+        pytest.skip("the twin of what reads pairs is Python, whose frame has the iterator's methods")
+    with open_store(engine, tmp_path) as store:
+        store.write(BATCH)
+    kept: list[Interrupt] = []
+    for instant in range(0, 40, 3):
+        store = open_store(engine, tmp_path)
+        try:
+            interrupted(lambda: read(store), raise_interrupt, instant)  # noqa: B023 - called at once
+        except Interrupt as error:
+            kept.append(error)
+        store.close()
+    assert kept
+    open_store(engine, tmp_path).close()

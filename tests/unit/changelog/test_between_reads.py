@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import Producer
 
 import statestore.changelog.binding
-from statestore import BytesTable, State, StoreManager, StoreUnavailableError
+from statestore import BytesTable, Delivery, ReadyTimeoutError, State, StoreManager, StoreUnavailableError
 from statestore.changelog.readiness import Reason
 
 Eventually = Callable[..., None]
@@ -44,7 +44,7 @@ def test_a_refused_batch_is_refused_again_after_a_restart(manager: StoreManager,
     produce(producer, b"a" * 600, b"b")
     table = manager.bind("t")
     for _ in range(2):
-        with pytest.raises(StoreUnavailableError, match="600 bytes is longer than the 510"):
+        with pytest.raises(StoreUnavailableError, match=r"t \[0\] @ 0, .* 600 bytes is longer than the 510"):
             table.wait_until_ready(LIMIT)
         time.sleep(0.3)  # the end-of-partition event that follows the batch
         assert table.health().positions[0] == 0
@@ -95,31 +95,58 @@ def test_an_end_read_before_a_resume_is_not_taken_after_it(
     eventually(lambda: binding.machine._waiting_for is Reason.REPLAYING)
     busy.set()
     ended.result(LIMIT)
+    table.wait_until_ready(LIMIT)
     assert table.health().positions[0] == 2
     produce(producer, b"c")
     eventually(lambda: b"c" in table)
 
 
-def test_a_resume_does_not_overtake_a_pause_that_one_lane_has_not_seen(
-    manager: StoreManager, producer: Producer, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+def test_a_table_that_follows_is_paused_and_resumed_beside_a_busy_restore(
+    manager: StoreManager, producer: Producer, caplog: pytest.LogCaptureFixture, eventually: Eventually
 ) -> None:
-    """The restoring lane is busy for longer than ``pause`` waits; the table is read by the following one."""
-    monkeypatch.setattr(statestore.changelog.binding, "STOP_TIMEOUT", 0.05)
     produce(producer, b"a", b"b")
     table: BytesTable = manager.bind("t")
     table.wait_until_ready(LIMIT)
     binding = table._binding
     eventually(lambda: binding.host.following.holds(binding))
     busy = threading.Event()
-    ended = binding.host.restoring.call(lambda: busy.wait(LIMIT))
+    ended = binding.host.restoring.call(lambda: busy.wait(2 * LIMIT))
     table.pause()
+    produce(producer, b"c")
     table.resume()
-    eventually(lambda: binding.machine._waiting_for is Reason.REPLAYING)
+    table.wait_until_ready(LIMIT)
+    assert b"c" in table
+    assert "final flush" not in caplog.text
+    assert not ended.done()
     busy.set()
     assert ended.result(LIMIT)
+
+
+def test_a_resume_does_not_overtake_a_pause_that_a_lane_has_not_seen(
+    manager: StoreManager, producer: Producer, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    """The following lane is busy for longer than two pauses wait; the table goes on in the restoring one."""
+    monkeypatch.setattr(statestore.changelog.binding, "STOP_TIMEOUT", 0.05)
+    monkeypatch.setattr(statestore.changelog.machine, "FEW_RECORDS", 0)
+    produce(producer, b"a", b"b")
+    table: BytesTable = manager.bind("t")
+    table.wait_until_ready(LIMIT)
+    binding = table._binding
+    eventually(lambda: binding.host.following.holds(binding))
+    busy = threading.Event()
+    ended = binding.host.following.call(lambda: busy.wait(LIMIT))
+    for _ in range(2):
+        table.pause()
+        table.resume()
     produce(producer, b"c")
-    eventually(lambda: b"c" in table)
-    assert table.state is State.READY
+    with pytest.raises(ReadyTimeoutError):
+        table.wait_until_ready(0.3)
+    busy.set()
+    assert ended.result(LIMIT)
+    table.wait_until_ready(LIMIT)
+    produce(producer, b"d")
+    table.wait_for(Delivery("t", 0, 3, 0), LIMIT)
+    assert [key for key, _ in table.scan()] == [b"a", b"b", b"c", b"d"]
 
 
 @pytest.mark.slow

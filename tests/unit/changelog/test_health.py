@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields, replace
 from typing import Any
 
@@ -19,7 +20,7 @@ READY = TableHealth(
         "ready": True,
         "lag": 0,
         "partitions": 4,
-        "time_to_ready": 1.2,
+        "ready_in": 1.2,
     }
 )
 RESTORING = replace(READY, status=State.RESTORING, reason=Reason.REPLAYING, ready=False, binding_for=3.44)
@@ -46,3 +47,38 @@ RESTORING = replace(READY, status=State.RESTORING, reason=Reason.REPLAYING, read
 )
 def test_one_line(health: TableHealth, line: str) -> None:
     assert str(health) == line
+
+
+@pytest.mark.parametrize("health", [READY, RESTORING])
+def test_the_words_of_the_line_are_keys_with_these_values(health: TableHealth) -> None:
+    for part in str(health).split(", "):
+        word, shown = part.split(": ")
+        value = health[word.lower().replace(" ", "_")]
+        assert shown in (str(value), f"{value}s", f"{value:.1f}s" if isinstance(value, float) else "")
+
+
+def test_it_is_a_mapping_of_its_fields() -> None:
+    assert (READY["status"], READY["lag"], READY.get("topic"), len(READY)) == (
+        "READY",
+        0,
+        "orders",
+        len(EMPTY),
+    )
+    assert list(READY) == list(EMPTY)
+    assert {**READY} == dict(READY.items()) == READY.to_dict()
+    assert json.loads(json.dumps(READY.to_dict()))["partitions"] == 4
+    assert "status" in READY
+    with pytest.raises(KeyError, match="TableHealth has no 'statuss': did you mean 'status'"):
+        READY["statuss"]
+
+
+def test_other_names_of_a_value_are_answered() -> None:
+    assert READY["state"] == READY.state == READY.status
+    assert READY["time_to_ready"] == READY.time_to_ready == READY.ready_in
+    assert "state" not in list(READY)
+
+
+def test_a_notebook_shows_a_table_of_it() -> None:
+    shown = replace(READY, topic="a<b")._repr_html_()
+    assert "<td style='text-align:left'>a&lt;b</td>" in shown
+    assert ">Ready in</th>" in shown

@@ -10,10 +10,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from statestore.changelog.machine import (
-    RUNNING,
+from statestore.changelog.effects import (
     AskBroker,
-    Connection,
     Effects,
     EnterLane,
     LaneKind,
@@ -23,9 +21,9 @@ from statestore.changelog.machine import (
     OpenStore,
     ReachedEnd,
     RebuildStore,
-    TableMachine,
     Transition,
 )
+from statestore.changelog.machine import FEW_RECORDS, RESUMED, RUNNING, Connection, TableMachine
 from statestore.changelog.readiness import PartitionProgress, Progress, Reason, State
 from statestore.errors import StoreFullError, StoreMissingError, StorePositionError
 from statestore.settings import TableOptions
@@ -129,8 +127,7 @@ class Interleavings(RuleBasedStateMachine):
         elif state is State.LAGGING:
             assert (world.progress.lag or 0) <= MAX_LAG
         else:
-            assert state is State.PAUSED
-            assert was_ready, "a pause makes nothing ready"
+            raise AssertionError(f"{state}, {was_ready=}: a table becomes ready by reaching an end")
 
     # Commands
 
@@ -267,6 +264,12 @@ class Interleavings(RuleBasedStateMachine):
         if world.lanes and world.machine.applying:
             self.position_is_lost(world)
 
+    @rule(which=tables)
+    def something_does_not_fit(self, which: int) -> None:
+        world = self.worlds[which]
+        self.tell(world, world.machine.doubted)
+        assert not world.machine.applying, "what is read next is applied, unasked"
+
     def position_is_lost(self, world: World) -> None:
         machine = world.machine
         self.tell(world, lambda: machine.lost(position_lost(), self.now))
@@ -291,6 +294,14 @@ class Interleavings(RuleBasedStateMachine):
         if world.machine.running and world.captured_start == world.machine.start_id:
             world.progress.confirm({0: world.end}, self.now)
         self.tell(world, lambda: world.machine.evaluated(world.progress, self.now))
+
+    @rule(which=tables)
+    def ends_are_heard_in_a_pause(self, which: int) -> None:
+        world = self.worlds[which]
+        if world.progress.partitions and world.machine.is_paused(world.machine.start_id):
+            world.progress.hear_while_paused({0: world.end}, self.now)
+            self.tell(world, lambda: world.machine.evaluated(world.progress, self.now))
+            assert not world.machine.ready or (world.progress.lag or 0) <= MAX_LAG, "a limit does not hold"
 
     @rule(which=tables)
     def files_vanish(self, which: int) -> None:
@@ -328,6 +339,14 @@ class Interleavings(RuleBasedStateMachine):
         assert all(world.machine.readable for world in self.worlds)
 
     # What always holds
+
+    @invariant()
+    def ends_are_heard_only_while_they_are_asked_for(self) -> None:
+        for world in self.worlds:
+            machine = world.machine
+            if machine.hears_ends and machine.state is not State.PAUSED:
+                assert world.captured_start == machine.start_id, "the ends are of another start"
+            assert not (machine.hears_ends and machine.state in (State.STOPPED, State.FAILED, State.CREATED))
 
     @invariant()
     def state_and_reason_fit(self) -> None:
@@ -437,15 +456,40 @@ def test_a_mark_of_an_earlier_start_does_not_count_for_the_present_one(machine: 
     assert machine.marked_complete(1) == ()
     machine.captured(2, progress)
     assert machine.entered(2)
-    assert list(machine.advanced(progress, 6.0)) == [MarkComplete(2)]
+    reached, change, mark = machine.advanced(progress, 6.0)
+    assert reached == ReachedEnd(1.0), "a resume counts its own time"
+    assert change == Transition(State.READY, "reached the end", 6.0, was_ready=False, ready=True)
+    assert mark == MarkComplete(2)
 
 
 def test_a_paused_table_that_grows_stale_says_that_it_is_not_ready_any_more(machine: TableMachine) -> None:
     progress = ready_machine(machine)
     machine.pause(4.0)
     assert machine.ready
-    progress.confirm({0: 7 + MAX_LAG + 1}, 5.0)
+    progress.hear_while_paused({0: 7 + MAX_LAG + 1}, 5.0)
     [change] = machine.evaluated(progress, 6.0)
     assert isinstance(change, Transition)
     assert (change.state, change.was_ready, change.ready) == (State.PAUSED, True, False)
     assert machine.evaluated(progress, 7.0) == ()
+
+
+@pytest.mark.parametrize(
+    ("behind", "lane"),
+    [(0, LaneKind.FOLLOW), (FEW_RECORDS, LaneKind.FOLLOW), (FEW_RECORDS + 1, LaneKind.RESTORE)],
+)
+def test_a_resumed_table_is_ready_when_it_has_reached_the_new_end(
+    machine: TableMachine, behind: int, lane: LaneKind
+) -> None:
+    progress = ready_machine(machine)
+    machine.pause(4.0)
+    change, ask = machine.resume(5.0)
+    assert change == Transition(State.RESTORING, RESUMED, 5.0, was_ready=True, ready=False)
+    assert ask == AskBroker(2)
+    assert not machine.hears_ends, "the ends it knows are old"
+    progress.capture({0: 7 + behind}, 6.0)
+    assert machine.captured(2, progress) == (EnterLane(2, lane),)
+    assert machine.entered(2)
+    assert machine.ready is False
+    progress.partitions[0].position = 7 + behind
+    machine.advanced(progress, 7.0)
+    assert machine.state is State.READY

@@ -40,10 +40,10 @@ def apply(mirror: Mirror, folded: Folded) -> None:
     mirror.advance(folded)
 
 
-def wrote(partition: int, offset: int) -> Folded:
+def wrote(partition: int, offset: int, epoch: int = -1) -> Folded:
     run = WriteRun(DATA)
     run.write(b"k", b"", 0)
-    return Folded(run, {partition: (offset, -1)}, 1, 1, 0, 0, 0, 9, 1, -1)
+    return Folded(run, {partition: (offset, epoch)}, 1, 1, 0, 0, 0, 9, 1, -1)
 
 
 def test_a_store_knows_all_its_partitions_from_the_first_batch_on(storage: MirrorStorage) -> None:
@@ -155,3 +155,79 @@ def test_positions_whose_flush_failed_are_flushed_by_the_next(
         mirror.make_durable()
     mirror.make_durable()
     assert flushed == [None]
+
+
+# Records that were lost, or are of another topic
+
+
+def test_the_log_is_asked_where_its_leader_is_another_than_the_last_records(storage: MirrorStorage) -> None:
+    mirror = opened(storage)
+    mirror.capture({number: Bounds(0, 9) for number in range(3)}, now=DAY)
+    for number, epoch in enumerate((4, 5, -1)):
+        apply(mirror, wrote(number, 5, epoch))
+    again = opened(storage)
+    assert again.unchecked_positions({number: Bounds(0, 9, 5) for number in range(3)}) == {0: (5, 4)}
+    assert again.unchecked_positions({number: Bounds(5, 9, 6) for number in range(3)}) == {}, "none is below"
+    assert again.unchecked_positions({number: Bounds(0, 9) for number in range(3)}) == {0: (5, 4), 1: (5, 5)}
+
+
+def test_a_position_past_the_last_record_is_not_taken_to_be_of_its_epoch(storage: MirrorStorage) -> None:
+    """Markers and removed records have offsets, too: they may be of a later epoch. They are read again."""
+    mirror = opened(storage)
+    mirror.capture({0: Bounds(0, 9)}, now=DAY)
+    apply(mirror, wrote(0, 5, 4))
+    mirror.reached_end(0, 9, now=DAY)
+    mirror.make_durable()
+    again = opened(storage)
+    assert again.written_offsets() == {0: 9}
+    assert again.progress.partitions[0].anchor == (5, 4)
+    assert again.unchecked_positions({0: Bounds(0, 9, 6)}) == {0: (5, 4)}
+    assert again.capture({0: Bounds(7, 9, 6)}, now=DAY) is None
+    assert again.progress.partitions[0].anchor == (9, -1), "what was read has left the log"
+    apply(again, wrote(0, 10, 6))
+    assert opened(storage).progress.partitions[0].anchor == (10, 6)
+
+
+def test_records_of_an_earlier_leader_contradict_the_log(storage: MirrorStorage) -> None:
+    mirror = opened(storage)
+    mirror.capture({0: Bounds(0, 9)}, now=DAY)
+    assert mirror.contradiction(wrote(0, 5, 4)) is None
+    apply(mirror, wrote(0, 5, 4))
+    assert mirror.contradiction(wrote(0, 6, 4)) is None
+    assert mirror.contradiction(wrote(0, 6, -1)) is None
+    assert "went back from 4 to 3" in (mirror.contradiction(wrote(0, 6, 3)) or "")
+
+
+@pytest.mark.parametrize("applied_since", [False, True])
+def test_a_store_is_not_read_where_rows_of_another_topic_may_be_in_it(
+    storage: MirrorStorage, applied_since: bool
+) -> None:
+    mirror = opened(storage)
+    mirror.capture({0: Bounds(0, 9)}, now=DAY)
+    apply(mirror, wrote(0, 5))
+    assert mirror.identify(KNOWN, None, applied=mirror.counts.records) is None
+    asked_when = mirror.counts.records
+    if applied_since:
+        apply(mirror, wrote(0, 6))
+    another = mirror.identify(TopicState("another"), None, applied=asked_when)
+    assert another is not None
+    error = mirror.position_lost(another)
+    assert ("rows of another topic may be in the store" in str(error)) is applied_since
+    assert (mirror.foreign is not None) is applied_since
+
+
+def test_a_loss_for_another_cause_leaves_the_rows_readable(storage: MirrorStorage) -> None:
+    mirror = opened(storage)
+    mirror.capture({0: Bounds(0, 9)}, now=DAY)
+    apply(mirror, wrote(0, 5))
+    assert "tombstones" in str(mirror.position_lost("tombstones may be gone"))
+    assert mirror.foreign is None
+
+
+def test_the_id_that_a_topic_had_before_it_was_read(storage: MirrorStorage) -> None:
+    """Made anew before its id was first told: what was read may be of the topic before."""
+    mirror = opened(storage)
+    mirror.found_id = "first"
+    assert "created again" in (mirror.identify(TopicState("another"), None) or "")
+    assert mirror.identify(TopicState("first"), None) is None
+    assert "created again" in (mirror.identify(TopicState("another"), None, applied=1) or "")

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from statestore.changelog.binder import Binder
+from statestore.changelog.readiness import State
 
 Place = tuple[str, int]
 
@@ -18,24 +19,31 @@ class RestartedMember:
     name = topic = "t"
     start_id = 1
     max_staleness = None
-    looks = 0
+    state = State.READY
+    looks = applied = 0
 
     @property
-    def captured_partitions(self) -> list[int]:
+    def contact(self) -> RestartedMember:
+        return self
+
+    @property
+    def positions(self) -> dict[int, int]:
         self.looks += 1
-        return [0] if self.looks == 1 else []
+        return {0: 0} if self.looks == 1 else {}
 
     def runs(self, start_id: int) -> bool:
         return start_id == self.start_id
 
     def evaluate(self) -> None: ...
 
-    def confirmed(self, start_id: int, ends: object, asked_at: float) -> None: ...
+    def confirmed(self, start_id: int, ends: object, asked_at: float, positions: object) -> None: ...
 
 
 class Source:
     def __init__(self) -> None:
         self.asked: list[dict[Place, Future[Any]]] = []
+
+    def serve(self) -> None: ...
 
     def ends(self, places: Iterable[Place]) -> dict[Place, Future[Any]]:
         self.asked.append({place: Future() for place in places})
@@ -45,9 +53,10 @@ class Source:
 def test_the_ends_are_asked_for_again_although_a_table_restarts_meanwhile() -> None:
     source = Source()
     binder: Any = Binder.__new__(Binder)
-    binder.source, binder.members, binder._asking_ends, binder._tells_identity = source, [], False, False
+    binder._source, binder.members, binder._asking_ends, binder._asking_identity = source, [], False, True
     binder.supervisor = SimpleNamespace(soon=lambda call: call(), later=lambda delay, call: None)
     binder.defaults = SimpleNamespace(confirm_interval=1.0)
+    binder._ticks = 0
     binder._stall = binder._recovered = lambda *_: None
     for _ in range(2):
         binder.members = [RestartedMember()]

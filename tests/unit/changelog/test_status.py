@@ -26,15 +26,15 @@ class ForSomeLooks:
         return self._value if self._looks >= 0 else None
 
 
-def table_with(failure: object, store: object) -> Status:
+def table_with(failure: object, view: object) -> Status:
     class Machine:
         closed = False
 
     class Mirror:
-        pass
+        foreign = None
 
     Machine.failure = failure  # type: ignore[attr-defined]
-    Mirror.store = store  # type: ignore[attr-defined]
+    Mirror.view = view  # type: ignore[attr-defined]
     table: Any = Status.__new__(Status)
     table.machine, table.mirror, table._forked_here = Machine(), Mirror(), False
     checked: Status = table
@@ -50,5 +50,5 @@ def test_a_failure_is_raised_although_a_restart_has_just_begun(looks: int) -> No
 
 
 def test_a_stale_read_never_gets_a_store_that_is_none() -> None:
-    store: Any = SimpleNamespace()
-    assert table_with(FULL, ForSomeLooks(store, 1)).reading(True) is store
+    view: Any = SimpleNamespace()
+    assert table_with(FULL, ForSomeLooks(view, 1)).reading(True) is view

@@ -120,7 +120,7 @@ def test_settings_are_checked_with_them(check: Check, tmp_path: Path) -> None:
     settings.write_text("[tables.Odrer]\n[topics.orders]\n")
     status, lines = check(FINE, "--settings", "settings.toml")
     assert (status, len(lines)) == (1, 2)
-    assert lines[0].startswith("settings.toml: error: file settings.toml: [tables.Odrer]: no entity")
+    assert lines[0].startswith("settings.toml: error: file settings.toml, line 1: [tables.Odrer]: no entity")
     settings.write_text("[tabels.Order]\n[defaults]\nmemory_budget = 1\n")
     bad = "\n\n@entity()\n@dataclass\nclass Bad:\n    x: int\n"
     status, lines = check(FINE + bad, "--settings", "settings.toml")

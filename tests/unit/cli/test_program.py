@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from statestore import StoreManager
+from statestore.cli import main
 
 pytestmark = pytest.mark.slow
 
@@ -39,19 +40,27 @@ def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedP
         (("schema", "register", "-h"), "--settings FILE"),
     ],
 )
-def test_help_is_printed(arguments: tuple[str, ...], says: str, tmp_path: Path) -> None:
-    done = run(*arguments, cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert says in done.stdout
+def test_help_is_printed(arguments: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    status = main(arguments)
+    told = capsys.readouterr()
+    assert (status, told.err) == (0, "")
+    assert says in told.out
 
 
 @pytest.mark.parametrize(
     "arguments", [(), ("lst",), ("ls",), ("ls", ".", "more"), ("check", "--strict", "--relaxed", "shop")]
 )
-def test_a_wrong_command_line_ends_with_2(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    done = run(*arguments, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "Usage: statestore" in done.stderr
+def test_a_wrong_command_line_ends_with_2(
+    arguments: tuple[str, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status = main(arguments)
+    told = capsys.readouterr()
+    assert (status, told.out) == (2, "")
+    assert "Usage: statestore" in told.err
 
 
 def test_an_error_ends_with_1_and_is_told_on_stderr(tmp_path: Path) -> None:
@@ -108,7 +117,9 @@ def test_a_table_is_folded_on_a_terminal_and_one_line_a_row_elsewhere(tmp_path: 
     assert row.split()[0] == "sessions"
     assert row.endswith(str(folder / "sessions"))
     shown = on_terminal("ls", str(folder))
-    assert str(folder / "sessions") in "".join(shown.split()).replace("sessionsrocksdb", "")
+    lines = shown.splitlines()
+    last_column = next(line.index("path") for line in lines if "path" in line)
+    assert str(folder / "sessions") in "".join(line[last_column:].strip() for line in lines)
     assert max(map(len, shown.splitlines())) <= 80
 
 
@@ -130,3 +141,12 @@ def on_terminal(*arguments: str) -> str:
     os.close(ours)
     assert process.wait(60) == 0
     return shown.decode("ascii")
+
+
+def test_it_runs_without_docstrings_and_asserts(tmp_path: Path) -> None:
+    program = [PROGRAM[0], "-OO", *PROGRAM[1:], "config", "template"]
+    done = subprocess.run(program, capture_output=True, text=True, check=False, timeout=600)
+    assert (done.returncode, done.stderr) == (0, "")
+    file = tmp_path / "settings.toml"
+    file.write_text(done.stdout)
+    assert run("config", "check", str(file), cwd=tmp_path).returncode == 0

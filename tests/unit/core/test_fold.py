@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from statestore.core import Folded
+from statestore.core import Folded, Partitioning
 from tests.unit.core.messages import Message
 
 UNHURRIED = settings(deadline=None)
@@ -248,16 +248,25 @@ def test_fold_leaves_what_applying_record_by_record_leaves(
 
 
 def plain(folded: Folded) -> tuple[object, ...]:
-    fields = [getattr(folded, field.name) for field in dataclasses.fields(folded) if field.name != "writes"]
-    return folded.writes.puts(), folded.writes.deletes(), folded.writes.size, *fields
+    runs = ("writes", "strays")
+    fields = [getattr(folded, field.name) for field in dataclasses.fields(folded) if field.name not in runs]
+    strays = [] if folded.strays is None else folded.strays.records()
+    return folded.writes.puts(), folded.writes.deletes(), folded.writes.size, strays, *fields
 
 
 @UNHURRIED
-@given(messages=MESSAGES, positions=POSITIONS)
+@given(messages=MESSAGES, positions=POSITIONS, partitions=st.integers(0, 2))
 def test_both_fold_alike(
-    native: ModuleType, pure: ModuleType, messages: list[Message], positions: dict[tuple[str, int], int]
+    native: ModuleType,
+    pure: ModuleType,
+    messages: list[Message],
+    positions: dict[tuple[str, int], int],
+    partitions: int,
 ) -> None:
-    ours, twin = native.fold(messages, positions, b"\x01"), pure.fold(messages, positions, b"\x01")
+    partitioning = {"t": Partitioning(partitions)} if partitions else None
+    ours, twin = (
+        core.fold(messages, positions, b"\x01", partitioning=partitioning) for core in (native, pure)
+    )
     assert ours[1] == twin[1]
     assert list(ours[0]) == list(twin[0])
     assert [plain(folded) for folded in ours[0].values()] == [plain(folded) for folded in twin[0].values()]

@@ -107,6 +107,45 @@ def test_a_good_record_stays_before_a_bad_one_of_its_key(core: ModuleType) -> No
     assert (folded.positions, folded.skipped) == ({0: (8, 3)}, 3)
 
 
+class AtMostTwo:
+    """A key limit of two bytes."""
+
+    longest = 2
+
+    def __call__(
+        self, partition: int, offset: int, key: bytes, value: bytes, timestamp: int
+    ) -> RejectedRecord:
+        return RejectedRecord(partition, offset, key, timestamp, BAD, stops=value == b"stop")
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_only_records_with_long_keys_are_judged_by_the_key_limit(core: ModuleType, checked: bool) -> None:
+    records: list[tuple[bytes | None, bytes | None]] = [
+        (b"aa", b"1"),
+        (b"aaa", b"1"),
+        (b"aaa", None),
+        (b"bb", b"2"),
+        (None, b"1"),
+        (b"aa", None),
+        (b"bbb", b"bad"),
+        (b"bbb", b"stop"),
+        (b"cc", b"1"),
+    ]
+    messages = [
+        Message("t", 0, offset, key, value, timestamp=(1, 7), leader_epoch=3)
+        for offset, (key, value) in enumerate(records)
+    ]
+    filters = {"t": judge} if checked else {}
+    folded = core.fold(messages, {("t", 0): 0}, b"\x01", filters, {"t": AtMostTwo()})[0]["t"]
+    assert folded.writes.puts() == [(b"\x01bb", (7).to_bytes(8, "big") + b"2")]
+    assert folded.writes.deletes() == [b"\x01aa"]
+    assert (folded.skipped, folded.long_keys, folded.longest_key) == (2, 3, 2)
+    assert (folded.records, folded.upserts, folded.tombstones, folded.null_keys) == (5, 2, 2, 1)
+    assert folded.positions == {0: (7, 3)}
+    assert folded.last_skipped == RejectedRecord(0, 6, b"bbb", 7, BAD, stops=False)
+    assert folded.stopped == RejectedRecord(0, 7, b"bbb", 7, BAD, stops=True)
+
+
 def test_what_a_check_raises_is_raised(core: ModuleType) -> None:
     def broken(*_record: object) -> None:
         raise ZeroDivisionError

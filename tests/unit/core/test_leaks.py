@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import make_dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
@@ -178,6 +179,7 @@ def run_of_writes(native: ModuleType) -> tuple[list[Call], list[object]]:
 
 
 Pair = tuple[bytes, bytes]
+Source = Callable[[], Iterator[Pair]]
 
 
 def fresh(pairs: list[Pair]) -> Iterator[Pair]:
@@ -272,7 +274,9 @@ def rows(native: ModuleType) -> tuple[list[Call], list[object]]:
             )
             for name, kind in kinds.items()
         ]
-        return native.Decoder(cls, native.KeyCodec(["str"]), fields, is_plain, DECIMAL_CONTEXT)
+        return native.Decoder(
+            cls, native.KeyCodec(["str"]), fields, is_plain, is_plain and cls is slotted, DECIMAL_CONTEXT
+        )
 
     key, text, raw = b"a key" * 1_000, "\u00e4" * 5_000, b"r" * 5_000
     written = {"count": 2**60, "text": text, "price": "12.5", "at": 2**50, "day": 20_000}
@@ -302,7 +306,7 @@ def rows(native: ModuleType) -> tuple[list[Call], list[object]]:
         assert all(one.decode(key, data) is None for data in misfits)
         calls += row_calls(one, key, fits, misfits)
     calls += row_calls(decoder(Refusing, False), key, fits, misfits)
-    calls += [partial(decoder, slotted, True), lambda: native.Decoder(slotted, None, [], True, None)]
+    calls += [partial(decoder, slotted, True), lambda: native.Decoder(slotted, None, [], True, True, None)]
     return calls, [key, text, raw, *fits, *misfits, written, slotted, plain]
 
 
@@ -323,6 +327,138 @@ def row_calls(decoder: Any, key: bytes, fits: list[bytes], misfits: list[bytes])
     return calls
 
 
+def scanned(native: ModuleType) -> tuple[Any, list[Pair], list[object]]:
+    """A decoder, pairs of which it reads the first three, and what the test gave it."""
+    kinds: dict[str, Any] = {"id": None, "count": "int", "text": "str", "price": "decimal", "share": "float"}
+    cls: Any = make_dataclass("Scanned", kinds, slots=True)
+    fields = [
+        (name, msgspec.msgpack.encode(name), kind, name == "text", 0, 0, inspect.getattr_static(cls, name))
+        for name, kind in kinds.items()
+    ]
+    decoder = native.Decoder(cls, native.KeyCodec(["str"]), fields, True, True, DECIMAL_CONTEXT)
+    text = "\u00e4" * 5_000
+    written = {"count": 7, "text": text, "price": "12.5", "share": 0.5}
+    others: list[dict[str, Any]] = [
+        {},
+        {"text": None, "price": "-3"},
+        {"count": 2**62, "share": -1.5},
+        {"price": "1234567890123456789012.5"},
+        {"price": "NaN"},
+        {"count": "none"},
+    ]
+    payloads = [msgspec.msgpack.encode(written | other) for other in others]
+    pairs = [(b"\1key %d" % number, bytes(8) + payload) for number, payload in enumerate(payloads)]
+    return decoder, pairs, [decoder, text, cls, *payloads, *pairs]
+
+
+def program_of(native: ModuleType, decoder: Any, large: bytes) -> Any:
+    """A program that adds, compares, looks for ``large`` and in lists; its condition is node 9."""
+    nodes = [
+        ("field", 1, -1, None, "int"),
+        ("constant", -1, -1, 2, "int"),
+        ("+ ints", 0, 0, None, "int"),  # of the third row beyond 64 bits
+        ("compare ints", 2, 1, ">", "bool"),
+        ("field", 2, -1, None, "str"),
+        ("constant", -1, -1, large, "str"),
+        ("contains", 4, 5, None, "bool"),
+        ("in texts", 4, -1, [large[:-1], large], "bool"),
+        ("field", 3, -1, None, "decimal"),
+        ("|", -1, -1, [3, 6, 7], "bool"),
+        ("field", 4, -1, None, "float"),
+    ]
+    return native.Program(decoder, nodes, 9)
+
+
+def programs(native: ModuleType) -> tuple[list[Call], list[object]]:
+    decoder, pairs, given = scanned(native)
+    large = b"l" * 5_000
+    program = program_of(native, decoder, large)
+    measures = [("count", None), ("sum", 0), ("sum", 8), ("min", 4), ("max", 8), ("min", 8), ("max", 10)]
+    found = ["a group", 2**70, 2**70, Decimal("1.5"), "text", Decimal("NaN"), Decimal(1), 0.5]
+
+    def groups(source: Iterator[Pair], judge: Any, values_of: Any) -> object:
+        made = native.Groups(program, [4], measures, [0] * len(measures), DECIMAL_CONTEXT.add)
+        made.read(source, 1, 8, judge, bool, values_of)
+        return made.results(), made.start()
+
+    def judge(key: bytes, payload: bytes) -> object:
+        return key, payload
+
+    def scans(source: Source, asked: Any) -> list[Call]:
+        return [
+            lambda: list(program.rows(source(), 1, 8, asked, bool)),
+            lambda: program.count_rows(source(), 1, 8, asked, bool, -1),
+            lambda: groups(source(), asked, refuse if asked is refuse else lambda _: list(found)),
+        ]
+
+    def faulty(*nodes: tuple[Any, ...]) -> Call:
+        return lambda: native.Program(decoder, [("field", 1, -1, None, "int"), *nodes], 0)
+
+    calls: list[Call] = [lambda: program_of(native, decoder, large)]
+    calls += [
+        faulty(("&", -1, -1, [0, 9], "bool")),
+        faulty(("in ints", 0, -1, [1, "2"], "bool")),
+        faulty(("- int", 0, 7, None, "int")),
+    ]
+    for asked in (judge, refuse):
+        calls += scans(partial(iter, pairs), asked)
+        calls += scans(partial(fresh, pairs), asked)
+        calls += scans(partial(failing, pairs), asked)
+    calls += [
+        lambda: next(program.rows(fresh(pairs), 1, 8, judge, refuse)),  # and no more of it
+        lambda: program.count_rows(fresh(pairs), 1, 8, judge, refuse, 1),
+        lambda: groups(fresh(pairs), judge, lambda _: ["too few"]),
+        lambda: native.Groups(program, [99], measures, [], refuse),
+        lambda: native.Groups(program, [4], [("sum", None)], [], refuse),
+    ]
+    assert len(groups(iter(pairs), judge, lambda _: found)[0]) == 3  # type: ignore[index]
+    return calls, [*given, large, program, *found[1:3]]
+
+
+def columns(native: ModuleType) -> tuple[list[Call], list[object]]:
+    decoder, pairs, given = scanned(native)
+    program = program_of(native, decoder, b"l" * 5_000)
+    wanted = [(0, "str", False, 0, 0), (1, "int", False, 0, 0), (2, "str", True, 0, 0)]
+    wanted += [(3, "decimal", True, 38, 2), (4, "float", False, 0, 0)]
+    values = ("key" * 1_000, 2**40, None, bytes(16), 0.5)
+    misfits: list[Any] = [
+        (),
+        (*values, 1),
+        (7, *values[1:]),
+        (*values[:3], b"short", 0.5),
+        (None, *values[1:]),
+    ]
+
+    def filled(source: Iterator[Pair], judge: Any, most: int = 1_000, chosen: Any = None) -> object:
+        reader = native.ColumnReader(decoder, wanted, source, 1, 8, judge, chosen)
+        batches = []
+        while (batch := reader.fill(most, 1 << 20)) is not None:
+            batches.append([[None if one is None else bytes(one) for one in made] for made in batch[1]])
+        return batches
+
+    def fills(source: Source, chosen: Any) -> list[Call]:
+        return [
+            lambda: filled(source(), lambda *_: values, chosen=chosen),
+            lambda: filled(source(), lambda *_: None, 1, chosen),
+            lambda: filled(source(), refuse, chosen=chosen),
+        ]
+
+    def of_misfit(misfit: object) -> object:
+        return filled(fresh(pairs), lambda *_: misfit)
+
+    calls: list[Call] = [partial(of_misfit, misfit) for misfit in misfits]
+    for chosen in (None, program):
+        calls += fills(partial(iter, pairs), chosen)
+        calls += fills(partial(fresh, pairs), chosen)
+        calls += fills(partial(failing, pairs), chosen)
+    calls += [
+        lambda: native.ColumnReader(decoder, [(99, "int", False, 0, 0)], iter(pairs), 1, 8, refuse),
+        lambda: native.ColumnReader(decoder, [*wanted, wanted[0]], iter(pairs), 1, 8, refuse),
+    ]
+    assert len(filled(iter(pairs), lambda *_: values)[0]) == len(wanted)  # type: ignore[index]
+    return calls, [*given, program, *values[:2], *misfits[1:]]
+
+
 @pytest.fixture(autouse=True)
 def no_garbage_collection() -> Iterator[None]:
     """Freed late is kept, too: a cycle of objects can hold a whole batch until the collector comes."""
@@ -337,7 +473,7 @@ def count(request: pytest.FixtureRequest) -> int:
     return calls
 
 
-@pytest.mark.parametrize("part", [key_codec, window_key, fold, run_of_writes, scan, rows])
+@pytest.mark.parametrize("part", [key_codec, window_key, fold, run_of_writes, scan, rows, programs, columns])
 def test_a_part_keeps_nothing(
     native: ModuleType, part: Callable[[ModuleType], tuple[list[Call], list[object]]], count: int
 ) -> None:

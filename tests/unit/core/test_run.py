@@ -199,6 +199,7 @@ while True:
     except MemoryError:
         del reserves[:]
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 assert len(fed) == written and fed == sorted(fed)
 print("fine")
 """
@@ -274,3 +275,51 @@ def test_the_namespace_is_in_front_of_each_key(core: ModuleType, namespace: byte
     fed: list[bytes] = []
     run.feed(lambda key, value: fed.append(key), fed.append)
     assert fed == sorted([*expected, namespace + b"7"])
+
+
+@pytest.mark.parametrize("sorted_first", [False, True])
+def test_writes_are_taken_out(core: ModuleType, sorted_first: bool) -> None:
+    writes: list[Write] = [
+        (b"%03d" % number, None if number % 3 == 0 else b"v", number) for number in range(100)
+    ]
+    run = filled(core, [*writes, (b"", b"empty", -1), (b"001", None, 7)])
+    assert run.keys(98, 200) == [b"\x01098", b"\x01099", b"\x01"]
+    assert run.keys(2, 1) == run.keys(500, 600) == []
+    if sorted_first:
+        run.feed(lambda key, value: None, lambda key: None)
+    size = run.size
+    assert run.take(b"\x01050") == (50, b"v")
+    assert run.take(b"\x01050") is None
+    assert run.take(b"\x01003") == (3, None)
+    assert run.take(b"\x01") == (-1, b"empty")
+    assert run.take(b"\x01001") == (7, None)
+    assert [run.take(key) for key in (b"050", b"\x01none", b"\x01zzz", b"", b"\x02")] == [None] * 5
+    assert len(run) == 97
+    assert size - run.size == (4 + 9) + 4 + (1 + 8 + 5) + 4
+    gone = {b"\x01050", b"\x01003", b"\x01", b"\x01001"}
+    assert gone.isdisjoint(key for key, _ in fed(run))
+    assert len(fed(run)) == len(run.puts()) + len(run.deletes()) == len(run.records()) == 97
+    assert gone.isdisjoint(run.keys(0, 1000))
+    with pytest.raises(RuntimeError):
+        run.write(b"a", b"b", 1)
+
+
+def test_records_tell_the_time_of_tombstones(core: ModuleType) -> None:
+    run = filled(
+        core, [(b"a", b"1", 1), (b"b", None, 2), (b"a", None, -1), (b"c", b"x" * 99, 3), (b"b", b"", 4)]
+    )
+    assert run.records() == [(b"\x01a", -1, None), (b"\x01b", 4, b""), (b"\x01c", 3, b"x" * 99)]
+
+
+def test_tombstones_are_marked_in_the_order_of_the_keys(core: ModuleType) -> None:
+    run = filled(core, [(b"z", None, 1), (b"b", None, 2), (b"a", b"1", 3), (b"", None, -1), (b"x", None, 9)])
+    run.take(b"\x01x")
+    marks = run.marks(b"\xf1", b"noted at")
+    assert len(marks) == 3
+    assert fed(marks) == [
+        (b"\xf1", stored(-1, b"noted at")),
+        (b"\xf1b", stored(2, b"noted at")),
+        (b"\xf1z", stored(1, b"noted at")),
+    ]
+    assert fed(filled(core, [(b"a", b"1", 3)]).marks(b"\xf1", b"")) == []
+    assert len(fed(run)) == 4

@@ -312,7 +312,7 @@ def test_others_get_their_turn_where_the_source_gives_none(
     native: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turns: list[None] = []
-    monkeypatch.setattr("statestore.core.common.yield_to_threads", lambda: turns.append(None))
+    monkeypatch.setattr("statestore.core.common.pause_point", lambda: turns.append(None))
     pairs = [(b"\x01key", b"value")] * 10_000
     for call in (lambda: list(native.Pairs(iter(pairs), 1, 0)), lambda: native.count_pairs(iter(pairs))):
         turns.clear()
@@ -324,7 +324,7 @@ def test_an_interrupt_in_a_turn_comes_out(native: ModuleType, monkeypatch: pytes
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("statestore.core.common.yield_to_threads", interrupt)
+    monkeypatch.setattr("statestore.core.common.pause_point", interrupt)
     with pytest.raises(KeyboardInterrupt):
         native.count_pairs(iter([(b"", b"")] * 10_000))
 

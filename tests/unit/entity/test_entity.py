@@ -211,3 +211,16 @@ def test_a_constructor_that_cannot_be_called_with_the_fields(faults: Faults) -> 
 
     assert [fault.partition(":")[0] for fault in faults(entity, Needs, topic="t")] == ["Needs.scale"]
     assert [fault.partition(":")[0] for fault in faults(entity, Own, topic="t")] == ["Own.text"]
+
+
+def test_an_instance_in_the_place_of_its_class_is_told() -> None:
+    @entity(topic="t")
+    @dataclass
+    class Row:
+        number: Annotated[int, Key]
+        text: str = "x" * 100_000
+
+    row: Any = Row(1)
+    with pytest.raises(ConfigError, match=r"is an entity, not a class: give Row$") as told:
+        model_of(row)
+    assert len(str(told.value)) < 1000

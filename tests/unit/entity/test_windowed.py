@@ -298,6 +298,6 @@ def test_an_aggregate_is_a_value() -> None:
 )
 def test_types_of_aggregates(aggregate: Any, name: str) -> None:
     faults: list[str] = []
-    type_ = aggregate_type(aggregate, model_of(Trade).record_type, faults)
+    type_ = aggregate_type(aggregate, faults, model_of(Trade).record_type)
     assert type_ is not None
     assert (type_name(type_), faults) == (name, [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+import itertools
 import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -86,6 +87,12 @@ VALUES: list[tuple[Expr, Any]] = [
     (F.id.between(F.rating, 3), False),
     (F.customer.in_(["ada", "alan"]), True),
     (F.placed == datetime.fromisoformat("2026-01-01T02:00+02:00"), True),
+    (F.customer.startswith("ad") & F.customer.endswith("da") & F.customer.contains("d"), True),
+    (F.customer.startswith("d") | F.customer.endswith("d") | F.customer.contains("A"), False),
+    (F.note.contains("x"), None),
+    (F.customer.like("a_a") & F.customer.like("%") & F.customer.like("a%"), True),
+    (F.customer.like("a_") | F.customer.like("d%") | F.customer.like("A%"), False),
+    (F.note.like("%"), None),
 ]
 
 
@@ -96,10 +103,34 @@ def test_examples(expr: Expr, value: Any) -> None:
     assert (type(result), result) == (type(value), value)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "matching", "others"),
+    [
+        ("a.c", ["a.c"], ["abc", "a.cd", "xa.c"]),
+        ("%\n_", ["\nx", "a\n\nb"], ["\n", "a\nbc"]),
+        (r"1\_0\%", ["1_0%"], ["1x0%", r"1\_0\%", "1_0"]),
+        (r"a\\%", ["a\\", r"a\b"], ["a", "ab", "a%"]),
+        ("", [""], ["a"]),
+    ],
+)
+def test_patterns_of_like(pattern: str, matching: list[str], others: list[str]) -> None:
+    is_like = compiled(F.customer.like(pattern))
+    texts = [*matching, *others]
+    assert [text for text in texts if is_like(replace(ORDER_1, customer=text))] == matching
+
+
 def test_decimals_do_not_depend_on_the_threads_context() -> None:
     long = replace(ORDER_1, amount=Decimal("1234567890.123456789"))
     with decimal.localcontext(prec=3):
         assert evaluate(-F.amount * 1, long) == Decimal("-1234567890.123456789")
+
+
+@pytest.mark.parametrize(("left", "right"), list(itertools.product((7, -7, 6, -6), (3, -3))))
+def test_a_remainder_has_the_sign_of_its_right_side_whatever_the_type(left: int, right: int) -> None:
+    order = replace(ORDER_1, id=left, amount=Decimal(left))
+    for expr in (F.id % right, F.id % float(right), F.id % Decimal(right), F.amount % right):
+        assert evaluate(expr, order) == left % right
+    assert evaluate(right % F.amount, order) == right % left
 
 
 @pytest.mark.parametrize("nan", [Decimal("NaN"), Decimal("sNaN")])
@@ -107,6 +138,7 @@ def test_nan_is_unequal_to_everything(nan: Decimal) -> None:
     order = replace(ORDER_1, amount=nan)
     assert evaluate(F.amount.in_([1, Decimal("2.5")]), order) is False
     assert evaluate(F.id / F.amount, order).is_nan()
+    assert evaluate(F.amount % 2, order).is_nan()
     for expr in (F.amount == 1, F.amount < 1, F.amount >= F.amount, F.amount == F.amount):
         assert evaluate(expr, order) is False
     assert evaluate(F.amount != F.amount, order) is True

@@ -16,6 +16,7 @@ import statestore
 from statestore.expressions.expr import Expr, Fields
 
 F: Any = statestore.F  # what type checkers refuse is refused here at run time
+agg: Any = statestore.agg
 
 
 class Order:
@@ -45,6 +46,7 @@ SPELLED = [
     "(F.a + 1).in_([])",
     "F.a.between(1, F.b + 1)",
     "F.a.is_null()",
+    "F.a.startswith('x') | F.b['desc'].like('a%\\\\_') & ~(F.c.contains('') == F.c.endswith('x'))",
     "(F.a > 1).is_null()",
     "F.address['count'] == 3",
     "F.tags[0] == 'x'",
@@ -139,6 +141,8 @@ def test_nothing_is_iterated_for_ever(expr: Any) -> None:
         (lambda: F.a == [1], r"is of type list"),
         (lambda: F.a != object(), "is of type object"),
         (lambda: F.a.in_("abc"), r"in_\(\[…\]\)"),
+        (lambda: F.a.in_(5), r"in_\(\[…\]\)"),
+        (lambda: agg.count() > 1, r"write aggregate\(x=agg\.count\(\)\)\.having\(F\.x > …\)"),
         (lambda: F.a.in_([F.b]), "only constants are allowed"),
         (lambda: F.a > 1 & F.b < 2, r"1 beside F\.b.*put each comparison in parentheses"),
         (lambda: (F.a > 1) | True, "put each comparison in parentheses"),
@@ -147,6 +151,7 @@ def test_nothing_is_iterated_for_ever(expr: Any) -> None:
         (lambda: F.a[1.5], "give the name of a field"),
         (lambda: F[1], "F\\['field'\\] or F\\[EntityClass\\]"),
         (lambda: F[Order][int], "EntityClass"),
+        (lambda: F.a.startswith(F.b), "give a str"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(make: Callable[[], object], fix: str) -> None:
@@ -189,3 +194,15 @@ def test_f_itself() -> None:
 
 class Customer:
     pass
+
+
+def test_a_pattern_cannot_end_with_a_backslash() -> None:
+    with pytest.raises(ValueError, match=r"the pattern ends with a backslash.*write two for one backslash"):
+        F.a.like("50\\")
+    F.a.like("50\\\\")
+
+
+def test_an_order_reads_like_its_source_and_is_a_value() -> None:
+    orders = [F.a.desc(), F[Order].a.desc(), (F.a + 1).desc()]
+    assert list(map(repr, orders)) == ["F.a.desc()", "F[Order].a.desc()", "(F.a + 1).desc()"]
+    assert pickle.loads(pickle.dumps(orders)) == orders

@@ -10,10 +10,11 @@ from uuid import UUID
 import pytest
 
 from statestore import F
+from statestore.expressions.evaluation import compiled
 from statestore.expressions.expr import Expr
 from statestore.expressions.type_checking import expression_faults, expression_type
 from statestore.fields.inspection import read_record_type
-from statestore.fields.types import type_name
+from statestore.fields.types import Nullable, type_name
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ TYPES: list[tuple[Expr, str]] = [
     (F.tags[0], "str | None"),
     (F.prices["x"] * 2, "Decimal | None"),
     (F.billing.is_null(), "bool"),
+    (F.customer.startswith("a"), "bool"),
+    (F.note.like("a%"), "bool | None"),
 ]
 
 
@@ -116,7 +119,7 @@ FAULTS: list[tuple[Expr, str]] = [
     (
         F.amount > 0.1,
         "F.amount > 0.1: F.amount is a Decimal, 0.1 a float: a float and a Decimal are rarely equal: "
-        "write a constant as Decimal('0.1'), or give both fields the same type",
+        "write a constant in the field's type, 0.1 or Decimal('0.1'), or give both fields the same type",
     ),
     (
         F.placed > date(2026, 1, 1),
@@ -131,9 +134,11 @@ FAULTS: list[tuple[Expr, str]] = [
     (F.weight % 2, "F.weight % 2: F.weight is a float: % is for int"),
     (
         F.amount * F.weight,
-        "F.amount * F.weight: float and Decimal do not mix: write a constant as Decimal('0.1'), or give "
-        "both fields the same type",
+        "F.amount * F.weight: float and Decimal do not mix: write a constant in the field's type, 0.1 or "
+        "Decimal('0.1'), or give both fields the same type",
     ),
+    (F.amount.contains("1"), "F.amount.contains('1'): F.amount is a Decimal: .contains() is for str"),
+    (F.raw.like("a"), "F.raw.like('a'): F.raw is a bytes: .like() is for str"),
     (F.paid & F.id, "F.paid & F.id: F.id is an int, not a condition: compare it"),
     (~F.customer, "~F.customer: F.customer is a str, not a condition: compare it"),
     (F.id.in_([1, "2"]), "F.id.in_([1, '2']): F.id is an int, '2' a str: they cannot be compared"),
@@ -152,3 +157,21 @@ def test_all_faults_at_once_each_once() -> None:
     assert [fault.partition(":")[0] for fault in expression_faults(expr, ORDER)] == [
         "F.customer > 3", "F.zzz", "F.id + 'x'"
     ]  # fmt: skip
+
+
+def test_over_several_records() -> None:
+    customer = read_record_type(Customer, [], [])
+    both = (ORDER, customer)
+    assert expression_faults((F[Order].id == F[Customer].id) & (F.amount > 1), *both) == []
+    known = expression_type(F[Customer].id, ORDER, Nullable(customer))  # of a left join
+    assert known is not None
+    assert type_name(known) == "int | None"
+    (fault,) = expression_faults(F.id == 1, *both)
+    assert fault == "F.id: several classes have this field: write F[Order].id or F[Customer].id"
+    (fault,) = expression_faults(F.amuont == 1, *both)
+    assert fault.startswith(
+        "F.amuont: neither of Order, Customer has a field 'amuont' (did you mean 'amount'?)"
+    )
+    row = (None, Customer(3))
+    assert compiled(F[Order].id + 1, *both)(row) is None
+    assert compiled(F[Customer].id + 1, *both)(row) == 4

@@ -100,7 +100,7 @@ def test_an_ignored_field_is_not_stored() -> None:
         (Annotated[bool, Int32], "Int32 is for int, not for bool"),
         (Annotated[Decimal, Float32], "Float32 is for float, not for Decimal"),
         (Annotated[int, MaxLength(3)], "MaxLength is for str and bytes, not for int"),
-        (Annotated[date, DAY], "Format is for datetime, not for date"),
+        (Annotated[date, DAY], "Format is for datetime and Decimal, not for date"),
         (
             Annotated[list[Decimal], Precision(1, 1)],
             "Precision is for Decimal, not for list[decimal.Decimal]: write it at the part, as in "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any
@@ -89,6 +90,8 @@ def test_an_earlier_outage_is_not_the_reason_of_a_refusal(code: int, is_told: bo
 
         def client(self) -> Client:
             return self
+
+        def wait(self, answers: Iterable[Future[Any]]) -> None: ...
 
         def describe_topics(
             self,

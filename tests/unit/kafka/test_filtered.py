@@ -13,8 +13,9 @@ from confluent_kafka import Producer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from statestore.changelog.long_keys import LongKeys
 from statestore.changelog.undecodable import DecodingFilter, SkipLog, SkippedRecord, located
-from statestore.core import Folded, RecordFilter, RejectedRecord
+from statestore.core import Folded, KeyLimit, RecordFilter, RejectedRecord
 from statestore.errors import DecodeError, UnreachableRegistryError
 from statestore.kafka.read_ahead import ReadAhead
 from statestore.kafka.reader import BatchLimits, BatchReader, ConsumerReader, NativeReader, why_not_native
@@ -83,13 +84,19 @@ class Applied:
         self.rows: dict[bytes, bytes] = {}
         self.position = 0
         self.skipped = 0
+        self.long_keys = 0
         self.last: RejectedRecord | None = None
 
     def read(
-        self, one: BatchReader, topic: str, end: int, record_filter: RecordFilter | None
+        self,
+        one: BatchReader,
+        topic: str,
+        end: int,
+        record_filter: RecordFilter | None,
+        key_limit: KeyLimit | None = None,
     ) -> RejectedRecord | None:
         """Read on until ``end``, or until the filter stops the topic; return where."""
-        one.assign(topic, {0: (self.position, -1)}, {0: end}, record_filter)
+        one.assign(topic, {0: (self.position, -1)}, {0: end}, record_filter, key_limit)
         deadline = time.monotonic() + PATIENCE
         stopped = None
         try:
@@ -113,6 +120,7 @@ class Applied:
             self.rows.pop(key[1:], None)
         self.position = folded.positions.get(0, (self.position, -1))[0]
         self.skipped += folded.skipped
+        self.long_keys += folded.long_keys
         self.last = folded.last_skipped or self.last
 
 
@@ -193,6 +201,36 @@ def test_failing_stops_before_the_first_bad_record_each_time(
         one.close()
 
 
+@pytest.mark.parametrize("decodes", [True, False])
+def test_long_keys_are_skipped_or_stop_the_topic(make: MakeReader, producer: Producer, decodes: bool) -> None:
+    records: Records = [
+        (b"a", b"1"),
+        (b"long", None),
+        (b"long", b"1"),
+        (b"b", b"bad"),
+        (b"b", b"2"),
+        (b"longer", b"bad"),
+        (b"longer", None),
+        (b"a", None),
+        (b"c", b"3"),
+    ]
+    topic = written(producer, records)
+    judge = DecodingFilter(decode, skip=True) if decodes else None
+    one, table = make(), Applied()
+    try:
+        for _ in range(2):  # and again after a restart
+            stopped = table.read(one, topic, 9, judge, LongKeys("T", "lmdb", 3, skip=False))
+            assert stopped is not None
+            assert (stopped.partition, stopped.offset, stopped.key, table.position) == (0, 2, b"long", 2)
+            assert "key of 4 bytes is longer than the 3 that table 'T' (backend 'lmdb')" in str(stopped.error)
+        assert table.rows == {b"a": b"1"}
+        assert table.read(one, topic, 9, judge, LongKeys("T", "lmdb", 3, skip=True)) is None
+        assert table.rows == {b"b": b"2", b"c": b"3"}
+        assert (table.position, table.skipped, table.long_keys) == (9, 2 + decodes, 4)
+    finally:
+        one.close()
+
+
 def test_what_cannot_be_judged_is_never_skipped(make: MakeReader, producer: Producer) -> None:
     records: Records = [(b"a", b"1"), (b"a", b"bad"), (b"a", b"unknown"), (b"b", b"2"), (b"a", b"bad")]
     topic = written(producer, records)
@@ -264,5 +302,5 @@ def test_a_crowd_of_skipped_records_does_not_flood_the_log(caplog: pytest.LogCap
     for offset in range(100):
         skips.add(10, rejected(offset))
     (line,) = [record.getMessage() for record in caplog.records]
-    assert line.startswith("table 'x': 10 undecodable records skipped; the last is t [3] @ 0")
+    assert line.startswith("table 'x': 10 records skipped; the last is t [3] @ 0")
     assert skips.report() == SkippedRecord(3, 99, 0, "no")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from statestore.core import RecordFilter
+from statestore.core import KeyLimit, Partitioning, RecordFilter
 from statestore.kafka.read_ahead import ReadAhead
 from statestore.kafka.reader import Event
 
@@ -35,6 +35,8 @@ class Scripted:
         positions: Mapping[int, tuple[int, int]],
         ends: Mapping[int, int | None],
         record_filter: RecordFilter | None = None,
+        key_limit: KeyLimit | None = None,
+        partitioning: Partitioning | None = None,
     ) -> None:
         self._alone(f"assign {topic}")
 
@@ -56,6 +58,9 @@ class Scripted:
             return batch
         finally:
             self._inside.release()
+
+    def high_watermarks(self, topic: str) -> dict[int, int]:
+        raise NotImplementedError
 
     def poll(self) -> None:
         self._alone("poll")

@@ -208,7 +208,7 @@ def test_a_read_ends_at_its_bounds(kind: type[Any], make: MakeReader, producer: 
     if kind is ConsumerReader:
         return  # it counts no memory
     small = make(BatchLimits(records=1 << 40, memory=100_000, wait=1.0, idle=1.0, span=10.0))
-    small.assign(topic, {0: (0, -1)}, {})
+    small.assign(topic, {0: (0, -1)}, {0: 2000})
     given_, _ = read_until(small, ended(1))
     assert sum(one.records for one in given_) == 2000
     assert len(given_) > 5
@@ -264,7 +264,7 @@ def test_a_read_that_failed_leaves_no_end_behind(
         with monkeypatch.context() as patched:
             patched.setattr("statestore.core.common.Folded", fail)
             with pytest.raises(MemoryError):  # of the record and of the end after it
-                one.read()
+                read_until(one, lambda by_topic, _: bool(by_topic))
         one.unassign(topic)
         one._limits = BatchLimits(records=1, memory=1, wait=0.0, idle=0.0, span=0.0)
         assert one.read() == ({}, [])

@@ -102,7 +102,8 @@ def main(directory: str, address: str, backend: str, forks: str, ending: str) ->
         child = os.fork()
         if child == 0:
             signal.alarm(PATIENCE)
-            print(json.dumps(outcomes(calls)), flush=True)
+            told = [table.state, table.is_ready, table.lag, set(table.lag_by_partition.values()) - {None}]
+            print(json.dumps({**outcomes(calls), "told": repr(told)}), flush=True)
             if ending == "_exit":
                 os._exit(number)
             if ending == "exit":

@@ -365,3 +365,12 @@ def test_a_table_of_bytes_decodes_nothing(tmp_path: Path) -> None:
         ),
     ):
         stores.bind("events")
+
+
+def test_a_table_that_is_being_closed_is_left_out_of_the_health(tmp_path: Path) -> None:
+    with StoreManager(tmp_path, NOWHERE, "memory", connect="lazy") as manager:
+        table = manager.bind("orders")
+        manager.bind("trades")
+        table.shut()  # as a close begins, which may wait for a broker
+        assert list(manager.health().tables) == ["trades_Store"]
+        assert [entry["size"] is None for entry in manager.describe()] == [True, False]

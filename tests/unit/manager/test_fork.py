@@ -55,6 +55,7 @@ def test_a_child_is_refused_everything_and_ends_and_the_parent_goes_on(
     *children, parent = [json.loads(line) for line in run.stdout.splitlines()]
     assert len(children) == 2 * FORKS
     for number, (outcomes, end) in enumerate(zip(children[::2], children[1::2], strict=True)):
+        assert outcomes.pop("told") == "[<State.STOPPED: 'STOPPED'>, False, None, set()]"
         assert {name: how for name, how in outcomes.items() if how != "ForkedProcessError"} == {}
         assert end == {"status": 0 if ending == "end" else number}
     assert parent == {"rest": [1, 2], "a": "b'1'", "rows": 3}

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
 
-from statestore import ConfigError, DeliveryError, EncodeError, EntityRejectedError, Key, StoreManager, entity
+from statestore import (
+    ConfigError,
+    DeliveryError,
+    EncodeError,
+    EntityRejectedError,
+    Key,
+    StoreManager,
+    UnreachableRegistryError,
+    entity,
+)
 from statestore.entity import model_of
 from statestore.fields.attributes import Alias, EventTime
-from statestore.producing.encoding import Encoder
+from statestore.producing.encoding import BoundStore, Encoder
 from statestore.producing.producer import ProducerHealth
 from statestore.serde.entities import EntityCodec
+from statestore.serde.formats import FormatContext
+from statestore.settings import RegistrySettings
 
 LARGEST = 200
 
@@ -39,6 +50,12 @@ class Tick:
 class Counted:
     symbol: Annotated[str, Key]
     at: Annotated[int, EventTime]
+
+
+@entity(topic="names")
+@dataclass(frozen=True, slots=True)
+class Named:
+    name: Annotated[str, Key]
 
 
 def encoder(cls: type) -> Encoder:
@@ -133,3 +150,51 @@ def test_a_property_that_contradicts_them_is_told_at_the_first_write(tmp_path: P
         pytest.raises(ConfigError, match=r"kafka: .*max\.in\.flight"),
     ):
         manager.add(Order("a", 1))
+
+
+@pytest.mark.parametrize(
+    ("bound", "longest", "told"),
+    [
+        ({}, 65536, "but stores take at most 65536: shorten it$"),
+        (
+            {"names": BoundStore("Names", "lmdb", 510)},
+            510,
+            r"but the store of table 'Names' \(backend 'lmdb'\) takes at most 510: shorten it, or use "
+            'backend="rocksdb", which takes 65536$',
+        ),
+        ({"names": BoundStore("Names", "rocksdb", 65536)}, 65536, "takes at most 65536: shorten it$"),
+        ({"other": BoundStore("Names", "lmdb", 510)}, 65536, "stores take at most 65536"),
+    ],
+)
+def test_a_key_that_no_store_takes_is_rejected(bound: Any, longest: int, told: str) -> None:
+    encoding = Encoder(model_of(Named), EntityCodec(model_of(Named)), 1 << 20, bound)
+    assert len(encoding.record(Named("x" * longest)).key or b"") == longest
+    assert len(encoding.tombstones(("x" * longest,), None)) == 1
+    for refused in (
+        lambda: encoding.record(Named("x" * (longest + 1))),
+        lambda: encoding.tombstones(("ä" * (longest // 2 + 1),), None),
+    ):
+        with pytest.raises(EntityRejectedError, match=told):
+            refused()
+
+
+def test_a_key_of_a_stream_is_in_no_store() -> None:
+    cls = make_dataclass("Named", [("name", Annotated[str, Key])])
+    model = model_of(entity(cls, topic="names", kind="stream"))
+    assert Encoder(model, EntityCodec(model), 1 << 20).record(cls("x" * 70_000)).key == b"x" * 70_000
+
+
+def test_an_error_of_the_registry_says_what_was_not_written() -> None:
+    cls = make_dataclass("Avro", [("id", Annotated[int, Key]), ("text", str)])
+    model = model_of(entity(cls, topic="avro", key_format="avro", value_format="avro"))
+    registry = RegistrySettings(url="http://127.0.0.1:1", timeout=1, retries=0)
+    encoding = Encoder(model, EntityCodec(model, FormatContext(registry)), LARGEST)
+    row = cls(1, "x")
+    for refused, subject in (
+        (lambda: encoding.prepare(row), row),
+        (lambda: encoding.record(row), row),
+        (lambda: encoding.tombstones((1,), (1,)), (1,)),
+    ):
+        with pytest.raises(UnreachableRegistryError) as failed:
+            refused()
+        assert (failed.value.undelivered, failed.value.delivered) == ((subject,), ())

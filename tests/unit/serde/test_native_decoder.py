@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from statestore import Key, StoreManager, core, entity
 from statestore.entity import model_of
 from statestore.errors import DecodeError
-from statestore.fields.attributes import Float32, Int32, MaxLength, Precision
+from statestore.fields.attributes import Float32, Int16, Int32, MaxLength, Precision
 from statestore.fields.types import Scalar
 from statestore.serde.entities import EntityCodec
 from statestore.serde.native_decoder import only_sets_fields
@@ -49,6 +49,7 @@ VALUES: dict[Any, st.SearchStrategy[Any]] = {
 }
 NARROWED: dict[Any, tuple[Scalar, st.SearchStrategy[Any]]] = {
     Annotated[int, Int32]: (Scalar(int, is_32_bits=True), st.integers(-(2**31), 2**31 - 1)),
+    Annotated[int, Int16]: (Scalar(int, is_16_bits=True), st.integers(-(2**15), 2**15 - 1)),
     Annotated[float, Float32]: (Scalar(float, is_32_bits=True), st.floats(width=32)),
     Annotated[Decimal, Precision(9, 3)]: (
         Scalar(Decimal, precision=Precision(9, 3)),
@@ -146,7 +147,7 @@ FOREIGN = st.recursive(
     | st.floats()
     | st.text(max_size=5)
     | st.sampled_from(
-        ["1.5", "-1.500", "1.5000", "01.500", "1234567.000", "0.001", "-0.000", "7", "123", ".500"]
+        ["1.5", "-1.500", "1.5000", "01.500", "1234567.000", "0.001", "-0.000", "-0", "7", "123", ".500"]
     )
     | st.sampled_from(["NaN", "1e5", " 1", "ten", "é", "-", "", "00000000-0000-0000-0000-000000000001"])
     | st.binary(max_size=20)

@@ -39,7 +39,7 @@ NAMES = {
     "UUID": UUID,
     "UTC": UTC,
     "Point": Point,
-    **{name: getattr(attributes, name) for name in ("Int32", "Float32", "Precision", "Format")},
+    **{name: getattr(attributes, name) for name in ("Int32", "Int16", "Float32", "Precision", "Format")},
 }
 EXAMPLES = NAMES | {"T": int, "K": str, "a dataclass": Point}
 """What stands for the placeholders of the first column."""
@@ -106,7 +106,7 @@ def avro(schema: Any) -> str:
 
 @pytest.mark.parametrize("row", VALUES, ids=lambda row: row[0])
 def test_a_value(row: list[str]) -> None:
-    type_text, example, _, packed, text, schema, column, ksql_text = row
+    type_text, example, _, packed, text, schema, column, ksql_text, java = row
     type_ = meaning(type_text)
     assert written(type_, example, "msgpack") == b"\x81\xa5field" + bytes.fromhex(packed)
     assert written(type_, example, "json").decode() == f'{{"field":{text}}}'
@@ -127,6 +127,12 @@ def test_a_value(row: list[str]) -> None:
         assert column_type(mapped.value_fields[0].type, "", [], is_json=True) == column
         assert written(type_, example, "json", ksql=True).decode() == f'{{"FIELD":{ksql_text}}}'
 
+    if java == "refused":
+        with pytest.raises(ConfigError, match=r'AsField\.field: value_format="kafka" cannot write'):
+            value_codec(model(type_, "kafka"), FormatContext())
+    else:
+        assert written(type_, example, "kafka") == bytes.fromhex(java)
+
 
 @pytest.mark.parametrize("row", KEYS, ids=lambda row: row[0])
 def test_a_key(row: list[str]) -> None:
@@ -141,7 +147,13 @@ def test_no_type_is_left_out() -> None:
     types = [meaning(row[0]) for row in VALUES]
     assert [type_ for type_ in types if type_ in SCALAR_TYPES] == list(SCALAR_TYPES)
     marks = [mark for type_ in types if type_ not in SCALAR_TYPES for mark in get_args(type_)[1:]]
-    for mark in (attributes.Int32, attributes.Float32, attributes.Precision, attributes.Format):
+    for mark in (
+        attributes.Int32,
+        attributes.Int16,
+        attributes.Float32,
+        attributes.Precision,
+        attributes.Format,
+    ):
         assert any(one is mark or isinstance(one, mark) for one in marks)
     assert [row[0] for row in VALUES][-4:] == ["T ¦ None", "list[T]", "dict[K, T]", "a dataclass"]
     assert {meaning(row[0]) for row in KEYS} == set(KEY_TYPES)

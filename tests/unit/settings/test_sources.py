@@ -114,8 +114,8 @@ def test_faults_of_file_environment_and_code_come_together(tmp_path: Path) -> No
     faults = sorted(caught.value.faults)
     starts = sorted(
         (
-            f"file {file}: defaults.max_lag: ",
-            f"file {file}: ksq: no such setting; known here: kafka, defaults, ",
+            f"file {file}, line 2: defaults.max_lag: ",
+            f"file {file}, line 3: ksq: no such setting; known here: kafka, defaults, ",
             "environment STATESTORE_DEFAULTS__FLUSH_INTERVALL: defaults.flush_intervall: no such setting",
             "environment STATESTORE_DEFAULTS__FLUSH_BYTES: defaults.flush_bytes: ",
             "environment STATESTORE_DEFAULTS__flush_bytes: STATESTORE_DEFAULTS__FLUSH_BYTES also",

@@ -1,8 +1,10 @@
 """The data directory: one owner, no quiet fresh start, no mixing."""
 
+import fcntl
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +21,9 @@ from statestore.errors import (
     StoreMissingError,
     StoreUnavailableError,
 )
-from statestore.storage.directory import DataDirectory, StoreFile, write_json
+from statestore.storage.directory import DataDirectory, StoreFile, stored
+from statestore.storage.json_files import write_json
+from statestore.storage.lock import Owner
 
 ORDERS = StoreFile("Order_Store", "rocksdb", "timestamped", "bytes", topic="orders")
 
@@ -60,6 +64,28 @@ def test_a_second_manager_of_one_process_is_refused_too(tmp_path: Path) -> None:
     DataDirectory(tmp_path).close()
 
 
+@pytest.mark.parametrize(
+    ("elsewhere", "says"),
+    [
+        ({}, "owned by process 1: have both open it with role="),
+        ({"host": "pod-7"}, "owned by process 1 on host 'pod-7': have both"),
+        ({"namespace": "pid:[4711]"}, "owned by process 1 in another container: have both"),
+    ],
+)
+def test_an_owner_of_another_container_is_told_apart(
+    tmp_path: Path, elsewhere: dict[str, str], says: str
+) -> None:
+    with (tmp_path / "LOCK").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write(str(Owner.here()._replace(pid=1, **elsewhere)))
+        lock.flush()
+        with pytest.raises(DirectoryLockedError, match=re.escape(says)) as caught:
+            DataDirectory(tmp_path)
+    assert caught.value.pid == 1
+    assert Owner.of(b"17\n") == (17, "", "")  # as older versions wrote it
+    assert Owner.of(b"") == (None, "", "")
+
+
 def test_rights_are_the_owners_only(tmp_path: Path) -> None:
     data = DataDirectory(tmp_path / "new" / "state")
     assert complete_store(data).stat().st_mode & 0o077 == 0
@@ -69,7 +95,7 @@ def test_rights_are_the_owners_only(tmp_path: Path) -> None:
 
 def test_a_path_that_cannot_be_a_directory_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreUnavailableError, match="give a directory"):
+    with pytest.raises(StoreUnavailableError, match="move it away"):
         DataDirectory(tmp_path / "file" / "state")
 
 
@@ -98,16 +124,124 @@ def test_a_store_that_was_never_complete_may_start_anew(tmp_path: Path) -> None:
     data = DataDirectory(tmp_path)
     shutil.rmtree(data.store("order_store", ORDERS).path)
     again = data.store("order_store", ORDERS)
-    assert again.file == ORDERS
+    assert replace(again.file, store_id=None) == ORDERS
     assert (again.path / "store.json").exists()
     data.close()
 
 
-def test_a_foreign_directory_is_not_taken(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(StoreMissingError, match=r"thesis\.txt"):
+@pytest.mark.parametrize(
+    "name", ["lost+found", ".DS_Store", ".gitkeep", ".snapshot/", "thesis.txt", "notes/"]
+)
+def test_a_directory_with_nothing_of_a_store_in_it_is_a_fresh_one(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = tmp_path / name
+    if name.endswith("/") or name == "lost+found":
+        other.mkdir(0o000 if name == "lost+found" else 0o700)
+    else:
+        other.write_text("years of work")
+    data = DataDirectory(tmp_path)
+    store = complete_store(data)
+    data.close()
+    data = DataDirectory(tmp_path)
+    assert data.store("order_store", ORDERS).path == store
+    data.close()
+    assert other.exists()
+    assert ("also holds" in caplog.text) is not (name.startswith(".") or name == "lost+found")
+
+
+@pytest.mark.parametrize("place", ["", "order_store"])
+@pytest.mark.parametrize("name", ["store.json", "g000001", "CURRENT", "000012.sst", "data.mdb"])
+def test_data_without_its_manifest_is_not_started_anew(tmp_path: Path, place: str, name: str) -> None:
+    (tmp_path / place).mkdir(exist_ok=True)
+    (tmp_path / place / name).write_text("")
+    with pytest.raises(StoreMissingError, match=f"holds data: {place or name}.*give an empty directory"):
         DataDirectory(tmp_path)
-    assert (tmp_path / "thesis.txt").exists()
+    assert (tmp_path / place / name).exists()
+
+
+def test_a_new_store_takes_nothing_away_that_lies_in_its_place(tmp_path: Path) -> None:
+    data = DataDirectory(tmp_path)
+    (tmp_path / "order_store" / "g000001").mkdir(parents=True)  # left by a crash
+    (tmp_path / "order_store" / "thesis.txt").write_text("years of work")
+    with pytest.raises(StoreMissingError):
+        data.store("order_store", ORDERS)
+    store = data.store("order_store", ORDERS, on_missing="rebuild")
+    assert sorted(entry.name for entry in store.path.iterdir()) == ["store.json", "thesis.txt"]
+    data.close()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}', '{"format": 1, "directory_id": "a"}'])
+def test_a_broken_manifest_has_a_remedy_that_can_be_followed(tmp_path: Path, content: str) -> None:
+    (tmp_path / "state").mkdir()
+    manifest = tmp_path / "state" / "manifest.json"
+    DataDirectory(tmp_path / "state").close()
+    backup = manifest.read_text()
+    manifest.write_text(content)
+    with pytest.raises(StoreCorruptError, match="from a backup, or give an empty directory") as caught:
+        DataDirectory(tmp_path / "state")
+    assert "bind" not in caught.value.remedy  # there is no manager yet to bind with
+    with pytest.raises(StoreCorruptError):
+        stored(tmp_path / "state")
+    (tmp_path / "empty").mkdir()
+    DataDirectory(tmp_path / "empty").close()
+    manifest.write_text(backup)
+    DataDirectory(tmp_path / "state").close()
+
+
+SESSIONS = StoreFile("sessions", "rocksdb", "raw", "bytes")
+
+
+def test_a_store_without_a_topic_begins_anew_only_where_nothing_is_left_of_it(tmp_path: Path) -> None:
+    data = DataDirectory(tmp_path)
+    path = data.store("sessions", SESSIONS).path
+    (path / "g000001").mkdir()
+    (path / "g000001" / "data").write_text("x")
+    data.remember("sessions")
+    (path / "store.json").write_text("{")
+    for on_missing in ("fail", "empty"):
+        with pytest.raises(StoreCorruptError, match="move what is left of it elsewhere") as caught:
+            data.store("sessions", SESSIONS, on_missing=on_missing)
+        assert "bind" not in caught.value.remedy
+    path.rename(tmp_path / "elsewhere")
+    with pytest.raises(StoreMissingError, match='open it with on_missing="empty"'):
+        data.store("sessions", SESSIONS)
+    assert data.store("sessions", SESSIONS, on_missing="empty").path == path
+    assert (tmp_path / "elsewhere" / "g000001" / "data").exists()
+    data.close()
+
+
+def test_old_generations_go_at_the_next_start(tmp_path: Path) -> None:
+    data = DataDirectory(tmp_path)
+    path = complete_store(data)
+    for name in ("g000000", "g000002"):
+        (path / name).mkdir()
+        (path / name / "data").write_text("x")
+    (path / ".DS_Store").write_text("x")
+    data.store("order_store", ORDERS)
+    assert sorted(entry.name for entry in path.iterdir()) == [".DS_Store", "g000001", "store.json"]
+    data.close()
+
+
+def test_no_generation_goes_while_the_current_one_is_missing(tmp_path: Path) -> None:
+    data = DataDirectory(tmp_path)
+    path = complete_store(data)
+    (path / "g000001").rename(path / "g000000")
+    with pytest.raises(StoreMissingError):
+        data.store("order_store", ORDERS)
+    assert (path / "g000000" / "data").exists()
+    data.close()
+
+
+def test_a_kill_at_the_start_of_a_rebuild_is_no_loss(tmp_path: Path) -> None:
+    data = DataDirectory(tmp_path)
+    complete_store(data)
+    data.store("order_store", ORDERS).start_generation()  # and killed before the engine made its files
+    data.close()
+    data = DataDirectory(tmp_path)
+    store = data.store("order_store", ORDERS)
+    assert (store.file.generation, store.file.rebuilding) == (2, True)
+    data.close()
 
 
 @pytest.mark.parametrize(
@@ -115,7 +249,7 @@ def test_a_foreign_directory_is_not_taken(tmp_path: Path) -> None:
     [
         ({"topic": "payments"}, "topic 'orders'.*'payments'"),
         ({"logical": "order_Store"}, "logical 'Order_Store'"),
-        ({"backend": "lmdb"}, "backend 'rocksdb'.*'lmdb'"),
+        ({"backend": "lmdb"}, "backend 'rocksdb'.*'lmdb'; bind it with backend='rocksdb', or give"),
         ({"serialisation": "msgpack"}, "serialisation"),
         ({"values": "raw"}, "values"),
     ],
@@ -141,7 +275,13 @@ def test_a_newer_format_is_told_and_left_alone(tmp_path: Path, name: str) -> Non
     assert json.loads((tmp_path / name).read_text())["format"] == 2
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": "1"}', b"\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"{", b"[]", b'{"format": "1"}', b"\xff", b'{"format": 1}'),
+        b'{"format": 1, "logical": "", "backend": "", "values": "", "serialisation": "", "generation": "x"}',
+    ],
+)
 def test_a_damaged_description_is_corrupt_not_new(tmp_path: Path, content: bytes) -> None:
     data = DataDirectory(tmp_path)
     path = complete_store(data)
@@ -179,6 +319,18 @@ def test_a_new_generation_forgets_the_old_topic(tmp_path: Path) -> None:
     data.close()
 
 
+def test_a_kill_while_a_lost_store_is_made_anew_is_no_loss(tmp_path: Path) -> None:
+    data = DataDirectory(tmp_path)
+    shutil.rmtree(complete_store(data))
+    data.store("order_store", ORDERS, on_missing="rebuild")  # and killed before the engine made its files
+    store = data.store("order_store", ORDERS)
+    (store.generation_path).mkdir()
+    store.mark_complete()
+    with pytest.raises(StoreMissingError):
+        data.store("order_store", ORDERS)
+    data.close()
+
+
 def test_a_directory_under_the_temporary_one_is_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,6 +342,6 @@ def test_a_directory_under_the_temporary_one_is_warned_of(
 def test_a_network_mount_is_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("statestore.storage.directory._file_system", lambda path: "nfs4")
+    monkeypatch.setattr("statestore.storage.location._file_system", lambda path: "nfs4")
     DataDirectory(tmp_path / "state").close()
     assert "network mount (nfs4)" in caplog.text

@@ -121,6 +121,57 @@ def test_one_of_several_key_fields_is_renamed_by_its_alias_where_names_are_writt
     assert conflicts(old.stored_schema, of(Annotated[int, Alias("number")]).stored_schema) == []
 
 
+def keyed(*names: Any, value: str = "text", **declared: Any) -> EntityModel:
+    """Return a model with int key fields of these names, or ``(name, attribute)``, and one value field."""
+    pairs = [(one, None) if isinstance(one, str) else one for one in names]
+    fields: list[Any] = [(name, Annotated[int, Key, attribute]) for name, attribute in pairs]
+    return model_of(entity(make_dataclass("Row", [*fields, (value, int)]), topic="rows", **declared))
+
+
+@pytest.mark.parametrize("key_format", ["ordered", "json", "avro"])
+@pytest.mark.parametrize(
+    "new",
+    [
+        ("number", "shop", "line"),
+        ("shop", "line", "number"),
+        ("line", "shop", "number"),
+        ("number", "store", "line"),
+        ("store", "line", "number"),
+        (("number", Name("shop")), ("shop", Name("number")), "line"),
+        ("a", "b", "line"),
+    ],
+)
+def test_key_fields_of_one_type_that_changed_places_are_told(key_format: str, new: Any) -> None:
+    old = keyed("shop", "number", "line", key_format=key_format)
+    keeps_names_in_records = not isinstance(new[0], str)
+    told = conflicts(old.stored_schema, keyed(*new, key_format=key_format).stored_schema)
+    assert bool(told) is not keeps_names_in_records
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        ("shop", "number", "line"),
+        ("shop", "no", "line"),
+        (("a", Alias("shop")), ("b", Alias("number")), "line"),
+        (("a", Name("shop")), ("b", Name("number")), "line"),
+        (("shop", Name("SHOP")), ("number", Name("NUMBER")), ("line", Name("LINE"))),
+    ],
+)
+def test_key_fields_are_renamed_where_each_is_known_by_its_name_or_alone(new: Any) -> None:
+    assert conflicts(keyed("shop", "number", "line").stored_schema, keyed(*new).stored_schema) == []
+
+
+@pytest.mark.parametrize("key_format", ["ordered", "kafka", "json", "avro"])
+@pytest.mark.parametrize("new", [("number", "shop"), ("number", "text"), ("other", "id")])
+def test_a_key_field_that_changed_places_with_a_value_is_told(key_format: str, new: Any) -> None:
+    key, value = new
+    old = keyed("id", value="number", key_format=key_format)
+    changed = keyed(key, value=value, key_format=key_format)
+    (told,) = conflicts(old.stored_schema, changed.stored_schema)
+    assert f"key field id is {key} in the class, and a field of the value" in told
+
+
 def test_a_field_is_renamed_by_its_alias() -> None:
     old, new = model(("qty", int)), model(("amount", Annotated[int, Alias("qty")]))
     assert (

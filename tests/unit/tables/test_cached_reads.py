@@ -74,6 +74,25 @@ def being(table: BytesTable, state: State) -> Iterator[None]:
                 yield
 
 
+def test_health_counts_what_the_cache_answered_also_after_a_restart(
+    manager: StoreManager, producer: Producer
+) -> None:
+    table = hot(manager, producer)  # three reads: of k, of k again, of a key that is absent
+    if IMPLEMENTATION == "pure" or not uses("cache"):
+        assert (table.health().cache_hits, table.health().cache_misses) == (None, None)
+        return
+    assert (table.health().cache_hits, table.health().cache_misses) == (1, 2)
+    assert table.get_many([b"k", b"absent", b"other"]) == [b"1", None, None]
+    assert (table.health().cache_hits, table.health().cache_misses) == (3, 3)
+    table.restart()
+    table.wait_until_ready(LIMIT)
+    assert table.get(b"k") == b"1"
+    health = manager.health()
+    assert health.tables[table.name]["cache_hits"] + health.tables[table.name]["cache_misses"] == 7
+    assert health.cache.hits == health.tables[table.name].cache_hits
+    assert health.cache.rows >= 1
+
+
 @pytest.mark.parametrize("state", [State.LAGGING, State.RESTORING, State.STOPPED])
 def test_a_table_that_is_not_ready_does_not_answer_from_the_cache(
     manager: StoreManager, producer: Producer, state: State
@@ -87,6 +106,10 @@ def test_a_table_that_is_not_ready_does_not_answer_from_the_cache(
         with pytest.raises(StoreNotReadyError):
             b"k" in table  # noqa: B015 - it raises
         assert table.get(b"k", allow_stale=True) == b"1"
+        with pytest.raises(StoreNotReadyError):
+            table.snapshot()
+        with table.snapshot(allow_stale=True) as snapshot:
+            assert snapshot.get(b"k") == b"1"
     assert table.get(b"k") == b"1"
 
 
@@ -123,10 +146,15 @@ def test_a_table_is_read_only_together_with_its_group(manager: StoreManager, pro
 
 def test_a_rebuild_forgets_what_was_read(manager: StoreManager, producer: Producer) -> None:
     table = hot(manager, producer, on_missing="rebuild")
+    snapshot = table.snapshot()
+    assert snapshot.positions[0] == 2
+    assert snapshot.to_list() == [(b"k", b"1"), (b"l", b"2")]
     produce(producer, "t", (b"k", b"2"), (b"absent", b"3"), (b"l", None))
     table._binding.host.following.call(lambda: table._binding.lost("as a test has it")).result(LIMIT)
     table.wait_until_ready(LIMIT)
     assert (table.get(b"k"), table.get(b"absent"), table.get(b"l")) == (b"2", b"3", None)
+    with pytest.raises(StoreClosedError):
+        snapshot.get(b"k")
 
 
 @pytest.mark.slow

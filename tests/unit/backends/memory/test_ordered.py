@@ -211,6 +211,29 @@ def test_readers_see_a_change_as_a_whole(ordered_map: type[OrderedMap], count: i
         sys.setswitchinterval(interval)
 
 
+def test_changes_of_several_threads_take_turns(ordered_map: type[OrderedMap]) -> None:
+    """Long ones, during which other threads run, and short ones, which must not come in between."""
+    map_ = ordered_map()
+    ended = threading.Event()
+
+    def change(prefix: bytes, count: int) -> None:
+        for number in range(20):
+            map_.change([(prefix + b"%02d" % number + key, value) for key, value in pairs(count)], [])
+        ended.set()
+
+    def change_a_little() -> None:
+        number = 0
+        while not ended.is_set():
+            map_.change([(b"c%06d" % number, b"")], [])
+            number += 1
+        assert map_.approximate_count() >= number
+        assert [key for key, _ in map_.scan(KeyRange(prefix=b"c"))] == [b"c%06d" % i for i in range(number)]
+
+    run_threads([lambda: change(b"a", 5_000), lambda: change(b"b", 5_000), change_a_little])
+    for prefix in (b"a", b"b"):
+        assert len(list(map_.scan(KeyRange(prefix=prefix)))) == 100_000
+
+
 class Fed:
     """Writes that come in the order given, and fail at the end where they shall."""
 

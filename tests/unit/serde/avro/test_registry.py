@@ -12,6 +12,7 @@ import pytest
 from statestore import ConfigError, RegistryError, UnreachableRegistryError
 from statestore.serde.registry import Registered, Registry, registry_of
 from statestore.settings import RegistrySettings
+from statestore.testing.interrupts import count_instants
 from statestore.testing.registry import StandInRegistry
 from tests.unit.serde.avro.conftest import Ask
 
@@ -186,3 +187,14 @@ def test_a_mock_registry_is_one_for_all_of_the_process() -> None:
     assert other.is_compatible(SUBJECT, REQUIRED)
     assert other.schema(9, SUBJECT) is None
     assert registry_of(RegistrySettings(url=f"mock://{uuid.uuid4()}")).versions(SUBJECT) == []
+
+
+def test_no_python_runs_where_a_registry_dies() -> None:
+    dying = [registry_of(RegistrySettings(url="http://127.0.0.1:1"))]
+    gc.collect()
+
+    def die() -> None:
+        dying.clear()
+        gc.collect()
+
+    assert count_instants(die) == 0  # an exception of a signal handler would be lost there

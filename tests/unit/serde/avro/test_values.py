@@ -433,3 +433,16 @@ def test_a_schema_that_the_registry_refuses_is_an_error_of_the_writer(
     )
     with pytest.raises(RegistryError, match=r"subject small-value: .*incompatible"):
         codec_of(Small, ask()).encode(Small(1, "a"))
+
+
+def test_key_fields_are_written_into_the_value_where_the_class_says_so() -> None:
+    @entity(topic="shops", value_format="avro", key_in_value=True)
+    @dataclass(frozen=True)
+    class Shop:
+        shop_id: Annotated[int, Key]
+        city: str
+
+    codec = codec_of(Shop, RegistrySettings(url=f"mock://{uuid.uuid4()}"))
+    key, payload = codec.encode(Shop(7, "Bath"))
+    assert payload[5:] == bytes([14, 8]) + b"Bath"
+    assert codec.decode(key, payload) == Shop(7, "Bath")

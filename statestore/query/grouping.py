@@ -1,0 +1,165 @@
+"""``group_by`` and ``aggregate``: what is computed of many rows, in one pass and the memory of the groups.
+
+An aggregate skips rows for which its expression is ``None``. Without one, ``count`` and ``sum`` are 0, the
+others ``None``. ``None`` is a group of its own. Decimals add up to 38 digits, as in expressions. NaN counts
+as greater than every number.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+from statestore.expressions.aggregates import Aggregate, aggregate_type
+from statestore.expressions.evaluation import DECIMALS, compiled
+from statestore.expressions.expr import Expr
+from statestore.expressions.type_checking import Rows, expression_type
+from statestore.fields.types import Scalar
+from statestore.query.checking import Column
+from statestore.query.compile import Measure
+from statestore.query.nans import nan_test
+
+_NAN: Final = {float: float("nan"), Decimal: Decimal("NaN")}
+"""The one NaN of each type that groups have: no two others are equal."""
+
+_Value = Callable[[Any], Any]
+_Step = Callable[[Any, Any], Any]
+
+
+def grouped(
+    rows: Iterable[Any], keys: Sequence[Column], aggregates: Sequence[Column], types: Sequence[Rows]
+) -> Iterator[tuple[Any, ...]]:
+    """Give the values of each group: of its ``keys``, then of its ``aggregates``.
+
+    Groups come in the order of their first rows; without ``keys`` there is one, also of no rows.
+    """
+    key_of = _key([column.node for column in keys], types)
+    parts, results = _results(aggregates, types)
+    start, steps = parts.start, parts.steps
+    groups: dict[Any, list[Any]] = {} if keys else {(): list(start)}
+    for row in rows:
+        key = key_of(row)
+        state = groups.get(key)
+        if state is None:
+            state = groups[key] = list(start)
+        for place, value_of, step in steps:
+            value = value_of(row)
+            if value is not None:
+                state[place] = step(state[place], value)
+    for key, state in groups.items():
+        yield (*key, *[result(state) for result in results])
+
+
+def measures(aggregates: Sequence[Column], types: Sequence[Rows]) -> list[Measure]:
+    """Return what has to be kept of each group."""
+    parts, _ = _results(aggregates, types)
+    return parts.measures
+
+
+def finished(
+    groups: Iterable[tuple[tuple[Any, ...], list[Any]]], aggregates: Sequence[Column], types: Sequence[Rows]
+) -> Iterator[tuple[Any, ...]]:
+    """Give the same as ``grouped`` of the values of keys and ``measures`` of each group."""
+    _, results = _results(aggregates, types)
+    for key, state in groups:
+        yield (*key, *[result(state) for result in results])
+
+
+def _results(aggregates: Sequence[Column], types: Sequence[Rows]) -> tuple[_Parts, list[_Value]]:
+    parts = _Parts(types)
+    return parts, [parts.result(one.value) for one in aggregates if isinstance(one.value, Aggregate)]
+
+
+def _key(nodes: Sequence[Any], types: Sequence[Rows]) -> _Value:
+    values = [_group_value(Expr(node), types) for node in nodes]
+    if len(values) == 1:
+        (only,) = values
+        return lambda row: (only(row),)
+    return lambda row: tuple([value_of(row) for value_of in values])
+
+
+def _group_value(expr: Expr, types: Sequence[Rows]) -> _Value:
+    value_of = compiled(expr, *types)
+    is_nan = nan_test(expression_type(expr, *types))
+    if is_nan is None:
+        return value_of
+
+    def one_nan(row: Any) -> Any:
+        value = value_of(row)
+        return value if value is None or not is_nan(value) else _NAN[type(value)]
+
+    return one_nan
+
+
+class _Parts:
+    """What is kept of each group: a count, a sum, a least or a greatest value; each once."""
+
+    def __init__(self, types: Sequence[Rows]) -> None:
+        self._types = types
+        self._places: dict[Aggregate, int] = {}
+        self.measures: list[Measure] = []
+        """Of each: the function, and of what."""
+        self.start: list[Any] = []
+        """What a group of no rows has."""
+        self.steps: list[tuple[int, _Value, _Step]] = []
+        """Of each: its place, its value for a row, and how a value that is not ``None`` changes it."""
+
+    def result(self, aggregate: Aggregate) -> _Value:
+        """Return what makes the aggregate's value of what is kept of a group."""
+        if aggregate.function != "avg":
+            return operator.itemgetter(self._place(aggregate))
+        total = self._place(Aggregate("sum", aggregate.of))
+        count = self._place(Aggregate("count", aggregate.of))
+        divide = DECIMALS.divide if self._sum_of(aggregate) is Decimal else operator.truediv
+        return lambda state: divide(state[total], state[count]) if state[count] else None
+
+    def _place(self, aggregate: Aggregate) -> int:
+        if aggregate not in self._places:
+            place = self._places[aggregate] = len(self.start)
+            start, step = self._kind(aggregate)
+            expr = None if aggregate.of is None else Expr(aggregate.of)
+            self.measures.append((aggregate.function, aggregate.of))
+            self.start.append(start)
+            self.steps.append((place, _one if expr is None else compiled(expr, *self._types), step))
+        return self._places[aggregate]
+
+    def _kind(self, aggregate: Aggregate) -> tuple[Any, _Step]:
+        match aggregate.function:
+            case "count":
+                return 0, lambda count, _: count + 1
+            case "sum":
+                kind = self._sum_of(aggregate)
+                return kind(), DECIMALS.add if kind is Decimal else operator.add
+            case "min":
+                return None, _least
+            case _:
+                return None, _greatest
+
+    def _sum_of(self, aggregate: Aggregate) -> type:
+        type_ = aggregate_type(Aggregate("sum", aggregate.of), [], *self._types)
+        assert isinstance(type_, Scalar)
+        return type_.type
+
+
+def _one(_row: Any) -> int:
+    return 1
+
+
+def _least(least: Any, value: Any) -> Any:
+    if least is None:
+        return value
+    try:
+        return value if value < least or least != least else least
+    except InvalidOperation:  # one is a decimal NaN
+        return value if least.is_nan() else least
+
+
+def _greatest(greatest: Any, value: Any) -> Any:
+    if greatest is None:
+        return value
+    try:
+        return value if value > greatest or value != value else greatest
+    except InvalidOperation:
+        return value if value.is_nan() else greatest

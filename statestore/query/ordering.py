@@ -1,0 +1,85 @@
+"""``order_by``: sorting rows, and the first few of many in the memory of a few.
+
+``None`` comes last in both directions; NaN is greater than every number. The sort is stable: rows that are
+equal in all terms stay in the order in which they come.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from statestore.expressions.evaluation import compiled
+from statestore.expressions.expr import Expr
+from statestore.expressions.type_checking import Rows, expression_type
+from statestore.fields.types import Nullable
+from statestore.query.checking import OrderTerm
+from statestore.query.nans import nan_test
+from statestore.runtime.slices import in_slices
+from statestore.runtime.sorting import PART, sort
+
+T = TypeVar("T")
+
+
+class _Descending:
+    """A key that sorts in reverse."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, key: Any) -> None:
+        self.key = key
+
+    def __lt__(self, other: _Descending) -> bool:
+        return bool(other.key < self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Descending) and self.key == other.key
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def ordered(
+    rows: Iterable[T], terms: Sequence[OrderTerm], types: Sequence[Rows], count: int | None
+) -> list[T]:
+    """Return ``rows`` in the order of ``terms``: the first ``count`` of them, ``None`` for all."""
+    descending = terms[0].descending
+    if count is not None and count > PART and in_slices():
+        return ordered(rows, terms, types, None)[:count]
+    if all(term.descending == descending for term in terms):
+        keys = [_key(term, types, in_reverse=descending) for term in terms]
+        key = _together(keys)
+        if count is None:
+            return sort(rows, key, reverse=descending)
+        return (heapq.nlargest if descending else heapq.nsmallest)(count, rows, key=key)
+    keys = [_key(term, types, in_reverse=term.descending) for term in terms]
+    mixed = [
+        (lambda row, key=key: _Descending(key(row))) if term.descending else key
+        for term, key in zip(terms, keys, strict=True)
+    ]
+    key = _together(mixed)
+    return sort(rows, key) if count is None else heapq.nsmallest(count, rows, key)
+
+
+def _together(keys: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    if len(keys) == 1:
+        return keys[0]
+    return lambda row: tuple([key(row) for key in keys])
+
+
+def _key(term: OrderTerm, types: Sequence[Rows], *, in_reverse: bool) -> Callable[[Any], Any]:
+    """Return what rows are compared by for one term. ``in_reverse``: the result will be reversed."""
+    value_of = compiled(Expr(term.value), *types)
+    type_ = expression_type(Expr(term.value), *types)
+    is_nan = nan_test(type_)
+    if not isinstance(type_, Nullable) and is_nan is None:
+        return value_of
+    none = (0,) if in_reverse else (3,)  # past a number: 1, and a NaN: 2
+
+    def key(row: Any) -> tuple[Any, ...]:
+        value = value_of(row)
+        if value is None:
+            return none
+        return (1, value) if is_nan is None or not is_nan(value) else (2,)
+
+    return key

@@ -1,0 +1,242 @@
+"""Conformance: ``kill -9`` at random instants (*Atomicity* of the contract), and damaged files (*Errors*)."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import pytest
+
+from statestore.backends.contract import Engine, StoreOptions
+from statestore.errors import StoreUnavailableError
+from statestore.testing import victim as program
+from statestore.testing.threads import LIVENESS
+from statestore.testing.victim import (
+    COUNT,
+    batch,
+    close_under_scans,
+    content,
+    read_all,
+    write_until_killed,
+)
+
+
+class Victim:
+    """A process that calls ``factory``, and the functions of ``victim.py``, in children; use it in ``with``.
+
+    ``factory`` is pickled: it is a class or a function of a module, or ``functools.partial`` of one.
+    """
+
+    def __init__(self, factory: Callable[[], Engine]) -> None:
+        try:
+            pickled = pickle.dumps(factory)
+        except Exception as error:
+            raise TypeError(
+                "engine_factory is used in another process, so it must be possible to pickle it: a class or "
+                f"a function at the top of a module, or functools.partial of one; not {factory!r}"
+            ) from error
+        files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
+        self._factory = pickle.dumps((sys.path, files, pickled))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+
+    def pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+        """Return what the process reads from and what it writes to; start it the first time."""
+        process = self._process
+        if process is None:
+            # -P: the folder of the file has modules of the names of others.
+            command = [sys.executable, "-P", program.__file__]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            assert process.stdin is not None
+            program.send(process.stdin.fileno(), ("factory", self._factory))
+            self._process = process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        return process.stdin, process.stdout
+
+    def start(self, function: Callable[..., object], *arguments: Any) -> int:
+        """Have a child call a function of ``victim.py``; return its process id."""
+        requests, answers = self.pipes()
+        program.send(requests.fileno(), (function.__name__, arguments))
+        _, child = program.receive(answers)
+        process: int = child
+        return process
+
+    def run(
+        self, function: Callable[..., object], *arguments: Any, kill_after: float | None = None
+    ) -> list[tuple[str, Any]]:
+        """Return what a function of ``victim.py`` told in a child; the last is how the child ended.
+
+        That is ``("ended", 0)``, ``("failed", text)`` after an exception, or ``("killed", signal)``.
+        ``kill_after``: the child gets SIGKILL so many seconds after it first told something.
+        """
+        child = self.start(function, *arguments)
+        _, answers = self.pipes()
+        timers = [threading.Timer(LIVENESS, os.kill, (child, signal.SIGKILL))]
+        timers[0].start()
+        told = [program.receive(answers)]
+        if kill_after is not None and told[-1][0] not in program.ENDS:
+            timers.append(threading.Timer(kill_after, os.kill, (child, signal.SIGKILL)))
+            timers[1].start()
+        while told[-1][0] not in program.ENDS:
+            told.append(program.receive(answers))
+        for timer in timers:
+            timer.cancel()
+        return told
+
+
+NOISE = random.Random(7).randbytes(1 << 16)
+
+
+def garbage(file: Path) -> None:
+    size = file.stat().st_size
+    file.write_bytes((NOISE * (size // len(NOISE) + 1))[: max(size, 64)])
+
+
+def foreign(file: Path) -> None:
+    file.write_text("This is a text, and no part of a store.\n" * 200)
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def half(file: Path) -> None:
+    with file.open("rb+") as opened:
+        opened.truncate(file.stat().st_size // 2)
+
+
+def missing(file: Path) -> None:
+    file.unlink()
+
+
+class CrashTests:
+    kills = 50
+    """How many times a process that writes is killed, half of them with a changelog."""
+
+    @pytest.fixture
+    def victim(self, engine_factory: Callable[[], Engine]) -> Iterator[Victim]:
+        """A process in which ``engine_factory`` is called."""
+        with Victim(engine_factory) as victim:
+            yield victim
+
+    @pytest.mark.parametrize("changelog", [False, True])
+    def test_a_killed_store_comes_back_as_of_one_of_its_writes(
+        self, engine: Engine, victim: Victim, directory: Path, changelog: bool
+    ) -> None:
+        instants = random.Random(7)
+        least = 0
+        for _ in range(self.kills // 2 if engine.persistent else 1):
+            seconds = instants.choice((0.004, 0.02, 0.08)) * instants.random()
+            told = victim.run(write_until_killed, directory, changelog, kill_after=seconds)
+            assert told[-1] == ("killed", "SIGKILL"), told[-1][1]
+            with engine.open(directory, StoreOptions(changelog=changelog)) as store:
+                found = dict(store.scan())
+            if not engine.persistent:
+                assert found == {}
+                continue
+            count = int(found.get(COUNT, 0))
+            assert found == content(count), f"half of a batch: not the content after batch {count}"
+            # Without a changelog each write that returned survives.
+            survives = ("durable",) if changelog else ("written", "durable")
+            least = max([least, *(number for kind, number in told if kind in survives)])
+            most = max(number for kind, number in told if kind != "killed") + 1
+            assert least <= count <= most, f"batch {least} had returned, {count} is the last that is there"
+            least = count
+
+    def test_a_close_survives_scans_that_end_in_other_threads(self, victim: Victim, tmp_path: Path) -> None:
+        told = victim.run(close_under_scans, tmp_path)
+        assert told[-1] == ("ended", 0), f"after {len(told) - 1} rounds: {told[-1]}"
+
+    @pytest.fixture
+    def closed_directory(self, engine: Engine, directory: Path) -> Path:
+        """The directory of a closed store with some content."""
+        with engine.open(directory, StoreOptions()) as store:
+            for number in range(1, 8):
+                store.write(batch(number))
+            store.flush()
+            store.compact()
+            for number in range(8, 11):
+                store.write(batch(number))
+        return directory
+
+    def test_a_damaged_file_gives_an_error_or_what_was_once_there(
+        self, engine: Engine, victim: Victim, closed_directory: Path, tmp_path: Path
+    ) -> None:
+        """Never a mixture, another error, or the end of the process."""
+        once = [content(number) for number in range(11)]
+        files = files_below(closed_directory) if engine.persistent else []
+        for damage in (garbage, foreign, empty, half, missing):
+            for number, file in enumerate(files):
+                copy = tmp_path / f"{damage.__name__}{number}"
+                shutil.copytree(closed_directory, copy)
+                damage(copy / file.relative_to(closed_directory))
+                what, found = told_by(victim, copy)
+                when = f"with the file {file.name} damaged ({damage.__name__})"
+                if what == "content":
+                    assert found in once, f"{when} the store has a content that it never had"
+                else:
+                    assert_unavailable(what, found, copy, when)
+
+    def test_files_that_are_no_store_are_an_error(
+        self, engine: Engine, victim: Victim, closed_directory: Path
+    ) -> None:
+        for damage in (garbage, foreign) if engine.persistent else ():
+            for file in files_below(closed_directory):
+                damage(file)
+            what, found = told_by(victim, closed_directory)
+            when = f"with every file damaged ({damage.__name__})"
+            assert_unavailable(what, found, closed_directory, when)
+
+    def test_what_is_no_directory_is_an_error(self, engine: Engine, tmp_path: Path) -> None:
+        if not engine.persistent:
+            return
+        file, orphan = tmp_path / "file", tmp_path / "absent" / "store"
+        file.write_text("a text")
+        for place in (file, orphan):
+            with pytest.raises(StoreUnavailableError) as caught:
+                engine.open(place, StoreOptions())
+            assert caught.value.path == place
+            assert caught.value.remedy
+        assert file.read_text() == "a text"
+        assert not orphan.parent.exists()
+
+
+def files_below(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.rglob("*") if path.is_file())
+
+
+def told_by(victim: Victim, directory: Path) -> tuple[str, Any]:
+    *told, end = victim.run(read_all, directory, False)
+    return told[-1] if end == ("ended", 0) else end
+
+
+def assert_unavailable(what: str, found: Any, directory: Path, when: str) -> None:
+    assert what == "unavailable", (
+        f"{when} opening and reading gave {what}: {found}, not StoreUnavailableError"
+    )
+    _, path, remedy = found
+    assert Path(path).is_relative_to(directory), f"{when} the error names {path}"
+    assert remedy, f"{when} the error names no remedy"
