@@ -27,7 +27,7 @@ from statestore.backends.contract import Engine, StoreOptions
 from statestore.backends.sharing import ReadOnlyBackend, SharingEngine
 from statestore.errors import StoreClosedError, StoreMissingError, StoreUnavailableError
 from statestore.testing import victim as program
-from statestore.testing.crashing import Victim
+from statestore.testing.crashing import Victim, an_instant
 from statestore.testing.forking import outcomes_in_child
 from statestore.testing.victim import (
     COUNT,
@@ -302,8 +302,7 @@ class SharingConformance:
                 assert program.receive(reader.pipes()[1])[0] == "opened"
             written = 0
             for _ in range(self.kills):
-                seconds = instants.choice((0.02, 0.08, 0.3)) * instants.random()
-                told = victim.run(write_until_killed, directory, True, True, kill_after=seconds)
+                told = victim.run(write_until_killed, directory, True, True, kill_after=an_instant(instants))
                 assert told[-1] == ("killed", "SIGKILL"), told[-1][1]
                 opened_at = told[0][1]
                 assert opened_at >= written, f"batch {written} was written, {opened_at} is the last one there"
