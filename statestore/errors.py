@@ -224,8 +224,8 @@ class NewerRecordError(StateStoreError):
     """A write with ``unless_newer_than`` was not sent: the record that was read is not the newest any more.
 
     ``subject`` is the entity, or the values of the key, that was to be written. ``read`` is the record that
-    was given, ``found`` the one that the table has now; ``None``: it has none, or a write of this process is
-    on its way. Read again and decide anew.
+    was given (``None``: no row was found), ``found`` the one that the table has now; ``None``: it has none,
+    or a write of this process is on its way. Read again and decide anew.
     """
 
     def __init__(self, message: str, *, subject: Any, read: Any, found: Any) -> None:

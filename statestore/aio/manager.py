@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -25,8 +24,9 @@ from statestore.kafka.topics import Mode, TopicsReport
 from statestore.manager import StoreManager
 from statestore.manager.explain import Explanation
 from statestore.manager.health import ManagerHealth
-from statestore.producing.unless_newer import ReadRecord
+from statestore.producing.unless_newer import NOT_COMPARED, Read
 from statestore.runtime.steps import in_thread, run_async
+from statestore.runtime.weak import LivingValues
 from statestore.settings import Connect, OnMissing, Role, SettingsArgument
 from statestore.storage.store import KeyValueStore
 from statestore.tables.stream import Stream
@@ -85,7 +85,7 @@ class AsyncStoreManager:
         self._wait = wait
         self._manager: StoreManager | None = None
         self._loop: OwnLoop | None = None
-        self._known: weakref.WeakValueDictionary[int, Asynchronous] = weakref.WeakValueDictionary()
+        self._known: LivingValues[int, Asynchronous] = LivingValues()
         """The form for asyncio of each table, stream and store, by the id of the blocking one."""
 
     @property
@@ -264,7 +264,7 @@ class AsyncStoreManager:
     # Writing
 
     async def add(
-        self, entity: Any, *, unless_newer_than: ReadRecord | None = None, timeout: float | None = None
+        self, entity: Any, *, unless_newer_than: Read = NOT_COMPARED, timeout: float | None = None
     ) -> Delivery:
         self._own.check()
         return await self.blocking.add_async(entity, unless_newer_than=unless_newer_than, timeout=timeout)
@@ -279,7 +279,7 @@ class AsyncStoreManager:
         self,
         entity_or_class: Any,
         *key: Any,
-        unless_newer_than: ReadRecord | None = None,
+        unless_newer_than: Read = NOT_COMPARED,
         timeout: float | None = None,
     ) -> Delivery:
         self._own.check()
@@ -308,7 +308,8 @@ class AsyncStoreManager:
         if found is None:
             for blocking, form in _FORMS.items():
                 if isinstance(opened, blocking):
-                    found = self._known[id(opened)] = form(opened, self._own)
+                    found = form(opened, self._own)
+                    self._known.put(id(opened), found)
                     break
         assert found is not None
         return found

@@ -15,7 +15,7 @@ from statestore.changelog.events import RestoreProgress, StateChange
 from statestore.changelog.health import TableHealth
 from statestore.changelog.readiness import Reason, State
 from statestore.delivery import Delivery
-from statestore.producing.unless_newer import ReadRecord
+from statestore.producing.unless_newer import NOT_COMPARED, Read
 from statestore.tables.snapshot import BytesTableSnapshot
 from statestore.tables.table import BoundTable, BytesTable, Table
 
@@ -180,7 +180,7 @@ class AsyncTable(AsyncEntityReads[T], AsyncBoundTable[T]):
         self,
         entity: T,
         *,
-        unless_newer_than: ReadRecord | None = None,
+        unless_newer_than: Read = NOT_COMPARED,
         wait: bool = False,
         timeout: float | None = None,
     ) -> Delivery:
@@ -202,7 +202,7 @@ class AsyncTable(AsyncEntityReads[T], AsyncBoundTable[T]):
     async def delete(
         self,
         *key: Any,
-        unless_newer_than: ReadRecord | None = None,
+        unless_newer_than: Read = NOT_COMPARED,
         wait: bool = False,
         timeout: float | None = None,
     ) -> Delivery:

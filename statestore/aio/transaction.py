@@ -10,7 +10,7 @@ from statestore.aio.documented import documented_by
 from statestore.aio.loop import OwnLoop
 from statestore.delivery import Delivery
 from statestore.producing.transaction import Transaction, TransactionScope
-from statestore.producing.unless_newer import ReadRecord
+from statestore.producing.unless_newer import NOT_COMPARED, Read
 
 
 @documented_by(Transaction)
@@ -26,7 +26,7 @@ class AsyncTransaction:
         """The deliveries of the records, in order; empty until the transaction is committed."""
         return self._transaction.deliveries
 
-    async def add(self, entity: Any, *, unless_newer_than: ReadRecord | None = None) -> None:
+    async def add(self, entity: Any, *, unless_newer_than: Read = NOT_COMPARED) -> None:
         self._own.check()
         await self._transaction.add_async(entity, unless_newer_than=unless_newer_than)
 
@@ -34,9 +34,7 @@ class AsyncTransaction:
         self._own.check()
         await self._transaction.add_all_async(entities)
 
-    async def delete(
-        self, entity_or_class: Any, *key: Any, unless_newer_than: ReadRecord | None = None
-    ) -> None:
+    async def delete(self, entity_or_class: Any, *key: Any, unless_newer_than: Read = NOT_COMPARED) -> None:
         self._own.check()
         await self._transaction.delete_async(entity_or_class, *key, unless_newer_than=unless_newer_than)
 

@@ -62,6 +62,11 @@ class Contact:
         return {number: one.position for number, one in self._mirror.progress.partitions.items()}
 
     @property
+    def topic_id(self) -> str | None:
+        """The id of the topic that the store was made from; ``None``: the broker has not told it."""
+        return self._mirror.topic_id
+
+    @property
     def applied(self) -> int:
         """How many records were applied."""
         return self._mirror.counts.records

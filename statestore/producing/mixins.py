@@ -10,7 +10,7 @@ from statestore.changelog.binding import Binding
 from statestore.delivery import Delivery
 from statestore.errors import ReadyTimeoutError
 from statestore.producing.transaction import Transactions, TransactionScope
-from statestore.producing.unless_newer import ReadRecord
+from statestore.producing.unless_newer import NOT_COMPARED, Read
 from statestore.producing.writer import EntityWriter
 from statestore.runtime.interrupts import TimeOverError
 from statestore.runtime.steps import Steps, awaited_items, run_async, run_blocking
@@ -40,7 +40,7 @@ class ManagerWriteMixin:
         """Raise once closed."""
 
     def add(
-        self, entity: Any, *, unless_newer_than: ReadRecord | None = None, timeout: float | None = None
+        self, entity: Any, *, unless_newer_than: Read = NOT_COMPARED, timeout: float | None = None
     ) -> Delivery:
         """Write an entity, new or changed, and return where its record is.
 
@@ -49,7 +49,7 @@ class ManagerWriteMixin:
         return run_blocking(self._writer.add(entity, read=unless_newer_than), timeout)
 
     async def add_async(
-        self, entity: Any, *, unless_newer_than: ReadRecord | None = None, timeout: float | None = None
+        self, entity: Any, *, unless_newer_than: Read = NOT_COMPARED, timeout: float | None = None
     ) -> Delivery:
         """Await what :meth:`add` blocks for."""
         return await run_async(self._writer.add(entity, read=unless_newer_than), timeout)
@@ -73,7 +73,7 @@ class ManagerWriteMixin:
         self,
         entity_or_class: Any,
         *key: Any,
-        unless_newer_than: ReadRecord | None = None,
+        unless_newer_than: Read = NOT_COMPARED,
         timeout: float | None = None,
     ) -> Delivery:
         """Delete an entity: ``delete(order)``, or by the values of its key fields ``delete(Order, 42)``.
@@ -86,7 +86,7 @@ class ManagerWriteMixin:
         self,
         entity_or_class: Any,
         *key: Any,
-        unless_newer_than: ReadRecord | None = None,
+        unless_newer_than: Read = NOT_COMPARED,
         timeout: float | None = None,
     ) -> Delivery:
         """Await what :meth:`delete` blocks for."""
@@ -113,9 +113,7 @@ class ManagerWriteMixin:
         self._check_open()
         self._writer.flush(timeout)
 
-    def _deletion(
-        self, entity_or_class: Any, key: tuple[Any, ...], read: ReadRecord | None
-    ) -> Steps[list[Delivery]]:
+    def _deletion(self, entity_or_class: Any, key: tuple[Any, ...], read: Read) -> Steps[list[Delivery]]:
         if isinstance(entity_or_class, type):
             return self._writer.delete(key, entity_or_class, read)
         if key:
@@ -187,17 +185,18 @@ class TableWriteMixin(DeliveryWaitMixin, Generic[T]):
         self,
         entity: T,
         *,
-        unless_newer_than: ReadRecord | None = None,
+        unless_newer_than: Read = NOT_COMPARED,
         wait: bool = False,
         timeout: float | None = None,
     ) -> Delivery:
         """Write an entity, new or changed, and return where its record is.
 
         ``unless_newer_than`` is the record on which the entity is based, as ``get_record`` returned
-        it. Nothing is written, and ``NewerRecordError`` is raised, if the table has another record of the key
-        by now, or if this manager is writing one with ``unless_newer_than``. Kafka itself compares nothing: a
-        record of another process that this table has not applied yet (``lag``, usually some milliseconds) is
-        not seen, and the write wins over it. Raises what a read raises while the table is not ready.
+        it; ``None``: there was no row. Nothing is written, and ``NewerRecordError`` is raised, if the table
+        has another record of the key by now, or if this manager is writing one with ``unless_newer_than``.
+        Where it is not given, nothing is compared. Kafka itself compares nothing: a record of another
+        process that this table has not applied yet (``lag``, usually some milliseconds) is not seen, and the
+        write wins over it. Raises what a read raises while the table is not ready.
         """
         return run_blocking(self._added(entity, unless_newer_than, wait, timeout), timeout)
 
@@ -205,7 +204,7 @@ class TableWriteMixin(DeliveryWaitMixin, Generic[T]):
         self,
         entity: T,
         *,
-        unless_newer_than: ReadRecord | None = None,
+        unless_newer_than: Read = NOT_COMPARED,
         wait: bool = False,
         timeout: float | None = None,
     ) -> Delivery:
@@ -236,7 +235,7 @@ class TableWriteMixin(DeliveryWaitMixin, Generic[T]):
     def delete(
         self,
         *key: Any,
-        unless_newer_than: ReadRecord | None = None,
+        unless_newer_than: Read = NOT_COMPARED,
         wait: bool = False,
         timeout: float | None = None,
     ) -> Delivery:
@@ -251,7 +250,7 @@ class TableWriteMixin(DeliveryWaitMixin, Generic[T]):
     async def delete_async(
         self,
         *key: Any,
-        unless_newer_than: ReadRecord | None = None,
+        unless_newer_than: Read = NOT_COMPARED,
         wait: bool = False,
         timeout: float | None = None,
     ) -> Delivery:
@@ -264,9 +263,7 @@ class TableWriteMixin(DeliveryWaitMixin, Generic[T]):
         if wait:
             self._binding.check_may_become_ready()
 
-    def _added(
-        self, entity: T, read: ReadRecord | None, wait: bool, timeout: float | None
-    ) -> Steps[Delivery]:
+    def _added(self, entity: T, read: Read, wait: bool, timeout: float | None) -> Steps[Delivery]:
         self._check_writable(wait)
         delivery = yield from self._writer.add(entity, self._cls, read)
         if wait:
@@ -281,7 +278,7 @@ class TableWriteMixin(DeliveryWaitMixin, Generic[T]):
         return deliveries
 
     def _deleted(
-        self, key: tuple[Any, ...], read: ReadRecord | None, wait: bool, timeout: float | None
+        self, key: tuple[Any, ...], read: Read, wait: bool, timeout: float | None
     ) -> Steps[Delivery]:
         self._check_writable(wait)
         if len(key) == 1 and isinstance(key[0], self._cls):

@@ -26,7 +26,7 @@ from statestore.kafka.properties import producer_properties
 from statestore.kafka.remedies import HeardError
 from statestore.producing.delivery_errors import reason_of, remedy_for
 from statestore.producing.sending import OnReport, ProducerRecord
-from statestore.producing.unless_newer import Claim, ReadRecord
+from statestore.producing.unless_newer import NOT_COMPARED, Claim, Read
 from statestore.producing.writer import EntityWriter
 from statestore.runtime import fork
 from statestore.runtime.health_report import HealthReport
@@ -97,11 +97,11 @@ class Transaction:
         self.deliveries: list[Delivery] = []
         """The deliveries of the records, in order; empty until the transaction is committed."""
 
-    def add(self, entity: Any, *, unless_newer_than: ReadRecord | None = None) -> None:
+    def add(self, entity: Any, *, unless_newer_than: Read = NOT_COMPARED) -> None:
         """Write an entity, new or changed, when the transaction ends."""
         run_blocking(self._one_added(entity, unless_newer_than))
 
-    async def add_async(self, entity: Any, *, unless_newer_than: ReadRecord | None = None) -> None:
+    async def add_async(self, entity: Any, *, unless_newer_than: Read = NOT_COMPARED) -> None:
         """Await what :meth:`add` blocks for."""
         await run_async(self._one_added(entity, unless_newer_than))
 
@@ -114,29 +114,29 @@ class Transaction:
         items = awaited_items(entities) if isinstance(entities, AsyncIterable) else entities
         await run_async(self._added(items))
 
-    def delete(self, entity_or_class: Any, *key: Any, unless_newer_than: ReadRecord | None = None) -> None:
+    def delete(self, entity_or_class: Any, *key: Any, unless_newer_than: Read = NOT_COMPARED) -> None:
         """Delete an entity: ``delete(order)``, or by the values of its key fields ``delete(Order, 42)``."""
         run_blocking(self._deleted(entity_or_class, key, unless_newer_than))
 
     async def delete_async(
-        self, entity_or_class: Any, *key: Any, unless_newer_than: ReadRecord | None = None
+        self, entity_or_class: Any, *key: Any, unless_newer_than: Read = NOT_COMPARED
     ) -> None:
         """Await what :meth:`delete` blocks for."""
         await run_async(self._deleted(entity_or_class, key, unless_newer_than))
 
-    def _one_added(self, entity: Any, read: ReadRecord | None) -> Steps[None]:
+    def _one_added(self, entity: Any, read: Read) -> Steps[None]:
         self._open()
         records = yield from self._writer.records([entity])
-        self._take(records, None if read is None else self._writer.claim(entity, (), read))
+        self._take(records, None if read is NOT_COMPARED else self._writer.claim(entity, (), read))
 
     def _added(self, entities: Iterable[Any]) -> Steps[None]:
         self._open()
         self._open().extend((yield from self._writer.records(entities)))
 
-    def _deleted(self, entity_or_class: Any, key: tuple[Any, ...], read: ReadRecord | None) -> Steps[None]:
+    def _deleted(self, entity_or_class: Any, key: tuple[Any, ...], read: Read) -> Steps[None]:
         self._open()
         records = yield from self._writer.tombstones(entity_or_class, key)
-        self._take(records, None if read is None else self._writer.claim(entity_or_class, key, read))
+        self._take(records, None if read is NOT_COMPARED else self._writer.claim(entity_or_class, key, read))
 
     def _take(self, records: list[ProducerRecord], claim: Claim | None) -> None:
         taken = self._open()

@@ -19,6 +19,11 @@ class WatchedMirror(Protocol):
         """The next offset to apply of each partition."""
         ...
 
+    @property
+    def topic_id(self) -> str | None:
+        """The id of the topic whose records it has; ``None``: the broker has not told it."""
+        ...
+
     def delivered(self, positions: Mapping[int, int], deliveries: Iterable[Delivery]) -> None:
         """Take records of its topic that were written after the mirror was at ``positions``."""
 
@@ -40,6 +45,11 @@ class DeliveryWatch:
         """Return where the topic's mirror is; nothing where there is none."""
         mirror = self._mirrors.get(topic)
         return {} if mirror is None else mirror.positions
+
+    def topic_id(self, topic: str) -> str | None:
+        """Return the id of the topic that its mirror was made from, if that is known."""
+        mirror = self._mirrors.get(topic)
+        return None if mirror is None else mirror.topic_id
 
     def delivered(self, before: Positions, deliveries: Iterable[Delivery]) -> None:
         """Take records that were written after the mirrors were at the positions ``before``."""

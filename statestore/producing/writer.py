@@ -33,7 +33,7 @@ from statestore.producing.delivery_errors import (
 from statestore.producing.encoding import BoundStore, Encoder
 from statestore.producing.producer import Producer, ProducerHealth
 from statestore.producing.sending import ProducerRecord, SendTracker
-from statestore.producing.unless_newer import Claim, NewerRecords, ReadRecord
+from statestore.producing.unless_newer import NOT_COMPARED, Claim, NewerRecords, Read, ReadRecord
 from statestore.producing.watch import DeliveryWatch
 from statestore.runtime import fork
 from statestore.runtime.interrupts import TimeOverError, shielded
@@ -143,7 +143,7 @@ class EntityWriter:
         """Note that ``topic`` exists, and has so many partitions."""
         self._known_topics[topic] = _KnownTopic(partitions, time.monotonic())
 
-    def add(self, entity: Any, cls: type | None = None, read: ReadRecord | None = None) -> Steps[Delivery]:
+    def add(self, entity: Any, cls: type | None = None, read: Read = NOT_COMPARED) -> Steps[Delivery]:
         """Write one entity, unless there is a newer record than the one that was ``read``."""
         encoder = self._encoder(cls or type(entity))
         if not encoder.is_prepared:
@@ -187,16 +187,14 @@ class EntityWriter:
             raise
         return (yield from self._send_and_wait(iter(encoded), whole=True))
 
-    def delete(
-        self, key: tuple[Any, ...], cls: type, read: ReadRecord | None = None
-    ) -> Steps[list[Delivery]]:
+    def delete(self, key: tuple[Any, ...], cls: type, read: Read = NOT_COMPARED) -> Steps[list[Delivery]]:
         """Write the records that delete the entity with these values of the key fields.
 
         There is one for each key under which the entity may be stored; the key that ``add`` writes is first.
         """
         return self._delete(self._encoder(cls), key, key, read)
 
-    def delete_entity(self, entity: Any, read: ReadRecord | None = None) -> Steps[list[Delivery]]:
+    def delete_entity(self, entity: Any, read: Read = NOT_COMPARED) -> Steps[list[Delivery]]:
         """Write the records that delete ``entity``, by its key."""
         encoder = self._encoder(type(entity))
         return self._delete(encoder, encoder.key_of(entity), entity, read)
@@ -280,7 +278,7 @@ class EntityWriter:
             records[index] = yield from self._placed(record)
         return records
 
-    def claim(self, entity_or_class: Any, key: tuple[Any, ...], read: ReadRecord) -> Claim:
+    def claim(self, entity_or_class: Any, key: tuple[Any, ...], read: ReadRecord | None) -> Claim:
         """Let one write through that is based on ``read``; its encoder has been prepared.
 
         Raises ``NewerRecordError`` where there is a newer record.
@@ -303,10 +301,10 @@ class EntityWriter:
     # Sending
 
     def _send_unless_newer(
-        self, records: list[ProducerRecord], encoder: Encoder, key: tuple[Any, ...], read: ReadRecord | None
+        self, records: list[ProducerRecord], encoder: Encoder, key: tuple[Any, ...], read: Read
     ) -> Steps[list[Delivery]]:
         """Send the records of one key, the one that ``add`` writes first."""
-        if read is None:
+        if read is NOT_COMPARED:
             return (yield from self._send_and_wait(iter(records), whole=True))
         claim = self._newer.claim(encoder, records[0].subject, key, read)
         try:
@@ -317,7 +315,7 @@ class EntityWriter:
             claim.release()
 
     def _delete(
-        self, encoder: Encoder, key: tuple[Any, ...], subject: Any, read: ReadRecord | None
+        self, encoder: Encoder, key: tuple[Any, ...], subject: Any, read: Read
     ) -> Steps[list[Delivery]]:
         if encoder.waits:  # each time: the encodings of a key become more while we run
             work = in_thread(_REGISTRY_THREAD, partial(encoder.tombstones, key, subject))

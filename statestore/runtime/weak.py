@@ -7,9 +7,11 @@ handler would be lost there, and could leave an entry that nothing removes.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
+from functools import partial
 from typing import Generic, TypeVar
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 V = TypeVar("V")
 
@@ -41,3 +43,23 @@ class LivingKeys(Generic[T, V]):
     def __iter__(self) -> Iterator[V]:
         """Iterate over the values of those that live now."""
         return iter(list(self._values.values()))
+
+
+class LivingValues(Generic[K, T]):
+    """Objects by keys, which it does not keep alive. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._known: dict[K, weakref.ref[T]] = {}
+
+    def get(self, key: K) -> T | None:
+        """Return the object of ``key``, if it lives."""
+        known = self._known.get(key)
+        return None if known is None else known()
+
+    def put(self, key: K, one: T) -> None:
+        # The reference to an earlier object of the key is gone with this, and so is what it would call.
+        self._known[key] = weakref.ref(one, partial(self._known.pop, key))
+
+    def remove(self, key: K) -> None:
+        """Know the object of ``key`` no more. It is fine where there is none."""
+        self._known.pop(key, None)

@@ -91,6 +91,22 @@ def test_a_write_is_refused_once_the_table_has_a_newer_record(two: tuple[Writer,
         other.stores.add(again.value, unless_newer_than=again)
 
 
+def test_the_first_row_of_a_key_is_written_once(two: tuple[Writer, Writer]) -> None:
+    """``None`` is what ``get_record`` of an absent key returns."""
+    one, other = two
+    first = replace(one.table.get("a"), name="b")
+    other.sees(one.table.add(first, unless_newer_than=one.table.get_record("b")))
+    with pytest.raises(NewerRecordError, match="since no record was read, the table has applied one") as late:
+        other.table.add(first, unless_newer_than=None)
+    assert late.value.read is None
+    assert late.value.found == other.table.get_record("b")
+    with pytest.raises(NewerRecordError), other.stores.transaction() as transaction:
+        transaction.add(first, unless_newer_than=None)
+    with pytest.raises(NewerRecordError):
+        other.stores.delete(type(first), "b", unless_newer_than=None)
+    assert one.table.delete("c", unless_newer_than=None).offset >= 0
+
+
 def test_what_the_table_has_not_applied_yet_is_not_seen(two: tuple[Writer, Writer]) -> None:
     """The window that is left: the write of the other instance is overwritten, without a word."""
     one, other = two

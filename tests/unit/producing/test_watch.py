@@ -9,6 +9,8 @@ from statestore.producing.watch import DeliveryWatch
 
 
 class Mirror:
+    topic_id = None
+
     def __init__(self, positions: dict[int, int]) -> None:
         self.positions = positions
         self.told: list[tuple[Mapping[int, int], list[Delivery]]] = []
