@@ -6,11 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from statestore.fields.attributes import (
+    DAYS,
     EPOCHS,
     NUMBER,
     Alias,
@@ -62,7 +63,7 @@ _OF_VALUES: dict[type[Attribute], tuple[type, ...]] = {
     Int32: (int,),
     Int16: (int,),
     Float32: (float,),
-    Format: (datetime, Decimal),
+    Format: (datetime, date, Decimal),
     MaxLength: (str, bytes),
 }
 """Attributes that narrow a type, with the types they narrow. Any other attribute is about the whole field."""
@@ -161,8 +162,8 @@ def scalar(type_: type, attributes: FieldAttributes, where: str, faults: list[st
     if attributes.has(Int32) and attributes.has(Int16):
         faults.append(f"{where}: Int32 and Int16 contradict each other: keep one")
     format_, length = attributes.find(Format), attributes.find(MaxLength)
-    if format_ is not None and (type_ is Decimal) != (format_.pattern == NUMBER):
-        faults.append(f"{where}: {format_!r} is {_of_another_type(type_)}")
+    if format_ is not None and (fault := _format_fault(type_, format_.pattern)):
+        faults.append(f"{where}: {format_!r} {fault}")
     return Scalar(
         type_,
         attributes.has(Int32) or attributes.has(Float32),
@@ -173,14 +174,36 @@ def scalar(type_: type, attributes: FieldAttributes, where: str, faults: list[st
     )
 
 
-def _of_another_type(type_: type) -> str:
-    if type_ is Decimal:
-        return f"for a datetime: the format of a Decimal is Format({NUMBER!r})"
-    return "for a Decimal: give a pattern for strftime, or one of " + ", ".join(map(repr, EPOCHS))
+_OTHERS = {NUMBER: Decimal, DAYS: date, **dict.fromkeys(EPOCHS, datetime)}
+"""The formats that are no pattern, and the type that each is for."""
+
+
+def _format_fault(type_: type, pattern: str) -> str:
+    """Say why ``pattern``, which is one of a ``Format``, is not for values of ``type_``; empty: it is."""
+    if pattern in _OTHERS:
+        if _OTHERS[pattern] is type_:
+            return ""
+        fault = f"is for a {_OTHERS[pattern].__name__}"
+    elif type_ is date:
+        written = _SAMPLE.date().strftime(pattern)
+        try:
+            if datetime.strptime(written, pattern).time() == time.min:
+                return ""
+        except ValueError:
+            pass
+        return "has more than a date: leave out what is of a time or of a zone"
+    elif type_ is datetime:
+        return ""
+    else:
+        fault = "is for a datetime or a date"
+    own = ", ".join(repr(one) for one, kind in _OTHERS.items() if kind is type_)
+    give = f"Format({own})" if type_ is Decimal else f"a pattern for strftime, or one of {own}"
+    return f"{fault}: the format of a {type_.__name__} is {give}"
 
 
 def _named(kind: type[Attribute]) -> str:
-    return " and ".join(type_.__name__ for type_ in _OF_VALUES[kind])
+    *others, last = [type_.__name__ for type_ in _OF_VALUES[kind]]
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 # Faults in the arguments of an attribute
@@ -233,7 +256,7 @@ _SAMPLE = datetime(2001, 2, 3, 16, 5, 6, 789_000, tzinfo=UTC)
 
 
 def _format(attribute: Format) -> list[str]:
-    if attribute.pattern == NUMBER or attribute.pattern in EPOCHS:
+    if attribute.pattern in _OTHERS:
         return []
     try:
         read = datetime.strptime(_SAMPLE.strftime(attribute.pattern), attribute.pattern)

@@ -62,11 +62,11 @@ class Float32:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How formats that are text write a ``datetime`` or a ``Decimal``.
+    """How formats that are text write a ``datetime``, a ``date`` or a ``Decimal``.
 
     Of a ``datetime``: a pattern for ``datetime.strftime``, or one of :data:`EPOCHS`. Parts of a time that the
-    pattern leaves out are not stored. A time that is read without a zone is in UTC. Of a ``Decimal``:
-    :data:`NUMBER`.
+    pattern leaves out are not stored. A time that is read without a zone is in UTC. Of a ``date``: a pattern,
+    too, or :data:`DAYS`. Of a ``Decimal``: :data:`NUMBER`.
     """
 
     pattern: str
@@ -75,6 +75,10 @@ class Format:
 EPOCHS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
 """For :class:`Format`: a whole number of seconds, milliseconds or microseconds since 1970 UTC, rounded down.
 The value is the unit in microseconds."""
+
+
+DAYS = "epoch_days"
+"""For :class:`Format`: a whole number of days since 1970, of a ``date``."""
 
 
 NUMBER = "number"

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
 
-from statestore.fields.attributes import EPOCHS
+from statestore.fields.attributes import DAYS, EPOCHS
 from statestore.fields.types import DictOf, FieldType, ListOf, Nullable, RecordType, Scalar
 
 _MOST_DIGITS = 38
@@ -63,6 +63,6 @@ def _scalar(scalar: Scalar, where: str, faults: list[str], is_json: bool) -> str
         return f"DECIMAL({precision.digits}, {precision.scale})"
     if scalar.type is int and (scalar.is_32_bits or scalar.is_16_bits):
         return "INT"
-    if is_json and scalar.type is datetime and scalar.format is not None:
+    if is_json and scalar.format is not None and scalar.format != DAYS:
         return "BIGINT" if scalar.format in EPOCHS else "VARCHAR"
     return _TYPES[scalar.type]

@@ -32,7 +32,7 @@ class Scalar:
     precision: Precision | None = None
     """Of a ``Decimal``; ``None``: any number of digits."""
     format: str | None = None
-    """The ``Format`` of a ``datetime`` or ``Decimal``; ``None``: ISO 8601, or the digits as text."""
+    """The ``Format`` of a time, date or ``Decimal``; ``None``: ISO 8601, or the digits as text."""
     max_length: int | None = None
     """The most characters or bytes that are written; ``None``: any number."""
     is_16_bits: bool = False

@@ -21,6 +21,8 @@ class MemberFormat:
 
     members: Callable[[bytes], dict[str, msgspec.Raw]]
     """Takes a payload apart into its members."""
+    whole: Callable[[bytes], Any]
+    """Reads a payload for messages: a number looks as it is written."""
     decode: Callable[[Any], Any]
     """Reads the value of one member."""
     encode: Callable[[Any], bytes]
@@ -37,9 +39,8 @@ class MemberFormat:
         if kind is dict:
             for key, item in value.items():
                 if type(key) not in self.key_types or not self._fits(key):
-                    raise expected(
-                        f"a key of type {' or '.join(one.__name__ for one in self.key_types)}", key
-                    )
+                    kinds = " or ".join(one.__name__ for one in self.key_types)
+                    raise expected(f"a key of type {kinds}, a str without lone surrogates", key)
                 self._check_part(item, f"[{bounded_repr(key)}]")
         elif kind is list:
             for index, item in enumerate(value):
@@ -74,9 +75,15 @@ class ExtraMembers:
                 continue
             try:
                 found[name] = self._form.decode(value)
-            except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-                path = f".{self._field}[{bounded_repr(name)}]"
-                raise FieldValueError(f"{type(error).__name__}: {error}", path) from None
+            except (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError) as error:
+                why = f"{type(error).__name__}: {error}"
+                if isinstance(error, ArithmeticError):
+                    why = "its exponent is beyond what a Decimal holds"
+                raise FieldValueError(
+                    f"no value that can be kept ({why}): {bounded_repr(bytes(value))}; correct the record "
+                    "where it is written, or remove the Extra field: without one, such members are left out",
+                    f".{self._field}[{bounded_repr(name)}]",
+                ) from None
         return found
 
     def written(self, entity: Any) -> dict[str, Any]:
@@ -116,19 +123,31 @@ def _is_unicode(text: str) -> bool:
         return False
 
 
+class _AsWritten(str):
+    """The text of a number."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 JSON_MEMBERS = MemberFormat(
     msgspec.json.Decoder(dict[str, msgspec.Raw]).decode,
+    msgspec.json.Decoder(float_hook=_AsWritten).decode,
     msgspec.json.Decoder(float_hook=Decimal).decode,
     msgspec.json.Encoder(decimal_format="number").encode,
-    "None, bool, int, a finite float or Decimal, str, list or dict",
+    "None, bool, int, a finite float or Decimal, str without lone surrogates, list or dict",
     {bool: _any, int: _any, float: isfinite, Decimal: Decimal.is_finite, str: _is_unicode},
     (str,),
 )
 MSGPACK_MEMBERS = MemberFormat(
     msgspec.msgpack.Decoder(dict[str, msgspec.Raw]).decode,
+    msgspec.msgpack.decode,
     msgspec.msgpack.Decoder().decode,
     msgspec.msgpack.encode,
-    "None, bool, int of 64 bits, float, str, bytes, a datetime with a time zone, list or dict",
+    "None, bool, int of 64 bits, float, str without lone surrogates, bytes, a datetime with a time zone, "
+    "list or dict",
     {
         bool: _any,
         int: lambda value: -(2**63) <= value < 2**64,

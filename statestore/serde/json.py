@@ -8,10 +8,11 @@ those that JSON requires and those of characters beyond U+FFFF.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from itertools import product
 from typing import Annotated, Any
@@ -23,7 +24,7 @@ from msgspec import Meta
 from statestore.core import KeyPattern
 from statestore.entity import EntityModel
 from statestore.errors import DecodeError, EncodeError
-from statestore.fields.attributes import EPOCHS, NUMBER
+from statestore.fields.attributes import DAYS, EPOCHS, NUMBER
 from statestore.fields.types import Field, FieldType, Scalar
 from statestore.runtime.text import bounded_repr
 from statestore.runtime.times import (
@@ -53,7 +54,31 @@ def json_values(model: EntityModel, _context: FormatContext) -> StructCodec:
         msgspec.json.decode,
         msgspec.json.Decoder,
         JSON_MEMBERS,
+        _lone_surrogate,
     )
+
+
+def _lone_surrogate(payload: bytes) -> tuple[list[str | int], str] | None:
+    """Return the steps to the first text of an object that has a lone surrogate, and the text."""
+    try:
+        whole = json.loads(payload)
+        return _surrogate_in(whole) if isinstance(whole, dict) else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _surrogate_in(value: Any) -> tuple[list[str | int], str] | None:
+    if isinstance(value, str):
+        return ([], value) if _SURROGATE.search(value) else None
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for step, item in items:
+        found = ([], step) if isinstance(step, str) and _SURROGATE.search(step) else _surrogate_in(item)
+        if found is not None:
+            return [step, *found[0]], found[1]
+    return None
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def type_mapping(model: EntityModel) -> TypeMapping:
@@ -62,12 +87,14 @@ def type_mapping(model: EntityModel) -> TypeMapping:
 
 
 def _iso(scalar: Scalar) -> FieldCodec:
-    """Return the codec of a scalar: ``msgspec``'s, a time by its ``Format``, numbers finite."""
+    """Return the codec of a scalar: ``msgspec``'s, times and dates by their ``Format``, numbers finite."""
     if scalar.type is datetime and scalar.format is not None:
         normalise = normaliser(scalar)
         if scalar.format in EPOCHS:
             return _epoch_codec(normalise, EPOCHS[scalar.format])
         return _pattern_codec(normalise, scalar.format)
+    if scalar.type is date and scalar.format is not None:
+        return _days_codec(scalar) if scalar.format == DAYS else _day_codec(normaliser(scalar), scalar.format)
     codec = msgspec_codec(scalar)
     if scalar.type not in (float, Decimal):
         return codec
@@ -84,10 +111,8 @@ def _ksql(scalar: Scalar) -> FieldCodec:
         scalar = replace(scalar, format=NUMBER)
     if scalar.type is datetime and scalar.format is None:
         return _epoch_codec(normaliser(scalar), EPOCHS["epoch_ms"])
-    if scalar.type is date:
-        return scalar_codec(
-            Annotated[int, Meta(ge=FIRST_DAY, le=LAST_DAY)], normaliser(scalar), days, date_at
-        )
+    if scalar.type is date and scalar.format is None:
+        return _days_codec(scalar)
     return _iso(scalar)
 
 
@@ -134,6 +159,36 @@ def _pattern_codec(normalise: Convert, pattern: str) -> FieldCodec:
         raise expected(f"datetime that survives writing and reading as {pattern!r}", value)
 
     return FieldCodec(str, lambda value: read(write(value)), write, read)
+
+
+def _days_codec(scalar: Scalar) -> FieldCodec:
+    """Return the codec of dates as whole days since 1970."""
+    return scalar_codec(Annotated[int, Meta(ge=FIRST_DAY, le=LAST_DAY)], normaliser(scalar), days, date_at)
+
+
+def _day_codec(normalise: Convert, pattern: str) -> FieldCodec:
+    """Return the codec of dates as text. A text that has a time of day, too, is not read."""
+
+    def read(text: str) -> date:
+        try:
+            found = datetime.strptime(text, pattern)
+        except ValueError:
+            raise expected(f"date as {pattern!r}", text) from None
+        if found.time() != time.min:
+            raise expected(f"date as {pattern!r}, without a time of day", text)
+        return found.date()
+
+    def write(value: Any) -> str:
+        day: date = normalise(value)
+        text = day.strftime(pattern)
+        try:
+            if read(text) == day:
+                return text
+        except FieldValueError:
+            pass
+        raise expected(f"date that survives writing and reading as {pattern!r}", value)
+
+    return FieldCodec(str, normalise, write, read)
 
 
 def _same(value: Any) -> Any:
@@ -240,7 +295,7 @@ def _pattern(type_: FieldType, is_ksql: bool) -> str:
     if kind is datetime:
         return "int" if form in EPOCHS or (form is None and is_ksql) else "time" if form is None else "none"
     if kind is date:
-        return "int" if is_ksql else "text"
+        return "int" if form == DAYS or (form is None and is_ksql) else "text" if form is None else "none"
     return {int: "int", str: "text", UUID: "uuid"}.get(kind, "none")
 
 

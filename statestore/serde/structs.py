@@ -24,7 +24,8 @@ class StructCodec:
     """A ``ValueCodec`` of maps by field name. Any number of threads may share one.
 
     ``encode`` and ``decode`` are the format's functions in ``msgspec``, ``decoder`` is its class of decoders,
-    ``members`` is how the format holds values of no declared type.
+    ``members`` is how the format holds values of no declared type. ``surrogate`` finds a text with a lone
+    surrogate in a payload that does not decode: the steps to it, and the text.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class StructCodec:
         decode: Callable[..., Any],
         decoder: Callable[..., Any],
         members: MemberFormat,
+        surrogate: Callable[[bytes], tuple[list[str | int], str] | None] = lambda _payload: None,
     ) -> None:
         self._record = RecordCodec(
             model.record_type,
@@ -50,6 +52,7 @@ class StructCodec:
         self._mapping = mapping
         extra = model.record_type.extra
         declared = frozenset(name for names in self._record.names for name in names)
+        self._whole, self._surrogate = members.whole, surrogate
         self._extra = None if extra is None else ExtraMembers(extra, declared, members)
 
     def encode(self, entity: Any) -> bytes:
@@ -89,11 +92,27 @@ class StructCodec:
             return stored
 
     def _explain(self, error: msgspec.MsgspecError, payload: bytes) -> FieldValueError:
+        if (found := self._surrogate(payload)) is not None:
+            (name, *steps), text = found
+            return FieldValueError(
+                f"a lone surrogate, half of a character, in {bounded_repr(text)}; correct the record "
+                'where it is written, or leave such records out: @entity(on_undecodable="skip")',
+                self._path_of(name) + "".join(f"[{bounded_repr(step)}]" for step in steps),
+            )
         try:
-            whole = self._decode(payload)
+            whole = self._whole(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError):
             whole = payload
         return explain(error, self._record.record_type, self._mapping, whole)
+
+    def _path_of(self, name: str | int) -> str:
+        """Return where a member of the payload is in the class."""
+        fields = zip(self._record.record_type.fields, self._record.names, strict=True)
+        field = next((field.name for field, names in fields if name in names), None)
+        if field is not None:
+            return f".{field}"
+        extra = self._record.record_type.extra
+        return f"{'' if extra is None else f'.{extra}'}[{bounded_repr(name)}]"
 
 
 def explain(error: Exception, record_type: RecordType, mapping: TypeMapping, whole: Any) -> FieldValueError:

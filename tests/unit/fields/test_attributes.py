@@ -100,7 +100,14 @@ def test_an_ignored_field_is_not_stored() -> None:
         (Annotated[bool, Int32], "Int32 is for int, not for bool"),
         (Annotated[Decimal, Float32], "Float32 is for float, not for Decimal"),
         (Annotated[int, MaxLength(3)], "MaxLength is for str and bytes, not for int"),
-        (Annotated[date, DAY], "Format is for datetime and Decimal, not for date"),
+        (Annotated[str, DAY], "Format is for datetime, date and Decimal, not for str"),
+        (
+            Annotated[date, Format("epoch_s")],
+            "Format(pattern='epoch_s') is for a datetime: the format of a date is a pattern for strftime, "
+            "or one of 'epoch_days'",
+        ),
+        (Annotated[datetime, Format("epoch_days")], "Format(pattern='epoch_days') is for a date"),
+        (Annotated[date, Format("%Y-%m-%d%z")], "Format(pattern='%Y-%m-%d%z') has more than a date"),
         (
             Annotated[list[Decimal], Precision(1, 1)],
             "Precision is for Decimal, not for list[decimal.Decimal]: write it at the part, as in "

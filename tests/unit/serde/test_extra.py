@@ -139,9 +139,40 @@ def test_members_that_contain_themselves_are_refused() -> None:
         ORDERS.encode(Order(1, Decimal(1), members))
 
 
-def test_a_member_that_does_not_decode_is_named() -> None:
-    with pytest.raises(DecodeError, match=r"Order\.others\['a'\]"):
-        ORDERS.decode(b"\x80\0\0\0\0\0\0\7", b'{"amount":1,"a":' + b"1" * 5000 + b"}")
+@pytest.mark.parametrize(
+    ("payload", "where", "problem"),
+    [
+        (
+            b'{"amount":1,"a":' + b"1" * 5000 + b"}",
+            "others['a']",
+            "no value that can be kept (ValidationError",
+        ),
+        (
+            b'{"amount":1,"a":1e-9999999999999999999}',
+            "others['a']",
+            "its exponent is beyond what a Decimal holds",
+        ),
+        (b'{"amount":1e-9999999999999999999}', "amount", "Invalid decimal string: 1e-9999999999999999999"),
+        (
+            b'{"amount":1,"a":["\\ud800"]}',
+            "others['a'][0]",
+            "a lone surrogate, half of a character, in '\\ud800'",
+        ),
+        (
+            b'{"amount":1,"a\\ud800":1}',
+            "others['a\\ud800']",
+            "a lone surrogate, half of a character, in 'a\\ud800'",
+        ),
+        (b'{"amount":"\\udc00"}', "amount", "a lone surrogate, half of a character, in '\\udc00'"),
+    ],
+)
+def test_a_member_that_does_not_decode_is_named_with_its_value(
+    payload: bytes, where: str, problem: str
+) -> None:
+    with pytest.raises(DecodeError) as told:
+        ORDERS.decode(b"\x80\0\0\0\0\0\0\7", payload)
+    assert str(told.value).startswith(f"Order.{where}: ")
+    assert problem in str(told.value)
 
 
 def test_an_extra_field_changes_nothing_that_a_store_keeps() -> None:
@@ -191,8 +222,8 @@ def test_every_misuse_is_told() -> None:
     faults = "\n".join(refused.value.faults)
     for problem in (
         "Inner.rest: Extra is for a field of the entity itself",
-        "Faulty.price: Format(pattern='%Y-%m-%d') is for a datetime: the format of a Decimal is",
-        "Faulty.at: Format(pattern='number') is for a Decimal: give a pattern for strftime",
+        "Faulty.price: Format(pattern='%Y-%m-%d') is for a datetime or a date: the format of a Decimal is",
+        "Faulty.at: Format(pattern='number') is for a Decimal: the format of a datetime is a pattern",
         "Faulty.rest: an Extra field is a dict[str, Any], not dict[str, int]",
         "Faulty.more: Key is not possible with Extra",
         "only one field can be the Extra, not several: rest, more",

@@ -38,6 +38,8 @@ PACKS: dict[str, Callable[[Any], bytes]] = {
 PRICE = Annotated[Decimal, Precision(9, 2)]
 DAY = Annotated[datetime, Format("%Y-%m-%d")]
 ZONED = Annotated[datetime, Format("%Y-%m-%dT%H:%M%z")]
+DATE = Annotated[date, Format("%d.%m.%Y")]
+DAYS = Annotated[date, Format("epoch_days")]
 MICROSECONDS = Annotated[datetime, Format("epoch_us")]
 LAST = datetime.max.replace(tzinfo=UTC)
 
@@ -106,6 +108,7 @@ def test_what_no_format_writes(type_: Any, value: Any, message: str, value_forma
             datetime(1950, 1, 1, tzinfo=UTC),
             "writing and reading as '%d.%m.%y'",
         ),
+        (Annotated[date, Format("%d.%m.%y")], date(1950, 1, 1), "writing and reading as '%d.%m.%y'"),
         (dict[DAY, int], {LAST: 1, LAST - timedelta(seconds=1): 2}, "two keys of"),
     ],
 )
@@ -132,6 +135,8 @@ def test_a_decimal_that_is_no_number_is_not_in_json(value: str) -> None:
         (datetime, datetime(1969, 12, 31, 23, 59, 59, 999999, UTC), '"1969-12-31T23:59:59.999999Z"', "-1"),
         (MICROSECONDS, datetime(1970, 1, 1, 0, 0, 1, 2, UTC), "1000002", "1000002"),
         (date, date.min, '"0001-01-01"', "-719162"),
+        (DAYS, date.min, "-719162", "-719162"),
+        (DATE, date(2024, 2, 1), '"01.02.2024"', '"01.02.2024"'),
         (PRICE, Decimal("1E+2"), '"100.00"', "100.00"),
         (PRICE, Decimal("-0.5"), '"-0.50"', "-0.50"),
         (Annotated[Decimal, Precision(38, 0)], Decimal(10**37 + 1), f'"{10**37 + 1}"', f"{10**37 + 1}"),
@@ -187,6 +192,9 @@ def test_what_else_json_may_have(type_: Any, text: str, value: Any) -> None:
         (datetime, '"9999-12-31T23:59:59.999999-05:00"', "years 1 to 9999 in UTC"),
         (datetime, '"0001-01-01T00:00:00+05:00"', "years 1 to 9999 in UTC"),
         (datetime, "0", "got `int`: 0"),
+        (DATE, '"2024-02-01"', "expected date as '%d.%m.%Y', got '2024-02-01'"),
+        (Annotated[date, Format("%d.%m.%Y %H")], '"01.02.2024 03"', "without a time of day"),
+        (DAYS, "2932897", "<= 2932896"),
         (DAY, '"01.02.2024"', "expected datetime as '%Y-%m-%d', got '01.02.2024'"),
         (Annotated[datetime, Format("epoch_s")], "253402300800", "<= 253402300799"),
         (bytes, '"AP8"', "base64"),

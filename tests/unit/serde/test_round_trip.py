@@ -84,6 +84,8 @@ SCALARS = [
     Kind(datetime, TIMES, of_field),
     Kind(Annotated[datetime, Format("epoch_s")], TIMES, partial(of_text, timedelta(seconds=1))),
     Kind(Annotated[datetime, Format("%Y-%m-%dT%H:%M")], TIMES, partial(of_text, timedelta(minutes=1))),
+    Kind(Annotated[date, Format("epoch_days")], st.dates(), as_it_is),
+    Kind(Annotated[date, Format("%d.%m.%Y")], st.dates(date(1000, 1, 1)), as_it_is),
     Kind(bool, st.booleans(), as_it_is),
     Kind(Annotated[int, Int32], st.integers(-(2**31), 2**31 - 1), as_it_is),
     Kind(float, st.floats(allow_nan=False, allow_infinity=False), as_it_is),
