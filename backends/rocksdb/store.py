@@ -326,11 +326,12 @@ def _compact_options() -> CompactOptions:
 
 
 def _end() -> None:
-    """Close the stores that are being compacted: a thread in rocksdict aborts a process that ends."""
+    """Wait until no thread is inside of rocksdict, to compact or to close: one that comes back to a Python
+    that has ended aborts the process.
+    """
     for store in list(_opened):
-        if store._upkeep.is_running:  # noqa: SLF001 - of this module
-            with contextlib.suppress(StateStoreError):
-                store.close()
+        with contextlib.suppress(StateStoreError):
+            store.close()
 
 
 ending.at_end(_end)

@@ -80,12 +80,6 @@ class Upkeep:
         self._changed = True  # what an earlier process left is not known
         self._deletions = 0
         self._kept = 0
-        self._thread: threading.Thread | None = None
-
-    @property
-    def is_running(self) -> bool:
-        """Whether a thread compacts the store now."""
-        return self._thread is not None and self._thread.is_alive()
 
     def note_load(self) -> None:
         """Note that a file was loaded in which anything may be."""
@@ -131,7 +125,6 @@ class Upkeep:
                 except RuntimeError:  # the process ends, or may have no more threads: a later one sees to it
                     self._changed = True
                 else:
-                    self._thread = thread
                     return
         except BaseException:
             self._turn.release()

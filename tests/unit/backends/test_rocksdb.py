@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -416,3 +418,18 @@ def test_an_interrupt_that_somebody_keeps_does_not_keep_the_files(
         store.close()
     assert kept
     open_store(engine, tmp_path).close()
+
+
+@pytest.mark.slow
+def test_a_process_ends_while_a_thread_closes_a_store(tmp_path: Path) -> None:
+    """A thread that comes back out of rocksdict when Python has ended would abort the process."""
+    code = """if True:
+        import os, sys, threading
+        from pathlib import Path
+        from statestore.backends.contract import Batch, StoreOptions
+        from statestore.backends.rocksdb import RocksDBEngine
+        store = RocksDBEngine(16 << 20).open(Path(sys.argv[1]), StoreOptions(changelog=True))
+        store.write(Batch([(b"%06d" % number, os.urandom(1000)) for number in range(10_000)]))
+        threading.Thread(target=store.close, daemon=True).start()
+    """
+    subprocess.run([sys.executable, "-P", "-c", code, str(tmp_path / "store")], check=True, timeout=60)

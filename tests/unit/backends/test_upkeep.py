@@ -112,7 +112,7 @@ def test_a_store_closes_beside_it(tmp_path: Path) -> None:
 
 def test_a_process_ends_beside_it(tmp_path: Path) -> None:
     code = """if True:
-        import os, sys
+        import os, sys, threading
         from pathlib import Path
         from statestore.backends.contract import Batch, StoreOptions
         from statestore.backends.rocksdb import RocksDBEngine
@@ -123,7 +123,7 @@ def test_a_process_ends_beside_it(tmp_path: Path) -> None:
         store.flush()
         store.write(Batch([], keys[::2]))
         store.flush()
-        assert store._upkeep.is_running
+        assert "statestore-compact" in [thread.name for thread in threading.enumerate()]
     """
     subprocess.run([sys.executable, "-P", "-c", code, str(tmp_path / "store")], check=True, timeout=60)
 
