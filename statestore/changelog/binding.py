@@ -120,6 +120,7 @@ class Binding(ReaderTable):
     def restart(self) -> None:
         """Start anew from the stored position, after a failure too."""
         with self._lifecycle:
+            self.check_open()
             self.stop()
             if not self.machine.reads_only:
                 self._begin_leaving()

@@ -312,7 +312,9 @@ class Status(Readable):
 
     def refresh_readable(self) -> None:
         """Allow or forbid reads, after a change of this table's state or of its group's."""
-        self.readable = self.mirror.view if self.machine.readable and not self._is_shut else None
+        self.readable = self.mirror.view if self.machine.readable else None
+        if self._is_shut:  # looked at last: shut() waits for nothing, not for the condition either
+            self.readable = None
 
     def shut(self) -> None:
         """Have every call from now on raise that the table is closed; wait for nothing: a close follows."""

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError as Code
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from statestore.errors import ConfigError
+from statestore.errors import ConfigError, StoreClosedError
 from statestore.kafka.client_log import ClientLog
 from statestore.kafka.properties import admin_properties
 from statestore.kafka.remedies import HeardError
@@ -31,7 +31,7 @@ class AdminConnection:
         self._mutex = fork.rlock()
         self._client: AdminClient | None = None
         self._heard = HeardError()
-        self._forked_here = False
+        self._closed = self._forked_here = False
         fork.register(self)
 
     @property
@@ -45,8 +45,9 @@ class AdminConnection:
 
     def serve(self) -> None:
         """Take what the client has logged and reported; it keeps all of that until then."""
-        if self._client is not None and not self._forked_here:
-            self._client.poll(0)
+        client = self._client
+        if client is not None and not self._forked_here:
+            client.poll(0)
 
     def wait(self, answers: Iterable[Future[Any]]) -> Code | None:
         """Return when the answers are there; or return the error of a broker that refuses the client.
@@ -58,6 +59,8 @@ class AdminConnection:
             self._heard.forget()  # it may be mended: the client goes on trying
         awaited = left = set(answers)
         while left := wait(left, timeout=_LOOK_INTERVAL).not_done:
+            if self._closed:  # what was asked of a client that is gone may never be answered
+                return Code(Code._DESTROY)
             self.serve()
             if (refusal := self._heard.refusal) is not None:
                 return refusal
@@ -70,6 +73,8 @@ class AdminConnection:
         if self._forked_here:
             raise fork.forked_error()
         with self._mutex:
+            if self._closed:
+                raise StoreClosedError("the manager is closed")
             if self._client is None:
                 if "bootstrap.servers" not in self._given:
                     raise ConfigError(
@@ -82,6 +87,12 @@ class AdminConnection:
                 except KafkaException as error:
                     raise ConfigError(f"kafka: {error.args[0].str()}") from error
             return self._client
+
+    def close(self) -> None:
+        """Give up the client, whose threads then end: they would call Python while it ends. Idempotent."""
+        with self._mutex:
+            if not self._forked_here:
+                self._closed, self._client = True, None
 
     def _forked(self) -> None:
         self._forked_here = True

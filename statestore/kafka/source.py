@@ -12,7 +12,7 @@ from typing import Any
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka import KafkaError as Code
-from confluent_kafka.admin import ClusterMetadata, ConfigResource, OffsetSpec
+from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, OffsetSpec
 
 from statestore.kafka.admin import AdminConnection
 from statestore.kafka.answers import (
@@ -67,12 +67,17 @@ class KafkaSource:
         """Errors the readers reported since the broker last answered, and when: by code, newest last."""
         self.client_log = ClientLog(log)
         """Of the clients that live for one question or one read."""
-        self._admin = admin.client()
+        admin.client()  # raises for what librdkafka refuses
+        self._connection = admin
         self.serve = admin.serve
         why = why_not_native(self._properties)
         self.fetcher = "native" if why is None else f"consumer: {why}"
         """What reads the records, and why not the faster one."""
         log.info("Kafka at %s: records are read by: %s", self.address, self.fetcher)
+
+    @property
+    def _admin(self) -> AdminClient:
+        return self._connection.client()
 
     def reader(self, limits: BatchLimits, queue_bytes: int) -> BatchReader:
         """Make a reader that queues about ``queue_bytes``; the caller polls and closes it."""

@@ -145,8 +145,8 @@ class Topics:
             raise KafkaException(error)
         return len(description.partitions)
 
-    def end(self, topic: str, partition: int) -> Future[Any]:
-        """Ask for the offset after the last record of a partition: a future with an ``offset``."""
+    def last_offset(self, topic: str, partition: int) -> int:
+        """Ask for the offset of a partition's last record. Raises ``KafkaException``."""
         place = TopicPartition(topic, partition)
         latest: Any = OffsetSpec.latest()  # typed to return None
         answers = self._admin.client().list_offsets(
@@ -154,8 +154,12 @@ class Topics:
             isolation_level=IsolationLevel.READ_UNCOMMITTED,
             request_timeout=self._request_timeout,
         )
-        found: Future[Any] = answers[place]
-        return found
+        answer: Future[Any] = answers[place]
+        refusal = self._admin.wait([answer])
+        if refusal is not None and not answer.done():
+            raise KafkaException(refusal)
+        offset: int = answer.result().offset
+        return offset - 1
 
     def ensure(self, wanted: Iterable[WantedTopic], mode: Mode) -> TopicsReport:
         """Create the missing topics, and report how the existing ones differ.

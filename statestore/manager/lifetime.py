@@ -13,6 +13,7 @@ from typing import NoReturn, Self
 
 from statestore.changelog.binder import Binder
 from statestore.errors import StateStoreError, StoreClosedError
+from statestore.kafka.admin import AdminConnection
 from statestore.manager.opened import OpenStores
 from statestore.manager.sharing import Sharing
 from statestore.producing.transaction import Transactions
@@ -38,6 +39,7 @@ class ManagerLifetime:
     _opened: OpenStores
     _opener: StoreOpener
     _sharing: Sharing
+    _admin: AdminConnection
     _writer: EntityWriter
     _transactions: Transactions
     _binder: Binder | None
@@ -69,8 +71,15 @@ class ManagerLifetime:
             raise fork.forked_error()
         self._closed = True
         if called_back():
-            self._opened.shut()
+            self._shut()
         self._ending.finish(self._end)
+
+    def _shut(self) -> None:
+        """Make every call from now on raise that it is closed, and wait for nothing."""
+        self._opened.shut()
+        if self._is_set_up:
+            self._writer.shut()
+            self._transactions.shut()
 
     def _end(self) -> None:
         """Close everything; on a thread that runs no signal handlers."""
@@ -82,6 +91,7 @@ class ManagerLifetime:
         with contextlib.ExitStack() as closing:  # last one first; one that fails keeps none from closing
             closing.callback(self._opener.close)
             closing.callback(self._sharing.close)
+            closing.callback(self._admin.close)
             for store in stores:
                 closing.callback(store.close)
             if self._binder is not None:

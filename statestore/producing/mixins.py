@@ -144,6 +144,7 @@ class DeliveryWaitMixin:
 
     def _applied(self, delivered: Delivery | Iterable[Delivery], timeout: float | None) -> Steps[None]:
         binding = self._binding
+        binding.check_open()
         offsets: dict[int, int] = {}
         given = [delivered] if isinstance(delivered, Delivery) else list(delivered)
         waited = [one for one in given if one.topic == binding.topic]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from confluent_kafka import Producer as KafkaProducer
 
 from statestore.errors import ConfigError, DeliveryError, StoreClosedError
 from statestore.kafka.client_log import ClientLog
+from statestore.kafka.fatal import RAISED, code_of, take_pending
 from statestore.kafka.properties import largest_record, producer_properties
 from statestore.kafka.remedies import HeardError
 from statestore.producing.sending import OnReport, ProducerRecord
@@ -89,6 +91,8 @@ class Producer:
         """
 
         def reported(error: Code | None, message: Message) -> None:
+            if (fatal := take_pending()) is not None:
+                self.fatal = fatal
             self._count(error)
             on_report(error, message)
 
@@ -147,12 +151,12 @@ class Producer:
             if self._closed:
                 return
             self._closed = True
-        if left := self._handle.flush(CLOSE_TIMEOUT):
+        if left := self._drained(CLOSE_TIMEOUT):
             log.warning(
                 "closing: %d records were not delivered within %g s and are dropped", left, CLOSE_TIMEOUT
             )
             self._handle.purge()
-            self._handle.flush(1.0)  # the waits for them end
+            self._drained(1.0)  # the waits for them end
         self._ending = True
         self._thread.join()
         if self._renewal is not None:
@@ -210,10 +214,28 @@ class Producer:
                 self._handle.poll(_POLL_SECONDS)
                 if self._renewal is not None:
                     self._renew()
-            except KafkaException as error:  # a fatal error is raised here, and not given to error_cb
-                self.fatal = error.args[0]
+            except RAISED as error:  # a fatal error is raised here, and not given to error_cb
+                self._note_fatal(error)
             except Exception:  # without this thread there would be no delivery reports
                 log.exception("an unexpected error on %s", self._thread.name)
+
+    def _note_fatal(self, error: BaseException) -> None:
+        code = code_of(error)
+        if code is None:
+            log.error("an unexpected error of the client", exc_info=error)
+        else:
+            self.fatal = code
+
+    def _drained(self, timeout: float) -> int:
+        """Wait for the reports of records in flight, past a fatal error, too; return how many are left."""
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                return self._handle.flush(max(0.0, deadline - time.monotonic()))
+            except RAISED as error:
+                self._note_fatal(error)
+                if time.monotonic() >= deadline:
+                    return len(self._handle)
 
     def _renew(self) -> None:
         """Replace a handle after a fatal error; the records in flight have failed."""
@@ -223,7 +245,7 @@ class Producer:
             self.fatal or self.heard.text,
         )
         self._handle.purge()
-        self._handle.flush(1.0)
+        self._drained(1.0)
         fresh = self._make_handle()
         with self._mutex:
             self._handle = fresh

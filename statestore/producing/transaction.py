@@ -13,7 +13,7 @@ from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
 from confluent_kafka import KafkaError as Code
 from confluent_kafka import KafkaException, Message
@@ -22,6 +22,7 @@ from confluent_kafka import Producer as KafkaProducer
 from statestore.delivery import Delivery
 from statestore.errors import DeliveryError, ProducerFencedError, StoreClosedError
 from statestore.kafka.client_log import ClientLog
+from statestore.kafka.fatal import RAISED, code_of
 from statestore.kafka.properties import producer_properties
 from statestore.kafka.remedies import HeardError
 from statestore.producing.delivery_errors import reason_of, remedy_for
@@ -43,8 +44,6 @@ _TURN = 200
 _CLOSE_TIMEOUT = 10.0
 """Seconds that closing waits for a commit."""
 
-# A fatal error is raised as itself, which its type does not tell, or into whatever the client calls next.
-_FAILURES: tuple[type[BaseException], ...] = (KafkaException, cast("Any", Code), SystemError)
 _FENCED = (Code._FENCED, Code.PRODUCER_FENCED)  # noqa: SLF001 - that is its name
 
 Report = tuple[Code | None, Message]
@@ -147,6 +146,7 @@ class Transaction:
     def _open(self) -> list[ProducerRecord]:
         if self._records is None:
             raise RuntimeError("the transaction has ended: begin another, with manager.transaction()")
+        self._writer.check_open()
         return self._records
 
     def _end(self) -> list[ProducerRecord]:
@@ -279,6 +279,10 @@ class Transactions:
         aborted = max(0, begun - committed - is_open)
         return TransactionHealth(begun, committed, aborted, fenced=self._fenced is not None)
 
+    def shut(self) -> None:
+        """Make every call from now on raise ``StoreClosedError``, and wait for nothing: ``close`` follows."""
+        self._closed = True
+
     def close(self) -> None:
         """Drop the producer, after a commit that is under way, for a limited time."""
         self._closed = True
@@ -315,10 +319,10 @@ class Transactions:
 
     def _committed(self, records: list[ProducerRecord]) -> Steps[list[Delivery]]:
         """Commit ``records``; when nobody waits any more, abort them unless the commit has begun."""
+        self._check_open()
         if not records:
             self._count_committed()
             return []
-        self._check_open()
         commit = _Commit(records)
         try:
             deliveries: list[Delivery] = yield in_thread("statestore-transaction", partial(self._run, commit))
@@ -342,6 +346,7 @@ class Transactions:
         records = commit.records
         reports: dict[int, Report] = {}
         began_at: float | None = None
+        is_new = self._handle is None
         try:
             handle = self._handle = self._handle or self._make_handle()
             began_at = time.monotonic()
@@ -352,8 +357,10 @@ class Transactions:
             handle.flush(self._timeout)
             commit.check()
             self._retry(handle.commit_transaction)
-        except _FAILURES as failure:
-            if began_at is not None and self._abort(began_at, failure, reports):
+        except RAISED as failure:
+            is_fenced = began_at is not None and self._abort(began_at, failure, reports)
+            if is_fenced and not is_new:
+                self._stay_fenced()
                 raise ProducerFencedError(
                     f"the transaction of {len(records)} records is not committed: {self._fenced}",
                     undelivered=[record.subject for record in records],
@@ -426,14 +433,14 @@ class Transactions:
         retry(lambda left: call(max(0.1, left)), self._timeout, 0.0, may_pass)
 
     def _abort(self, began_at: float, failure: BaseException, reports: Mapping[int, Report]) -> bool:
-        """Abort the transaction; say whether another producer has fenced this one.
+        """Abort the transaction; say whether a later producer has fenced this one.
 
         Where the broker itself has refused a record, the producer is kept: it notices a successor, which a
         new one would fence. One that lost its broker fails its next transaction, and is dropped. If the abort
         fails, the next transaction does it, since its producer has the same name.
         """
         codes = [error.code() for error, _ in list(reports.values()) if error is not None]
-        refused = all(code > 0 for code in codes) and (codes or not isinstance(failure, _FAILURES))
+        refused = all(code > 0 for code in codes) and (codes or not isinstance(failure, RAISED))
         handle, self._handle = self._handle, None
         errors = [failure]
         if handle is not None:
@@ -441,26 +448,30 @@ class Transactions:
                 self._retry(handle.abort_transaction)
                 if refused:
                     self._handle = handle
-            except _FAILURES as second:
+            except RAISED as second:
                 errors.append(second)
                 log.warning("a transaction could not be aborted: %s", second)
         # The broker says the same of a transaction that it has ended because of its age.
         in_time = (time.monotonic() - began_at) * 1000 < self._transaction_timeout
-        if not in_time or not any(_code_of(error) in _FENCED for error in errors):
-            return False
+        return in_time and any(_is_fenced(error) for error in errors)
+
+    def _stay_fenced(self) -> None:
+        """Begin no transaction any more.
+
+        Not for a new producer: it has fenced all others itself a moment ago. Who comes right then may be an
+        earlier question of its own, asked again by the client since the answer was late.
+        """
         self._fenced = (
             f"the producer of this manager's transactions was fenced: another one took over its "
             f"transactional.id {self._name!r}, which is that of the data directory. Is a copy of the "
             "directory in use? Each process needs a directory of its own; restart this one to take over again"
         )
         log.error("Kafka at %s: %s", self._kafka.get("bootstrap.servers"), self._fenced)
-        return True
 
     def _failed(
         self, failure: BaseException, records: list[ProducerRecord], reports: dict[int, Report]
     ) -> DeliveryError:
-        told: BaseException = (isinstance(failure, SystemError) and failure.__cause__) or failure
-        cause: Any = told.args[0] if isinstance(told, KafkaException) else told
+        cause: Any = code_of(failure) or failure
         refused = [error for _, (error, _) in sorted(reports.items()) if error is not None]
         cause = (refused or [cause])[0]
         text, remedy = str(cause), ""
@@ -468,6 +479,8 @@ class Transactions:
             text, remedy = reason_of(cause, self._heard), remedy_for(cause, self._heard)
             if cause.code() == Code.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
                 remedy = f"grant the client Write on the transactional.id {self._name!r}"
+            elif cause.code() in _FENCED:
+                remedy = "write it again"
         first = records[0]
         return DeliveryError(
             f"the transaction of {len(records)} records, the first {first.describe(first.subject)}, is not "
@@ -482,8 +495,6 @@ class Transactions:
         self._handle = None
 
 
-def _code_of(error: BaseException) -> int | None:
-    """Return the code of an error of the client, in whichever of its forms."""
-    told: BaseException = (isinstance(error, SystemError) and error.__cause__) or error
-    code: Any = told.args[0] if isinstance(told, KafkaException) else told
-    return code.code() if isinstance(code, Code) else None
+def _is_fenced(error: BaseException) -> bool:
+    code = code_of(error)
+    return code is not None and code.code() in _FENCED

@@ -104,16 +104,21 @@ class EntityWriter:
     @property
     def producer(self) -> Producer:
         """The producer, made at the first use. Raises ``ConfigError`` without an address."""
-        if self._forked_here:
-            raise fork.forked_error()
+        self.check_open()
         if self._producer is not None:
             return self._producer
         return shielded(self._made_producer)
 
+    def check_open(self) -> None:
+        """Raise once closed, or in a forked child."""
+        if self._forked_here:
+            raise fork.forked_error()
+        if self._closed:
+            raise StoreClosedError("the manager is closed")
+
     def _made_producer(self) -> Producer:
         with self._mutex:
-            if self._closed:
-                raise StoreClosedError("the manager is closed")
+            self.check_open()
             if self._producer is None:
                 if "bootstrap.servers" not in self._kafka:
                     raise ConfigError(
@@ -131,6 +136,10 @@ class EntityWriter:
         """Return when no record is in flight. Raises ``DeliveryError`` after ``timeout`` seconds."""
         if self._producer is not None:
             self._producer.flush(timeout)
+
+    def shut(self) -> None:
+        """Make every call from now on raise ``StoreClosedError``, and wait for nothing: ``close`` follows."""
+        self._closed = True
 
     def close(self) -> None:
         """Wait for records in flight, for a limited time, and end. Idempotent."""
@@ -200,6 +209,7 @@ class EntityWriter:
         return self._delete(encoder, encoder.key_of(entity), entity, read)
 
     def _encoder(self, cls: type) -> Encoder:
+        self.check_open()
         encoder = self._encoders.get(cls)
         if encoder is None:
             model = model_of(cls)
@@ -409,18 +419,17 @@ class EntityWriter:
         last: dict[tuple[str, int], int] = {}
         for topic, partition in tracker.without_offset:
             try:
-                end = yield in_thread("statestore-topics", partial(self._end_of, topic, partition))
+                offset: int = yield in_thread(
+                    "statestore-topics", partial(self.topics.last_offset, topic, partition)
+                )
             except KafkaException as error:
                 raise DeliveryError(
                     f"delivered to topic {topic!r}, but the offset is not known: {error.args[0].str()}",
                     delivered=tracker.deliveries(),
                 ) from error
-            last[topic, partition] = end.offset - 1
+            last[topic, partition] = offset
         if last:
             tracker.fill_offsets(last)
-
-    def _end_of(self, topic: str, partition: int) -> Any:
-        return self.topics.end(topic, partition).result()
 
     def _look_up(self, record: ProducerRecord) -> Steps[ProducerRecord]:
         """Return ``record`` with its partition.

@@ -123,6 +123,7 @@ class BoundTopic(DeliveryWaitMixin):
 
     def stop(self) -> None:
         """Stop reading the topic; wait up to 10 s for the final flush, not for the broker. Idempotent."""
+        self._binding.check_open()
         self._turns.shielded(self._binding.stop)
 
     def restart(self) -> None:

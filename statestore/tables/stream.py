@@ -127,6 +127,7 @@ class Stream(Generic[T]):
 
     def health(self) -> StreamHealth:
         """Return the counts of all reads so far."""
+        self._check_open()
         with self._mutex:
             counts = self._counts
             return StreamHealth(

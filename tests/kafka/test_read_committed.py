@@ -11,8 +11,8 @@ import pytest
 from confluent_kafka import Message, Producer
 
 from statestore import Key, ReadyTimeoutError, StoreManager, entity
+from statestore.kafka.topics import Topics
 from statestore.producing.sending import SendTracker
-from statestore.producing.writer import EntityWriter
 from statestore.testing.kafka import Broker
 
 pytestmark = pytest.mark.kafka
@@ -138,7 +138,7 @@ def test_a_record_of_unknown_place_counts_as_applied_when_the_open_transaction_h
     name = topic()
     broker.create_topic(name)
     cls: Any = entity(make_dataclass("Row", [("key", Annotated[str, Key]), ("text", str)]), topic=name)
-    end_of, reported = EntityWriter._end_of, SendTracker._reported
+    last_offset, reported = Topics.last_offset, SendTracker._reported
 
     class Unplaced:
         def __init__(self, message: Message) -> None:
@@ -147,17 +147,17 @@ def test_a_record_of_unknown_place_counts_as_applied_when_the_open_transaction_h
         def offset(self) -> None:
             return None
 
-    def asked(writer: EntityWriter, *place: Any) -> Any:
+    def asked(topics: Topics, *place: Any) -> int:
         if begun == "after":
             begin(producer, name, (b"k", b"1"))
-        return end_of(writer, *place)
+        return last_offset(topics, *place)
 
     def told(tracker: SendTracker, index: int, error: Any, message: Message) -> None:
         unplaced: Any = Unplaced(message)
         reported(tracker, index, error, unplaced)
 
     monkeypatch.setattr(SendTracker, "_reported", told)
-    monkeypatch.setattr(EntityWriter, "_end_of", asked)
+    monkeypatch.setattr(Topics, "last_offset", asked)
     table = managers(broker).bind(cls)
     table.wait_until_ready(60)
     if begun == "before":
