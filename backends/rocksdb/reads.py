@@ -18,7 +18,7 @@ from statestore.backends.contract import (
 )
 from statestore.backends.lifetime import Lifetime, check_bytes
 from statestore.backends.rocksdb import errors
-from statestore.backends.rocksdb.scan import Moment, RocksDBIterator, fills_cache, is_of_all
+from statestore.backends.rocksdb.scan import RocksDBIterator, fills_cache, is_of_all, ranged, whole
 from statestore.errors import StateStoreError, StoreFullError, StoreUnavailableError
 from statestore.runtime import fork
 from statestore.runtime.interrupts import pass_on
@@ -76,8 +76,10 @@ class RocksDBReads(OpenStore):
     ) -> BackendIterator:
         check_limit(limit)
         with self._lifetime.call:
-            fill = not is_of_all(keys, limit) or fills_cache(self._database, self._cache)
-            moment = Moment(self._lifetime, self._database, keys.stop, fill)
+            reads_all = is_of_all(keys, limit)
+            fill = not reads_all or fills_cache(self._database, self._cache)
+            moment_of = whole if reads_all and not reverse else ranged
+            moment = moment_of(self._lifetime, self._database, keys, fill)
             return RocksDBIterator(self._lifetime, self._directory, moment, keys, reverse, limit)
 
     def size(self) -> int:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from rocksdict import Rdict, RdictIter, ReadOptions
 from rocksdict import Snapshot as RdictSnapshot
@@ -46,16 +49,12 @@ class Moment(TrackedReader):
 
     snapshot: RdictSnapshot
     """For point reads: what ``present`` gives has it."""
+    items: Iterator[Any] | None = None
+    """For one scan forwards: what ``whole`` gives has it."""
 
-    def __init__(
-        self, lifetime: Lifetime, database: Rdict, stop: bytes | None = None, fill_cache: bool = True
-    ) -> None:
+    def __init__(self, lifetime: Lifetime, database: Rdict, options: ReadOptions | None = None) -> None:
         lifetime.readers.add(self)
-        options = ReadOptions()
-        options.fill_cache(fill_cache)  # type: ignore[call-arg]  # the stub lacks it
-        if stop is not None:
-            options.set_iterate_upper_bound(stop)
-        self.iterator: RdictIter = database.iter(options)
+        self.iterator: RdictIter = database.iter(options or ReadOptions())
         self.lock = threading.RLock()
         self.moved_to: tuple[int, bytes] | None = None
         """The ``id`` of the scan whose next pair this is at, and the key before it."""
@@ -81,10 +80,38 @@ def present(lifetime: Lifetime, database: Rdict) -> Moment:
             return moment
 
 
+def ranged(lifetime: Lifetime, database: Rdict, keys: KeyRange, fill_cache: bool) -> Moment:
+    """Return an iterator for a scan of ``keys``."""
+    return Moment(lifetime, database, _options(keys, fill_cache))
+
+
+def whole(lifetime: Lifetime, database: Rdict, keys: KeyRange, fill_cache: bool) -> Moment:
+    """Return an iterator and ``items()`` of the same moment, for a scan forwards of many pairs.
+
+    ``items()`` gives a pair in one call, and in three quarters of the time.
+    """
+    options = _options(keys, fill_cache)
+    while True:
+        before = database.latest_sequence_number()
+        moment = Moment(lifetime, database, options)
+        moment.items = database.items(from_key=keys.start, read_opt=options)
+        if database.latest_sequence_number() == before:
+            return moment
+
+
+def _options(keys: KeyRange, fill_cache: bool) -> ReadOptions:
+    options = ReadOptions()
+    options.fill_cache(fill_cache)  # type: ignore[call-arg]  # the stub lacks it
+    if keys.stop is not None:
+        options.set_iterate_upper_bound(keys.stop)
+    return options
+
+
 class RocksDBIterator(ChunkedIterator):
     """A scan in key order. Several may share one iterator: a scan seeks first where another has moved it.
 
     Uses ``RdictIter``, since ``items()`` of rocksdict ends at a corrupt block as at the end of the data.
+    Where a moment has ``items``, they are read first, and ``RdictIter`` tells whether they ended too early.
     There is no lower bound (``set_iterate_lower_bound`` sets the upper one), so the last chunk is cut here.
     """
 
@@ -102,28 +129,49 @@ class RocksDBIterator(ChunkedIterator):
         self._moment: Moment | None = moment
         self._start, self._stop = keys.start, keys.stop
         self._reverse = reverse
+        self._items_at: object = None
+        """The last key that was taken from the moment's items."""
         lifetime.readers.add(self)
 
     def read(self, count: int) -> list[tuple[bytes, bytes]]:
         moment = self._moment
         assert moment is not None  # released only when finished or ended
         with moment.lock:
-            if self._position is None or moment.moved_to != (id(self), self._position):
-                self._seek(moment)
-            moment.moved_to = None  # should this be cut short
-            pairs = read_pairs(
-                moment.iterator.key,
-                moment.iterator.value,
-                moment.iterator.prev if self._reverse else moment.iterator.next,
-                count,
-            )
-            if len(pairs) < count:  # the end, or an error
-                self._check(moment)
-            self.moved = self._position
-            if pairs:
-                self.moved = pairs[-1][0]
-                moment.moved_to = id(self), self.moved
+            pairs = self._items(moment, count)
+            if len(pairs) < count:
+                position = pairs[-1][0] if pairs else self._position
+                pairs += self._following(moment, count - len(pairs), position)
+            self.moved = pairs[-1][0] if pairs else self._position
         return self._cut(pairs)
+
+    def _items(self, moment: Moment, count: int) -> list[tuple[bytes, bytes]]:
+        """Return the next ``count`` pairs of ``items``, if the moment has any; fewer at their end."""
+        if moment.items is None or self._items_at != self._position:  # a chunk was lost on its way
+            return []
+        self._items_at = moment  # should this be cut short
+        pairs = list(islice(moment.items, count))
+        if len(pairs) < count:
+            moment.items = None
+        else:
+            self._items_at = pairs[-1][0]
+        return pairs
+
+    def _following(self, moment: Moment, count: int, position: bytes | None) -> list[tuple[bytes, bytes]]:
+        """Return the ``count`` pairs after ``position`` by the iterator; fewer at the end."""
+        if position is None or moment.moved_to != (id(self), position):
+            self._seek(moment, position)
+        moment.moved_to = None  # should this be cut short
+        pairs = read_pairs(
+            moment.iterator.key,
+            moment.iterator.value,
+            moment.iterator.prev if self._reverse else moment.iterator.next,
+            count,
+        )
+        if len(pairs) < count:  # the end, or an error
+            self._check(moment)
+        if pairs:
+            moment.moved_to = id(self), pairs[-1][0]
+        return pairs
 
     @property
     def holds(self) -> bool:
@@ -132,11 +180,11 @@ class RocksDBIterator(ChunkedIterator):
     def release(self) -> None:
         self._moment = None
 
-    def _seek(self, moment: Moment) -> None:
+    def _seek(self, moment: Moment, position: bytes | None) -> None:
         if self._reverse:
-            self._seek_backwards(moment)
-        elif self._position is not None:
-            moment.iterator.seek(self._position)
+            self._seek_backwards(moment, position)
+        elif position is not None:
+            moment.iterator.seek(position)
             if moment.iterator.valid():  # moving on from a failed seek is undefined
                 moment.iterator.next()
         elif self._start is not None:
@@ -144,8 +192,8 @@ class RocksDBIterator(ChunkedIterator):
         else:
             moment.iterator.seek_to_first()
 
-    def _seek_backwards(self, moment: Moment) -> None:
-        end = self._stop if self._position is None else self._position
+    def _seek_backwards(self, moment: Moment, position: bytes | None) -> None:
+        end = self._stop if position is None else position
         if end is None:
             moment.iterator.seek_to_last()
         else:

@@ -98,6 +98,17 @@ def test_items_takes_a_corrupt_block_for_the_end_and_status_does_not(corrupt: Rd
         cursor.status()
 
 
+def test_items_begin_at_a_key_and_end_before_the_upper_bound(database: Rdict) -> None:
+    fill(database)
+    read = ReadOptions()
+    read.set_iterate_upper_bound(b"%08d" % 104)
+    items = database.items(from_key=b"%08d" % 100, read_opt=read)
+    database[b"%08d" % 102] = b"later"
+    assert [key for key, value in items if value != b"later"] == [
+        b"%08d" % number for number in range(100, 104)
+    ]
+
+
 def test_get_reports_a_corrupt_block(corrupt: Rdict) -> None:
     with pytest.raises(Exception, match=r"^Corruption"):
         corrupt.get([b"%08d" % number for number in range(ROWS)])

@@ -11,12 +11,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from statestore import core
 from statestore.backends.contract import BackendReader, Batch, KeyRange, StoreOptions
 from statestore.backends.rocksdb import RocksDBEngine, RocksDBOptions
+from statestore.backends.rocksdb.scan import RocksDBIterator
 from statestore.backends.rocksdb.store import RocksDBBackend
 from statestore.errors import (
     StoreClosedError,
@@ -433,3 +435,15 @@ def test_a_process_ends_while_a_thread_closes_a_store(tmp_path: Path) -> None:
         threading.Thread(target=store.close, daemon=True).start()
     """
     subprocess.run([sys.executable, "-P", "-c", code, str(tmp_path / "store")], check=True, timeout=60)
+
+
+def test_a_scan_goes_on_after_a_chunk_that_was_lost_on_its_way(engine: RocksDBEngine, tmp_path: Path) -> None:
+    with contextlib.closing(open_store(engine, tmp_path / "store")) as store:
+        store.write(BATCH)
+        for taken in (0, 1, 8, 40):
+            scan = store.scan()
+            pairs = [next(scan) for _ in range(taken)]
+            cast("RocksDBIterator", scan).read(5)  # as if an exception of a signal handler followed
+            assert pairs + list(scan) == BATCH.puts
+        store.write(Batch([], [key for key, _ in BATCH.puts]))
+        assert list(store.scan()) == []
