@@ -36,6 +36,7 @@ ORDERED = (int, float, Decimal, str, bytes, datetime, date, UUID)
 _ORDERED = frozenset(ORDERED)
 _SCALARS: dict[type, Scalar] = {kind: Scalar(kind) for kind in (*ORDERED, bool)}
 _BOOL = _SCALARS[bool]
+_OF_ANY_LENGTH = (DictOf, ListOf)
 
 
 Rows = RecordType | Nullable
@@ -101,14 +102,15 @@ class _TypeChecker:
         return list(dict.fromkeys(self.faults))
 
     def type_of(self, node: Node) -> FieldType | None:
+        # The first three make up nearly all expressions. Patterns would take longer, at each query.
+        if isinstance(node, FieldPath):
+            return self._path(node)
+        if isinstance(node, Constant):
+            return _SCALARS.get(type(node.value)) or Scalar(type(node.value))
+        if isinstance(node, Binary):
+            find = self._compared if node.op in COMPARISONS else self._computed
+            return find(node, node.op, (node.left, node.right))
         match node:
-            case FieldPath():
-                return self._path(node)
-            case Constant(value):
-                return _SCALARS.get(type(value)) or Scalar(type(value))
-            case Binary(op, left, right):
-                find = self._compared if op in COMPARISONS else self._computed
-                return find(node, op, (left, right))
             case Logic() | Not():
                 return self._conditions(node, node.operands if isinstance(node, Logic) else (node.operand,))
             case Negative(operand):
@@ -135,16 +137,17 @@ class _TypeChecker:
             if inner is None:
                 return None
             # A dict need not have the key, a list need not be as long.
-            nullable = nullable or isinstance(inner, Nullable) or isinstance(type_, DictOf | ListOf)
+            nullable = nullable or isinstance(inner, Nullable) or isinstance(type_, _OF_ANY_LENGTH)
             type_ = _bare(inner)
         return Nullable(type_) if nullable else type_
 
     def _step(self, path: FieldPath, count: int, type_: FieldType, step: str | int) -> FieldType | None:
+        if isinstance(type_, RecordType):
+            for field in type_.fields:
+                if field.name == step:
+                    return field.type
         match type_:
             case RecordType(cls, fields):
-                for field in fields:
-                    if field.name == step:
-                        return field.type
                 if step == type_.extra:
                     return self._fault(
                         path,

@@ -14,8 +14,6 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from statestore.errors import EncodeError
-from statestore.expressions.evaluation import compiled
-from statestore.expressions.expr import Expr
 from statestore.expressions.nodes import FieldPath
 from statestore.expressions.type_checking import record_of
 from statestore.fields.types import Field, RecordType
@@ -211,7 +209,7 @@ def _filled(
     pa = pyarrow()
     record = record_of(query.sources[0])
     converted = [(one.field, stored(one.field.type)) for one in columns]
-    accepts = None if native is None else compiled(Expr(native.native))
+    accepts = None if native is None else native.accepts
 
     def judge(key: bytes, payload: bytes) -> list[Any] | None:
         """Return the values of a row that C does not read, as ``ColumnReader`` takes them."""

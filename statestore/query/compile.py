@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from statestore import core
@@ -59,7 +60,7 @@ _TEXT_STEPS: Final[dict[str, Step]] = {
 _MIRRORED: Final = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Filter:
     """A condition over one class: the part of it that a program decides, and the rest."""
 
@@ -71,19 +72,25 @@ class Filter:
     """Why there is a ``rest``: a line for each of its conditions."""
     program: Program
 
+    @cached_property
+    def accepts(self) -> Callable[[Any], Any]:
+        """What tells whether an entity fulfils ``native``."""
+        return compiled(Expr(self.native))
+
+    @cached_property
+    def _accepts_rest(self) -> Callable[[Any], Any] | None:
+        return None if self.rest is None else compiled(Expr(self.rest))
+
     def rows(self, pairs: StoredPairs, judge: Judge) -> Iterator[Any]:
         """Return the entities of a scan that fulfil the condition. ``judge`` decodes what C does not read."""
-        accepts = compiled(Expr(self.native))
-        rows: Iterator[Any] = self.program.rows(pairs, len(DATA), HEADER, judge, accepts)
-        return rows if self.rest is None else filter(compiled(Expr(self.rest)), rows)
+        rows: Iterator[Any] = self.program.rows(pairs, len(DATA), HEADER, judge, self.accepts)
+        return rows if self._accepts_rest is None else filter(self._accepts_rest, rows)
 
     def count(self, pairs: StoredPairs, judge: Judge, most: int | None = None) -> int:
         """Return how many there are of them, ``most`` at most."""
         if self.rest is None:
-            accepts = compiled(Expr(self.native))
-            return self.program.count_rows(
-                pairs, len(DATA), HEADER, judge, accepts, -1 if most is None else most
-            )
+            left = -1 if most is None else most
+            return self.program.count_rows(pairs, len(DATA), HEADER, judge, self.accepts, left)
         count = 0
         for _ in self.rows(pairs, judge):
             if count == most:
@@ -129,7 +136,7 @@ Measure = tuple[str, Node | None]
 """``count``, ``sum``, ``min`` or ``max``, and of what: ``None``, for ``count`` only, the rows."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class GroupedScan:
     """What is computed of each group of the rows that fulfil a condition."""
 
@@ -142,17 +149,22 @@ class GroupedScan:
     zeros: tuple[Any, ...]
     """What the sum of no values is, for each measure."""
 
+    @cached_property
+    def _accepts(self) -> Callable[[Any], Any]:
+        return _always if self.condition is None else compiled(Expr(self.condition))
+
+    @cached_property
+    def _values(self) -> Callable[[Any], list[Any]]:
+        nodes = [*self.keys, *[of for _, of in self.measures]]
+        values = [_always if node is None else compiled(Expr(node)) for node in nodes]
+        return lambda row: [value_of(row) for value_of in values]
+
     def groups(self, pairs: StoredPairs, judge: Judge) -> list[tuple[tuple[Any, ...], list[Any]]]:
         """Return the values of keys and measures of each group, in the order of their first rows."""
         from statestore._native import Groups
 
-        accepts = _always if self.condition is None else compiled(Expr(self.condition))
-        nodes = [*self.keys, *[of for _, of in self.measures]]
-        values = [_always if node is None else compiled(Expr(node)) for node in nodes]
         found = Groups(self.program, self.key_places, self.measure_places, self.zeros, DECIMALS.add)
-        found.read(
-            pairs, len(DATA), HEADER, judge, accepts, lambda row: [value_of(row) for value_of in values]
-        )
+        found.read(pairs, len(DATA), HEADER, judge, self._accepts, self._values)
         groups = found.results()
         return groups if groups or self.keys else [((), found.start())]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 from statestore.expressions.nodes import Node, node_text
 from statestore.query.by_index import IndexScan
@@ -12,29 +12,30 @@ from statestore.query.index_rows import most_by_index
 from statestore.query.joining import JoinPlan
 from statestore.query.plan import Plan
 from statestore.query.reading import NO_SCAN, KeyScan, NoRows, PointReads, TableRead
+from statestore.query.source import Source
 
 _UNTOLD: Final = (NO_SCAN, SWITCHED_OFF)
 """Reasons why Python filters or groups that need not be told of a plan."""
 
 
-def explained(plan: Plan, name: str, counts: Sequence[int]) -> str:
-    """Return a plan as text, a line for each step.
-
-    ``name`` is that of the first table, ``counts`` say about how many rows each table has.
-    """
-    read, rows = plan.first, counts[0]
+def explained(plan: Plan, sources: Sequence[Source[Any]]) -> str:
+    """Return the plan of a query over ``sources`` as text, a line for each step."""
+    read, counts = plan.first, [one.approximate_count() for one in sources]
+    rows = counts[0]
     key = ", ".join(read.codec.key_types)
-    lines = [f"{name}: {read.codec.key_format} keys ({key}), about {rows} rows"]
+    lines = [f"{sources[0].name}: {read.codec.key_format} keys ({key}), about {rows} rows"]
     lines.append(f"read {_rows_read(read, rows)}")
-    lines += _instead(read, rows)
+    if not sources[0].refuses_scan(plan.query):
+        lines += _instead(read, rows)
     if read.reverse and read.sorted:
         by_index = isinstance(read.access, IndexScan) and read.access.in_order
         lines.append(f"in reverse {'index' if by_index else 'key'} order")
-    if plan.why_scan:
-        lines.append(f"full scan: {plan.why_scan}")
+    lines += [f"full scan: {why}" for why in plan.scans[:1] if why]
     lines += _filters(read)
-    for join, count in zip(plan.joins, counts[1:], strict=True):
-        lines += _join_text(join, count)
+    for join, count, source, why in zip(plan.joins, counts[1:], sources[1:], plan.scans[1:], strict=True):
+        lines += _join_text(join, count, keeps=join.read.reads_all and source.refuses_scan(plan.query))
+        if why:
+            lines.append(f"full scan of {join.join.entity.__name__}: {why}")
     if plan.joined_condition is not None:
         lines.append(f"filter joined rows: {node_text(plan.joined_condition)}")
     if plan.query.predicates:
@@ -85,7 +86,8 @@ def _all_of(conditions: Sequence[Node]) -> str:
     return " & ".join(map(node_text, conditions))
 
 
-def _join_text(plan: JoinPlan, rows: int) -> Iterator[str]:
+def _join_text(plan: JoinPlan, rows: int, *, keeps: bool) -> Iterator[str]:
+    """Tell how a table of about ``rows`` is joined; ``keeps``: partners are looked up, however many."""
     name = plan.join.entity.__name__
     join = f"left join {name}" if plan.join.is_outer else f"join {name}"
     if plan.join.is_outer and not plan.is_outer:
@@ -99,7 +101,8 @@ def _join_text(plan: JoinPlan, rows: int) -> Iterator[str]:
     by = "by key" if lookup.index is None else f"by the index ({lookup.index.codec.name})"
     most = plan.most_lookups(rows)
     yield f"{join}: look up {', '.join(lookup.names)} {by}, each value once"
-    yield f"past {most} values, {hashed}"
+    if not keeps:
+        yield f"past {most} values, {hashed}"
     if plan.read.parts:
         yield f"filter {name}: {_all_of(plan.read.parts)}"
 

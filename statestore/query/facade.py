@@ -15,7 +15,7 @@ from statestore.expressions.type_checking import record_of
 from statestore.query import columns, run
 from statestore.query.checking import Clause, Column
 from statestore.query.explain import explained
-from statestore.query.grouping import grouped
+from statestore.query.grouping import Aggregation
 from statestore.query.plan import Planned
 from statestore.query.results import Row, as_dict
 from statestore.query.row_iterator import RowIterator
@@ -89,11 +89,19 @@ class Queryable(ABC, Generic[T]):
     @overload
     def join(self, other: Queryable[S], *, on: Condition) -> TableQuery[tuple[T, S]]: ...
     def join(self, other: Queryable[Any], *, on: Condition) -> TableQuery[Any]:
-        """Make a row of each pair of a row and an entity of the table ``other`` with the same values.
+        """Make a row of each pair of a row and an entity of ``other`` with the same values.
 
-        ``on`` says which: ``on=F[Order].customer == F[Customer].id``, several joined by ``&``. Rows are
-        tuples, ``(order, customer)``; ``F[Order].amount`` is a field of one class. Up to three tables can be
-        joined. Each is read at one instant of its own, the first in the order of its key.
+        ``other`` is a table or a snapshot. ``on`` says which belong together:
+        ``on=F[Order].customer == F[Customer].id``, several joined by ``&``. Rows are tuples,
+        ``(order, customer)``, of up to three tables; ``F[Order].amount`` is a field of one class.
+
+        Partners are looked up where ``on`` gives the leading fields of the key or of an index of ``other``,
+        and found in a hash table of its rows where it does not, or where that is less work. ``explain()``
+        tells the way. Rows come in the order of the first table's key, the partners of one row in that of
+        theirs. Each table is read at one instant of its own, and once if it is joined with itself.
+
+        Conditions may come before or after, a function in ``where`` after only. Raises ``QueryError`` where
+        ``on`` does not say which rows belong together, for two tables of one name, and for a fourth table.
         """
         here, cls, opens = self._with(other, "join")
         return TableQuery(here.value.join(cls, on=on), opens)
@@ -105,7 +113,10 @@ class Queryable(ABC, Generic[T]):
     @overload
     def left_join(self, other: Queryable[S], *, on: Condition) -> TableQuery[tuple[T, S | None]]: ...
     def left_join(self, other: Queryable[Any], *, on: Condition) -> TableQuery[Any]:
-        """The same as ``join``, and a row without a partner stays, with ``None`` for the other entity."""
+        """Do as ``join``, but keep a row without a partner, with ``None`` for the other entity.
+
+        A condition that is never true of ``None``, ``where(F[Customer].city == "Paris")``, drops such rows.
+        """
         here, cls, opens = self._with(other, "left_join")
         return TableQuery(here.value.left_join(cls, on=on), opens)
 
@@ -354,14 +365,14 @@ class TableQuery(Queryable[T]):
         if value.is_plain:
             rows = self.having_value(replace(value, order=(), keys=(), aggregates=(column,)))
             return cast("Any", rows.to_list(allow_stale=allow_stale)[0])[0]
-        ((result,),) = grouped(self.scan(allow_stale=allow_stale), (), (column,), value.results)
+        aggregation = Aggregation((), (column,), value.results)
+        ((result,),) = aggregation.of_rows(self.scan(allow_stale=allow_stale))
         return result
 
     def explain(self, *, allow_stale: bool = False) -> str:
         """Return how the rows are found, a line for each step, and how many are read; it reads none."""
         sources = self._sources(allow_stale)
-        counts = [one.approximate_count() for one in sources]
-        return explained(self._planned.plan(sources), sources[0].name, counts)
+        return explained(self._planned.plan(sources), sources)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
+from functools import cached_property
 from typing import Any, Final
 
 from statestore.expressions.aggregates import Aggregate, aggregate_type
@@ -28,48 +29,52 @@ _Value = Callable[[Any], Any]
 _Step = Callable[[Any, Any], Any]
 
 
-def grouped(
-    rows: Iterable[Any], keys: Sequence[Column], aggregates: Sequence[Column], types: Sequence[Rows]
-) -> Iterator[tuple[Any, ...]]:
-    """Give the values of each group: of its ``keys``, then of its ``aggregates``.
+class Aggregation:
+    """What is computed of each group of rows: the values of its ``keys``, then of its ``aggregates``.
 
-    Groups come in the order of their first rows; without ``keys`` there is one, also of no rows.
+    Any number of threads may share one.
     """
-    key_of = _key([column.node for column in keys], types)
-    parts, results = _results(aggregates, types)
-    start, steps = parts.start, parts.steps
-    groups: dict[Any, list[Any]] = {} if keys else {(): list(start)}
-    for row in rows:
-        key = key_of(row)
-        state = groups.get(key)
-        if state is None:
-            state = groups[key] = list(start)
-        for place, value_of, step in steps:
-            value = value_of(row)
-            if value is not None:
-                state[place] = step(state[place], value)
-    for key, state in groups.items():
-        yield (*key, *[result(state) for result in results])
 
+    def __init__(self, keys: Sequence[Column], aggregates: Sequence[Column], types: Sequence[Rows]) -> None:
+        self._keys = keys
+        self._types = types
+        self._parts = _Parts(types)
+        self._results = [
+            self._parts.result(one.value) for one in aggregates if isinstance(one.value, Aggregate)
+        ]
 
-def measures(aggregates: Sequence[Column], types: Sequence[Rows]) -> list[Measure]:
-    """Return what has to be kept of each group."""
-    parts, _ = _results(aggregates, types)
-    return parts.measures
+    @property
+    def measures(self) -> list[Measure]:
+        """What has to be kept of each group."""
+        return self._parts.measures
 
+    @cached_property
+    def _key_of(self) -> _Value:
+        return _key([column.node for column in self._keys], self._types)
 
-def finished(
-    groups: Iterable[tuple[tuple[Any, ...], list[Any]]], aggregates: Sequence[Column], types: Sequence[Rows]
-) -> Iterator[tuple[Any, ...]]:
-    """Give the same as ``grouped`` of the values of keys and ``measures`` of each group."""
-    _, results = _results(aggregates, types)
-    for key, state in groups:
-        yield (*key, *[result(state) for result in results])
+    def of_rows(self, rows: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+        """Give the values of each group of ``rows``.
 
+        Groups come in the order of their first rows; without ``keys`` there is one, also of no rows.
+        """
+        key_of, start, steps = self._key_of, self._parts.start, self._parts.steps
+        groups: dict[Any, list[Any]] = {} if self._keys else {(): list(start)}
+        for row in rows:
+            key = key_of(row)
+            state = groups.get(key)
+            if state is None:
+                state = groups[key] = list(start)
+            for place, value_of, step in steps:
+                value = value_of(row)
+                if value is not None:
+                    state[place] = step(state[place], value)
+        yield from self.of_groups(groups.items())
 
-def _results(aggregates: Sequence[Column], types: Sequence[Rows]) -> tuple[_Parts, list[_Value]]:
-    parts = _Parts(types)
-    return parts, [parts.result(one.value) for one in aggregates if isinstance(one.value, Aggregate)]
+    def of_groups(self, groups: Iterable[tuple[tuple[Any, ...], list[Any]]]) -> Iterator[tuple[Any, ...]]:
+        """Give the same of the values of keys and ``measures`` of each group."""
+        results = self._results
+        for key, state in groups:
+            yield (*key, *[result(state) for result in results])
 
 
 def _key(nodes: Sequence[Any], types: Sequence[Rows]) -> _Value:

@@ -29,29 +29,34 @@ def most_by_index(rows: int) -> int:
     return LEAST_READ + rows // WORTH_A_SCAN
 
 
-def open_index(scan: IndexScan, source: Source[Any], reverse: bool, limit: int | None) -> OpenIndex | None:
-    """Return the rows of ``scan`` as of now, at most ``limit``.
+def open_index(
+    scan: IndexScan, source: Source[Any], reverse: bool, limit: int | None, *, keeps: bool
+) -> OpenIndex | str:
+    """Return the rows of ``scan`` as of now, at most ``limit``, or why the table must be read without it.
 
-    ``None`` where a scan must be made instead: the index has changed since it was chosen, or it finds a large
-    part of all rows, which are to be sorted by their keys.
+    That is so where the index has changed since it was chosen. Unless the query ``keeps`` to it, it is so,
+    too, where it finds a large part of all rows, which are to be sorted by their keys.
     """
+    name = f"the index ({scan.index.codec.name})"
     snapshot = source.store.snapshot()
     index = next((one for one in snapshot.indexes if one.prefix == scan.index.prefix), None)
     if index is None:
         snapshot.close()
-        return None
+        return f"{name} is not there at the moment"
     ranges = scan.ranges[::-1] if reverse and scan.in_order else scan.ranges
     backwards = reverse and scan.in_order
     keys: Iterator[bytes] = chain.from_iterable(snapshot.index_keys(index, *one, backwards) for one in ranges)
     if not scan.in_order:
         keys = with_pauses(keys)
         found = list(islice(keys, LEAST_READ))
-        if len(found) == LEAST_READ:
+        if keeps:
+            found += keys
+        elif len(found) == LEAST_READ:
             most = most_by_index(source.approximate_count())
             found += islice(keys, most - LEAST_READ + 1)
             if len(found) > most:
                 snapshot.close()
-                return None
+                return f"{name} finds a large part of them, {LEAST_READ} and one in {WORTH_A_SCAN} at least"
         keys = iter(_in_key_order(found, source, reverse))
     rows = snapshot.rows_of(_counting(keys, snapshot, source), limit)
     return OpenIndex(snapshot, _Pairs(snapshot, islice(rows, limit)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ from statestore.query.reading import TableRead
 from statestore.query.rows import find, stored_pairs
 from statestore.query.source import Source
 from statestore.query.table_rows import opened, table_rows
-from statestore.query.values import Join
+from statestore.query.values import Join, Query
 from statestore.serde.entities import EntityCodec
 from statestore.storage.indexes import ReadyIndex
 from statestore.storage.layout import DATA, HEADER
@@ -59,17 +60,35 @@ class Lookup:
     """Whether there is one partner at most, since these are all fields of the key."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class JoinPlan:
-    """How a table is joined with the rows of those before it."""
+    """How a table is joined with the rows of those before it. Any number of threads may share one."""
 
     join: Join
+    before: tuple[Rows, ...]
+    """What the rows of the tables before it are."""
     is_outer: bool
     """Whether rows without a partner stay. Not those that a condition on the partner would drop."""
     lookup: Lookup | None
     """How partners are looked up; ``None``: in no way."""
     read: TableRead
     """How all rows that can be partners are read, into a hash table."""
+
+    @cached_property
+    def values_before(self) -> list[Callable[[Any], Any]]:
+        """What a row of those before has on its side of each equality of ``on``."""
+        return [_joinable(node, *self.before) for node in self.join.left]
+
+    @cached_property
+    def values_of_partner(self) -> list[Callable[[Any], Any]]:
+        """What a row of the table has on its side."""
+        return [_joinable(node, self.read.record) for node in self.join.right]
+
+    @cached_property
+    def accepts(self) -> Callable[[Any], Any] | None:
+        """What tells whether a row of the table fulfils the conditions on it; ``None``: there are none."""
+        parts = self.read.parts
+        return compiled(Expr(all_of(parts)), self.read.record) if parts else None
 
     def most_lookups(self, rows: int) -> int:
         """Return after how many lookups the hash table is less work, in a table of about ``rows`` rows."""
@@ -100,7 +119,7 @@ def join_plan(
         found = []  # its bytes tell nothing of a part of such a key
     found += [_lookup(one, one.codec.names, given) for one in indexes]
     best = max(found, key=lambda one: (one.is_whole_key, len(one.names)), default=None)
-    return JoinPlan(join, is_outer, best if best is not None and best.names else None, read)
+    return JoinPlan(join, tuple(before), is_outer, best if best is not None and best.names else None, read)
 
 
 def _lookup(index: ReadyIndex | None, names: Sequence[str], given: Mapping[Any, int]) -> Lookup:
@@ -119,15 +138,17 @@ def _same_type(left: Node, before: Sequence[Rows], right: Node, read: TableRead)
     return kind is not None and kind is scalar_type(expression_type(Expr(right), read.record))
 
 
-def joined(rows: Iterable[Any], plan: JoinPlan, before: Sequence[Rows], source: Source[Any]) -> Iterator[Any]:
-    """Give each row with each of its partners in ``source``, whose store is a snapshot.
+def joined(
+    rows: Iterable[Any], plan: JoinPlan, query: Query[Any], place: int, source: Source[Any]
+) -> Iterator[Any]:
+    """Give each row with each of its partners in ``source``, table ``place`` of the query, a snapshot.
 
     The partners of one row are in the order of their keys.
     """
-    values_of = [_joinable(node, *before) for node in plan.join.left]
+    values_of = plan.values_before
     nobody: Sequence[Any] = (None,) if plan.is_outer else ()
-    is_first = len(before) == 1
-    partners = _Partners(plan, source)
+    is_first = place == 1
+    partners = _Partners(plan, query, source)
     for some in _chunks(rows):
         asked = [tuple([value_of(row) for value_of in values_of]) for row in some]
         found = partners.of(asked)
@@ -161,18 +182,21 @@ def _joinable(node: Node, *types: Rows) -> Callable[[Any], Any]:
 class _Partners:
     """The rows of a table by their values on the right side of a join: those looked up so far, or all."""
 
-    def __init__(self, plan: JoinPlan, source: Source[Any]) -> None:
+    def __init__(self, plan: JoinPlan, query: Query[Any], source: Source[Any]) -> None:
         self._read = plan.read
+        self._query = query
         self._source = source
         self._codec: EntityCodec[Any] = source.codec
         self._found: dict[Values, list[Any]] = {}
+        self._wanted_lookup = plan.lookup
         self._lookup = _usable(plan.lookup, source)
         self._lookups = 0
         self._most = plan.most_lookups(source.approximate_count())
+        self._keeps = plan.read.reads_all and source.refuses_scan(query)
+        """Whether partners are looked up however many lookups that takes."""
         self._is_whole = False
-        self._values_of = [_joinable(node, plan.read.record) for node in plan.join.right]
-        parts = plan.read.parts
-        self._accepts = compiled(Expr(all_of(parts)), plan.read.record) if parts else None
+        self._values_of = plan.values_of_partner
+        self._accepts = plan.accepts
 
     def of(self, asked: Sequence[Values]) -> Mapping[Values, Sequence[Any]]:
         """Return the partners of all of ``asked``, and of others."""
@@ -182,7 +206,7 @@ class _Partners:
         if not new:
             return self._found
         self._lookups += len(new)
-        if self._lookup is None or self._lookups > self._most:
+        if self._lookup is None or (self._lookups > self._most and not self._keeps):
             self._read_all()
         else:
             self._found.update((one, []) for one in new)
@@ -198,15 +222,20 @@ class _Partners:
     def _read_all(self) -> None:
         self._found = {}
         self._is_whole = True
-        read, access = self._read, opened(self._read, self._source)
-        if access is None:
-            read = read.without_index
-            access = opened(read, self._source)
-            assert access is not None
+        if self._read.reads_all and self._wanted_lookup is not None:
+            self._source.check_scan(self._query, self._why_not(self._wanted_lookup))
+        read, access = opened(self._read, self._source, self._query)
         for entity in table_rows(read, access, self._source).rows:
             values = self._values(entity)
             if None not in values:
                 self._found.setdefault(values, []).append(entity)
+
+    def _why_not(self, lookup: Lookup) -> str:
+        """Return why all rows are read although they can be looked up."""
+        if self._lookup is None and lookup.index is not None:
+            return f"the index ({lookup.index.codec.name}) is not there at the moment"
+        names = ", ".join(lookup.names)
+        return f"a join has so many values of {names} to look up that reading the table once is less work"
 
     def _looked_up(self, lookup: Lookup, asked: Sequence[Values]) -> Iterator[Any]:
         """Give the rows that have the values of the fields that are looked up, in the order of their keys."""

@@ -117,11 +117,9 @@ _Tell = Callable[[FieldRange, type], None]
 
 def _read(part: Node) -> tuple[str, _Tell | None]:
     """Return the field that a condition is about and what it says of it; nothing if it is about no field."""
+    if isinstance(part, Binary):
+        return _read_comparison(part)
     match part:
-        case Binary(op, FieldPath(_, (str(name),)), Constant(value)) if op in _FLIPPED:
-            return name, lambda told, kind: _compare(told, kind, op, value)
-        case Binary(op, Constant(value), FieldPath(_, (str(name),))) if op in _FLIPPED:
-            return name, lambda told, kind: _compare(told, kind, _FLIPPED[op], value)
         case Between(FieldPath(_, (str(name),)), Constant(low), Constant(high)):
 
             def between(told: FieldRange, kind: type) -> None:
@@ -141,6 +139,19 @@ def _read(part: Node) -> tuple[str, _Tell | None]:
         case Logic("|", operands):
             return _read_either(operands)
     return "", None
+
+
+def _read_comparison(part: Binary) -> tuple[str, _Tell | None]:
+    op, path, constant = part.op, part.left, part.right
+    if isinstance(path, Constant):
+        op, path, constant = _FLIPPED.get(op, ""), constant, path
+    if not isinstance(path, FieldPath) or not isinstance(constant, Constant) or op not in _FLIPPED:
+        return "", None
+    name, *others = path.steps
+    if others or not isinstance(name, str):
+        return "", None
+    value = constant.value
+    return name, lambda told, kind: _compare(told, kind, op, value)
 
 
 def _read_either(operands: Sequence[Node]) -> tuple[str, _Tell | None]:

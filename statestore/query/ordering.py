@@ -39,26 +39,27 @@ class _Descending:
     __hash__ = None  # type: ignore[assignment]
 
 
-def ordered(
-    rows: Iterable[T], terms: Sequence[OrderTerm], types: Sequence[Rows], count: int | None
-) -> list[T]:
-    """Return ``rows`` in the order of ``terms``: the first ``count`` of them, ``None`` for all."""
-    descending = terms[0].descending
-    if count is not None and count > PART and in_slices():
-        return ordered(rows, terms, types, None)[:count]
-    if all(term.descending == descending for term in terms):
-        keys = [_key(term, types, in_reverse=descending) for term in terms]
-        key = _together(keys)
+class Ordering:
+    """The order of ``terms``. Any number of threads may share one."""
+
+    def __init__(self, terms: Sequence[OrderTerm], types: Sequence[Rows]) -> None:
+        keys = [_key(term, types, in_reverse=term.descending) for term in terms]
+        self._reverse = all(term.descending for term in terms)
+        if not self._reverse:
+            keys = [_reversed(key) if term.descending else key for term, key in zip(terms, keys, strict=True)]
+        self._key = _together(keys)
+
+    def of(self, rows: Iterable[T], count: int | None) -> list[T]:
+        """Return ``rows`` in this order: the first ``count`` of them, ``None`` for all."""
         if count is None:
-            return sort(rows, key, reverse=descending)
-        return (heapq.nlargest if descending else heapq.nsmallest)(count, rows, key=key)
-    keys = [_key(term, types, in_reverse=term.descending) for term in terms]
-    mixed = [
-        (lambda row, key=key: _Descending(key(row))) if term.descending else key
-        for term, key in zip(terms, keys, strict=True)
-    ]
-    key = _together(mixed)
-    return sort(rows, key) if count is None else heapq.nsmallest(count, rows, key)
+            return sort(rows, self._key, reverse=self._reverse)
+        if count > PART and in_slices():
+            return self.of(rows, None)[:count]
+        return (heapq.nlargest if self._reverse else heapq.nsmallest)(count, rows, key=self._key)
+
+
+def _reversed(key: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda row: _Descending(key(row))
 
 
 def _together(keys: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:

@@ -6,7 +6,7 @@ indexes may be read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Generic, TypeVar
@@ -16,9 +16,11 @@ from statestore.expressions.expr import Expr
 from statestore.expressions.nodes import Node, all_of, parts_of
 from statestore.expressions.type_checking import Rows, record_of
 from statestore.query.compile import GroupedScan, compile_groups
-from statestore.query.grouping import measures
+from statestore.query.grouping import Aggregation
 from statestore.query.joining import JoinPlan, join_plan
+from statestore.query.ordering import Ordering
 from statestore.query.reading import NO_SCAN, NoRows, Order, TableRead, is_of, table_read, why_all
+from statestore.query.results import maker
 from statestore.query.source import Source
 from statestore.query.values import Query
 from statestore.serde.entities import EntityCodec
@@ -37,8 +39,8 @@ class Plan:
     joins: tuple[JoinPlan, ...]
     joined_condition: Node | None
     """What is left to filter joined rows by."""
-    why_scan: str
-    """Why all rows of a table are read where fewer are asked for, or none as they are; else empty."""
+    scans: tuple[str, ...]
+    """Of each table why all of its rows are read although fewer are asked for, or none as they are."""
 
     @property
     def stop(self) -> int | None:
@@ -59,8 +61,36 @@ class Plan:
         if self.joins or query.predicates:
             return "rows are joined" if self.joins else "a function filters"
         keys = [column.node for column in query.keys or ()]
-        kept = measures(query.aggregates, query.sources)
-        return compile_groups(first.condition, keys, kept, first.codec, first.record)
+        return compile_groups(first.condition, keys, self.aggregation.measures, first.codec, first.record)
+
+    @cached_property
+    def aggregation(self) -> Aggregation:
+        """What is computed of each group of rows."""
+        return Aggregation(self.query.keys or (), self.query.aggregates, self.query.sources)
+
+    @cached_property
+    def accepts_joined(self) -> Callable[[Any], Any]:
+        """What tells whether a joined row fulfils ``joined_condition``."""
+        assert self.joined_condition is not None
+        return compiled(Expr(self.joined_condition), *self.query.sources)
+
+    @cached_property
+    def accepts_group(self) -> Callable[[Any], Any]:
+        """What tells whether the row of a group fulfils ``having``."""
+        assert self.query.group_condition is not None
+        return compiled(Expr(self.query.group_condition), *self.query.rows)
+
+    @cached_property
+    def ordering(self) -> Ordering:
+        """The order of ``order_by``."""
+        return Ordering(self.query.order, self.query.rows)
+
+    @cached_property
+    def select(self) -> Callable[[Any], Any]:
+        """What makes a row of the result of a row that ``select`` gets."""
+        columns, rows = self.query.columns or (), self.query.rows
+        values_of = [compiled(Expr(column.node), *rows) for column in columns]
+        return maker(self.query.into, tuple(column.name for column in columns), values_of)
 
     @cached_property
     def without_index(self) -> Plan:
@@ -82,7 +112,7 @@ def plan_of(
     for part in parts_of(query.condition):
         (parts if not query.joins or is_of(part, 0, rows) else late).append(part)
     first = _first_read(query, rows, parts, late, codecs[0], indexes[0])
-    why = _why_scan(query, first, parts, indexes[0])
+    scans = [_why_scan(query, first, parts, indexes[0])]
     joins = []
     for place, join in enumerate(query.joins, 1):
         own = [part for part in late if is_of(part, place, rows)]
@@ -92,8 +122,8 @@ def plan_of(
         late = [part for part in late if part not in own]
         read = table_read(own, Order(), codecs[place], record_of(rows[place]), indexes[place])
         joins.append(join_plan(join, rows[: place + 1], read, indexes[place], is_outer=is_outer))
-        why = why or _why_hashed(joins[-1], indexes[place])
-    return Plan(query, first, tuple(joins), all_of(late) if late else None, why)
+        scans.append(_why_hashed(joins[-1], indexes[place]))
+    return Plan(query, first, tuple(joins), all_of(late) if late else None, tuple(scans))
 
 
 def _rejects_none(condition: Node, rows: Sequence[Rows]) -> bool:

@@ -14,21 +14,18 @@ from itertools import islice
 from typing import Any
 
 from statestore.core import count_pairs
-from statestore.expressions.evaluation import compiled
-from statestore.expressions.expr import Expr
 from statestore.query.by_index import OpenIndex
 from statestore.query.compile import Filter, GroupedScan
-from statestore.query.grouping import finished, grouped
+from statestore.query.grouping import Aggregation
 from statestore.query.index_rows import count_index
 from statestore.query.joining import joined
-from statestore.query.ordering import ordered
+from statestore.query.ordering import Ordering
 from statestore.query.plan import Plan, Planned
 from statestore.query.reading import KeyScan
-from statestore.query.results import maker, row_class
+from statestore.query.results import row_class
 from statestore.query.rows import PairScan, Scan, chosen_keys, stored_pairs
 from statestore.query.source import Source
 from statestore.query.table_rows import Opened, opened, stored_rows, table_rows
-from statestore.query.values import Query
 from statestore.runtime.slices import in_slices, with_pauses
 
 
@@ -47,9 +44,9 @@ def _joined(plan: Plan, access: Opened, sources: Sequence[Source[Any]]) -> Scan[
     found = table_rows(plan.first, access, sources[0])
     rows = found.rows
     for place, (join, source) in enumerate(zip(plan.joins, sources[1:], strict=True), 1):
-        rows = joined(rows, join, query.sources[:place], source)
+        rows = joined(rows, join, query, place, source)
     if plan.joined_condition is not None:
-        rows = filter(compiled(Expr(plan.joined_condition), *query.sources), rows)
+        rows = filter(plan.accepts_joined, rows)
     return Scan(rows, found.close)
 
 
@@ -71,18 +68,15 @@ def planned(asked: Planned[Any], sources: Sequence[Source[Any]]) -> tuple[Plan, 
     Raises ``QueryError`` if it looks at all rows, and must not.
     """
     plan = allowed(asked.plan(sources), sources)
-    access = opened(plan.first, sources[0], _enough(plan))
-    if access is None:
-        plan = plan.without_index
-        access = opened(plan.first, sources[0], _enough(plan))
-        assert access is not None
-    return plan, access
+    first, access = opened(plan.first, sources[0], plan.query, _enough(plan))
+    return plan if first is plan.first else plan.without_index, access
 
 
 def allowed(plan: Plan, sources: Sequence[Source[Any]]) -> Plan:
-    """Return ``plan``. Raises ``QueryError`` if it looks at all rows, and must not."""
-    if plan.why_scan:
-        sources[0].scans.check(sources[0].name, plan.query, plan.why_scan, plan.query.scan)
+    """Return ``plan``. Raises ``QueryError`` if it looks at all rows of a table, and must not."""
+    for source, why in zip(sources, plan.scans, strict=True):
+        if why:
+            source.check_scan(plan.query, why)
     return plan
 
 
@@ -95,18 +89,17 @@ def aggregated(
     plan: Plan, access: Opened, sources: Sequence[Source[Any]]
 ) -> tuple[Iterator[tuple[Any, ...]], Callable[[], None]]:
     """Return the values of each group's row, and what releases the store."""
-    query = plan.query
     if isinstance(access, KeyScan) and isinstance(plan.groups, GroupedScan):
         stored = stored_rows(plan.first, access, sources[0])
-        return _natively_grouped(plan.groups, stored, query), stored.close
+        return _natively_grouped(plan.groups, stored, plan.aggregation), stored.close
     found = entities(plan, access, sources)
-    return grouped(found.rows, query.keys or (), query.aggregates, query.sources), found.close
+    return plan.aggregation.of_rows(found.rows), found.close
 
 
 def _natively_grouped(
-    native: GroupedScan, stored: PairScan[Any], query: Query[Any]
+    native: GroupedScan, stored: PairScan[Any], aggregation: Aggregation
 ) -> Iterator[tuple[Any, ...]]:
-    yield from finished(native.groups(stored.pairs, stored.decode), query.aggregates, query.sources)
+    yield from aggregation.of_groups(native.groups(stored.pairs, stored.decode))
 
 
 def results(asked: Planned[Any], sources: Sequence[Source[Any]]) -> Scan[Any]:
@@ -137,22 +130,15 @@ def _results(asked: Planned[Any], sources: Sequence[Source[Any]]) -> Scan[Any]:
         groups, close = aggregated(plan, access, sources)
         rows = map(row_class(names), groups)
     if query.group_condition is not None:
-        rows = filter(compiled(Expr(query.group_condition), *query.rows), rows)
+        rows = filter(plan.accepts_group, rows)
     if query.order and not (plan.first.sorted and query.keys is None):
-        rows = _sorted(rows, query, query.stop)
+        rows = _sorted(rows, plan.ordering, query.stop)
     if query.skipped or query.limit is not None:
         rows = islice(rows, query.skipped, query.stop)
     if query.columns is not None:
-        rows = map(selector(query), rows)
+        rows = map(plan.select, rows)
     rows = reduce(lambda made, fn: map(fn, made), query.functions, rows)
     return Scan(with_pauses(rows) if in_slices() else rows, close)
-
-
-def selector(query: Query[Any]) -> Callable[[Any], Any]:
-    """Return what makes a row of the result of a row that ``select`` gets."""
-    columns = query.columns or ()
-    values_of = [compiled(Expr(column.node), *query.rows) for column in columns]
-    return maker(query.into, tuple(column.name for column in columns), values_of)
 
 
 def count(asked: Planned[Any], sources: Sequence[Source[Any]]) -> int:
@@ -209,5 +195,5 @@ def _length(scan: Scan[Any]) -> int:
         scan.close()
 
 
-def _sorted(rows: Iterable[Any], query: Query[Any], most: int | None) -> Iterator[Any]:
-    yield from ordered(rows, query.order, query.rows, most)
+def _sorted(rows: Iterable[Any], ordering: Ordering, most: int | None) -> Iterator[Any]:
+    yield from ordering.of(rows, most)

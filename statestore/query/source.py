@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from statestore.changelog.counts import Counts
 from statestore.errors import QueryError
+from statestore.query.values import Query
 from statestore.serde.entities import EntityCodec
 from statestore.settings import OnScan
 from statestore.storage.changelog_store import ChangelogSnapshot, Rows
@@ -26,13 +27,12 @@ class ScanPolicy:
         self.on_scan = on_scan
         self._told: set[str] = set()
 
-    def check(self, name: str, query: object, why: str, on_scan: OnScan | None) -> None:
-        """Warn of a ``query`` of the table ``name`` that reads all rows, or raise ``QueryError``.
+    def check(self, name: str, query: Query[Any], why: str) -> None:
+        """Warn of a ``query`` that reads all rows of the table ``name``, or raise ``QueryError``.
 
-        It is warned of once for each reason ``why``. ``on_scan``: what the query says; it goes before the
-        table's.
+        It is warned of once for each reason ``why``. What the query says goes before what the table says.
         """
-        wanted = on_scan or self.on_scan
+        wanted = query.scan or self.on_scan
         if wanted == "allow" or (wanted == "warn" and why in self._told):
             return
         text = f"{query!r} looks at all rows of {name!r}: {why}; if that is meant, add .on_scan('allow')"
@@ -62,6 +62,14 @@ class Source(Generic[T]):
             return self, _nothing
         snapshot = self.store.pinned()
         return replace(self, store=snapshot), snapshot.close
+
+    def refuses_scan(self, query: Query[Any]) -> bool:
+        """Whether ``query`` may not read all rows."""
+        return (query.scan or self.scans.on_scan) == "error"
+
+    def check_scan(self, query: Query[Any], why: str) -> None:
+        """Allow a ``query`` to read all rows, warn of it or raise ``QueryError``, as is wanted."""
+        self.scans.check(self.name, query, why)
 
     def approximate_count(self) -> int:
         """Return about how many rows there are, cheaply."""

@@ -10,19 +10,30 @@ from statestore.query.index_rows import index_entities, open_index
 from statestore.query.reading import KeyScan, NoRows, PointReads, TableRead
 from statestore.query.rows import PairScan, Scan, planned_pairs, planned_rows, point_rows
 from statestore.query.source import Source
+from statestore.query.values import Query
 
 Opened = NoRows | PointReads | KeyScan | OpenIndex
 """How rows are found, where an index that finds them is open already."""
 
 
-def opened(read: TableRead, source: Source[Any], stop: int | None = None) -> Opened | None:
-    """Return how the rows of ``read`` are found now; ``None``: ``read.without_index`` must find them.
+def opened(
+    read: TableRead, source: Source[Any], query: Query[Any], stop: int | None = None
+) -> tuple[TableRead, Opened]:
+    """Return ``read``, or how the same rows are read without its index, and how they are found now.
 
-    ``stop`` is how many are wanted, ``None`` for all.
+    ``stop`` is how many are wanted, ``None`` for all. Raises ``QueryError`` where ``query`` looks at all rows
+    without the index, and must not.
     """
     if not isinstance(read.access, IndexScan):
-        return read.access
-    return open_index(read.access, source, read.reverse, stop)
+        return read, read.access
+    found = open_index(read.access, source, read.reverse, stop, keeps=source.refuses_scan(query))
+    if isinstance(found, OpenIndex):
+        return read, found
+    without = read.without_index
+    assert not isinstance(without.access, IndexScan)
+    if without.reads_all:
+        source.check_scan(query, found)
+    return without, without.access
 
 
 def table_rows(read: TableRead, access: Opened, source: Source[Any], stop: int | None = None) -> Scan[Any]:

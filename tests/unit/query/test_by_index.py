@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from statestore import F, Index, Key, Table, entity
+from statestore import F, Index, Key, QueryError, Table, entity
 from statestore.backends import Engine, StoreOptions, find_engine
 from statestore.changelog.counts import Counts
 from statestore.core import Readable, WriteRun
@@ -24,8 +24,8 @@ from statestore.entity import model_of
 from statestore.errors import DecodeError
 from statestore.expressions.evaluation import compiled
 from statestore.expressions.expr import Expr
-from statestore.query import index_rows
-from statestore.query.ordering import ordered
+from statestore.query import index_rows, table_rows
+from statestore.query.ordering import Ordering
 from statestore.serde.entities import EntityCodec
 from statestore.serde.indexes import EntityIndexes
 from statestore.storage.changelog_store import ChangelogStore
@@ -154,7 +154,7 @@ def naive(cls: type, held: dict[Any, Any], asked: Any) -> list[Any]:
     if query.order:
         if all(term.descending for term in query.order):
             found.reverse()
-        found = ordered(found, query.order, query.rows, None)
+        found = Ordering(query.order, query.rows).of(found, None)
     end = None if query.limit is None else query.skipped + query.limit
     return found[query.skipped : end]
 
@@ -250,6 +250,40 @@ def test_the_plan_tells_when_a_run_gives_the_index_up(engine: Engine, tmp_path: 
         assert "if the index finds more than" in plan(few)
         in_its_order = opened.table.where(F.city == "a").order_by(F.amount)
         assert "if the index finds" not in plan(in_its_order)
+
+
+def test_where_scans_are_refused_an_index_is_never_given_up(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(index_rows, "LEAST_READ", 2)
+    with closing(Store(engine, tmp_path / "store", Row)) as opened:
+        made = [Row("x", number, "a", Decimal(1), None, open=True) for number in range(8)]
+        opened.write(*map(opened.codec.encode, made))
+        asked = opened.table.where(F.city == "a")
+        warned = asked.on_scan("warn")
+        assert [warned.to_list(), warned.to_list(), asked.to_list()] == [made, made, made]
+        (told,) = [record.getMessage() for record in caplog.records]
+        assert (
+            "looks at all rows of 'rows': the index (city, amount) finds a large part of them, 2 and" in told
+        )
+        assert "if the index finds more than" in plan(asked)
+        kept: list[bool] = []
+        opens = index_rows.open_index
+
+        def open_index(*of: Any, keeps: bool) -> Any:
+            kept.append(keeps)
+            return opens(*of, keeps=keeps)
+
+        monkeypatch.setattr(table_rows, "open_index", open_index)
+        assert asked.on_scan("error").to_list() == made
+        assert asked.on_scan("error").count() == 8
+        assert kept == [True, True]
+        assert "if the index finds more than" not in plan(asked.on_scan("error"))
+        monkeypatch.setattr(table_rows, "open_index", lambda *_, keeps: "the index (city) is not there")
+        with pytest.raises(QueryError, match=r"looks at all rows of 'rows': the index \(city\) is not there"):
+            asked.on_scan("error").to_list()
+        by_key = opened.table.where(F.city == "a", F.shop == "x", F.id > 3).on_scan("error")
+        assert by_key.to_list() == made[4:]
 
 
 def test_a_field_that_is_never_none(engine: Engine, tmp_path: Path) -> None:

@@ -265,6 +265,42 @@ def test_the_plan_tells_the_way_of_a_join(of_right: list[Any]) -> None:
     assert left.where(F.id == 1).join(right, on=shop).on_scan("error").count() == 5
 
 
+def test_where_scans_are_refused_partners_are_always_looked_up(
+    of_right: list[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(joining, "FEWEST_LOOKUPS", 0)
+    monkeypatch.setattr(joining, "BY_KEY", 1_000)
+    left, right, _ = of_right
+    name = right._binding.name = "rights"
+    read: list[str] = []
+    rows_of = table_rows_of.table_rows
+
+    def table_rows(plan: Any, access: Any, source: Any) -> Any:
+        read.append(source.name)
+        return rows_of(plan, access, source)
+
+    monkeypatch.setattr(joining, "table_rows", table_rows)
+    asked = left.where(F.id < 3).join(
+        right, on=(F[Left].number == F[Right].number) & (F[Left].shop == F[Right].shop)
+    )
+    rows = asked.to_list()
+    assert (len(rows), read) == (3, [name])
+    assert asked.on_scan("warn").to_list() == rows
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert "looks at all rows of 'rights': a join has so many values of shop, number to look up that" in told
+    assert (asked.on_scan("error").to_list(), read) == (rows, [name, name])
+    assert not any(step.startswith("past") for step in steps(asked.on_scan("error")))
+    hashed = left.where(F.id < 3).join(right, on=F[Left].number == F[Right].weight)
+    assert any(step.startswith("full scan of Right: the rows of Right could be") for step in steps(hashed))
+    for refusing in (hashed.on_scan("error"), hashed.on_scan("error").take(1)):
+        with pytest.raises(QueryError, match="looks at all rows of 'rights': the rows of Right could be"):
+            refusing.to_list()
+    right._scans.on_scan = "error"
+    with pytest.raises(QueryError, match="looks at all rows of 'rights'"):
+        hashed.to_list()
+    assert asked.to_list() == rows
+
+
 @pytest.mark.parametrize("most", [0, 100])
 def test_a_partner_under_several_texts_of_its_key_is_found_once(
     backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int

@@ -28,7 +28,7 @@ from statestore.fields.attributes import Float32, Int32, MaxLength, Precision
 from statestore.fields.types import Nullable, Scalar
 from statestore.query.checking import Column
 from statestore.query.compile import compile_filter, compile_groups
-from statestore.query.grouping import finished, grouped, measures
+from statestore.query.grouping import Aggregation
 from statestore.serde.entities import EntityCodec
 
 pytestmark = pytest.mark.skipif(
@@ -270,11 +270,12 @@ def test_groups_have_what_python_computes(
     accepts = (lambda _: True) if condition is None else compiled(condition)
     decoded = [row for row in (codec().decode(*pair) for pair in rows) if accepts(row)]
     node = None if condition is None else condition.node
-    found = compile_groups(node, [one.node for one in keys], measures(wanted, [RECORD]), codec(), RECORD)
+    aggregation = Aggregation(keys, wanted, [RECORD])
+    found = compile_groups(node, [one.node for one in keys], aggregation.measures, codec(), RECORD)
     if isinstance(found, str):
         return
-    twin = outcome(lambda: grouped(decoded, keys, wanted, [RECORD]))
-    native = outcome(lambda: finished(found.groups(stored(rows), codec().decode), wanted, [RECORD]))
+    twin = outcome(lambda: aggregation.of_rows(decoded))
+    native = outcome(lambda: aggregation.of_groups(found.groups(stored(rows), codec().decode)))
     assert native == twin
 
 
