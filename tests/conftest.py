@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import inspect
 import os
@@ -11,6 +12,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -40,8 +42,12 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 hypothesis.settings.register_profile("unhurried", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("unhurried")
 
-# Brokers live for seconds: the second, optimising compiler of the JVM costs more than it gives.
-os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+# Brokers live for seconds: the optimising compiler of the JVM, a collector with threads of its own and the
+# verification of Kafka's classes cost more than they give.
+os.environ.setdefault(
+    "JDK_JAVA_OPTIONS",
+    "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote",
+)
 
 # Of each worker its own: a broker that a test restarts finds its port free again.
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
@@ -127,15 +133,51 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
         )
 
 
+class BrokerOfAnotherWorker(KafkaBroker):
+    """The broker that another worker of this run has started and will stop."""
+
+    def __init__(self, bootstrap: str, home: Path) -> None:
+        Broker.__init__(self, bootstrap)
+        self._home = home
+
+
+@contextmanager
+def broker_of_all_workers(folder: Path) -> Iterator[KafkaBroker]:
+    """Give the one broker of the workers that share ``folder``: an idle JVM takes CPU, too.
+
+    The first to ask starts it, and stops it when the others need it no longer. Should one ask after that, it
+    starts another.
+    """
+    note = folder / "broker"
+    with (folder / "broker.users").open("w") as users, ExitStack() as stack:
+        with (folder / "broker.asked").open("w") as asked:
+            fcntl.flock(asked, fcntl.LOCK_EX)
+            fcntl.flock(users, fcntl.LOCK_SH)
+            if is_first := not note.exists():
+                given = stack.enter_context(KafkaBroker())
+                note.write_text(f"{given.bootstrap}\n{given._home}")
+            else:
+                bootstrap, home = note.read_text().splitlines()
+                given = BrokerOfAnotherWorker(bootstrap, Path(home))
+        yield given
+        if is_first:
+            fcntl.flock(users, fcntl.LOCK_EX)
+            note.unlink()
+
+
 @pytest.fixture(scope="session")
-def broker() -> Iterator[Broker]:
+def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Broker:
     """A broker for all tests of the session: they make topics of their own and leave it running."""
     external = external_broker()
     if external is not None:
-        yield external
-        return
-    with KafkaBroker() as started:
-        yield started
+        return external
+    is_worker = hasattr(request.config, "workerinput")
+    folder = tmp_path_factory.getbasetemp().parent
+    context = broker_of_all_workers(folder) if is_worker else KafkaBroker()
+    # Not with the last test of a worker, which would seem to take as long as those of the other workers.
+    stack = ExitStack()
+    request.config.add_cleanup(stack.close)
+    return stack.enter_context(context)
 
 
 @pytest.fixture
