@@ -97,7 +97,7 @@ def writing(broker: Broker) -> Iterator[Callable[[str], None]]:
         def write() -> None:
             for round_ in itertools.count():
                 writer.produce(topic, [(b"%02d" % key, b"%d" % round_) for key in range(100)])
-                if done.wait(0.005):
+                if done.wait(0.02):
                     return
 
         threads.append(threading.Thread(target=write))

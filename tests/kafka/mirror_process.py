@@ -19,7 +19,7 @@ SETTINGS: dict[str, Any] = {
     "defaults": {"flush_interval": 0.05, "flush_bytes": 100_000, "confirm_interval": 0.2},
     "backends": {"rocksdb": {"max_write_buffer": 65536}},
 }
-PAUSE = 0.002
+PAUSE = 0.005
 
 restore_limits = binder.restore_limits
 

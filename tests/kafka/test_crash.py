@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,7 +77,7 @@ class Journal:
         done = threading.Event()
 
         def write() -> None:
-            while not done.wait(0.005):
+            while not done.wait(0.1):
                 self.write(200)
 
         thread = threading.Thread(target=write)
@@ -179,10 +180,20 @@ def run_to_the_end(directory: Path, broker: Broker, topic: str, backend: str, jo
     assert check_store(directory, topic, backend, journal, {}) == journal.ends()
 
 
-def test_killed_while_restoring(backend: str, broker: Broker, topic: NewTopic, tmp_path: Path) -> None:
-    name = topic()
+@pytest.fixture(scope="module")
+def written(broker: Broker) -> Iterator[tuple[str, Journal]]:
+    """A topic that nobody writes to any longer."""
+    name = f"killed-while-restoring.{uuid.uuid4().hex[:8]}"
     journal = Journal(broker, name, seed=1)
     journal.write(RECORDS)
+    yield name, journal
+    broker.delete_topic(name)
+
+
+def test_killed_while_restoring(
+    backend: str, broker: Broker, written: tuple[str, Journal], tmp_path: Path
+) -> None:
+    name, journal = written
     total = sum(journal.ends().values())
     seen: list[dict[int, int]] = [{}]
     noise = random.Random()

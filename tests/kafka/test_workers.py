@@ -120,7 +120,7 @@ class Service:
         done = threading.Event()
 
         def write() -> None:
-            while not done.wait(0.01):
+            while not done.wait(0.03):
                 self.write()
 
         thread = threading.Thread(target=write)

@@ -83,7 +83,7 @@ def main(directory: str, address: str, topic: str, backend: str, role: str, floo
                     least=min(checks.seen.values()),
                     reads=checks.reads,
                 )
-            if select.select([sys.stdin], [], [], 0.001)[0]:
+            if select.select([sys.stdin], [], [], 0.005)[0]:
                 if not (line := sys.stdin.readline()):
                     return
                 answer(table, manager, line.strip())
