@@ -35,9 +35,7 @@ FORMATS: dict[str, Formats] = {
 }
 
 
-@pytest.fixture(
-    scope="module", params=[2_000, pytest.param(None, marks=pytest.mark.soak)], ids=["some", "all"]
-)
+@pytest.fixture(scope="module", params=[700, pytest.param(None, marks=pytest.mark.soak)], ids=["some", "all"])
 def rows(request: pytest.FixtureRequest) -> Rows:
     """The rows of each table, or some from all over it."""
     tables = (

@@ -33,6 +33,7 @@ Fold = Callable[[Broker, str], dict[bytes, bytes]]
 Eventually = Callable[..., None]
 
 NOWHERE = "127.0.0.1:1"
+BACKENDS = ("memory", "rocksdb", "lmdb")
 
 
 @pytest.fixture(scope="module")
@@ -57,20 +58,23 @@ def name(request: pytest.FixtureRequest, mortal: KafkaBroker) -> str:
 
 
 def test_killed_while_following(
-    backend: str, mortal: KafkaBroker, name: str, managers: Managers, fold: Fold, eventually: Eventually
+    mortal: KafkaBroker, name: str, managers: Managers, fold: Fold, eventually: Eventually
 ) -> None:
     mortal.produce(name, [(b"a", b"1"), (b"b", b"1")])
-    table = managers(mortal, backend=backend).bind(name)
-    table.wait_until_ready(60)
+    tables = {kind: managers(mortal, directory=kind, backend=kind).bind(name) for kind in BACKENDS}
+    for table in tables.values():
+        table.wait_until_ready(60)
     mortal.kill()
-    eventually(lambda: table.reason is Reason.STALLED)
-    assert table.get(b"a") == b"1", "without max_staleness it goes on being read"
-    assert table.health().cause
+    for backend, table in tables.items():
+        eventually(lambda table=table: table.reason is Reason.STALLED)
+        assert table.get(b"a") == b"1", f"{backend}: without max_staleness it goes on being read"
+        assert table.health().cause, backend
     mortal.start()
     mortal.produce(name, [(b"a", b"2"), (b"b", None)])
-    eventually(lambda: table.get(b"a") == b"2" and table.reason is Reason.NONE)
-    assert dict(table.scan()) == fold(mortal, name)
-    assert table.is_ready
+    for backend, table in tables.items():
+        eventually(lambda table=table: table.get(b"a") == b"2" and table.reason is Reason.NONE)
+        assert dict(table.scan()) == fold(mortal, name), backend
+        assert table.is_ready, backend
 
 
 def test_killed_in_the_middle_of_a_restore(
@@ -126,22 +130,23 @@ def test_staleness_is_an_event_and_passes(
     assert "max_staleness=1 s" in seen[1].cause
 
 
-@pytest.mark.parametrize("ready_first", [True, False], ids=["ready", "restoring"])
 def test_closing_without_the_broker(
-    ready_first: bool, mortal: KafkaBroker, name: str, managers: Managers, eventually: Eventually
+    mortal: KafkaBroker, name: str, managers: Managers, eventually: Eventually
 ) -> None:
     mortal.produce(name, [(b"a", b"1")])
-    manager = managers(mortal)
-    table = manager.bind(name)
-    table.wait_until_ready(60)
+    ready, restoring = managers(mortal, directory="ready"), managers(mortal, directory="restoring")
+    tables = [manager.bind(name) for manager in (ready, restoring)]
+    for table in tables:
+        table.wait_until_ready(60)
     mortal.kill()
-    eventually(lambda: table.reason is Reason.STALLED)
-    if not ready_first:
-        table.restart()
-        assert not table.is_ready
-    before = threading.active_count()
-    manager.close()  # which the fixture gives a minute
-    assert threading.active_count() < before
+    for table in tables:
+        eventually(lambda table=table: table.reason is Reason.STALLED)
+    tables[1].restart()
+    assert not tables[1].is_ready
+    for manager in (ready, restoring):
+        before = threading.active_count()
+        manager.close()  # which the fixture gives a minute
+        assert threading.active_count() < before
 
 
 def test_a_bind_while_the_broker_is_away(mortal: KafkaBroker, name: str, managers: Managers) -> None:
