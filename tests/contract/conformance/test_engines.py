@@ -54,7 +54,8 @@ class TestShared(SharingConformance):
         kills = 300
         readers = 8
     else:
-        kills = 6
+        kills = 4
+        readers = 2
 
     @pytest.fixture
     def engine_factory(self, name: str) -> Callable[[], Engine]:

@@ -21,12 +21,12 @@ import pytest
 
 from statestore.backends import StoreOptions, find_engine
 from statestore.backends.contract import Backend, Batch
-from statestore.testing.loading import SampleRun
+from statestore.core import PairRun
 
 POSITION = b"\x00position"
 FLUSH_EVERY = 150
 COMPACT_EVERY = 400
-ROUNDS = 10 if os.environ.get("STATESTORE_SOAK") == "1" else 3
+ROUNDS = 10 if os.environ.get("STATESTORE_SOAK") == "1" else 2
 OPTIONS = {
     # Without power loss sync changes nothing, and without it there are more batches to a second. A memtable
     # takes 40 of them, so that several are flushed between two calls of flush().
@@ -40,9 +40,10 @@ def batch(number: int) -> Batch:
     return Batch([*puts, (POSITION, b"%d" % number)], [b"\x01%04d" % ((number - 5) * 3 % 997)])
 
 
-def as_load(batch: Batch) -> list[SampleRun]:
+def as_load(batch: Batch) -> list[PairRun]:
     *puts, position = batch.puts
-    return [SampleRun({**dict.fromkeys(batch.deletes), **dict(puts)}), SampleRun({**dict([position])})]
+    rows = dict(puts)
+    return [PairRun(rows.items(), set(batch.deletes) - rows.keys()), PairRun([position])]
 
 
 def fold(position: int) -> dict[bytes, bytes]:

@@ -81,13 +81,21 @@ def test_a_failing_allocation_leaves_the_content(
         deletes = []
     elif kind == "delete":
         puts = []
-    after = {key: value for key, value in content.items() if key not in set(deletes)} | dict(puts)
+    gone = set(deletes)
+    after = {key: value for key, value in content.items() if key not in gone} | dict(puts)
+    in_order = [list(content.items())[start : start + 500] for start in range(0, 7000, 500)]
+    keys = [b"%05d" % number for number in range(14_000)]
+    # What the map holds before and after the change: its pairs, what is read of each key, and its size.
+    before_and_after = [
+        (sorted(one.items()), [one.get(key) for key in keys], sum(len(key) + len(one[key]) for key in one))
+        for one in (content, after)
+    ]
     failed = 0
     allowed = 0
     while True:
         map_ = native_map()
-        for start in range(0, 7000, 500):
-            map_.change(list(content.items())[start : start + 500], [])
+        for part in in_order:
+            map_.change(part, [])
         snapshot = map_.snapshot() if shared else None
         ended = False
         testcapi.set_nomemory(allowed, 0)
@@ -98,21 +106,19 @@ def test_a_failing_allocation_leaves_the_content(
             pass
         finally:
             testcapi.remove_mem_hooks()
-        expected = after if ended else content
-        assert list(map_.scan()) == sorted(expected.items())
-        assert map_.get_many([b"%05d" % number for number in range(14_000)]) == [
-            expected.get(b"%05d" % number) for number in range(14_000)
-        ]
-        assert map_.size() == sum(len(key) + len(value) for key, value in expected.items())
+        pairs, values, size_of_all = before_and_after[ended]
+        assert list(map_.scan()) == pairs
+        assert map_.get_many(keys) == values
+        assert map_.size() == size_of_all
         if snapshot is not None:
-            assert list(snapshot.scan()) == list(content.items())
+            assert list(snapshot.scan()) == before_and_after[0][0]
         if ended:
             # Deletes need memory only where a snapshot shares the nodes.
             assert failed > 2 or (kind == "delete" and not shared)
             break
         failed += 1
         assert map_.change(puts, deletes) is None
-        assert list(map_.scan()) == sorted(after.items())
+        assert list(map_.scan()) == before_and_after[1][0]
         allowed += 1 + allowed // 8
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, make_dataclass
@@ -16,7 +17,7 @@ import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from statestore import DecodeError, EncodeError, Key, UnreachableRegistryError, entity
@@ -70,6 +71,7 @@ def register(stand_in: StandInRegistry) -> Callable[..., Callable[[Any], bytes]]
 
 
 @pytest.mark.slow
+@settings(max_examples=100 if os.environ.get("STATESTORE_SOAK") == "1" else 30)
 @given(st.data())
 def test_a_key_is_read_as_it_was_written_and_has_one_encoding(data: st.DataObject) -> None:
     types = data.draw(st.lists(st.sampled_from(list(KEYS)), min_size=1, max_size=3))
