@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -78,8 +79,13 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
-def imports(module: str) -> Iterator[str]:
-    """Give the modules that ``module`` imports, at its top or inside its functions."""
+@cache
+def imports(module: str) -> tuple[str, ...]:
+    """Return the modules that ``module`` imports, at its top or inside its functions."""
+    return tuple(read_imports(module))
+
+
+def read_imports(module: str) -> Iterator[str]:
     path = MODULES[module]
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text())):
