@@ -59,13 +59,23 @@ class DirectoryLockedError(StateStoreError):
 
     ``pid`` is ``None`` where it could not be read. ``is_here``: the owner is in this process. ``place`` says
     where the owner's process is, if not on this host and in this container: its ``pid`` counts there only.
+    With ``slots`` others own all the directories that there may be; the text names them, and ``pid`` is
+    ``None``.
     """
 
-    def __init__(self, pid: int | None, path: Path, *, is_here: bool = False, place: str = "") -> None:
+    def __init__(
+        self, pid: int | None, path: Path, *, is_here: bool = False, place: str = "", slots: str = ""
+    ) -> None:
         self.pid = pid
         self.path = path
         self.is_here = is_here
         self.place = place
+        if slots:
+            super().__init__(
+                f"{path}: {slots}; stop one of these, or give more slots, or wait for the end of one with "
+                "lock_timeout=…"
+            )
+            return
         if is_here:
             super().__init__(
                 f"{path} is already open in this process: close the other StoreManager first, or open this "

@@ -224,6 +224,15 @@ def eventually() -> Callable[..., None]:
 
 
 @pytest.fixture(autouse=True)
+def no_data_directory_in_the_checkout() -> Iterator[None]:
+    """Fail a test after which the working directory is a data directory."""
+    lock = Path("LOCK").absolute()
+    was_there = lock.exists()
+    yield
+    assert was_there or not lock.exists(), f"a manager was opened in {lock.parent}"
+
+
+@pytest.fixture(autouse=True)
 def no_thread_left_running() -> Iterator[None]:
     """Fail a test after which a thread of the library still runs."""
     before = set(threading.enumerate())

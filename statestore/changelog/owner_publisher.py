@@ -23,11 +23,17 @@ log = logging.getLogger("statestore.changelog")
 class OwnerPublisher:
     """Tells the readers of ``directory`` what they ask for, on a thread of its own: it must not wait.
 
-    ``tables`` gives the bound tables, ``connection`` is theirs to the broker. Raises ``OSError``.
+    ``tables`` gives the bound tables, ``connection`` is theirs to the broker. Where nothing can be written,
+    as on a full disk, it is tried again at each beat. With ``at_once`` it then raises ``OSError`` instead.
     """
 
     def __init__(
-        self, directory: Path, tables: Callable[[], Sequence[Status]], connection: Callable[[], Connection]
+        self,
+        directory: Path,
+        tables: Callable[[], Sequence[Status]],
+        connection: Callable[[], Connection],
+        *,
+        at_once: bool = True,
     ) -> None:
         here = Owner.here()
         self._report = OwnerReport(
@@ -39,22 +45,28 @@ class OwnerPublisher:
         """Of each table that is ready, since which start and time, and what its store had then."""
         self._last = b""
         self._is_failing = False
-        self._writer = SharedStateWriter(directory)
+        self._directory = directory
+        self._writer: SharedStateWriter | None = None
         self._stopping = threading.Event()
         self._publishing = fork.lock()
         self._is_leaving = False
-        self.publish()
         self._thread = threading.Thread(target=self._run, name="statestore-share", daemon=True)
+        if at_once:
+            self.publish()
+        else:
+            self._try_to_publish()
         self._thread.start()
         fork.register(self)
 
     def publish(self) -> None:
         """Tell what is so now."""
         with self._publishing:
+            if self._writer is None:
+                self._writer = SharedStateWriter(self._directory)
             if self._is_leaving:
                 self._writer.beat()
             else:
-                self._publish()
+                self._publish(self._writer)
 
     def leave(self) -> None:
         """Tell no more than that this process lives: its tables end, and readers go on until one takes over.
@@ -64,7 +76,7 @@ class OwnerPublisher:
         with self._publishing:
             self._is_leaving = True
 
-    def _publish(self) -> None:
+    def _publish(self, writer: SharedStateWriter) -> None:
         connection = self._connection()
         self._report.stalled = connection.cause if connection.stalled else None
         before, self._report.tables = self._report.tables, {}
@@ -75,9 +87,9 @@ class OwnerPublisher:
                 self._report.tables[table.name] = told
         message = encode(self._report)
         if message == self._last:
-            self._writer.beat()
+            writer.beat()
         else:
-            self._writer.publish(message)
+            writer.publish(message)
             self._last = message
 
     def _told(self, table: Status) -> TableReport | None:
@@ -108,22 +120,27 @@ class OwnerPublisher:
 
     def _run(self) -> None:
         while not self._stopping.wait(BEAT):
-            try:
-                self.publish()
-            except OSError as error:  # the disk is full, or the directory is gone
-                if not self._is_failing:
-                    log.warning("readers of this process's stores are told nothing: %s", error)
-                self._is_failing = True
-            except Exception:
-                log.exception("an unexpected error on %s", self._thread.name)
-            else:
-                self._is_failing = False
+            self._try_to_publish()
+
+    def _try_to_publish(self) -> None:
+        try:
+            self.publish()
+        except OSError as error:  # the disk is full, or the directory is gone
+            if not self._is_failing:
+                log.warning("readers of this process's stores are told nothing: %s", error)
+            self._is_failing = True
+        except Exception:
+            log.exception("an unexpected error on %s", self._thread.name)
+        else:
+            self._is_failing = False
 
     def close(self) -> None:
         """Tell the readers that the directory is given up. Its stores are closed, and its lock is not."""
         self._stopping.set()
         self._thread.join()
         self._report.state, self._report.tables = OwnerState.CLOSED, {}
+        if self._writer is None:
+            return
         try:
             self._writer.publish(encode(self._report))
         except OSError as error:
@@ -131,4 +148,5 @@ class OwnerPublisher:
         self._writer.close()
 
     def _forked(self) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from statestore.changelog.owner_report import OwnerReport, OwnerState, TableReport, decode
+from statestore.storage.json_files import remedy_of
 from statestore.storage.lock import Owner, owner_of
 from statestore.storage.shared_state import BEAT, FORMAT, Heard, SharedStateReader
 
@@ -92,7 +93,10 @@ class OwnerWatch:
 
     def look(self, now: float | None = None) -> Sight:
         """Return what is known now; ``now`` is of ``time.monotonic``."""
-        found = self._sight(time.monotonic() if now is None else now)
+        try:
+            found = self._sight(time.monotonic() if now is None else now)
+        except OSError as error:
+            found = Sight(Presence.MUTE, self._why_unseen(error))
         last = self._last
         goes_on = found.presence is last.presence or {found.presence, last.presence} <= _NOBODY
         began = last.since if goes_on and last.since else time.time()
@@ -130,8 +134,17 @@ class OwnerWatch:
             return Sight(Presence.MUTE, self._why_mute(holder))
         if silence < SILENT_AFTER:
             return Sight(Presence.ALIVE, "", report=report)
-        text = f"the owner of {self._directory}, {holder.name}, hangs: no heartbeat for {silence:.1f} s"
+        text = (
+            f"the owner of {self._directory}, {holder.name}, hangs, or has no room on its disk for what it "
+            f"tells: no heartbeat for {silence:.1f} s"
+        )
         return Sight(Presence.SILENT, text, report=report)
+
+    def _why_unseen(self, error: OSError) -> str:
+        remedy = remedy_of(
+            error, "run this process as the user who owns that directory, whose files are for that user alone"
+        )
+        return f"the owner of {self._directory} cannot be seen: {error.strerror}: {error.filename}; {remedy}"
 
     def _why_mute(self, holder: Owner) -> str:
         if self._heard is not None and self._heard.format != FORMAT:

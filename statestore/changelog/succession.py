@@ -32,16 +32,15 @@ class OwnerFollower:
         self._heard = heard
         self.sight = Sight(Presence.NONE, "")
         """What was seen last."""
+        self._has_taken_over = False
         binder.supervisor.soon(self._turn)
 
     def _turn(self) -> None:
-        if self._binder.owns:
-            self._watch.close()
-            return
         try:
             self._look()
         finally:
-            self._binder.supervisor.later(self._binder.defaults.catch_up, self._turn)
+            if not self._has_taken_over:
+                self._binder.supervisor.later(self._binder.defaults.catch_up, self._turn)
 
     def _look(self) -> None:
         sight, before = self._watch.look(), self.sight
@@ -50,6 +49,8 @@ class OwnerFollower:
             say("%s", sight.cause or f"reading what {sight.owner}, writes")
         self.sight = sight
         if sight.is_vacant and self._take_over is not None and self._take_over(sight):
+            self._has_taken_over = True
+            self._watch.close()
             return
         connection = self._binder.connection
         with self._binder.changed:

@@ -75,9 +75,9 @@ class StoreManager(ManagerLifetime, ManagerWriteMixin, ManagerReports):
     directory that is free of ``0`` to ``3`` below this one.
 
     Raises ``DirectoryLockedError`` where ``role`` is ``"owner"`` (the default) and another process owns the
-    directory, after ``lock_timeout`` seconds of waiting for it, and ``ConfigError`` for wrong settings. An
-    earlier manager of this process that has the directory is closed with ``replace=True``, as a notebook's
-    cell wants it that runs again.
+    directory, or others own all slots, after ``lock_timeout`` seconds of waiting for it, and ``ConfigError``
+    for wrong settings. An earlier manager of this process that has the directory is closed with
+    ``replace=True``, as a notebook's cell wants it that runs again.
     """
 
     def __init__(

@@ -10,6 +10,7 @@ from pathlib import Path
 from statestore.changelog.binder import Binder
 from statestore.changelog.binding import Binding
 from statestore.changelog.machine import Connection
+from statestore.changelog.mirror_files import STILL_READ
 from statestore.changelog.owner_publisher import OwnerPublisher
 from statestore.changelog.owner_watch import Sight
 from statestore.changelog.succession import OwnerFollower
@@ -24,7 +25,7 @@ log = logging.getLogger("statestore.store")
 def open_directory(directory: str | Path, settings: Settings, slots: int | None) -> StoreOpener:
     """Open a data directory, or with ``slots`` the first that is free of so many below it.
 
-    Raises ``DirectoryLockedError``, and ``ConfigError`` where all slots are taken.
+    Raises ``DirectoryLockedError``, also where all slots are taken.
     """
     if slots is None:
         return StoreOpener(directory, settings)
@@ -35,7 +36,7 @@ def open_directory(directory: str | Path, settings: Settings, slots: int | None)
             f"slots={slots} gives each process a copy of its own, role={settings.defaults.role!r} has all "
             "share one: choose one of them"
         )
-    taken = []
+    taken, is_here = [], True
     Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
     for number in range(slots):
         try:
@@ -43,10 +44,9 @@ def open_directory(directory: str | Path, settings: Settings, slots: int | None)
         except DirectoryLockedError as error:
             owner = "this process" if error.is_here else f"process {error.pid} {error.place}".rstrip()
             taken.append(f"{number} by {owner}")
-    raise ConfigError(
-        f"slots={slots}: all of {Path(directory).absolute()} are taken: {', '.join(taken)}; stop one of "
-        "these, or give more slots"
-    )
+            is_here = is_here and error.is_here
+    told = f"slots={slots} are all taken: {', '.join(taken)}"
+    raise DirectoryLockedError(None, Path(directory).absolute(), is_here=is_here, slots=told)
 
 
 class Sharing:
@@ -67,11 +67,13 @@ class Sharing:
         self._is_closed = is_closed
         self._publisher: OwnerPublisher | None = None
         self._follower: OwnerFollower | None = None
+        self._refusal = ""
+        """Why the directory could not be taken over, the last time."""
 
     def begin(self) -> None:
         """Tell readers of this process's stores, or follow their owner."""
         if self._opener.owns:
-            self._publish()
+            self._publish(at_once=True)
             return
         binder = self._binder()
         assert binder is not None
@@ -105,7 +107,7 @@ class Sharing:
         if self._follower is not None:
             self._follower.close()
 
-    def _publish(self) -> None:
+    def _publish(self, *, at_once: bool) -> None:
         if not self._opener.shares:
             return
         nobody = Connection()
@@ -116,13 +118,22 @@ class Sharing:
 
         opened = self._opened
         try:
-            self._publisher = OwnerPublisher(self._opener.path, lambda: opened.bindings, connection)
+            self._publisher = OwnerPublisher(
+                self._opener.path, lambda: opened.bindings, connection, at_once=at_once
+            )
         except OSError as error:
             raise StoreUnavailableError(
                 self._opener.path,
                 f"what readers are told cannot be written: {error.strerror}",
                 "give a directory this user can write, and see that there is room",
             ) from error
+
+    def _close_replaced(self) -> None:
+        """Close what was only read before this process took over, when nobody reads it any more."""
+        with self._opened.mutex:
+            binder, is_done = self._binder(), self._is_closed() or self._opener.close_replaced()
+        if not is_done and binder is not None:
+            binder.supervisor.later(STILL_READ, self._close_replaced)
 
     def _catch_up(self) -> None:
         """Have the stores without a topic show what their owner has written."""
@@ -143,7 +154,9 @@ class Sharing:
                 if not self._opener.take_over():
                     return False
             except StateStoreError as error:
-                log.warning("%s cannot be taken over: %s", self._opener.path, error)
+                if str(error) != self._refusal:  # it is tried again at each look
+                    log.warning("%s cannot be taken over: %s", self._opener.path, error)
+                self._refusal = str(error)
                 return False
             cause = f"taken over: {sight.cause}"
             for store in self._opened.all_stores:
@@ -151,14 +164,16 @@ class Sharing:
                     self._opener.promote(store)
                 except StateStoreError:
                     log.exception("store %r cannot be written", store.name)
-            binder.own()
+            if binder.address:  # without a broker there are no tables
+                binder.own()
             for member in list(binder.members):
                 try:
                     member.take_over(cause)
                 except Exception:  # the others go on
                     log.exception("table %r could not be taken over", member.name)
                     member.fail("it could not be taken over; the log says why", "restart()")
-            self._publish()
+            self._publish(at_once=False)
+            binder.supervisor.later(STILL_READ, self._close_replaced)
         log.info(
             "%s is owned by this process, after %.3f s: %s",
             self._opener.path,

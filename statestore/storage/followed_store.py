@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from statestore.backends import Backend, BackendReader, KeyRange, ReadOnlyBackend, StoreOptions
 from statestore.serde.indexes import EntityIndexes
 from statestore.storage.changelog_store import ChangelogView
-from statestore.storage.directory import StoreFile
+from statestore.storage.directory import StoreDirectory
 from statestore.storage.expiry import ExpiringBackend, expiring
 from statestore.storage.followed_backend import FollowedBackend
 from statestore.storage.indexes import ReadyIndex, readable_indexes
@@ -47,18 +45,16 @@ class FollowedStore:
 
     def __init__(
         self,
-        path: Path,
-        wanted: StoreFile,
+        directory: StoreDirectory,
         reader: ReadOnlyBackend,
-        generation: int,
         indexes: EntityIndexes | None,
         *,
         spells: bool,
     ) -> None:
-        self.path = path
-        self.generation = generation
+        self.path = directory.path
+        self.generation = directory.file.generation
         self._reader = reader
-        self._plain = FollowedBackend(reader, path, wanted)
+        self._plain = FollowedBackend(reader, directory, directory.file)
         self._indexes = indexes
         self._spells = spells
         self._ending: ExpiringBackend | None = None
@@ -74,7 +70,7 @@ class FollowedStore:
 
     def catch_up(self) -> None:
         """See what the owner has written since. Raises ``StoreUnavailableError``."""
-        if self._reader.catch_up() or self._reader.live:
+        if self._plain.catch_up() or self._reader.live:
             self.view.look()
 
     @property

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
-from statestore.backends import Backend, Batch
-from statestore.errors import StoreCorruptError, StoreIdentityError
+from statestore.backends import Backend, BackendReader, Batch
+from statestore.errors import StoreCorruptError, StoreIdentityError, StoreMissingError
 from statestore.storage.directory import StoreDirectory
 from statestore.storage.layout import IDENTITY
 
@@ -45,6 +46,29 @@ def identify(backend: Backend, directory: StoreDirectory, *, is_complete: bool) 
         known = all(found[name] == getattr(file, name) for name in _NAMES)
         directory.update(store_id=str(found["store_id"]) if known else uuid.uuid4().hex)
         file = directory.file
+    _check_same(found, directory)
+
+
+def check_identity(reader: BackendReader, directory: StoreDirectory) -> None:
+    """Compare files that another process writes with ``directory``, in which they were opened.
+
+    Raises ``StoreIdentityError`` for the files of another store or generation, and ``StoreMissingError`` for
+    those that say nothing yet: their owner is about to begin them.
+    """
+    if directory.file.store_id is None:  # an earlier version wrote the files, and no owner has come since
+        return
+    stored = reader.get(IDENTITY)
+    if stored is None:
+        raise StoreMissingError(
+            directory.generation_path,
+            f"the files of store {directory.file.logical!r} do not say yet whose they are",
+            "have its owner open it",
+        )
+    _check_same(_read(stored), directory)
+
+
+def _check_same(found: Mapping[str, Any], directory: StoreDirectory) -> None:
+    file = directory.file
     if (found["store_id"], found["generation"]) != (file.store_id, file.generation):
         remedy = f"put this store's own files there again: {file.remedy}"
         raise StoreIdentityError(directory.generation_path, _difference(found, directory), remedy)
@@ -60,7 +84,7 @@ def _read(stored: bytes) -> dict[str, Any]:
     return {name: found.get(name) for name in ("store_id", "generation", *_NAMES)}
 
 
-def _difference(found: dict[str, Any], directory: StoreDirectory) -> str:
+def _difference(found: Mapping[str, Any], directory: StoreDirectory) -> str:
     differing = [
         f"{name} {found[name]!r}, not {wanted!r}"
         for name in _NAMES

@@ -122,8 +122,9 @@ class DirectoryLock:
                     owner.pid, directory, is_here=self._file in _owned_here, place=owner.place
                 )
             time.sleep(BETWEEN_TRIES)
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, str(Owner.here()).encode(), 0)
+        told = str(Owner.here()).encode()
+        os.pwrite(self._descriptor, told, 0)  # over the last owner's: a full disk has room for that
+        os.ftruncate(self._descriptor, len(told))
 
     def give_up(self) -> None:
         """Say that ``close`` follows soon, on another thread; who wants this waits for it. Takes no lock."""

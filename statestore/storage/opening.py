@@ -183,8 +183,8 @@ class StoreOpener:
         engine.check_process()  # before anything is created
         wanted = StoreFile(name, backend, values="raw", serialisation="bytes")
         if not self.owns:
-            reader, _ = self._open_reader(engine, physical, wanted, StoreOptions(), Damage())
-            followed = FollowedBackend(reader, self.path / physical, wanted)
+            reader, found = self._open_reader(engine, physical, wanted, StoreOptions(), Damage())
+            followed = FollowedBackend(reader, found, wanted)
             return KeyValueStore(name, followed, engine.max_key_size, on_close)
         directory = self._data.store(physical, wanted, on_missing=on_missing) if engine.persistent else None
         opened = self._open_backend(engine, physical, directory, wanted, StoreOptions(shared=self.shares))
@@ -262,11 +262,9 @@ class StoreOpener:
                 raise
 
         def follow() -> FollowedStore:
-            reader, file = self._open_reader(engine, physical, described, how, damage)
+            reader, found = self._open_reader(engine, physical, described, how, damage)
             try:
-                return FollowedStore(
-                    self.path / physical, file, reader, file.generation, indexes, spells=spellings is not None
-                )
+                return FollowedStore(found, reader, indexes, spells=spellings is not None)
             except BaseException:
                 reader.close()
                 raise
@@ -345,12 +343,23 @@ class StoreOpener:
 
     def _open_reader(
         self, engine: Engine, physical: str, wanted: StoreFile, options: StoreOptions, damage: Damage
-    ) -> tuple[ReadOnlyBackend, StoreFile]:
-        """Open a store's files, which another process writes; return what its ``store.json`` says, too."""
+    ) -> tuple[ReadOnlyBackend, StoreDirectory]:
+        """Open a store's files, which another process writes; return their directory, too."""
         file = described_store(self.path / physical, wanted)
         directory = StoreDirectory(self.path / physical, file)
         options = replace(options, damaged=_telling(damage, wanted))
-        return sharing(engine).open_reader(directory.generation_path, options), file
+        return sharing(engine).open_reader(directory.generation_path, options), directory
+
+    def close_replaced(self) -> bool:
+        """Close stores of bytes that were only read until ``promote``, and that nobody has in use any more.
+
+        A thread that has just got hold of one begins to read it within seconds: wait so long. Return whether
+        all are closed.
+        """
+        for reader in [one for one in self._replaced if not one.is_in_use]:
+            self._replaced.remove(reader)
+            reader.close()
+        return not self._replaced
 
     def give_up(self) -> None:
         """Say that ``close`` follows soon, on another thread. Takes no lock."""

@@ -69,7 +69,9 @@ class _File:
         self._descriptor = descriptor
 
     def write(self, offset: int, data: bytes) -> None:
-        os.pwrite(self._descriptor, data, offset)
+        written = 0
+        while written < len(data):  # a disk that is getting full takes a part, and refuses the next one
+            written += os.pwrite(self._descriptor, data[written:], offset + written)
 
 
 class MessageSlots:
@@ -87,10 +89,11 @@ class MessageSlots:
 
     def put(self, message: bytes) -> None:
         """Replace the message, which is at most ``capacity`` bytes long."""
-        self._number += 1
-        slot = self._number % 2
+        number = self._number + 1
+        slot = number % 2
         self._target.write(_BEFORE_MESSAGES + slot * self.capacity, message)
-        self._target.write(_HEADER.size + slot * _SLOT.size, _slot(self._number, message))
+        self._target.write(_HEADER.size + slot * _SLOT.size, _slot(number, message))
+        self._number = number  # else the next try would be written over the last message that is whole
 
     def beat(self) -> None:
         """Show that the owner lives."""
@@ -137,9 +140,12 @@ class SharedStateWriter:
     def _file_for(self, capacity: int, message: bytes | None = None) -> MessageSlots:
         """Put a new file in place, which has ``message`` already."""
         descriptor, name = tempfile.mkstemp(prefix=f".{SHARED}-", dir=self._path.parent)
-        slots = MessageSlots(_File(descriptor), capacity)
+        file = _File(descriptor)
+        slots = MessageSlots(file, capacity)
         try:
             slots.begin()
+            # What is told later must find room also when the disk is full by then.
+            file.write(_BEFORE_MESSAGES, bytes(2 * capacity))
             if message is not None:
                 slots.put(message)
             Path(name).rename(self._path)
@@ -190,7 +196,10 @@ class SharedStateReader:
         self._message = b""
 
     def read(self) -> Heard | None:
-        """Return what the owner said last; ``None`` where there is no such file."""
+        """Return what the owner said last; ``None`` where there is no such file.
+
+        Raises ``PermissionError`` where this user may not read it.
+        """
         try:
             self._open()
             found = _described(os.pread(self._descriptor, _BEFORE_MESSAGES, 0))
@@ -198,6 +207,8 @@ class SharedStateReader:
                 if found is None or found[0] != FORMAT or self._take(found[1], found[3]):
                     break
                 found = _described(os.pread(self._descriptor, _BEFORE_MESSAGES, 0))
+        except PermissionError:
+            raise
         except OSError:
             return None
         if found is None or self._file is None:

@@ -63,9 +63,9 @@ def main(directory: str, address: str, topic: str, backend: str, role: str, floo
     settings: Any = SETTINGS
     with StoreManager(directory, kafka=address, backend=backend, settings=settings, role=role) as manager:  # type: ignore[arg-type]
         table = manager.bind(topic, name="rows")
-        table.wait_until_ready(60)
+        table.wait_until_ready(240)
         keys = [key for key, _ in table.scan()]
-        told = 0.0
+        told, role_told = 0.0, ""
         while True:
             for key in keys:
                 checks.check(key, table.get(key))
@@ -74,9 +74,9 @@ def main(directory: str, address: str, topic: str, backend: str, role: str, floo
             assert [key for key, _ in rows] == keys, "a scan lacks rows"
             for key, value in rows:
                 checks.check(key, value)
-            if time.monotonic() - told > BETWEEN:
-                told = time.monotonic()
-                health = manager.health()
+            health = manager.health()
+            if health.role != role_told or time.monotonic() - told > BETWEEN:
+                told, role_told = time.monotonic(), health.role
                 say(
                     role=health.role,
                     state=str(table.state),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from statestore.changelog.effects import (
     AskBroker,
@@ -23,7 +23,8 @@ from statestore.changelog.effects import (
     RebuildStore,
     Transition,
 )
-from statestore.changelog.machine import FEW_RECORDS, RESUMED, RUNNING, Connection, TableMachine
+from statestore.changelog.machine import RUNNING, Connection, TableMachine
+from statestore.changelog.owners_word import OwnersWord
 from statestore.changelog.readiness import PartitionProgress, Progress, Reason, State
 from statestore.errors import StoreFullError, StoreMissingError, StorePositionError
 from statestore.settings import TableOptions
@@ -38,6 +39,8 @@ REASONS = {
     State.FAILED: {Reason.FAILED, Reason.MISSING},
 }
 PATH = Path("store")
+UNTOLD = (State.CREATED, State.STOPPED)
+"""The states in which a table listens to no owner."""
 MAX_LAG = 5
 WAITS = (1.0, 2.0)
 
@@ -70,6 +73,10 @@ class World:
         self.is_lost = False
         """Whether the topic no longer continues the store."""
         self.lanes: set[LaneKind] = set()
+        self.told: OwnersWord | None = None
+        """What the owner said last, while another process is that."""
+        self.served = False
+        """Whether the table was read while this process took over."""
 
     def new_progress(self, anew: bool) -> None:
         self.stored = 0 if anew else self.stored
@@ -90,6 +97,11 @@ class Interleavings(RuleBasedStateMachine):
         ]
         for world in self.worlds:
             world.machine.group = tuple(one.machine for one in self.worlds)
+
+    @initialize(reads_only=st.booleans())
+    def another_process_applies_the_topics(self, reads_only: bool) -> None:
+        for world in self.worlds:
+            world.machine.reads_only = reads_only
 
     def tell(self, world: World, event: Callable[[], Effects], *, restarts: bool = False) -> None:
         """Give the machine one event, check its transitions, and note what is to be done."""
@@ -121,7 +133,12 @@ class Interleavings(RuleBasedStateMachine):
         assert (machine.state, machine.ready) == (state, ready), "it changed without a transition"
 
     def check_became_ready(self, world: World, state: State, was_ready: bool) -> None:
-        if state is State.RESTORING:
+        if world.machine.reads_only:
+            assert world.told is not None
+            assert world.told.state is State.READY, "nobody said so"
+        elif world.served:
+            world.served = False
+        elif state is State.RESTORING:
             assert world.captured_start == world.machine.start_id, "the ends are of another start"
             assert world.progress.complete
         elif state is State.LAGGING:
@@ -152,12 +169,14 @@ class Interleavings(RuleBasedStateMachine):
     @rule(which=tables)
     def pause(self, which: int) -> None:
         world = self.worlds[which]
-        self.tell(world, lambda: world.machine.pause(self.now))
+        if not world.machine.reads_only:
+            self.tell(world, lambda: world.machine.pause(self.now))
 
     @rule(which=tables)
     def resume(self, which: int) -> None:
         world = self.worlds[which]
-        self.tell(world, lambda: world.machine.resume(self.now))
+        if not world.machine.reads_only:
+            self.tell(world, lambda: world.machine.resume(self.now))
 
     @rule(which=tables, sure=st.integers(0, 3))
     def close(self, which: int, sure: int) -> None:
@@ -282,6 +301,52 @@ class Interleavings(RuleBasedStateMachine):
             world.open.append(world.machine.start_id)
             self.tell(world, world.machine.held)
 
+    # Of a table that another process applies
+
+    @rule(
+        which=tables,
+        state=st.sampled_from([*RUNNING, State.PAUSED, State.FAILED]),
+        yes=st.booleans(),
+        new=st.booleans(),
+    )
+    def the_owner_tells(self, which: int, state: State, yes: bool, new: bool) -> None:
+        world = self.worlds[which]
+        word = OwnersWord(
+            state,
+            Reason.CONNECTING,
+            "the owner says so",
+            ready=state is State.READY or (state is State.PAUSED and yes),
+            bereft=state is State.LAGGING and yes,
+            failure=full() if state is State.FAILED else None,
+            is_new_start=new,
+        )
+        machine, before = world.machine, snapshot(world.machine)
+        heard = machine.reads_only and not machine.closed and machine.state not in UNTOLD
+        world.told = word if heard else world.told
+        self.tell(world, lambda: machine.told(word, self.now), restarts=True)
+        if heard:
+            assert (machine.state, machine.ready) == (word.state, word.ready)
+            assert machine.serves == (word.ready or word.bereft)
+        else:
+            assert snapshot(machine) == before, "it is told who does not listen"
+
+    @rule(which=tables, opened=st.booleans())
+    def this_process_takes_over(self, which: int, opened: bool) -> None:
+        world = self.worlds[which]
+        machine = world.machine
+        if not machine.reads_only or machine.closed:
+            return
+        if opened:
+            world.new_progress(False)
+        served = world.served = machine.serves and opened
+        running = machine.state not in UNTOLD
+        self.tell(world, lambda: machine.takes_over("taken over", self.now, opened=opened), restarts=True)
+        assert not machine.reads_only
+        assert machine.serves == (served and running), "reads stopped, or began"
+        if running:
+            assert machine.state is (State.READY if served else State.RESTORING)
+            assert isinstance(world.open[-1], AskBroker if opened else OpenStore)
+
     # The rest of the world
 
     @rule(which=tables, count=st.integers(1, 9))
@@ -291,6 +356,8 @@ class Interleavings(RuleBasedStateMachine):
     @rule(which=tables)
     def ends_are_confirmed(self, which: int) -> None:
         world = self.worlds[which]
+        if world.machine.reads_only:
+            return
         if world.machine.running and world.captured_start == world.machine.start_id:
             world.progress.confirm({0: world.end}, self.now)
         self.tell(world, lambda: world.machine.evaluated(world.progress, self.now))
@@ -317,7 +384,7 @@ class Interleavings(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 
-    @precondition(lambda self: all(world.machine.running for world in self.worlds))
+    @precondition(lambda self: all(one.machine.running and not one.machine.reads_only for one in self.worlds))
     @rule()
     def everything_goes_well(self) -> None:
         """From wherever they are, both tables become ready when nothing more goes wrong."""
@@ -344,6 +411,8 @@ class Interleavings(RuleBasedStateMachine):
     def ends_are_heard_only_while_they_are_asked_for(self) -> None:
         for world in self.worlds:
             machine = world.machine
+            if machine.reads_only:
+                continue
             if machine.hears_ends and machine.state is not State.PAUSED:
                 assert world.captured_start == machine.start_id, "the ends are of another start"
             assert not (machine.hears_ends and machine.state in (State.STOPPED, State.FAILED, State.CREATED))
@@ -362,8 +431,15 @@ class Interleavings(RuleBasedStateMachine):
     def readable_only_when_the_group_is_ready(self) -> None:
         for world in self.worlds:
             if world.machine.readable:
-                assert all(one.machine.ready for one in self.worlds)
+                assert all(one.machine.serves for one in self.worlds)
                 assert not world.machine.closed
+
+    @invariant()
+    def a_table_that_is_not_ready_is_read_only_where_its_owner_has_ended(self) -> None:
+        for machine in (world.machine for world in self.worlds):
+            if machine.serves and not machine.ready:
+                assert machine.reads_only
+                assert machine.state is State.LAGGING
 
     @invariant()
     def a_table_is_in_one_lane(self) -> None:
@@ -376,120 +452,3 @@ def start_of(effect: Any) -> int:
 
 
 TestInterleavings = pytest.mark.slow(Interleavings.TestCase)
-
-
-@pytest.fixture
-def machine() -> TableMachine:
-    return TableMachine(TableOptions(max_lag=MAX_LAG), Connection(), 0.0, retry_waits=WAITS)
-
-
-def ready_machine(machine: TableMachine) -> Progress:
-    progress = Progress({0: PartitionProgress(7)})
-    machine.start(1.0)
-    machine.opened(1)
-    progress.capture({0: 7}, 2.0)
-    machine.captured(1, progress)
-    assert machine.entered(1)
-    machine.advanced(progress, 3.0)
-    machine.marked_complete(1)
-    assert machine.state is State.READY
-    return progress
-
-
-def test_the_way_to_ready(machine: TableMachine) -> None:
-    machine.start(1.0)
-    assert (machine.state, machine.reason) == (State.RESTORING, Reason.OPENING)
-    assert machine.opened(1) == (AskBroker(1),)
-    assert (machine.state, machine.reason) == (State.RESTORING, Reason.CONNECTING)
-    progress = Progress({0: PartitionProgress(0)})
-    progress.capture({0: 7}, 2.0)
-    assert machine.captured(1, progress) == (EnterLane(1, LaneKind.RESTORE),)
-    assert (machine.state, machine.reason) == (State.RESTORING, Reason.REPLAYING)
-    assert machine.entered(1)
-    assert list(machine.advanced(progress, 3.0)) == []
-    progress.partitions[0].position = 7
-    reached, change, mark = machine.advanced(progress, 4.0)
-    assert reached == ReachedEnd(3.0)
-    assert change == Transition(State.READY, "reached the end", 4.0, was_ready=False, ready=True)
-    assert mark == MarkComplete(1)
-    assert machine.time_to_ready == 3.0
-    assert progress.confirmed_at == 4.0
-    assert machine.marked_complete(1) == (LeaveOwnLane(LaneKind.RESTORE), EnterLane(1, LaneKind.FOLLOW))
-    assert machine.marked_complete(1) == ()
-
-
-def test_tries_of_a_write_start_anew_after_a_success(machine: TableMachine) -> None:
-    ready_machine(machine)
-    for _ in range(3):
-        for delay in WAITS:
-            again = EnterLane(1, LaneKind.FOLLOW, delay)
-            assert machine.write_failed(full(), final=False, now=5.0) == (
-                LeaveOwnLane(LaneKind.FOLLOW),
-                again,
-            )
-            assert machine.entered(1)
-        machine.applied()
-    for _ in WAITS:
-        machine.write_failed(full(), final=False, now=6.0)
-    machine.write_failed(full(), final=False, now=7.0)
-    assert machine.state is State.FAILED
-
-
-def test_the_first_contact_is_tried_for_ever_only_while_the_broker_is_away(machine: TableMachine) -> None:
-    machine.start(1.0)
-    machine.opened(1)
-    for _ in range(100):
-        machine.contact_failed(1, full(), final=False, away=True, now=2.0)
-    assert machine.runs(1)
-    for _ in WAITS:
-        machine.contact_failed(1, full(), final=False, away=False, now=2.0)
-    assert machine.runs(1)
-    machine.contact_failed(1, full(), final=False, away=False, now=2.0)
-    assert machine.state is State.FAILED
-
-
-def test_a_mark_of_an_earlier_start_does_not_count_for_the_present_one(machine: TableMachine) -> None:
-    """Else the table would stay in the restoring lane, and its directory would not be missed when gone."""
-    progress = ready_machine(machine)
-    machine.pause(4.0)
-    machine.resume(5.0)
-    assert machine.marked_complete(1) == ()
-    machine.captured(2, progress)
-    assert machine.entered(2)
-    reached, change, mark = machine.advanced(progress, 6.0)
-    assert reached == ReachedEnd(1.0), "a resume counts its own time"
-    assert change == Transition(State.READY, "reached the end", 6.0, was_ready=False, ready=True)
-    assert mark == MarkComplete(2)
-
-
-def test_a_paused_table_that_grows_stale_says_that_it_is_not_ready_any_more(machine: TableMachine) -> None:
-    progress = ready_machine(machine)
-    machine.pause(4.0)
-    assert machine.ready
-    progress.hear_while_paused({0: 7 + MAX_LAG + 1}, 5.0)
-    [change] = machine.evaluated(progress, 6.0)
-    assert isinstance(change, Transition)
-    assert (change.state, change.was_ready, change.ready) == (State.PAUSED, True, False)
-    assert machine.evaluated(progress, 7.0) == ()
-
-
-@pytest.mark.parametrize(
-    ("behind", "lane"),
-    [(0, LaneKind.FOLLOW), (FEW_RECORDS, LaneKind.FOLLOW), (FEW_RECORDS + 1, LaneKind.RESTORE)],
-)
-def test_a_resumed_table_is_ready_when_it_has_reached_the_new_end(
-    machine: TableMachine, behind: int, lane: LaneKind
-) -> None:
-    progress = ready_machine(machine)
-    machine.pause(4.0)
-    change, ask = machine.resume(5.0)
-    assert change == Transition(State.RESTORING, RESUMED, 5.0, was_ready=True, ready=False)
-    assert ask == AskBroker(2)
-    assert not machine.hears_ends, "the ends it knows are old"
-    progress.capture({0: 7 + behind}, 6.0)
-    assert machine.captured(2, progress) == (EnterLane(2, lane),)
-    assert machine.entered(2)
-    assert machine.ready is False
-    progress.partitions[0].position = 7 + behind
-    machine.advanced(progress, 7.0)
-    assert machine.state is State.READY

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from statestore.changelog.machine import Connection
 from statestore.changelog.owner_publisher import OwnerPublisher
@@ -97,6 +104,21 @@ def test_the_words_of_another_version_are_told_and_not_guessed() -> None:
     assert "another version of statestore" in seen.watch.look(seen.now).cause
 
 
+def test_an_owner_that_this_user_may_not_see_is_a_cause_with_a_remedy(tmp_path: Path) -> None:
+    def refuse(directory: Path) -> Owner | None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(directory / "LOCK"))
+
+    watch = OwnerWatch(tmp_path, refuse)
+    sight = watch.look()
+    watch.close()
+    assert sight.presence is Presence.MUTE
+    assert not sight.is_vacant
+    assert sight.cause == (
+        f"the owner of {tmp_path} cannot be seen: Permission denied: {tmp_path}/LOCK; run this process as "
+        "the user who owns that directory, whose files are for that user alone"
+    )
+
+
 def test_words_that_an_owner_of_another_role_removed_do_not_count() -> None:
     seen = Directory()
     seen.holder = OWNER
@@ -129,3 +151,25 @@ def test_an_owner_that_closes_tells_nothing_of_its_tables_meanwhile(tmp_path: Pa
     report = decode(last.message)
     assert report is not None
     assert report.state is OwnerState.CLOSED
+
+
+def test_an_owner_whose_disk_is_full_tells_when_there_is_room_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
+) -> None:
+    really, is_full = tempfile.mkstemp, True
+
+    def make(*arguments: Any, **how: Any) -> tuple[int, str]:
+        if is_full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return really(*arguments, **how)
+
+    monkeypatch.setattr(tempfile, "mkstemp", make)
+    with pytest.raises(OSError, match="No space left"):
+        OwnerPublisher(tmp_path, list, Connection)
+    publisher = OwnerPublisher(tmp_path, list, Connection, at_once=False)  # as who takes over
+    reader = SharedStateReader(tmp_path)
+    assert reader.read() is None
+    is_full = False
+    eventually(lambda: (heard := reader.read()) is not None and heard.number)
+    publisher.close()
+    reader.close()

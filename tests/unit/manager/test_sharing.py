@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from statestore import ConfigError, StoreManager, StoreUnavailableError
+from statestore import ConfigError, DirectoryLockedError, StoreManager, StoreUnavailableError
+from statestore.changelog.owner_watch import OwnerWatch, Presence
+from statestore.manager import sharing
 
 OWNER = """
 import sys
@@ -27,10 +33,10 @@ with StoreManager(sys.argv[1], backend=sys.argv[2], role=sys.argv[3]) as stores:
 
 @contextmanager
 def owner(
-    directory: Path, backend: str = "lmdb", role: str = "auto"
+    directory: Path, backend: str = "lmdb", role: str = "auto", within: Sequence[str] = ()
 ) -> Iterator[tuple[subprocess.Popen[str], Callable[[str], None]]]:
     """Run a process that owns ``directory``; give it and what has it put a value."""
-    command = [sys.executable, "-P", "-c", OWNER, str(directory), backend, role]
+    command = [*within, sys.executable, "-P", "-c", OWNER, str(directory), backend, role]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -50,8 +56,9 @@ def owner(
 
 @pytest.mark.parametrize("backend", ["lmdb", "rocksdb"])
 def test_a_store_of_bytes_is_read_beside_its_owner_and_written_after_it(
-    backend: str, tmp_path: Path, eventually: Callable[..., None]
+    backend: str, tmp_path: Path, eventually: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sharing, "STILL_READ", 0.05)
     with (
         owner(tmp_path / "state", backend) as (process, put),
         StoreManager(tmp_path / "state", backend=backend, role="auto") as stores,
@@ -71,6 +78,12 @@ def test_a_store_of_bytes_is_read_beside_its_owner_and_written_after_it(
         assert store.get(b"k") == b"3"
         store.put(b"k", b"mine")
         assert dict(store.items()) == {b"k": b"mine"}
+        watch = OwnerWatch(tmp_path / "state")  # as those see it that read on
+        eventually(lambda: watch.look().presence is Presence.ALIVE)
+        assert f"process {os.getpid()}" in watch.look().owner
+        watch.close()
+        eventually(lambda: not stores._opener._replaced)  # what it read by until then
+        assert store.get(b"k") == b"mine"
     with StoreManager(tmp_path / "state", backend=backend) as stores:
         assert stores.open("sessions").get(b"k") == b"mine"
 
@@ -95,13 +108,40 @@ def test_slots_are_taken_one_by_one(tmp_path: Path) -> None:
     with StoreManager(tmp_path, backend="lmdb", slots=2) as first:
         assert first.health().directory == str(tmp_path / "0")
         with owner(tmp_path / "1", role="owner") as (process, _):
-            with pytest.raises(
-                ConfigError, match=f"slots=2: .*0 by this process, 1 by process {process.pid}"
-            ):
+            taken = f"slots=2 are all taken: 0 by this process, 1 by process {process.pid}; stop one"
+            with pytest.raises(DirectoryLockedError, match=taken) as told:
                 StoreManager(tmp_path, backend="lmdb", slots=2)
+            assert not told.value.is_here
             with StoreManager(tmp_path, backend="lmdb", slots=3) as third:
                 assert third.health().directory == str(tmp_path / "2")
+            with ThreadPoolExecutor(1) as threads:
+                waiting = threads.submit(StoreManager, tmp_path, backend="lmdb", slots=2, lock_timeout=60)
+                with pytest.raises(TimeoutError):
+                    waiting.result(0.1)
+                process.kill()
+                with waiting.result(60) as second:
+                    assert second.health().directory == str(tmp_path / "1")
     with pytest.raises(ConfigError, match="slots=2 gives each process a copy"):
         StoreManager(tmp_path, backend="lmdb", slots=2, role="auto")
     with pytest.raises(ConfigError, match="slots=0"):
         StoreManager(tmp_path, backend="lmdb", slots=0)
+
+
+def test_an_owner_in_another_container_is_followed_and_succeeded(
+    tmp_path: Path, eventually: Callable[..., None]
+) -> None:
+    """Its process ids count there only: that of the owner may be one of this side's, and that lives."""
+    within = ["unshare", "--pid", "--fork", "--kill-child"]
+    if shutil.which("unshare") is None or subprocess.run([*within, "true"], check=False).returncode:
+        pytest.skip("this user may not make a namespace of processes")
+    with (
+        owner(tmp_path / "state", within=within) as (process, put),
+        StoreManager(tmp_path / "state", backend="lmdb", role="auto") as stores,
+    ):
+        eventually(lambda: stores.health().owner == "process 1 in another container")
+        store = stores.open("sessions")
+        put("2")
+        assert store.get(b"k") == b"2"
+        process.send_signal(signal.SIGKILL)  # and the one in the container with it
+        eventually(lambda: stores.health().role == "owner")
+        assert store.get(b"k") == b"2"

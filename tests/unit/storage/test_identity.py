@@ -9,13 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from statestore import ConfigError, StoreCorruptError, StoreIdentityError, StoreManager, StoreMissingError
+from statestore import (
+    ConfigError,
+    StoreClosedError,
+    StoreCorruptError,
+    StoreIdentityError,
+    StoreManager,
+    StoreMissingError,
+)
 from statestore.backends import Batch, StoreOptions, find_engine
 from statestore.storage.directory import StoreDirectory, StoreFile
 from statestore.storage.identity import identify
 from statestore.storage.layout import IDENTITY
 
 Follow = Callable[[Path, str], None]
+SELDOM = {"defaults": {"catch_up": 600.0}}
 
 
 @pytest.fixture(params=["rocksdb", "lmdb"])
@@ -71,6 +79,35 @@ def test_files_of_a_store_of_the_same_name_are_told(tmp_path: Path, backend: str
     shutil.copytree(others.parent, mine.parent)  # a whole store, with its store.json, is a backup of it
     with StoreManager(tmp_path / "state", backend=backend) as stores:
         assert stores.open("rows").get(b"name") == b"rows"
+
+
+def test_a_reader_is_told_of_the_files_of_another_store(tmp_path: Path, backend: str) -> None:
+    (mine,) = filled(tmp_path / "state", backend, "rows")
+    (others,) = filled(tmp_path / "other", backend, "rows")
+    shutil.rmtree(mine)
+    shutil.copytree(others, mine)
+    with StoreManager(tmp_path / "state", backend=backend, role="reader") as stores:
+        for _ in range(2):
+            with pytest.raises(StoreIdentityError, match="another store of this name"):
+                stores.open("rows")
+
+
+def test_a_reader_does_not_read_on_when_the_files_become_those_of_another_store(tmp_path: Path) -> None:
+    place = tmp_path / "state"
+    filled(place, "rocksdb", "rows")
+    with StoreManager(place, backend="rocksdb", role="auto", settings=SELDOM) as owner:
+        written = owner.open("rows")
+        with StoreManager(place, backend="rocksdb", role="reader", settings=SELDOM) as reader:
+            rows = reader.open("rows")
+            assert rows.get(b"name") == b"rows"
+            identity = json.loads(written._backend.get(IDENTITY) or b"")
+            changed = json.dumps(identity | {"store_id": "of another"}).encode()
+            written._backend.write(Batch([(IDENTITY, changed)]))
+            for _ in range(2):
+                with pytest.raises(StoreIdentityError, match="another store of this name"):
+                    rows.follow()
+            with pytest.raises(StoreClosedError):
+                rows.get(b"name")
 
 
 def test_files_of_another_engine_are_told(tmp_path: Path, backend: str) -> None:

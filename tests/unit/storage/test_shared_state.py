@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,8 +27,18 @@ class Memory:
     def __init__(self) -> None:
         self.content = bytearray()
         self.steps: list[bytes] = []
+        self.room: int | None = None
+        """How many more bytes the disk takes; ``None``: any number."""
 
     def write(self, offset: int, data: bytes) -> None:
+        if self.room is not None:
+            data, self.room, wanted = data[: self.room], max(0, self.room - len(data)), len(data)
+            if len(data) < wanted:
+                self._put(offset, data)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._put(offset, data)
+
+    def _put(self, offset: int, data: bytes) -> None:
         self.content.extend(bytes(max(0, offset + len(data) - len(self.content))))
         for index, byte in enumerate(data):
             self.content[offset + index] = byte
@@ -48,6 +60,52 @@ def test_a_reader_finds_a_whole_message_after_every_byte_that_is_written(message
         assert set(found) <= {before, after}
         assert found == sorted(found, key=lambda one: one or (0, b""))  # and never an earlier one again
         assert found[-1] == after
+
+
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=3))
+def test_a_message_that_finds_no_room_takes_nothing_from_the_last_one(rooms: list[int]) -> None:
+    memory = Memory()
+    slots = MessageSlots(memory, 40)
+    slots.begin()
+    slots.put(b"before")
+    for memory.room in rooms:
+        try:
+            slots.put(b"x" * 40)
+        except OSError:
+            assert read_message(bytes(memory.content)) == (1, b"before")
+        else:
+            break
+    else:
+        memory.room = None
+        slots.put(b"x" * 40)
+    found = read_message(bytes(memory.content))
+    assert found is not None
+    assert found[1] == b"x" * 40
+
+
+def test_a_disk_that_takes_a_message_in_parts_gets_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, offset: really(file, data[:1000], offset))
+    writer, reader = SharedStateWriter(tmp_path), SharedStateReader(tmp_path)
+    writer.publish(b"long" * 1000)
+    heard = reader.read()
+    writer.close()
+    reader.close()
+    assert heard is not None
+    assert heard.message == b"long" * 1000
+
+
+def test_what_this_user_may_not_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    SharedStateWriter(tmp_path).close()
+
+    def refuse(path: Path, flags: int) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(PermissionError):
+        SharedStateReader(tmp_path).read()
 
 
 @given(st.binary(min_size=1, max_size=40), st.data())
