@@ -47,29 +47,38 @@ test-without: $(VENV)/installed ## the whole suite with each fast path off, and 
 	@STATESTORE_PURE_PYTHON=1 $(PYTEST) $(PARALLEL)
 
 # The tests of each fast path, and those of the native core: what a change of either, or of its slower twin, can break.
+CONFORMANCE := tests/contract/conformance/test_engines.py tests/contract/conformance/test_memory.py \
+	tests/contract/conformance/test_expiry.py
 TESTS_OF_fetcher := tests/unit/kafka tests/unit/changelog tests/kafka/test_readers.py tests/kafka/test_restore.py \
 	tests/kafka/test_following.py
 TESTS_OF_bulk := tests/unit/changelog tests/unit/storage tests/unit/backends tests/kafka/test_restore.py
 TESTS_OF_cache := tests/unit/storage tests/unit/tables tests/kafka/test_following.py
-TESTS_OF_scan := tests/contract/conformance tests/unit/core/test_scan.py tests/unit/backends tests/unit/storage \
-	tests/unit/tables
+TESTS_OF_scan := $(CONFORMANCE) tests/unit/core/test_scan.py tests/unit/backends tests/unit/storage tests/unit/tables
 TESTS_OF_decoder := tests/unit/serde tests/unit/query tests/unit/tables tests/kafka/test_evolution.py
 TESTS_OF_program := tests/unit/query
-TESTS_OF_native := tests/contract tests/unit/core tests/unit/backends tests/unit/kafka tests/unit/changelog \
-	tests/unit/query tests/unit/serde tests/unit/storage tests/unit/tables tests/kafka/test_restore.py \
-	tests/kafka/test_following.py
+TESTS_OF_native := $(CONFORMANCE) tests/contract/golden tests/unit/core tests/unit/backends tests/unit/kafka \
+	tests/unit/changelog tests/unit/query tests/unit/serde tests/unit/storage tests/unit/tables \
+	tests/kafka/test_restore.py tests/kafka/test_following.py
+
+# Those of a pair know nothing of each other: with both off each twin still meets the fast paths beside it.
+# "make test-without" turns each off alone.
+PAIRS := fetcher,decoder bulk,program cache,scan
+comma := ,
 
 test-twins: $(VENV)/installed ## the tests of each fast path with it off, and of the native core on its pure-Python twin
-	@$(foreach path,fetcher bulk cache scan decoder program,echo "Without: $(path)" >&2 && \
-		STATESTORE_WITHOUT=$(path) $(PYTEST) $(PARALLEL) $(TESTS_OF_$(path)) &&) \
+	@$(foreach pair,$(PAIRS),echo "Without: $(pair)" >&2 && STATESTORE_WITHOUT=$(pair) $(PYTEST) $(PARALLEL) \
+		$(sort $(foreach path,$(subst $(comma), ,$(pair)),$(TESTS_OF_$(path)))) &&) \
 	echo "Without: the extension" >&2 && STATESTORE_PURE_PYTHON=1 $(PYTEST) $(PARALLEL) $(TESTS_OF_native)
 
 # In two environments, because Avro needs a newer confluent_kafka. Old releases use what newer ones of others deprecate.
 LOWEST := .venv-lowest
 TESTS_OF_AVRO := tests/unit/serde/avro tests/unit/cli/test_schema.py tests/unit/testing/test_registry.py tests/kafka/test_avro.py
+# Long ones in which no dependency has a part.
+TESTS_OF_OURS := tests/unit/backends/memory \
+	$(addprefix tests/unit/core/test_,choice.py key_properties.py record_cache.py record_cache_memory.py scan.py)
 
 test-lowest: $(VENV)/installed $(LOWEST)/core/installed $(LOWEST)/avro/installed ## unit, contract and some Kafka tests with the oldest dependencies allowed
-	@$(LOWEST)/core/bin/python -m pytest -W ignore::DeprecationWarning $(PARALLEL) $(TESTS_OF_AVRO:%=--ignore=%) \
+	@$(LOWEST)/core/bin/python -m pytest -W ignore::DeprecationWarning $(PARALLEL) $(TESTS_OF_AVRO:%=--ignore=%) $(TESTS_OF_OURS:%=--ignore=%) \
 		tests/unit tests/contract tests/kafka/test_restore.py tests/kafka/test_following.py tests/kafka/test_topics.py
 	@$(LOWEST)/avro/bin/python -m pytest -W ignore::DeprecationWarning $(PARALLEL) $(TESTS_OF_AVRO)
 
@@ -129,28 +138,29 @@ bench-peers: $(VENV)/installed $(PEERS)/installed ## restore one topic beside Ka
 	@$(MEASURE) benchmarks/bench_peers.py $(BENCH)
 
 # The oldest allowed release of each dependency, of a program that uses the library or of its suite for engines: in
-# "core" of confluent_kafka, too, in "avro" as that extra asks for it.
+# "core" of confluent_kafka, too, in "avro" as that extra asks for it. What tests only compare with is in "core".
 LOWEST_REQUIREMENTS := import re, sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
-	extras = p["optional-dependencies"]; own = p["dependencies"] + extras["testing"] + extras["arrow"]; \
-	asked = own + extras["avro"] if sys.argv[1] == "avro" else extras["avro"] + own; \
+	extras = p["optional-dependencies"]; own = p["dependencies"] + extras["testing"]; avro = sys.argv[1] == "avro"; \
+	asked = own + extras["avro"] if avro else extras["avro"] + own + extras["arrow"]; \
+	tools = ("pytest-xdist", "setuptools") if avro else ("duckdb", "msgpack", "pandas", "polars", "pytest-xdist", \
+	"setuptools", "sortedcontainers"); \
 	oldest = {re.match(r"[\w-]+", line)[0]: re.sub(">=([^,]+).*", r"==\1", line) for line in asked}; \
-	print(*oldest.values(), "confluent-kafka[schemaregistry]", *(line for line in extras["dev"] if line.startswith(( \
-	"duckdb", "msgpack", "pandas", "polars", "pytest-xdist", "setuptools", "sortedcontainers"))), sep="\n")
+	print(*oldest.values(), "confluent-kafka[schemaregistry]", \
+	*(line for line in extras["dev"] if line.startswith(tools)), sep="\n")
 
 $(LOWEST)/%/installed: pyproject.toml setup.py
 	@echo "Setting up $(@D)" >&2
 	@rm -rf $(@D); $(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python -c '$(LOWEST_REQUIREMENTS)' $* >$(@D)/requirements.txt
-	@$(@D)/bin/python -m pip --quiet --disable-pip-version-check install --requirement $(@D)/requirements.txt
-	@STATESTORE_PURE_PYTHON=1 $(@D)/bin/python -m pip --quiet --disable-pip-version-check \
-		install --no-build-isolation --no-deps --editable .
+	@$(@D)/bin/python -m pip $(PIP_OPTIONS) install --requirement $(@D)/requirements.txt --no-compile
+	@STATESTORE_PURE_PYTHON=1 $(@D)/bin/python -m pip $(PIP_OPTIONS) install --no-build-isolation --no-deps --editable .
 	@touch $@
 
 # A peer that does not install here is said so, and not measured.
 $(PEERS)/installed: benchmarks/peers/requirements.txt
 	@echo "Setting up $(PEERS)" >&2
 	@rm -rf $(PEERS); $(PYTHON) -m venv $(PEERS)
-	@while read -r peer; do $(PEERS)/bin/python -m pip --quiet --disable-pip-version-check install "$$peer" >&2 \
+	@while read -r peer; do $(PEERS)/bin/python -m pip $(PIP_OPTIONS) install "$$peer" >&2 \
 		|| echo "$$peer does not install here" >&2; done <$<
 	@touch $@
 
@@ -173,7 +183,8 @@ distclean: clean ## .venv too
 
 # --- set-up -------------------------------------------------------------------------------------------------
 
-PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
+PIP_OPTIONS := --quiet --disable-pip-version-check
+PIP := $(VENV)/bin/python -m pip $(PIP_OPTIONS)
 # What the project and its development need, as pyproject.toml says it.
 REQUIREMENTS := import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); \
 	print(*p["build-system"]["requires"], *p["project"]["dependencies"], \
@@ -197,7 +208,7 @@ $(VENV)/python:
 $(VENV)/dependencies: pyproject.toml $(VENV)/python
 	@echo "Installing what pyproject.toml asks for" >&2
 	@$(VENV)/bin/python -c '$(REQUIREMENTS)' >$(VENV)/requirements.txt
-	@$(PIP) install --requirement $(VENV)/requirements.txt
+	@$(PIP) install --requirement $(VENV)/requirements.txt --no-compile
 	@$(PIP) install --no-build-isolation --no-deps $(FLIGHTS)
 	@touch $@
 

@@ -147,7 +147,8 @@ def test_arguments_go_to_pytest(workshop: Workshop) -> None:
 
 
 def test_each_fast_path_names_its_tests() -> None:
-    assert re.findall(r"STATESTORE_WITHOUT=(\S+)", commands_of("test-twins")) == list(FAST_PATHS)
+    turned_off = re.findall(r"STATESTORE_WITHOUT=(\S+)", commands_of("test-twins"))
+    assert sorted(",".join(turned_off).split(",")) == sorted(FAST_PATHS)
 
 
 @pytest.mark.parametrize("target", ["test-twins", "test-lowest", "sanitize"])
