@@ -23,7 +23,7 @@ from statestore.storage.directory import DataDirectory, StoreFile
 from statestore.storage.layout import DATA
 from statestore.testing.kafka import Broker
 
-pytestmark = [pytest.mark.kafka(seconds=12), pytest.mark.parametrize("backend", ["rocksdb", "lmdb"])]
+pytestmark = [pytest.mark.kafka(seconds=6), pytest.mark.parametrize("backend", ["rocksdb", "lmdb"])]
 
 KILLS = 30 if os.environ.get("STATESTORE_SOAK") == "1" else 5
 PARTITIONS = 3

@@ -26,7 +26,7 @@ import pytest
 from statestore import ConfigError, F, Index, Key, StoreManager, StoreNotReadyError, agg, entity
 from statestore.testing.kafka import Broker
 
-pytestmark = pytest.mark.kafka
+pytestmark = pytest.mark.kafka(seconds=3)
 
 SOAK = os.environ.get("STATESTORE_SOAK") == "1"
 WORKERS = 9 if SOAK else 3

@@ -25,7 +25,7 @@ class TestEngine(BackendConformance):
     def engine_factory(self, name: str) -> Callable[[], Engine]:
         return partial(find_engine(name), memory_budget=16 << 20)
 
-    @pytest.mark.slow
+    @pytest.mark.slow(seconds=3)
     @pytest.mark.parametrize("changelog", [False, True])
     def test_a_killed_store_comes_back_as_of_one_of_its_writes(
         self, engine: Engine, victim: Victim, directory: Path, changelog: bool
