@@ -94,7 +94,7 @@ def test_groups_without_kafka(tmp_path: Path) -> None:
 
 @pytest.mark.kafka(seconds=20)
 def test_groups_with_kafka(broker: Broker, tmp_path: Path) -> None:
-    chosen = ("-k", "(rocksdb and not profile and not 4-rocksdb) or many or floor")
+    chosen = ("-k", "(rocksdb and not profile and not (growth and 4-rocksdb)) or many or floor")
     check(measure(tmp_path, *files(*WITH_KAFKA), *chosen, kafka=broker.bootstrap), WITH_KAFKA)
 
 
