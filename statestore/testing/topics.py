@@ -98,6 +98,9 @@ class Broker:
             ],
         )
         _result(self._admin.incremental_alter_configs([resource])[resource])
+        _wait_until(
+            lambda: self._has_settings(name, config), _REQUEST_SECONDS, f"topic {name} does not show {config}"
+        )
 
     def truncate(self, topic: str, partition: int, before_offset: int) -> None:
         """Delete the records below ``before_offset``; refused where ``cleanup.policy=compact``."""
@@ -243,6 +246,11 @@ class Broker:
                 return None
             raise
         return description
+
+    def _has_settings(self, topic: str, config: Mapping[str, str]) -> bool:
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+        found = _result(self._admin.describe_configs([resource])[resource])
+        return all(found[name].value == value for name, value in config.items())
 
     def _offsets(self, topic: str, which: Any, level: IsolationLevel) -> dict[int, int]:
         # "which" is an OffsetSpec, whose own methods are typed to return None
