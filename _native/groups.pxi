@@ -33,6 +33,10 @@ cdef struct Group:
     PyObject *written         # the key's bytes, by which it is found
     PyObject *values          # the tuple of its values
 
+cdef enum:
+    PART_BITS = 10
+    PART_GROUPS = 1 << PART_BITS  # groups whose memory is taken, and given back, at once
+
 
 @cython.final
 cdef class Groups:
@@ -44,11 +48,11 @@ cdef class Groups:
     """
 
     cdef Program program
-    cdef Py_ssize_t key_count, count, room, measure_count, slots
+    cdef Py_ssize_t key_count, count, given, parts, room, measure_count, slots
     cdef Py_ssize_t *keys
     cdef Measure *measures
-    cdef Group *groups
-    cdef Tally *tallies          # of each group, one for each measure
+    cdef Group **groups          # in parts, of which there are `parts`, with room for `room`
+    cdef Tally **tallies         # likewise: of each group, one for each measure
     cdef Py_ssize_t *index    # of groups by hash, + 1; 0: none
     cdef list zeros
     cdef object add
@@ -82,13 +86,11 @@ cdef class Groups:
 
     def __dealloc__(self):
         cdef Py_ssize_t i
-        for i in range(self.count):
-            drop_if_any(self.groups[i].written)
-            drop_if_any(self.groups[i].values)
-        for i in range(self.count * self.measure_count):
-            drop_if_any(self.tallies[i].key)
-            drop_if_any(self.tallies[i].payload)
-            drop_if_any(self.tallies[i].extra)
+        for i in range(self.given, self.count):
+            self.let_go(i)
+        for i in range(self.parts):
+            PyMem_Free(self.groups[i])
+            PyMem_Free(self.tallies[i])
         PyMem_Free(self.keys)
         PyMem_Free(self.measures)
         PyMem_Free(self.groups)
@@ -105,6 +107,8 @@ cdef class Groups:
         cdef Cell cells[MOST_FIELDS]
         cdef Pair pair
         cdef int verdict
+        if self.given:
+            raise ValueError("the groups were given already")
         while steps.take_next(&pair):
             verdict = self.program.verdict(pair.key, namespace, pair.value, header, cells)
             key, payload = owned(pair.key), owned(pair.value)
@@ -122,16 +126,52 @@ cdef class Groups:
         memset(&nothing, 0, sizeof(Tally))
         return [self.result(i, &nothing) for i in range(self.measure_count)]
 
+    def __len__(self):
+        return self.count
+
     def results(self):
-        """Return ``(values of the keys, [value of each measure])`` of each group, in the order of their first rows."""
+        """Give ``(values of the keys, [value of each measure])`` of each group, in the order of their first rows.
+
+        Each is given once, and what was kept of its group is let go.
+        """
         cdef Py_ssize_t i, j
-        found = []
-        for i in range(self.count):
+        for i in range(self.given, self.count):
             if i % TURN == 0:
                 common.pause_point()
-            tallies = [self.result(j, &self.tallies[i * self.measure_count + j]) for j in range(self.measure_count)]
-            found.append((<object>self.groups[i].values, tallies))
-        return found
+            tallies = []
+            for j in range(self.measure_count):
+                tallies.append(self.result(j, self.tally(i) + j))
+            values = <object>self.group(i).values
+            self.let_go(i)
+            self.given = i + 1
+            yield values, tallies
+
+    cdef void let_go(self, Py_ssize_t group) noexcept:
+        """Drop what is kept of a group: nobody finds it any more."""
+        cdef Py_ssize_t i, part = group >> PART_BITS
+        cdef Group *one = self.group(group)
+        cdef Tally *tally
+        drop_if_any(one.written)
+        drop_if_any(one.values)
+        one.written = one.values = NULL
+        for i in range(self.measure_count):
+            tally = self.tally(group) + i
+            drop_if_any(tally.key)
+            drop_if_any(tally.payload)
+            drop_if_any(tally.extra)
+            tally.key = tally.payload = tally.extra = NULL
+        if (group + 1) % PART_GROUPS == 0:
+            PyMem_Free(self.groups[part])
+            PyMem_Free(self.tallies[part])
+            self.groups[part] = NULL
+            self.tallies[part] = NULL
+
+    cdef inline Group *group(self, Py_ssize_t group) noexcept:
+        return &self.groups[group >> PART_BITS][group & (PART_GROUPS - 1)]
+
+    cdef inline Tally *tally(self, Py_ssize_t group) noexcept:
+        """Return the first one of a group."""
+        return &self.tallies[group >> PART_BITS][(group & (PART_GROUPS - 1)) * self.measure_count]
 
     # --- Rows -----------------------------------------------------------------------------------------------
 
@@ -161,7 +201,7 @@ cdef class Groups:
                 group = self.append(written.data, written.size, self.key_values(cells))
         finally:
             buffer_free(&written)
-        tallies = &self.tallies[group * self.measure_count]
+        tallies = self.tally(group)
         for i in range(self.measure_count):
             if self.measures[i].node < 0:
                 tallies[i].count += 1
@@ -197,7 +237,7 @@ cdef class Groups:
                 group = self.append(written.data, written.size, tuple(values[: self.key_count]))
         finally:
             buffer_free(&written)
-        tallies = &self.tallies[group * self.measure_count]
+        tallies = self.tally(group)
         for i in range(self.measure_count):
             value = values[self.key_count + i]
             if self.measures[i].node < 0:
@@ -241,8 +281,8 @@ cdef class Groups:
         cdef PyObject *written
         while self.index[slot] != 0:
             group = self.index[slot] - 1
-            written = self.groups[group].written
-            if self.groups[group].hash == hash and bytes_size(written) == size:
+            written = self.group(group).written
+            if self.group(group).hash == hash and bytes_size(written) == size:
                 if memcmp(bytes_data(written), data, size) == 0:
                     return group
             slot = (slot + 1) & (self.slots - 1)
@@ -252,41 +292,55 @@ cdef class Groups:
         """Add a group, and return which it is."""
         cdef Group *group
         cdef PyObject *written
-        if self.count == self.room:
-            self.grow()
+        if self.count == self.parts << PART_BITS:
+            self.add_part()
+        if 2 * self.count >= self.slots:
+            self.grow_index()
         written = new_bytes(data, size)
         if written == NULL:
             raised()
-        group = &self.groups[self.count]
+        group = self.group(self.count)
         group.hash, group.written, group.values = group_hash(data, size), written, kept(values)
         self.enter(self.count)
         self.count += 1
         return self.count - 1
 
     cdef void enter(self, Py_ssize_t group) noexcept:
-        cdef Py_ssize_t slot = <Py_ssize_t>(self.groups[group].hash & <uint64_t>(self.slots - 1))
+        cdef Py_ssize_t slot = <Py_ssize_t>(self.group(group).hash & <uint64_t>(self.slots - 1))
         while self.index[slot] != 0:
             slot = (slot + 1) & (self.slots - 1)
         self.index[slot] = group + 1
 
-    cdef int grow(self) except -1:
-        cdef Py_ssize_t room = max(32, 2 * self.room), i
-        cdef Py_ssize_t *index = <Py_ssize_t *>PyMem_Calloc(2 * room, sizeof(Py_ssize_t))
-        cdef Group *groups = <Group *>PyMem_Calloc(room, sizeof(Group))
-        cdef Tally *tallies = <Tally *>PyMem_Calloc(room * self.measure_count + 1, sizeof(Tally))
-        if groups == NULL or tallies == NULL or index == NULL:
-            PyMem_Free(groups)
-            PyMem_Free(tallies)
-            PyMem_Free(index)
-            raise MemoryError(f"no memory for {room} groups")
-        if self.count:
-            memcpy(groups, self.groups, self.count * sizeof(Group))
-            memcpy(tallies, self.tallies, self.count * self.measure_count * sizeof(Tally))
-        PyMem_Free(self.groups)
-        PyMem_Free(self.tallies)
+    cdef int add_part(self) except -1:
+        """Make room for more groups; those that there are stay where they are."""
+        cdef Py_ssize_t room = max(16, 2 * self.room)
+        cdef void *grown
+        if self.parts == self.room:
+            grown = PyMem_Realloc(self.groups, room * sizeof(void *))
+            if grown == NULL:
+                raise MemoryError(f"no memory for {room} parts")
+            self.groups = <Group **>grown
+            grown = PyMem_Realloc(self.tallies, room * sizeof(void *))
+            if grown == NULL:
+                raise MemoryError(f"no memory for {room} parts")
+            self.tallies, self.room = <Tally **>grown, room
+        self.groups[self.parts] = <Group *>PyMem_Calloc(PART_GROUPS, sizeof(Group))
+        self.tallies[self.parts] = <Tally *>PyMem_Calloc(PART_GROUPS * self.measure_count + 1, sizeof(Tally))
+        self.parts += 1  # what was made is freed with the rest
+        if self.groups[self.parts - 1] == NULL or self.tallies[self.parts - 1] == NULL:
+            raise MemoryError(f"no memory for {PART_GROUPS} groups")
+        return 0
+
+    cdef int grow_index(self) except -1:
+        cdef Py_ssize_t slots = 2 * self.slots, i
+        cdef Py_ssize_t *index = <Py_ssize_t *>PyMem_Calloc(slots, sizeof(Py_ssize_t))
+        if index == NULL:
+            raise MemoryError(f"no memory for {slots} slots of groups")
         PyMem_Free(self.index)
-        self.groups, self.tallies, self.index, self.room, self.slots = groups, tallies, index, room, 2 * room
-        for i in range(self.count):
+        self.index, self.slots = index, slots
+        for i in range(self.count):  # where that is cut short, nobody looks for a group any more
+            if i % TURN == 0:
+                common.pause_point()
             self.enter(i)
         return 0
 
@@ -370,6 +424,15 @@ cdef class Groups:
         if tally.extra != NULL and is_better_object(measure, <object>tally.extra, best):
             return <object>tally.extra
         return best
+
+
+def acyclic(made):
+    """Return ``made``, a tuple or list whose items refer to no object that may refer to it.
+
+    Python's collector leaves it out from now on.
+    """
+    PyObject_GC_UnTrack(<PyObject *>made)
+    return made
 
 
 cdef inline bint is_better(const Measure *measure, const Cell *value, const Cell *best) noexcept nogil:

@@ -1,6 +1,6 @@
 # Programs: scans in whose loop expressions (evaluate.pxi) choose rows. The twin is statestore/query/run.py.
 
-from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
 
 
 @cython.final

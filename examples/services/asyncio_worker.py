@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 
 from orders import KAFKA, STALE, STATE, Order
@@ -11,20 +12,22 @@ from statestore import F
 from statestore.aio import AsyncStoreManager
 
 
-async def main() -> None:
-    stop = asyncio.Event()
-    for one in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(one, stop.set)
+async def work() -> None:
     async with AsyncStoreManager(STATE, kafka=KAFKA, role="auto") as stores:
         orders = await stores.bind(Order, max_staleness=STALE)
         await orders.wait_until_ready()
-        while not stop.is_set():
+        while True:
             large = await orders.where(F.amount > 1000).count()
             print(f"{large} large orders", flush=True)
-            try:
-                await asyncio.wait_for(stop.wait(), timeout=0.2)
-            except TimeoutError:
-                continue
+            await asyncio.sleep(0.2)
+
+
+async def main() -> None:
+    working = asyncio.create_task(work())
+    for one in (signal.SIGTERM, signal.SIGINT):  # wherever it is: waiting for the table, or for the broker
+        asyncio.get_running_loop().add_signal_handler(one, working.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await working
     print("closed", flush=True)
 
 

@@ -1,7 +1,7 @@
 """Tasks that look things up in a local mirror, by Celery: ``celery -A celery_app worker --concurrency 2``.
 
 Celery forks its processes, and a manager does not survive a fork. So each process opens its own when it
-begins.
+begins. Celery kills a process whose beginning takes more than 4 seconds, so that nothing is waited for there.
 """
 
 from __future__ import annotations
@@ -30,9 +30,8 @@ orders: Table[Order]
 @worker_process_init.connect
 def open_stores(**_: Any) -> None:
     global stores, orders
-    stores = StoreManager(STATE, kafka=KAFKA, backend="lmdb", role="auto")
+    stores = StoreManager(STATE, kafka=KAFKA, backend="lmdb", role="auto", connect="lazy")
     orders = stores.bind(Order, max_staleness=STALE)
-    orders.wait_until_ready(timeout=60)
 
 
 @worker_process_shutdown.connect
@@ -42,5 +41,6 @@ def close_stores(**_: Any) -> None:
 
 @app.task
 def amount_of(order_id: int) -> float | None:
+    orders.wait_until_ready(timeout=60)  # at the first tasks of a process
     order = orders.get(order_id)
     return None if order is None else order.amount

@@ -59,15 +59,25 @@ class OwnLoop:
         self.check()
         return await self._slices.run(partial(call, *args, **named))
 
+    async def shortly(self, call: Callable[P, R], /, *args: P.args, **named: P.kwargs) -> R:
+        """The same for a call that is soon done; it does not wait until calls that take long have ended."""
+        self.check()
+        return await self._slices.run(partial(call, *args, **named), short=True)
+
     async def opened_in_slices(
-        self, call: Callable[[], R], close: Callable[[R], object], *, waits: bool = False
+        self,
+        call: Callable[[], R],
+        close: Callable[[R], object],
+        *,
+        waits: bool = False,
+        short: bool = False,
     ) -> R:
         """The same for what must be closed, also when nobody gets it, since this is cancelled.
 
         ``waits``: it waits for more than a disk.
         """
         self.check()
-        return await self._slices.run(call, close, waits=waits)
+        return await self._slices.run(call, close, waits=waits, short=short)
 
     async def in_thread(self, call: Callable[P, R], /, *args: P.args, **named: P.kwargs) -> R:
         """Return what a call that may wait long returns. It goes on, on a thread, when this is cancelled."""

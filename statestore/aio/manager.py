@@ -141,10 +141,12 @@ class AsyncStoreManager:
     async def close(self) -> None:
         """Flush and close everything, and give the directory up. Idempotent.
 
-        When it is cancelled the closing goes on, on a thread.
+        When it is cancelled the closing goes on, on a thread. It is fine where opening has failed.
         """
+        if self._manager is None:
+            return
         try:
-            await self._own.in_thread(self.blocking.close)
+            await self._own.in_thread(self._manager.close)
         finally:
             self._own.close()
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 from statestore.aio.documented import documented_by
 from statestore.aio.loop import OwnLoop
 from statestore.aio.rows import AsyncRows
+from statestore.errors import QueryError
 from statestore.expressions.aggregates import Aggregate
 from statestore.expressions.expr import Condition, Descending, Expr, Value
 from statestore.query.facade import Queryable, TableGrouping, TableQuery
@@ -40,7 +41,7 @@ class AsyncQueryable(ABC, Generic[T]):
         """The same for threads that may block."""
 
     def query(self, value: Query[S], *others: AsyncQueryable[Any]) -> AsyncTableQuery[S]:
-        return self._of(self.blocking.query(value, *(one.blocking for one in others)))
+        return self._of(self.blocking.query(value, *map(_blocking, others)))
 
     def alias(self, cls: type[T]) -> AsyncTableQuery[T]:
         return self._of(self.blocking.alias(cls))
@@ -202,4 +203,9 @@ class AsyncTableGrouping:
 
 def _blocking(table: Any) -> Any:
     """Return what joins a table; what is none is refused there."""
+    if isinstance(table, Queryable):
+        raise QueryError(
+            f"{table!r} blocks, and this query is awaited: give what `await bind(…)` of the "
+            "AsyncStoreManager returns, or begin with a table that blocks"
+        )
     return table.blocking if isinstance(table, AsyncQueryable) else table

@@ -12,7 +12,9 @@ from statestore.aio.documented import documented_by
 from statestore.aio.loop import OwnLoop
 from statestore.aio.query import AsyncQueryable
 from statestore.aio.rows import AsyncRows
+from statestore.errors import UnreachableRegistryError
 from statestore.runtime.slices import pause_point
+from statestore.serde.formats import REGISTRY_ACCESS
 from statestore.tables.bytes_reads import BytesRowReads
 from statestore.tables.entity_reads import EntityReads
 from statestore.tables.reads import RowReads, several
@@ -129,7 +131,7 @@ class AsyncBytesReads(AsyncRowReads[tuple[bytes, bytes]]):
     async def get_many(self, keys: Iterable[bytes], *, allow_stale: bool = False) -> list[bytes | None]:
         keys = list(several(keys))
         if len(keys) > FEW:
-            return await self._own.in_slices(many, partial(self._pinned, allow_stale), keys)
+            return await self._own.shortly(many, partial(self._pinned, allow_stale), keys)
         self._own.check()
         return self.blocking.get_many(keys, allow_stale=allow_stale)
 
@@ -180,26 +182,26 @@ class AsyncEntityReads(AsyncQueryable[T], AsyncRowReads[T]):
     async def get(self, *key: Any, default: Any = None, allow_stale: bool = False) -> Any:
         if self._may_wait:
             read = partial(self.blocking.get, *key, default=default, allow_stale=allow_stale)
-            return await self._own.in_slices(read)
+            return await self._own.shortly(read)
         self._own.check()
         return self.blocking.get(*key, default=default, allow_stale=allow_stale)
 
     async def get_many(self, keys: Iterable[Any], *, allow_stale: bool = False) -> list[T | None]:
         keys = list(several(keys))
         if self._may_wait or len(keys) > FEW:
-            return await self._own.in_slices(self.blocking.get_many, keys, allow_stale=allow_stale)
+            return await self._own.shortly(self.blocking.get_many, keys, allow_stale=allow_stale)
         self._own.check()
         return self.blocking.get_many(keys, allow_stale=allow_stale)
 
     async def get_with_timestamp(self, *key: Any, allow_stale: bool = False) -> Timestamped[T] | None:
         if self._may_wait:
-            return await self._own.in_slices(self.blocking.get_with_timestamp, *key, allow_stale=allow_stale)
+            return await self._own.shortly(self.blocking.get_with_timestamp, *key, allow_stale=allow_stale)
         self._own.check()
         return self.blocking.get_with_timestamp(*key, allow_stale=allow_stale)
 
     async def get_record(self, *key: Any, allow_stale: bool = False) -> Record[T] | None:
         if self._may_wait:
-            return await self._own.in_slices(self.blocking.get_record, *key, allow_stale=allow_stale)
+            return await self._own.shortly(self.blocking.get_record, *key, allow_stale=allow_stale)
         self._own.check()
         return self.blocking.get_record(*key, allow_stale=allow_stale)
 
@@ -222,7 +224,16 @@ class AsyncEntityReads(AsyncQueryable[T], AsyncRowReads[T]):
 
     def __contains__(self, key: object) -> bool:
         self._own.check()
-        return key in self.blocking
+        if not self._may_wait:
+            return key in self.blocking
+        REGISTRY_ACCESS.allowed = False
+        try:
+            return key in self.blocking
+        except UnreachableRegistryError as error:
+            cause = "`in` cannot wait for its answer on an event loop: use `await table.get(key)`, which does"
+            raise UnreachableRegistryError(error.address, error.subject, cause) from None
+        finally:
+            REGISTRY_ACCESS.allowed = True
 
     async def for_each(self, fn: Callable[[T], object], *, allow_stale: bool = False) -> None:
         await self.scan(allow_stale=allow_stale).for_each(fn)

@@ -41,7 +41,7 @@ class AsyncStoreReader(Closing):
     async def get_many(self, keys: Iterable[bytes]) -> list[bytes | None]:
         keys = list(keys)
         if len(keys) > FEW:
-            return await self._own.in_slices(many, self._pinned, keys)
+            return await self._own.shortly(many, self._pinned, keys)
         self._own.check()
         return self._store.get_many(keys)
 
@@ -94,10 +94,10 @@ class AsyncKeyValueStore(AsyncStoreReader):
         return self._writable.snapshot()
 
     async def put(self, key: bytes, value: bytes) -> None:
-        await self._own.in_slices(self._writable.put, key, value)
+        await self._own.shortly(self._writable.put, key, value)
 
     async def delete(self, key: bytes) -> None:
-        await self._own.in_slices(self._writable.delete, key)
+        await self._own.shortly(self._writable.delete, key)
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[WriteBatch]:
@@ -110,25 +110,27 @@ class AsyncKeyValueStore(AsyncStoreReader):
         except BaseException as error:
             batch.__exit__(type(error), error, error.__traceback__)
             raise
-        await self._own.in_slices(batch.__exit__, None, None, None)
+        await self._own.shortly(batch.__exit__, None, None, None)
 
     def snapshot(self) -> Opening[AsyncStoreReader]:
         """Take a read-only view fixed at this moment, by ``await``, or by ``async with``, which closes it."""
 
         async def opened() -> AsyncStoreReader:
-            taken = await self._own.opened_in_slices(self._writable.snapshot, lambda one: one.close())
+            taken = await self._own.opened_in_slices(
+                self._writable.snapshot, lambda one: one.close(), short=True
+            )
             return AsyncStoreReader(taken, self._own)
 
         return Opening(opened, AsyncStoreReader.close)
 
     async def approximate_count(self) -> int:
-        return await self._own.in_slices(self._writable.approximate_count)
+        return await self._own.shortly(self._writable.approximate_count)
 
     async def size(self) -> int:
-        return await self._own.in_slices(self._writable.size)
+        return await self._own.shortly(self._writable.size)
 
     async def follow(self) -> None:
-        await self._own.in_slices(self._writable.follow)
+        await self._own.shortly(self._writable.follow)
 
     async def flush(self) -> None:
         await self._own.in_thread(self._writable.flush)

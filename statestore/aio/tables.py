@@ -95,7 +95,7 @@ class AsyncBoundTable(AsyncRowReads[T], Closing, Generic[T]):
         return await self._own.in_thread(self.blocking.health)  # a probe waits for no query
 
     async def approximate_count(self, *, allow_stale: bool = False) -> int:
-        return await self._own.in_slices(self.blocking.approximate_count, allow_stale=allow_stale)
+        return await self._own.shortly(self.blocking.approximate_count, allow_stale=allow_stale)
 
     async def start(self) -> None:
         await self._own.in_thread(self.blocking.start)
@@ -148,7 +148,7 @@ class AsyncBytesTable(AsyncBytesReads, AsyncBoundTable[tuple[bytes, bytes]]):
     def snapshot(self, *, allow_stale: bool = False) -> Opening[AsyncBytesTableSnapshot]:
         async def opened() -> AsyncBytesTableSnapshot:
             taken = await self._own.opened_in_slices(
-                lambda: self._table.snapshot(allow_stale=allow_stale), lambda one: one.close()
+                lambda: self._table.snapshot(allow_stale=allow_stale), lambda one: one.close(), short=True
             )
             return AsyncBytesTableSnapshot(taken, self._own)
 
@@ -170,7 +170,7 @@ class AsyncTable(AsyncEntityReads[T], AsyncBoundTable[T]):
     def snapshot(self, *, allow_stale: bool = False) -> Opening[AsyncTableSnapshot[T]]:
         async def opened() -> AsyncTableSnapshot[T]:
             taken = await self._own.opened_in_slices(
-                lambda: self._table.snapshot(allow_stale=allow_stale), lambda one: one.close()
+                lambda: self._table.snapshot(allow_stale=allow_stale), lambda one: one.close(), short=True
             )
             return AsyncTableSnapshot(taken, self._own)
 

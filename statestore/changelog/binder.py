@@ -38,7 +38,6 @@ from statestore.kafka.source import KafkaSource
 from statestore.runtime import fork
 from statestore.runtime.budget import MemoryShares
 from statestore.runtime.futures import when_all_done
-from statestore.runtime.interrupts import Condition
 from statestore.runtime.worker import Worker
 from statestore.settings import Defaults
 
@@ -96,7 +95,7 @@ class Binder:
         owns: bool = True,
     ) -> None:
         self.defaults = defaults
-        self.changed = Condition()
+        self.changed = fork.rlock()
         self.connection = Connection(fetcher="none: another process reads the topics")
         self.members: list[Member] = []
         self.cluster_id: str | None = None
@@ -455,14 +454,12 @@ class Binder:
                 self.connection.outages += 1
                 log.warning("Kafka at %s does not answer: %s", self.source.address, cause)
             self.connection.stalled, self.connection.cause = True, cause
-            self.changed.notify_all()
 
     def _recovered(self) -> None:
         with self.changed:
             if self.connection.stalled:
                 log.info("Kafka at %s answers again", self.source.address)
             self.connection.stalled = False
-            self.changed.notify_all()
 
     def _report_progress(self) -> None:
         self.supervisor.later(self.defaults.progress_interval, self._report_progress)

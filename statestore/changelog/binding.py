@@ -1,8 +1,8 @@
 """One bound table: the shell around its state machine, which decides, and its mirror, which writes.
 
 Who calls what: users on any thread; the members of ``LaneMember`` on the thread of the lane the table is in;
-those of ``Member`` on the supervisor's. Each gives the machine an event under the condition ``changed``, and
-carries out what comes back: transitions while it holds the condition, everything else after it.
+those of ``Member`` on the supervisor's. Each gives the machine an event under the lock ``changed``, and
+carries out what comes back: transitions while it holds the lock, everything else after it.
 """
 
 from __future__ import annotations
@@ -334,7 +334,6 @@ class Binding(ReaderTable):
     def waits(self, start_id: int, cause: str) -> None:
         with self.changed:
             self.machine.waits(start_id, cause)
-            self.changed.notify_all()
 
     def evaluate(self) -> None:
         self.mirror.close_replaced()

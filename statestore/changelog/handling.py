@@ -1,4 +1,4 @@
-"""How a binding gives its state machine an event: what it decides is shown under the condition, then done."""
+"""How a binding gives its state machine an event: what it decides is shown under the lock, then done."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class EffectHandling(Status):
         return effects
 
     def _decide(self, event: Callable[[], Effects]) -> Effects:
-        """Give the machine an event, and show what it decides; the caller holds the condition."""
+        """Give the machine an event, and show what it decides; the caller holds the lock."""
         effects = event()
         for effect in effects:
             if isinstance(effect, Transition):
@@ -52,7 +52,7 @@ class EffectHandling(Status):
     def damaged(self, error: StoreUnavailableError) -> None:
         """A read or a write met damage: fail, or rebuild. Any thread, inside of a call of the store.
 
-        It waits for nothing: whoever holds the condition may wait for that very call to end.
+        It waits for nothing: whoever holds the lock may wait for that very call to end.
         """
         generation = self.mirror.generation
 

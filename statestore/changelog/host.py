@@ -6,6 +6,7 @@ binder asks the broker about the topic of each :class:`Member`, and gives the an
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
@@ -15,7 +16,6 @@ from statestore.changelog.lane import Lane
 from statestore.changelog.machine import Connection
 from statestore.changelog.owner_watch import Sight
 from statestore.changelog.readiness import State
-from statestore.runtime.interrupts import Condition
 from statestore.runtime.worker import Worker
 from statestore.settings import Defaults
 
@@ -77,12 +77,12 @@ class Member(Protocol):
 
 
 class Host(Protocol):
-    """What all tables of a manager share. ``changed`` guards their state and is notified when it changes."""
+    """What all tables of a manager share. The lock ``changed`` guards their state."""
 
     defaults: Defaults
     owns: bool
     """Whether this process applies the topics; otherwise there are no lanes."""
-    changed: Condition
+    changed: threading.RLock
     connection: Connection
     restoring: Lane
     following: Lane

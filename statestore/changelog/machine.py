@@ -1,7 +1,7 @@
 """The state machine of one bound table: states, reasons and transitions, and nothing else.
 
 No threads, no clock, no Kafka and no files: each method is one event, with its time as an argument, and
-returns what is to be done about it. The binding calls all of them under the condition ``changed``, shows the
+returns what is to be done about it. The binding calls all of them under the lock ``changed``, shows the
 transitions while it holds it, and carries out the rest::
 
     CREATED ──start──▶ RESTORING ──end reached──▶ READY ──limit exceeded──▶ LAGGING

@@ -81,7 +81,7 @@ class OwnerPublisher:
         self._report.stalled = connection.cause if connection.stalled else None
         before, self._report.tables = self._report.tables, {}
         for table in self._tables():
-            # A store that is being opened may hold the condition for long, and the heart must beat meanwhile.
+            # A store that is being opened may hold the lock for long, and the heart must beat meanwhile.
             told = self._told(table) if table.changed.acquire(blocking=False) else before.get(table.name)
             if told is not None:
                 self._report.tables[table.name] = told
@@ -93,7 +93,7 @@ class OwnerPublisher:
             self._last = message
 
     def _told(self, table: Status) -> TableReport | None:
-        """Describe a table, whose condition is held, and release that; ``None`` for a closed one."""
+        """Describe a table, whose lock is held, and release that; ``None`` for a closed one."""
         try:
             if table.machine.closed:
                 return None

@@ -134,7 +134,7 @@ def decode(message: bytes) -> OwnerReport | None:
 
 
 def table_report(table: Status) -> TableReport:
-    """Describe ``table``, but for what is written; the caller holds the condition, and copies the counts."""
+    """Describe ``table``, but for what is written; the caller holds the lock, and copies the counts."""
     mirror, machine = table.mirror, table.machine
     progress, failure = mirror.progress, machine.failure
     return TableReport(

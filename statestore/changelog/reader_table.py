@@ -190,7 +190,7 @@ class ReaderTable(EffectHandling):
         )
 
     def _take(self, report: TableReport, has_view: bool) -> None:
-        """Have the mirror show what the owner says; the caller holds the condition."""
+        """Have the mirror show what the owner says; the caller holds the lock."""
         mirror, before = self.mirror, self.mirror.progress
         progress = Progress()
         for number, offset in report.positions.items() if has_view else ():

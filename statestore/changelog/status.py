@@ -1,11 +1,12 @@
 """What a table shows: its state, who may read it, who waits for it, and who listens.
 
-All of it changes under the condition ``changed``, which every waiter waits on.
+All of it changes under the lock ``changed``, and so do the futures of those who wait.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -29,7 +30,6 @@ from statestore.errors import (
     StoreUnavailableError,
 )
 from statestore.runtime import fork
-from statestore.runtime.interrupts import Condition
 from statestore.runtime.worker import Worker
 from statestore.settings import TableOptions
 from statestore.storage.changelog_store import ChangelogView
@@ -55,7 +55,7 @@ class Status(Readable):
         mirror: Mirror,
         options: TableOptions,
         machine: TableMachine,
-        changed: Condition,
+        changed: threading.RLock,
         events: Worker,
         fetcher: str,
     ) -> None:
@@ -231,12 +231,12 @@ class Status(Readable):
             self._await_ready.forget(future)
 
     def _tell_passed(self) -> None:
-        """Complete the futures whose offsets were applied just now; the caller holds the condition."""
+        """Complete the futures whose offsets were applied just now; the caller holds the lock."""
         if self.machine.positions_hold:
             self._tell_applied(self._awaited.passed())
 
     def _tell_applied(self, futures: Iterable[Future[bool]] | None = None) -> None:
-        """Complete the futures, these or all, whose offsets are applied; the caller holds the condition."""
+        """Complete the futures, these or all, whose offsets are applied; the caller holds the lock."""
         waiting = self._awaited.all() if futures is None else futures
         refused = {in_start: self._refusal(in_start=in_start) is not None for in_start in (False, True)}
         may_be_read = self.machine.positions_hold
@@ -252,7 +252,7 @@ class Status(Readable):
                 self._awaited.complete(future)
 
     def _tell_ready(self, futures: Iterable[Future[None]]) -> None:
-        """Complete ``futures`` if the table is ready, or cannot be; the caller holds the condition."""
+        """Complete ``futures`` if the table is ready, or cannot be; the caller holds the lock."""
         if self.ready or self._refusal(in_start=False) is not None:
             for future in futures:
                 self._await_ready.end(future, None if self.ready else self._refusal(in_start=False))
@@ -289,7 +289,7 @@ class Status(Readable):
         with self.changed:
             self.listeners.on_progress.append(call)
 
-    # Changing; the caller holds the condition
+    # Changing; the caller holds the lock
 
     def publish(self, change: Transition) -> None:
         """Let readers, waiters and listeners know of a new state."""
@@ -303,7 +303,7 @@ class Status(Readable):
             self._tell_ready(self._await_ready.all())
 
     def log_change(self, change: Transition) -> None:
-        """Log what somebody must know of. Not under the condition: a log handler may ask for the health."""
+        """Log what somebody must know of. Not under the lock: a log handler may ask for the health."""
         asked_for = change.state is State.STOPPED or change.cause == RESUMED
         if change.state is State.FAILED:
             log.critical("table %r failed: %s", self.name, change.cause)

@@ -1,6 +1,6 @@
 """Those who wait for a table: until records are applied, and until it is ready. Each has a future.
 
-All of it changes under the condition ``changed`` of the table, which the caller holds. What a batch costs
+All of it changes under the lock ``changed`` of the table, which the caller holds. What a batch costs
 depends on how many it sets free, not on how many wait.
 """
 

@@ -34,6 +34,11 @@ _SUBTYPES_APART = {"int": bool, "date": datetime}
 _WIDTHS = {"int": 8, "uuid": 16, "datetime": 8, "date": 4}
 
 M = TypeVar("M", bound=Message)
+T = TypeVar("T")
+
+
+def acyclic(made: T) -> T:
+    return made
 
 
 @final

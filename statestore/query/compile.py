@@ -8,7 +8,7 @@ there is no step; :class:`Filter` says which, and why.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -159,14 +159,13 @@ class GroupedScan:
         values = [_always if node is None else compiled(Expr(node)) for node in nodes]
         return lambda row: [value_of(row) for value_of in values]
 
-    def groups(self, pairs: StoredPairs, judge: Judge) -> list[tuple[tuple[Any, ...], list[Any]]]:
+    def groups(self, pairs: StoredPairs, judge: Judge) -> Iterable[tuple[tuple[Any, ...], list[Any]]]:
         """Return the values of keys and measures of each group, in the order of their first rows."""
         from statestore._native import Groups
 
         found = Groups(self.program, self.key_places, self.measure_places, self.zeros, DECIMALS.add)
         found.read(pairs, len(DATA), HEADER, judge, self._accepts, self._values)
-        groups = found.results()
-        return groups if groups or self.keys else [((), found.start())]
+        return found.results() if len(found) or self.keys else [((), found.start())]
 
 
 def _always(_: Any) -> bool:

@@ -53,7 +53,7 @@ class Queryable(ABC, Generic[T]):
 
         ``others`` are the tables that it joins, in their order.
         """
-        tables = [self._query(), *(one._query() for one in others)]  # noqa: SLF001 - of this class
+        tables = [self._query(), *(_queryable(one)._query() for one in others)]  # noqa: SLF001 - of this class
         classes = [value.entity, *(join.entity for join in value.joins)]
         if [table.value for table in tables] != [Query(cls) for cls in classes]:
             names = ", ".join(cls.__name__ for cls in classes)
@@ -126,10 +126,11 @@ class Queryable(ABC, Generic[T]):
         here = self._query()
         table = other._query() if isinstance(other, Queryable) else None  # noqa: SLF001 - of this class
         if table is None or table.value != Query(table.value.entity):
-            raise Clause(name, here.value.sources).fault(
+            fault = _awaited(other) or (
                 f"{other!r} is not a table: give a table or a snapshot, and filter after the join, with "
                 "where(F[Customer].city == …)"
             )
+            raise Clause(name, here.value.sources).fault(fault)
         return here, table.value.entity, (*here.opens, *table.opens)
 
     def where(self, *conditions: Condition | Callable[[T], object]) -> TableQuery[T]:
@@ -278,6 +279,21 @@ class Queryable(ABC, Generic[T]):
         released; once the table is closed, its next batch is an error that says so.
         """
         return self._query().batches(False, "a stream of columns").__arrow_c_stream__(requested_schema)
+
+
+def _queryable(given: object) -> Queryable[Any]:
+    if isinstance(given, Queryable):
+        return given
+    raise QueryError(_awaited(given) or f"query: {given!r} is not a table: give a table or a snapshot")
+
+
+def _awaited(given: object) -> str:
+    """Say what is wrong with a table of asyncio in a query that blocks; empty: it is none."""
+    if not isinstance(getattr(given, "blocking", None), Queryable):
+        return ""
+    return (
+        f"{given!r} is awaited, and this query blocks: give its form `blocking`, or begin with an awaited one"
+    )
 
 
 class TableQuery(Queryable[T]):

@@ -13,6 +13,7 @@ from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import Any, Final
 
+from statestore.core import acyclic
 from statestore.expressions.aggregates import Aggregate, aggregate_type
 from statestore.expressions.evaluation import DECIMALS, compiled
 from statestore.expressions.expr import Expr
@@ -63,18 +64,27 @@ class Aggregation:
             key = key_of(row)
             state = groups.get(key)
             if state is None:
-                state = groups[key] = list(start)
+                state = groups[key] = acyclic(list(start))
             for place, value_of, step in steps:
                 value = value_of(row)
                 if value is not None:
                     state[place] = step(state[place], value)
-        yield from self.of_groups(groups.items())
+        yield from self.of_groups(_taken_out(groups))
 
     def of_groups(self, groups: Iterable[tuple[tuple[Any, ...], list[Any]]]) -> Iterator[tuple[Any, ...]]:
         """Give the same of the values of keys and ``measures`` of each group."""
         results = self._results
         for key, state in groups:
             yield (*key, *[result(state) for result in results])
+
+
+def _taken_out(groups: dict[Any, list[Any]]) -> Iterator[tuple[Any, list[Any]]]:
+    """Give all items of a dict, each taken out of it, so that memory is given back little by little."""
+    left = list(groups)
+    left.reverse()
+    while left:
+        key = left.pop()
+        yield key, groups.pop(key)
 
 
 def _key(nodes: Sequence[Any], types: Sequence[Rows]) -> _Value:

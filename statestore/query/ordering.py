@@ -16,8 +16,8 @@ from statestore.expressions.type_checking import Rows, expression_type
 from statestore.fields.types import Nullable
 from statestore.query.checking import OrderTerm
 from statestore.query.nans import nan_test
-from statestore.runtime.slices import in_slices
-from statestore.runtime.sorting import PART, sort
+from statestore.runtime.slices import in_slices, with_pauses
+from statestore.runtime.sorting import PART, release, sort
 
 T = TypeVar("T")
 
@@ -44,7 +44,9 @@ class Ordering:
 
     def __init__(self, terms: Sequence[OrderTerm], types: Sequence[Rows]) -> None:
         keys = [_key(term, types, in_reverse=term.descending) for term in terms]
+        self._directions = [(key, term.descending) for key, term in zip(keys, terms, strict=True)]
         self._reverse = all(term.descending for term in terms)
+        self._is_mixed = not self._reverse and any(term.descending for term in terms)
         if not self._reverse:
             keys = [_reversed(key) if term.descending else key for term, key in zip(terms, keys, strict=True)]
         self._key = _together(keys)
@@ -52,10 +54,23 @@ class Ordering:
     def of(self, rows: Iterable[T], count: int | None) -> list[T]:
         """Return ``rows`` in this order: the first ``count`` of them, ``None`` for all."""
         if count is None:
-            return sort(rows, self._key, reverse=self._reverse)
+            return self._of_all(rows)
         if count > PART and in_slices():
-            return self.of(rows, None)[:count]
+            every = self._of_all(rows)
+            first = every[:count]
+            release(every)
+            return first
         return (heapq.nlargest if self._reverse else heapq.nsmallest)(count, rows, key=self._key)
+
+    def _of_all(self, rows: Iterable[T]) -> list[T]:
+        if not self._is_mixed:
+            return sort(rows, self._key, reverse=self._reverse)
+        # By the last term first, since the order of equal rows stays: no key is compared in Python.
+        found = list(with_pauses(rows))
+        for key, is_descending in reversed(self._directions):
+            found, before = sort(found, key, reverse=is_descending), found
+            release(before)
+        return found
 
 
 def _reversed(key: Callable[[Any], Any]) -> Callable[[Any], Any]:

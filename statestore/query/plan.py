@@ -20,7 +20,7 @@ from statestore.query.grouping import Aggregation
 from statestore.query.joining import JoinPlan, join_plan
 from statestore.query.ordering import Ordering
 from statestore.query.reading import NO_SCAN, NoRows, Order, TableRead, is_of, table_read, why_all
-from statestore.query.results import maker
+from statestore.query.results import has_only_scalars, maker
 from statestore.query.source import Source
 from statestore.query.values import Query
 from statestore.serde.entities import EntityCodec
@@ -189,6 +189,16 @@ class Planned(Generic[T]):
     def __init__(self, query: Query[T]) -> None:
         self.query = query
         self._last: tuple[Sequence[Sequence[ReadyIndex]], Plan] | None = None
+
+    @cached_property
+    def has_scalar_groups(self) -> bool:
+        """Whether all columns of a group's row are scalars, so that no cycle can go through one."""
+        return has_only_scalars(self.query.rows)
+
+    @cached_property
+    def has_scalar_results(self) -> bool:
+        """The same of the rows that ``select`` makes."""
+        return has_only_scalars(self.query.results)
 
     def plan(self, sources: Sequence[Source[Any]]) -> Plan:
         """Return the plan over ``sources``, which must be of the same tables at each call."""

@@ -111,9 +111,18 @@ def as_dict(records: Sequence[RecordType]) -> Callable[[Any], dict[str, Any]]:
     }
 
 
+def has_only_scalars(rows: Sequence[FieldType]) -> bool:
+    """Whether all fields of the records are scalars, or ``None``."""
+    records = map(_bare, rows)
+    return all(
+        isinstance(one, RecordType) and all(isinstance(_bare(field.type), Scalar) for field in one.fields)
+        for one in records
+    )
+
+
 def _as_dict(record: RecordType) -> Callable[[Any], dict[str, Any]]:
     names = [field.name for field in record.fields]
-    if all(isinstance(_bare(field.type), Scalar) for field in record.fields):
+    if has_only_scalars([record]):
         return lambda row: {name: getattr(row, name) for name in names}
     return lambda row: {name: _plain(getattr(row, name)) for name in names}
 

@@ -13,7 +13,7 @@ from functools import reduce
 from itertools import islice
 from typing import Any
 
-from statestore.core import count_pairs
+from statestore.core import acyclic, count_pairs
 from statestore.query.by_index import OpenIndex
 from statestore.query.compile import Filter, GroupedScan
 from statestore.query.grouping import Aggregation
@@ -129,6 +129,8 @@ def _results(asked: Planned[Any], sources: Sequence[Source[Any]]) -> Scan[Any]:
         names = tuple(column.name for column in (*query.keys, *query.aggregates))
         groups, close = aggregated(plan, access, sources)
         rows = map(row_class(names), groups)
+        if asked.has_scalar_groups:
+            rows = map(acyclic, rows)
     if query.group_condition is not None:
         rows = filter(plan.accepts_group, rows)
     if query.order and not (plan.first.sorted and query.keys is None):
@@ -137,6 +139,8 @@ def _results(asked: Planned[Any], sources: Sequence[Source[Any]]) -> Scan[Any]:
         rows = islice(rows, query.skipped, query.stop)
     if query.columns is not None:
         rows = map(plan.select, rows)
+        if query.into is None and asked.has_scalar_results:
+            rows = map(acyclic, rows)
     rows = reduce(lambda made, fn: map(fn, made), query.functions, rows)
     return Scan(with_pauses(rows) if in_slices() else rows, close)
 

@@ -22,7 +22,6 @@ import queue
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from operator import attrgetter
@@ -35,8 +34,6 @@ R = TypeVar("R")
 
 GRACE = 0.5
 """Seconds that a close waits when the call that it interrupts may have to end first."""
-_LOOK_AGAIN = 0.5
-"""Seconds after which a waiter looks by itself: who notifies it may have been interrupted."""
 _TRANSPARENT = ("contextlib", "functools", "weakref")
 """Modules whose functions call others for their caller."""
 _APART = ("statestore.cli", "statestore.testing")
@@ -66,50 +63,6 @@ class Latch:
         if not self.is_set:
             gate.acquire(timeout=-1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX))
         return self.is_set
-
-
-class Condition:
-    """A lock that its holder may take again, by ``with``, and those who wait for what changes under it."""
-
-    # Found by `with` on the class, and given the lock's own methods: no function of Python comes in between.
-    __enter__ = property(attrgetter("_lock.__enter__"))
-    __exit__ = property(attrgetter("_lock.__exit__"))
-
-    def __init__(self) -> None:
-        self._lock = fork.rlock()
-        self._gates: set[threading.Lock] = set()
-
-    def acquire(self, blocking: bool = True) -> bool:
-        """Take the lock, on a thread that runs no signal handlers."""
-        return self._lock.acquire(blocking)
-
-    def release(self) -> None:
-        self._lock.release()
-
-    def notify_all(self) -> None:
-        """Have all waiters look again. The caller holds the lock."""
-        while self._gates:
-            self._gates.pop().release()
-
-    def wait_for(self, done: Callable[[], bool], timeout: float | None) -> bool:
-        """Wait until ``done()``, which is called with the lock; tell whether it became true.
-
-        The caller does not hold the lock.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            gate = threading.Lock()
-            gate.acquire()
-            with self:
-                if done():
-                    return True
-                self._gates.add(gate)
-            left = _LOOK_AGAIN if deadline is None else min(_LOOK_AGAIN, deadline - time.monotonic())
-            if left > 0:
-                gate.acquire(timeout=left)
-            self._gates.discard(gate)  # where nobody has notified it
-            if left <= 0:
-                return False
 
 
 class TimeOverError(TimeoutError):

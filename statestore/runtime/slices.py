@@ -28,7 +28,9 @@ T = TypeVar("T")
 SLICE = 0.002
 """Seconds of a slice."""
 MOST_THREADS = 4
-"""Works of one loop that have begun and not ended; others wait for one of them to end."""
+"""Works of one loop that have begun and not ended; others wait for one of them to end …"""
+MOST_SHORT = 2
+"""… but for short ones, which wait for short ones only: so many have begun."""
 OVERDUE = 0.02
 """Seconds after which a slice that has not ended keeps nobody waiting: it waits for a disk, or for Kafka."""
 _IDLE = 5.0
@@ -82,31 +84,45 @@ class _Work(Generic[R]):
         self.slice_ends = 0.0
 
 
+class _Lane:
+    """Threads that take works one after the other."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        """How many threads there may be."""
+        self.works: queue.SimpleQueue[_Work[Any] | None] = queue.SimpleQueue()
+        """What they take; ``None`` ends one."""
+        self.unfinished: set[_Work[Any]] = set()
+        self.threads = 0
+
+
 class Slices:
     """Does work for one event loop. Its methods are called on that loop, but for ``close``: on any thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._works: queue.SimpleQueue[_Work[Any] | None] = queue.SimpleQueue()
-        """What the threads take; ``None`` ends one."""
+        self._long, self._short = _Lane(MOST_THREADS), _Lane(MOST_SHORT)
         self._ready: deque[_Work[Any]] = deque()
         """What waits for its next slice."""
         self._current: _Work[Any] | None = None
         """What has a slice now."""
         self._overdue: asyncio.TimerHandle | None = None
-        self._unfinished: set[_Work[Any]] = set()
-        self._threads = 0
         self._forked_here = False
         fork.register(self)
 
     async def run(
-        self, call: Callable[[], R], release: Callable[[R], object] | None = None, *, waits: bool = False
+        self,
+        call: Callable[[], R],
+        release: Callable[[R], object] | None = None,
+        *,
+        waits: bool = False,
+        short: bool = False,
     ) -> R:
         """Return what ``call()`` returns, or raise what it raises; a worker thread calls it, in slices.
 
         When this is cancelled the work ends at its next pause point, as after an exception. What it returns
         all the same is given to ``release``. Work that ``waits`` for others, and not only for a disk, has a
-        thread of its own.
+        thread of its own; ``short`` work does not wait until long work has ended.
         """
         if self._forked_here:
             raise fork.forked_error()
@@ -114,11 +130,11 @@ class Slices:
         if waits:
             start_thread("statestore-slice", lambda: self._do(work))
         else:
-            self._unfinished.add(work)
-            self._works.put(work)
-            if self._threads < min(MOST_THREADS, len(self._unfinished)):
-                self._threads += 1
-                start_thread("statestore-slice", self._serve)
+            lane = self._short if short else self._long
+            lane.unfinished.add(work)
+            lane.works.put(work)
+            if lane.threads < min(lane.most, len(lane.unfinished)):
+                self._start(lane)
         try:
             return await work.done
         except asyncio.CancelledError:
@@ -131,8 +147,9 @@ class Slices:
 
     def close(self) -> None:
         """End the threads, each after the work that it does; wait for nothing."""
-        for _ in range(MOST_THREADS):
-            self._works.put(None)
+        for lane in (self._long, self._short):
+            for _ in range(lane.most):
+                lane.works.put(None)
 
     # On the loop
 
@@ -143,7 +160,8 @@ class Slices:
         self._grant()
 
     def _ended(self, work: _Work[Any], error: BaseException | None, result: Any) -> None:
-        self._unfinished.discard(work)
+        self._long.unfinished.discard(work)
+        self._short.unfinished.discard(work)
         if self._current is work:
             self._current = None
         elif work in self._ready:  # it was abandoned
@@ -172,22 +190,25 @@ class Slices:
         self._overdue = self._current = None
         self._grant()
 
-    def _thread_ended(self) -> None:
-        self._threads -= 1
-        if not self._works.empty() and self._threads < MOST_THREADS:  # it came when the thread was leaving
-            self._threads += 1
-            start_thread("statestore-slice", self._serve)
+    def _start(self, lane: _Lane) -> None:
+        lane.threads += 1
+        start_thread("statestore-slice", lambda: self._serve(lane))
+
+    def _thread_ended(self, lane: _Lane) -> None:
+        lane.threads -= 1
+        if not lane.works.empty() and lane.threads < lane.most:  # it came when the thread was leaving
+            self._start(lane)
 
     # On a worker thread
 
-    def _serve(self) -> None:
+    def _serve(self, lane: _Lane) -> None:
         try:
-            while (work := self._works.get(timeout=_IDLE)) is not None:
+            while (work := lane.works.get(timeout=_IDLE)) is not None:
                 self._do(work)
                 del work  # it refers to the result
         except queue.Empty:
             pass
-        self._tell(self._thread_ended)
+        self._tell(self._thread_ended, lane)
 
     def _do(self, work: _Work[Any]) -> None:
         result: Any = None

@@ -29,7 +29,16 @@ def sort(items: Iterable[T], key: Callable[[T], Any], *, reverse: bool = False) 
     for part in _parts(keys, reverse=reverse):
         pause_point()
         order += [rows[place] for place in part]
+    release(rows)
+    release(keys)
     return order
+
+
+def release(items: list[Any]) -> None:
+    """Take all items out of a list; work in slices pauses meanwhile, since memory is given back then."""
+    while items:
+        pause_point()
+        del items[-PART:]
 
 
 def _parts(keys: list[Any], *, reverse: bool) -> Iterable[list[int]]:
@@ -53,3 +62,4 @@ def _parts(keys: list[Any], *, reverse: bool) -> Iterable[list[int]]:
         for part in [*beside, between[number]][::turned]:
             for start in range(0, len(part), PART):
                 yield part[start : start + PART]
+            release(part)

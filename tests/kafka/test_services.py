@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -75,8 +78,11 @@ class Service:
     def end(self) -> int:
         """Send SIGTERM; return the exit status."""
         assert self._running is not None
+        began = time.monotonic()
         self._running.terminate()
-        return self._running.wait(60)
+        status = self._running.wait(60)
+        print("ended after", time.monotonic() - began)
+        return status
 
     def kill(self) -> None:
         if self._running is not None:
@@ -101,6 +107,27 @@ def service(broker: Broker, tmp_path: Path) -> Iterator[Service]:
     made = Service(broker, tmp_path)
     yield made
     made.kill()
+
+
+@contextlib.contextmanager
+def load(service: Service, path: str) -> Iterator[None]:
+    """Four clients that ask for ``path`` again and again, also while the service ends and afterwards."""
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                urllib.request.urlopen(f"http://127.0.0.1:{service.port}{path}", timeout=30).read()
+
+    clients = [threading.Thread(target=ask) for _ in range(4)]
+    for client in clients:
+        client.start()
+    try:
+        yield
+    finally:
+        done.set()
+        for client in clients:
+            client.join()
 
 
 def workers_of(service: Service, eventually: Eventually, count: int) -> None:
@@ -131,7 +158,8 @@ def test_fastapi_answers_from_two_workers(service: Service, eventually: Eventual
     assert service.get("/orders/9?customer=grace&amount=1", method="PUT")[0] == 200
     eventually(lambda: [service.get("/orders/9")[0] for _ in range(8)] == [200] * 8)
     assert service.get("/healthz")[0] == 200
-    service.end()
+    with load(service, "/orders?customer=ada"):
+        service.end()
     assert is_free(service.state)
 
 
@@ -143,7 +171,8 @@ def test_flask_answers_from_two_workers_of_gunicorn(service: Service, eventually
     workers_of(service, eventually, 2)
     assert service.get("/orders/1") == (200, {"order_id": 1, "customer": "ada", "amount": 10.0})
     assert service.get("/orders/9")[0] == 404
-    assert service.end() == 0, service.output
+    with load(service, "/orders/1"):
+        assert service.end() == 0, service.output
     assert is_free(service.state)
 
 
@@ -161,7 +190,8 @@ def test_celery_answers_from_forked_processes(service: Service) -> None:
             sys.executable,
             "-c",
             "from celery_app import amount_of\n"
-            "print([amount_of.delay(one).get(timeout=60) for one in (1, 2, 9)])",
+            "print([amount_of.delay(one).get(timeout=60) for one in (1, 2, 9)])\n"
+            "for _ in range(50): amount_of.delay(1)",
         ],
         cwd=service.home,
         env=service.environment,

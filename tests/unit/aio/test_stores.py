@@ -199,7 +199,11 @@ def test_it_opens_once_and_says_what_is_wrong(run: Run, tmp_path: Path) -> None:
             await AsyncStoreManager(tmp_path)
         with pytest.raises(ConfigError):
             await stores.open("")
-        await stores.close()
+        refused = AsyncStoreManager(tmp_path)
+        with pytest.raises(DirectoryLockedError):
+            await refused
+        await refused.close()  # as a framework does in any case
+        await unopened.close()
         await stores.close()
         with pytest.raises(StoreClosedError):
             await stores.open("numbers")

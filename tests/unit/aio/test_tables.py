@@ -11,7 +11,16 @@ from typing import Annotated, Any
 
 import pytest
 
-from statestore import AsyncStoreManager, Key, StartupError, entity
+from statestore import (
+    AsyncStoreManager,
+    F,
+    Key,
+    Query,
+    QueryError,
+    StartupError,
+    UnreachableRegistryError,
+    entity,
+)
 from statestore.aio.loop import OwnLoop
 from statestore.runtime.slices import MOST_THREADS
 
@@ -23,6 +32,12 @@ NOWHERE = "127.0.0.1:1"
 @entity(topic="names")
 @dataclass(frozen=True, slots=True)
 class Name:
+    name: Annotated[str, Key]
+
+
+@entity(topic="others")
+@dataclass(frozen=True, slots=True)
+class Other:
     name: Annotated[str, Key]
 
 
@@ -76,6 +91,54 @@ def test_one_key_is_not_taken_for_several(run: Run, tmp_path: Path) -> None:
             for bound in (await stores.bind(Name), await stores.bind("topic")):
                 with pytest.raises(TypeError, match=r"get_many\(\['ada'\]\)"):
                     await bound.get_many("ada", allow_stale=True)  # type: ignore[arg-type, unused-ignore]
+
+    run(main())
+
+
+def test_tables_that_block_and_that_are_awaited_are_not_in_one_query(run: Run, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with AsyncStoreManager(tmp_path, NOWHERE, "memory", connect="lazy") as stores:
+            names: Any = await stores.bind(Name)
+            others: Any = await stores.bind(Other)
+            on = F[Name].name == F[Other].name
+            value = Query.of(Name).join(Other, on=on)
+            for ask in (
+                lambda: names.join(others.blocking, on=on),
+                lambda: names.left_join(others.blocking, on=on),
+                lambda: names.query(value, others.blocking),
+            ):
+                with pytest.raises(QueryError, match=r"Other.*blocks, and this query is awaited: give what"):
+                    ask()
+            for ask in (
+                lambda: names.blocking.join(others, on=on),
+                lambda: names.blocking.query(value, others),
+            ):
+                with pytest.raises(
+                    QueryError, match=r"Other.*is awaited, and this query blocks: give its form"
+                ):
+                    ask()
+            with pytest.raises(QueryError, match=r"query: 7 is not a table"):
+                names.query(value, 7)
+
+    run(main())
+
+
+def test_whether_a_key_is_there_is_not_asked_of_a_registry_on_the_loop(run: Run, tmp_path: Path) -> None:
+    @entity(topic="records", value_format="avro", key_format="avro")
+    @dataclass(frozen=True)
+    class Recorded:
+        name: Annotated[str, Key]
+        text: str = ""
+
+    async def main() -> None:
+        settings = {"schema_registry": {"url": "http://127.0.0.1:1"}}
+        async with AsyncStoreManager(
+            tmp_path, NOWHERE, "memory", connect="lazy", settings=settings
+        ) as stores:
+            table = await stores.bind(Recorded)
+            table.blocking._binding.readable = table.blocking._binding.reading(allow_stale=True)
+            with pytest.raises(UnreachableRegistryError, match=r"use `await table.get\(key\)`, which does"):
+                _ = "ada" in table
 
     run(main())
 

@@ -169,7 +169,7 @@ def started(source: Source, waiting: Waiting, *, knows_id: bool = True) -> tuple
     binder: Any = Binder.__new__(Binder)
     binder._source, binder.members, binder.supervisor = source, [member], waiting
     binder.connection, binder.cluster_id = Connection(), None
-    binder.changed = threading.Condition(threading.RLock())
+    binder.changed = threading.RLock()
     binder._asking_ends = binder._asking_identity = False
     binder._identity_timeouts = binder._ticks = 0
     binder.defaults = SimpleNamespace(confirm_interval=1.0, request_timeout=30.0)

@@ -379,7 +379,7 @@ def programs(native: ModuleType) -> tuple[list[Call], list[object]]:
     def groups(source: Iterator[Pair], judge: Any, values_of: Any) -> object:
         made = native.Groups(program, [4], measures, [0] * len(measures), DECIMAL_CONTEXT.add)
         made.read(source, 1, 8, judge, bool, values_of)
-        return made.results(), made.start()
+        return list(made.results()), made.start()
 
     def judge(key: bytes, payload: bytes) -> object:
         return key, payload

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import pytest
 
-from statestore.runtime.interrupts import Condition, TimeOverError, Turns, pass_on, shielded
+from statestore.runtime.interrupts import TimeOverError, Turns, pass_on, shielded
 from statestore.runtime.steps import Steps, in_thread, run_blocking
 from statestore.runtime.weak import Living, LivingKeys
 from statestore.runtime.worker import Worker
@@ -75,14 +75,6 @@ def test_a_child_waits_for_no_turn_of_its_parent(eventually: Callable[..., None]
         ended.set()
         for caller in callers:
             caller.join(60)
-
-
-def test_who_waits_no_longer_is_forgotten() -> None:
-    condition = Condition()
-    looks = itertools.count()
-    assert not condition.wait_for(lambda: False, 0)
-    assert condition.wait_for(lambda: next(looks) == 2, 60)
-    assert not condition._gates
 
 
 @pytest.mark.parametrize("start", [shielded, lambda call: Turns().shielded(call)])

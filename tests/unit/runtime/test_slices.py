@@ -18,7 +18,7 @@ import pytest
 
 from statestore.runtime import slices
 from statestore.runtime.slices import MOST_THREADS, Slices, in_slices, pause_point, with_pauses
-from statestore.runtime.sorting import PART, sort
+from statestore.runtime.sorting import PART, release, sort
 
 
 def running(work: Callable[[Slices], Any]) -> Any:
@@ -174,6 +174,19 @@ def test_work_that_waits_for_others_keeps_nobody_waiting() -> None:
     running(work)
 
 
+def test_short_work_does_not_wait_for_long_ones_to_end() -> None:
+    async def work(made: Slices) -> None:
+        ended = threading.Event()
+        long = [asyncio.create_task(made.run(lambda: paused_until(ended))) for _ in range(MOST_THREADS + 1)]
+        await asyncio.sleep(0)
+        assert await asyncio.wait_for(made.run(lambda: 1, short=True), 60) == 1
+        assert not any(one.done() for one in long)
+        ended.set()
+        await asyncio.gather(*long)
+
+    running(work)
+
+
 def test_more_works_than_threads_all_end() -> None:
     async def work(made: Slices) -> None:
         names = await asyncio.gather(
@@ -226,6 +239,15 @@ def test_a_closed_loop_ends_what_is_paused(monkeypatch: pytest.MonkeyPatch) -> N
     for task in pending:
         task._log_destroy_pending = False  # type: ignore[attr-defined]
         task.get_coro().close()
+
+
+def test_what_a_list_has_is_released_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[int] = []
+    items = list(range(3 * PART + 1))
+    monkeypatch.setattr("statestore.runtime.sorting.pause_point", lambda: pauses.append(len(items)))
+    release(items)
+    assert items == []
+    assert pauses == [3 * PART + 1, 2 * PART + 1, PART + 1, 1]
 
 
 @pytest.mark.parametrize("reverse", [False, True])
