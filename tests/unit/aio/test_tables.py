@@ -102,17 +102,19 @@ def test_tables_that_block_and_that_are_awaited_are_not_in_one_query(run: Run, t
             others: Any = await stores.bind(Other)
             on = F[Name].name == F[Other].name
             value = Query.of(Name).join(Other, on=on)
-            for ask in (
+            in_awaited: list[Callable[[], object]] = [
                 lambda: names.join(others.blocking, on=on),
                 lambda: names.left_join(others.blocking, on=on),
                 lambda: names.query(value, others.blocking),
-            ):
+            ]
+            for ask in in_awaited:
                 with pytest.raises(QueryError, match=r"Other.*blocks, and this query is awaited: give what"):
                     ask()
-            for ask in (
+            in_blocking: list[Callable[[], object]] = [
                 lambda: names.blocking.join(others, on=on),
                 lambda: names.blocking.query(value, others),
-            ):
+            ]
+            for ask in in_blocking:
                 with pytest.raises(
                     QueryError, match=r"Other.*is awaited, and this query blocks: give its form"
                 ):
