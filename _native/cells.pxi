@@ -207,3 +207,25 @@ cdef object cell_object(Decoder decoder, unsigned char kind, const Cell *cell):
     if kind == STR or kind == DECIMAL:
         return owned(of_text(kind, cell.data, cell.size, decoder.context))
     return owned(of_number(kind, cell.number))
+
+
+cdef object fill_cell(unsigned char kind, object value, Cell *cell):
+    """Fill ``cell`` with a field's value that Python has, and return what it points into."""
+    cell.is_null = value is None
+    if value is None:
+        return None
+    if kind == STR:
+        value = value.encode()
+    elif kind == UUID_:
+        value = value.bytes
+    if kind == STR or kind == UUID_ or kind == BYTES:
+        cell.data, cell.size = PyBytes_AS_STRING(<bytes?>value), PyBytes_GET_SIZE(value)
+    elif kind == FLOAT:
+        cell.real = value
+    elif kind == DATETIME:
+        cell.number = microseconds_of(value - EPOCH)
+    elif kind == DATE:
+        cell.number = days_of(date_year(value), date_month(value), date_day(value))
+    else:
+        cell.number = value
+    return value

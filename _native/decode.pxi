@@ -204,6 +204,15 @@ cdef class Decoder:
         return made
 
 
+def acyclic(made):
+    """Return ``made``, a tuple or list whose items refer to no object that may refer to it.
+
+    Python's collector leaves it out from now on.
+    """
+    PyObject_GC_UnTrack(<PyObject *>made)
+    return made
+
+
 cdef inline const unsigned char *map_begin(
     const unsigned char *at, const unsigned char *end, Py_ssize_t count
 ) noexcept nogil:

@@ -426,15 +426,6 @@ cdef class Groups:
         return best
 
 
-def acyclic(made):
-    """Return ``made``, a tuple or list whose items refer to no object that may refer to it.
-
-    Python's collector leaves it out from now on.
-    """
-    PyObject_GC_UnTrack(<PyObject *>made)
-    return made
-
-
 cdef inline bint is_better(const Measure *measure, const Cell *value, const Cell *best) noexcept nogil:
     cdef int wanted = LESS if measure.function == MIN else GREATER
     if measure.kind == FLOAT:
@@ -482,28 +473,6 @@ cdef object int_of(int128 number):
 
 cdef object decimal_total(const Tally *tally):
     return DECIMAL_TYPE(f"{int_of(tally.total)}E-{tally.best.scale}")
-
-
-cdef object fill_cell(unsigned char kind, object value, Cell *cell):
-    """Fill ``cell`` with a field's value that Python has, and return what it points into."""
-    cell.is_null = value is None
-    if value is None:
-        return None
-    if kind == STR:
-        value = value.encode()
-    elif kind == UUID_:
-        value = value.bytes
-    if kind == STR or kind == UUID_ or kind == BYTES:
-        cell.data, cell.size = PyBytes_AS_STRING(<bytes?>value), PyBytes_GET_SIZE(value)
-    elif kind == FLOAT:
-        cell.real = value
-    elif kind == DATETIME:
-        cell.number = microseconds_of(value - EPOCH)
-    elif kind == DATE:
-        cell.number = days_of(date_year(value), date_month(value), date_day(value))
-    else:
-        cell.number = value
-    return value
 
 
 cdef inline uint64_t group_hash(const char *data, Py_ssize_t size) noexcept nogil:
