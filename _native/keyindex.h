@@ -275,6 +275,28 @@ static void index_shrink(KeyIndex *index, uint64_t hash)
             return;
 }
 
+/* Whether the segment of `hash` has so few keys that it may be joined to another or made smaller. */
+static inline int index_is_small(const KeyIndex *index, uint64_t hash)
+{
+    return index->directory[directory_slot(index, hash)]->count <= SEGMENT_MOST * 3 / 8;
+}
+
+/* Fetch the place where a key with `hash` belongs into the CPU's cache ... */
+static inline void index_fetch_place(const KeyIndex *index, uint64_t hash)
+{
+    Segment *segment = index->directory[directory_slot(index, hash)];
+    __builtin_prefetch(&segment->tags[hash & segment->mask], 1);
+    __builtin_prefetch(&segment->entries[hash & segment->mask], 1);
+}
+
+/* ... and then the keys there, which are asked for their hashes when one of them is removed. */
+static inline void index_fetch_neighbours(const KeyIndex *index, uint64_t hash)
+{
+    Segment *segment = index->directory[directory_slot(index, hash)];
+    for (uint32_t at = hash & segment->mask; segment->tags[at]; at = (at + 1) & segment->mask)
+        __builtin_prefetch((char *)segment->entries[at].key + sizeof(PyVarObject));
+}
+
 static void index_free(KeyIndex *index)
 {
     Py_ssize_t width;

@@ -1,6 +1,9 @@
 # Ranges of keys. The twin is statestore/core/pure_keyrange.py.
 
 
+from cpython.ref cimport PyObject
+
+
 cdef inline bytes exact_bytes(str what, object given):
     # A subclass could run Python code when it is hashed, compared or freed: it is copied.
     if type(given) is bytes:
@@ -8,6 +11,10 @@ cdef inline bytes exact_bytes(str what, object given):
     if isinstance(given, bytes):
         return PyBytes_FromStringAndSize(PyBytes_AS_STRING(given), PyBytes_GET_SIZE(given))
     raise common.must_be_bytes(what, given)
+
+
+cdef inline PyObject *or_null(bytes bound):
+    return NULL if bound is None else <PyObject *>bound
 
 
 cdef bytes end_of_prefix(bytes prefix):

@@ -122,6 +122,78 @@ static Outcome ordered_apply_few(Ordered *map, Change *changes, Py_ssize_t count
     return APPLIED;
 }
 
+/* --- The pairs of a range, in place ------------------------------------------------------------------------- */
+
+enum { RANGE_AT_ONCE = 4096 /* pairs that go while no other thread runs: a millisecond */ };
+
+/* Take places [at, end) out of a leaf that is the tree's own, and their keys out of the index. All that is
+ * needed lies anywhere in memory, so it is fetched into the CPU's cache for the whole leaf, step by step. */
+static void ordered_empty_leaf(Ordered *map, TreeNode *leaf, int at, int end)
+{
+    PyObject *keys[TREE_WIDTH], *values[TREE_WIDTH];
+    uint64_t hashes[TREE_WIDTH];
+    int count = end - at;
+    for (int i = at; i < end; i++)
+        cursor_fetch_ahead(leaf, i);
+    for (int i = 0; i < count; i++) {
+        keys[i] = leaf->keys[at + i];
+        values[i] = leaf->values[at + i];
+        hashes[i] = key_hash(keys[i]);
+        index_fetch_place(&map->index, hashes[i]);
+    }
+    for (int i = 0; i < count; i++)
+        index_fetch_neighbours(&map->index, hashes[i]);
+    for (int i = 0; i < count; i++) {
+        map->tree.size -= PyBytes_GET_SIZE(keys[i]) + PyBytes_GET_SIZE(values[i]);
+        index_remove(&map->index, hashes[i], index_find(&map->index, hashes[i], keys[i]));
+        if (index_is_small(&map->index, hashes[i]))
+            index_shrink(&map->index, hashes[i]);
+    }
+    map->tree.count -= count;
+    leaf->count -= count;
+    memmove(leaf->keys + at, leaf->keys + end, (leaf->count - at) * sizeof(PyObject *));
+    memmove(leaf->values + at, leaf->values + end, (leaf->count - at) * sizeof(PyObject *));
+    for (int i = 0; i < count; i++) {
+        Py_DECREF(keys[i]);
+        Py_DECREF(values[i]);
+    }
+}
+
+/* Delete pairs of the range [start, stop), each of which may be NULL, from its lowest key on, until about
+ * RANGE_AT_ONCE are gone, or memory ends. Return 1 when none is left, 0 when some are, -1 if nothing was deleted
+ * for want of memory. No other thread runs meanwhile. */
+static int ordered_delete_range(Ordered *map, PyObject *start, PyObject *stop)
+{
+    for (Py_ssize_t left = RANGE_AT_ONCE; left > 0;) {
+        TreeNode **slot = &map->tree.root;
+        TreeCursor cursor;
+        PyObject *key, *value;
+        int at, end, found;
+        cursor_begin(&cursor, *slot, start, stop, 0);
+        found = cursor_next(&cursor, &key, &value);
+        if (found)
+            Py_INCREF(key);
+        cursor_end(&cursor);
+        if (!found)
+            return 1;
+        while ((found = node_own(slot)) == 0 && (*slot)->height)
+            slot = &(*slot)->children[child_place(*slot, key)];
+        if (found < 0) {
+            Py_DECREF(key);
+            return left < RANGE_AT_ONCE ? 0 : -1;
+        }
+        at = leaf_place(*slot, key, &found);
+        end = (*slot)->count;
+        if (stop != NULL && key_compare((*slot)->keys[end - 1], stop) >= 0)
+            end = leaf_place(*slot, stop, &found);
+        left -= end - at;
+        ordered_empty_leaf(map, *slot, at, end);
+        tree_tidy(&map->tree, key);
+        Py_DECREF(key);
+    }
+    return 0;
+}
+
 /* --- Many changes, beside the present tree --------------------------------------------------------------- */
 
 static int change_order(const void *left, const void *right)

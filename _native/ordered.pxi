@@ -45,6 +45,7 @@ cdef extern from "ordered.h":
     Outcome ordered_apply_many(
         Ordered *map, Change *changes, Py_ssize_t count, Py_ssize_t most, Py_ssize_t *reached
     )
+    int ordered_delete_range(Ordered *map, PyObject *start, PyObject *stop)
     void changes_sort(Change *changes, Py_ssize_t count) nogil
     void changes_free(Change *changes, Py_ssize_t count)
     void ordered_close(Ordered *map, bint leak)
@@ -153,8 +154,8 @@ cdef OrderedIterator scan_of(Readers readers, TreeNode **root, object given, bin
     cursor_begin(
         &scan.cursor,
         root[0],  # not before: the limit's __index__ is Python code
-        NULL if keys is None or keys.start is None else <PyObject *>keys.start,
-        NULL if keys is None or keys.stop is None else <PyObject *>keys.stop,
+        NULL if keys is None else or_null(keys.start),
+        NULL if keys is None else or_null(keys.stop),
         reverse,
     )
     scan.readers = readers
@@ -397,6 +398,22 @@ cdef class OrderedMap:
         for run in runs:
             run.feed(changes.put, changes.delete)
         return self.apply(changes, most)
+
+    def delete_range(self, keys):
+        """Delete pairs of a range, those with the lowest keys first; say whether that was all of them."""
+        cdef bytes start = keys.start
+        cdef bytes stop = keys.stop
+        cdef int ended
+        self.readers.check()  # in a forked child nobody may give the lock back
+        self.begin_turn()
+        try:
+            self.readers.check()
+            ended = ordered_delete_range(&self.map, or_null(start), or_null(stop))
+        finally:
+            self.end_turn()
+        if ended < 0:
+            raise MemoryError("no memory to copy what a snapshot still has")
+        return ended > 0
 
     cdef object apply(self, CheckedChanges changes, object most):
         cdef Py_ssize_t bound = PY_SSIZE_T_MAX if most is None else PyNumber_AsSsize_t(most, NULL)

@@ -22,6 +22,9 @@ kills the process: after a reopen the content is that of some prefix of the writ
 written before the last returned ``flush`` is there. An exception means that nothing of the batch or the runs
 is visible, and the same may be given again.
 
+``delete_range`` is a unit of its own, too, and may be a part of what is asked for: the pairs with the lowest
+keys of the range are gone, the others are there, and it says so.
+
 **Isolation.** A snapshot is fixed at the moment ``snapshot()`` returns; a ``scan`` runs on a snapshot of its
 own, taken when ``scan`` is *called*. Writes never wait for readers, and readers never wait for writes.
 
@@ -60,6 +63,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -72,6 +76,9 @@ from statestore.core.common import check_limit as check_limit
 from statestore.errors import StoreUnavailableError
 
 ALL_KEYS = KeyRange()
+
+RANGE_PAIRS = 2_000
+"""Pairs that ``delete_range`` deletes in one unit where it deletes them one by one."""
 
 
 class Batch(NamedTuple):
@@ -177,6 +184,20 @@ class Backend(OpenStore):
             run.feed(lambda key, value: puts.append((key, value)), deletes.append)
         self.write(Batch(puts, deletes))
         self.flush()
+
+    def delete_range(self, keys: KeyRange) -> bool:
+        """Delete pairs of a range, those with the lowest keys first; say whether that was all of them.
+
+        After ``False`` the caller calls again, when it suits it. An engine that can delete a whole range at
+        once, however many pairs it has, does so. Others delete as many in one unit as a writer may be kept
+        waiting for, some milliseconds: this deletes ``RANGE_PAIRS`` by a ``write``. What the pairs took is
+        given back without a ``compact``, soon afterwards where that is work.
+        """
+        with closing(self.scan(keys, limit=RANGE_PAIRS)) as pairs:
+            found = [key for key, _ in pairs]
+        if found:
+            self.write(Batch([], found))
+        return len(found) < RANGE_PAIRS
 
     @abstractmethod
     def flush(self) -> None:

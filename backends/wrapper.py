@@ -50,9 +50,9 @@ class WrapperSnapshot(WrapperReader[Snapshot], Snapshot):
 class WrapperBackend(WrapperReader[Backend], Backend):
     """A backend that passes every call on to ``inner``.
 
-    A subclass overrides what it adds to: reads, where it filters or counts; ``write`` and ``load``, where it
-    delays or fails. Its snapshots are those of ``inner``: where it changes reads, it overrides ``snapshot``,
-    too, and puts a :class:`WrapperSnapshot` around them.
+    A subclass overrides what it adds to: reads, where it filters or counts; ``write``, ``load`` and
+    ``delete_range``, where it delays or fails. Its snapshots are those of ``inner``: where it changes reads,
+    it overrides ``snapshot``, too, and puts a :class:`WrapperSnapshot` around them.
     """
 
     def __init__(self, inner: Backend) -> None:
@@ -63,6 +63,9 @@ class WrapperBackend(WrapperReader[Backend], Backend):
 
     def load(self, runs: Sequence[SortedRun]) -> None:
         self.inner.load(runs)
+
+    def delete_range(self, keys: KeyRange) -> bool:
+        return self.inner.delete_range(keys)
 
     def snapshot(self) -> Snapshot:
         return self.inner.snapshot()

@@ -18,6 +18,9 @@ from statestore.errors import StateStoreError
 from statestore.runtime import fork
 from statestore.runtime.weak import Living
 
+_RANGE_AT_ONCE = 4096
+"""Pairs of a range that are deleted in one step."""
+
 
 class OrderedIterator(BackendIterator):
     """A scan of a map or of a snapshot, on the content at the moment when it was made."""
@@ -183,6 +186,13 @@ class OrderedMap(_ContentReader):
         for run in runs:
             run.feed(changes.__setitem__, delete)
         return self._apply(changes, most)
+
+    def delete_range(self, keys: KeyRange) -> bool:
+        """Delete pairs of a range, those with the lowest keys first; say whether that was all of them."""
+        pairs = self._live().pairs(keys.start, keys.stop, False)
+        found: dict[bytes, bytes | None] = {key: None for key, _ in islice(pairs, _RANGE_AT_ONCE)}
+        self._apply(found, None)
+        return len(found) < _RANGE_AT_ONCE
 
     def _apply(self, changes: Mapping[bytes, bytes | None], most: int | None) -> int | None:
         with self._turn:

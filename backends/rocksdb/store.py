@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from rocksdict import (
 from statestore.backends.contract import (
     Backend,
     Batch,
+    KeyRange,
     Snapshot,
     SortedRun,
 )
@@ -46,6 +48,8 @@ _LONGEST_WAIT = 0.05
 _NO_KEY = b"\xff"
 """A key in no namespace, so that nobody has it."""
 _LEVEL_0 = "rocksdb.num-files-at-level0"
+_PROPERTIES = "rocksdb.aggregated-table-properties"
+_RANGE_MARKS = re.compile(r"# range deletions=(\d+)")
 
 STALL_FILES = 48
 """Files in level 0 at which writes are refused. Leaves a restore room."""
@@ -114,20 +118,39 @@ class RocksDBBackend(RocksDBReads, Backend):
     def write(self, batch: Batch) -> None:
         self._lifetime.check()
         with self._write_lock, self._lifetime.call:
-            if self._sync:
-                self._check_place(self._place.check_now_and_then)
-            deadline = time.monotonic() + self._stall_timeout
-            wait = _FIRST_WAIT
-            while not self._try_write(batch, time.monotonic() >= deadline):
-                time.sleep(wait)
-                wait = min(2 * wait, _LONGEST_WAIT)
-                self._lifetime.check()
-            if self._sync:
-                self._sync_log()
+            self._write_all(lambda: _write_batch(batch), len(batch.puts))
             due = bool(batch.deletes) and self._upkeep.note_deletions(len(batch.deletes))
+            due = due or self._upkeep.has_waited()
         if due:
             with contextlib.suppress(StateStoreError):  # the batch is written; the next write meets the same
                 self.flush()
+
+    def delete_range(self, keys: KeyRange) -> bool:
+        """Delete the whole range, by a single mark; its files are compacted in a thread soon afterwards."""
+        self._lifetime.check()
+        with self._write_lock, self._lifetime.call:
+            start, stop = self._bounds(keys)
+            if start is None or stop is None:
+                return True
+            try:
+                # The mark alone in a file: compacting the range takes no file of other keys along.
+                self._database.flush()
+            except Exception as error:
+                raise self._failure("deleting a range", error) from error
+            self._write_all(lambda: _range_mark(start, stop), 0)
+            self._upkeep.note_range(start, stop)
+        with contextlib.suppress(StateStoreError):  # the range is deleted; the next write meets the same
+            self.flush()
+        return True
+
+    def _bounds(self, keys: KeyRange) -> tuple[bytes | None, bytes | None]:
+        """Return the first key that the store has in a range, and where it ends; ``None``: it has none."""
+        with contextlib.closing(self.scan(keys, limit=1)) as pairs:
+            start = next((key for key, _ in pairs), None)
+        if keys.stop is not None or start is None:
+            return start, keys.stop
+        with contextlib.closing(self.scan(keys, reverse=True, limit=1)) as pairs:
+            return start, next((key + b"\0" for key, _ in pairs), None)
 
     def load(self, runs: Sequence[SortedRun]) -> None:
         self._lifetime.check()
@@ -165,15 +188,27 @@ class RocksDBBackend(RocksDBReads, Backend):
             self._database.set_options({"level0_file_num_compaction_trigger": str(files)})
             self._compacts_from = files
 
-    def _try_write(self, batch: Batch, last_try: bool) -> bool:
-        """Write ``batch``; say ``False`` where RocksDB would have to wait and there is still time."""
-        write = _write_batch(batch)  # a new one each time: a refused one is consumed
+    def _write_all(self, changes: Callable[[], WriteBatch], puts: int) -> None:
+        """Write ``changes``, with so many ``puts``, waiting where RocksDB would have to."""
+        if self._sync:
+            self._check_place(self._place.check_now_and_then)
+        deadline = time.monotonic() + self._stall_timeout
+        wait = _FIRST_WAIT
+        while not self._try_write(changes(), puts, time.monotonic() >= deadline):
+            time.sleep(wait)
+            wait = min(2 * wait, _LONGEST_WAIT)
+            self._lifetime.check()
+        if self._sync:
+            self._sync_log()
+
+    def _try_write(self, write: WriteBatch, puts: int, last_try: bool) -> bool:
+        """Write ``write``, which is consumed; say ``False`` where RocksDB would wait and there is time."""
         try:
             self._compact_from(_COMPACT_FILES)
             if self._written >= _COUNT_AFTER:
                 self._note_rows()
             self._database.write(write, self._write_options)
-            self._written += len(batch.puts)
+            self._written += puts
         except Exception as error:
             if errors.is_write_stall(error) and not last_try:
                 return False
@@ -200,7 +235,7 @@ class RocksDBBackend(RocksDBReads, Backend):
             except Exception as error:
                 raise self._failure("flushing", error) from error
             self._check_place()
-            self._upkeep.begin(self._directory, self._files, self._compact)
+            self._upkeep.begin(self._directory, self._files, self._range_marks, self._compact)
 
     def _note_rows(self, more: int = 0) -> None:
         """Have the indexes of files written in parts, once there are many rows, or will be with ``more``."""
@@ -252,6 +287,12 @@ class RocksDBBackend(RocksDBReads, Backend):
         with self._lifetime.call:
             files: list[File] = self._database.live_files()
             return files
+
+    def _range_marks(self) -> int:
+        """Return how many marks of deleted ranges the files have."""
+        with self._lifetime.call:
+            found = _RANGE_MARKS.search(self._database.property_value(_PROPERTIES) or "")
+        return 0 if found is None else int(found[1])
 
     def close(self) -> None:
         if self._lifetime.ended is fork.forked_error:
@@ -314,6 +355,12 @@ def _write_batch(batch: Batch) -> WriteBatch:
             put(key, value)
     except (KeyError, ValueError) as error:  # how rocksdict refuses a type in a key, and in a value
         raise TypeError(f"keys and values must be bytes: {error.args[0]}") from error
+    return write
+
+
+def _range_mark(start: bytes, stop: bytes) -> WriteBatch:
+    write = WriteBatch(raw_mode=True)
+    write.delete_range(start, stop)
     return write
 
 

@@ -1,13 +1,14 @@
 """When a store is compacted without being asked, and where.
 
-RocksDB merges files when a level has too many of them, or too many bytes. That leaves two things as they are:
+RocksDB merges files when a level has too many of them, or too many bytes. That leaves as they are:
 
 - Deleted pairs, where the deletions are few bytes beside the pairs. A million deletions are 3 MB. They stay
   in the level above, and the pairs on disk below them, until other writes fill that level.
+- Deleted ranges. A mark of some bytes deletes all of a range, and what it deletes stays on disk below it.
 - Small files, where each has only keys after those of all others, as in a topic with keys in order of time.
   They are moved to the last level as they are, one for each flush, and each takes a descriptor.
 
-Both are found in what RocksDB knows of its files. So a process that dies before they are mended needs no
+All are found in what RocksDB knows of its files. So a process that dies before they are mended needs no
 record of them: the next one finds them again.
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,8 @@ _MANY = 64
 """Small files from which they are merged, ..."""
 _IN_A_ROW = 8
 """... those that have so many or more beside each other."""
+_TRY_AGAIN = 1.0
+"""Seconds after which a range that waits for the turn of its store is looked at again."""
 CHECK_AFTER = 10_000
 """Deletions after which a store without a changelog, which nobody flushes, is looked at."""
 
@@ -80,10 +84,22 @@ class Upkeep:
         self._changed = True  # what an earlier process left is not known
         self._deletions = 0
         self._kept = 0
+        self._ranges: list[Range] = []  # deleted by this process, and not compacted yet
+        self._marks_kept = 0
+        self._tried = 0.0
 
     def note_load(self) -> None:
         """Note that a file was loaded in which anything may be."""
         self._changed = True
+
+    def note_range(self, start: bytes, stop: bytes) -> None:
+        """Note that a range was deleted: it is to be compacted."""
+        self._changed = True
+        self._ranges.append((start, stop))
+
+    def has_waited(self) -> bool:
+        """Say whether it is time to look at the files again, for a range that could not be compacted yet."""
+        return bool(self._ranges) and time.monotonic() - self._tried >= _TRY_AGAIN
 
     def note_deletions(self, count: int) -> bool:
         """Note deletions that were written; say whether it is time to look at the files."""
@@ -98,25 +114,32 @@ class Upkeep:
         self,
         directory: Path,
         files: Callable[[], list[File]],
+        marks: Callable[[], int],
         compact: Callable[[Sequence[Range]], None],
     ) -> None:
         """Have the files compacted if that is due: ``compact`` is called in a thread.
 
-        Where another store of the engine is being compacted, this one gets its turn at a later call.
+        ``marks`` tells how many marks of deleted ranges the files have. Where another store of the engine is
+        being compacted, this one gets its turn at a later call.
         """
         found = files()
+        self._tried = time.monotonic()
         if not self._changed and len(found) < _MANY:
             return
         if not self._turn.acquire(blocking=False):
             return
         try:
-            ranges = deleted(found, self._kept)
+            noted = len(self._ranges)
+            ranges = self._ranges[:noted] + deleted(found, self._kept)
+            with_deletions = [file for file in found if file["num_deletions"]]
+            if with_deletions and not ranges and marks() > self._marks_kept:  # an earlier process left them
+                ranges = [_range(with_deletions)]
             self._changed = False
             ranges = ranges or small(found)
             if ranges and _room(directory, found):
                 thread = threading.Thread(
                     target=self._run,
-                    args=(files, compact, ranges),
+                    args=(files, marks, compact, ranges),
                     name="statestore-compact",
                     daemon=True,
                 )
@@ -125,6 +148,7 @@ class Upkeep:
                 except RuntimeError:  # the process ends, or may have no more threads: a later one sees to it
                     self._changed = True
                 else:
+                    del self._ranges[:noted]
                     return
         except BaseException:
             self._turn.release()
@@ -134,6 +158,7 @@ class Upkeep:
     def _run(
         self,
         files: Callable[[], list[File]],
+        marks: Callable[[], int],
         compact: Callable[[Sequence[Range]], None],
         ranges: Sequence[Range],
     ) -> None:
@@ -141,6 +166,7 @@ class Upkeep:
             compact(ranges)
             # What an open snapshot or scan still sees. RocksDB removes it itself when nobody does any more.
             self._kept = sum(file["num_deletions"] for file in files())
+            self._marks_kept = marks()
         except StoreClosedError:
             pass  # the next process finds the same files
         except StateStoreError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from statestore.backends import Backend, Batch, ReadOnlyBackend, Snapshot, WrapperReader
+from statestore.backends import Backend, Batch, KeyRange, ReadOnlyBackend, Snapshot, WrapperReader
 from statestore.errors import StoreUnavailableError
 from statestore.storage.directory import StoreDirectory, StoreFile
 from statestore.storage.identity import check_identity
@@ -40,6 +40,9 @@ class FollowedBackend(WrapperReader[ReadOnlyBackend], Backend):
         )
 
     def write(self, batch: Batch) -> None:  # noqa: ARG002
+        raise self.refuse("write")
+
+    def delete_range(self, keys: KeyRange) -> bool:  # noqa: ARG002
         raise self.refuse("write")
 
     def checkpoint(self, directory: Path) -> None:  # noqa: ARG002

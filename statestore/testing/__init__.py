@@ -29,6 +29,7 @@ pytest.register_assert_rewrite(
             "lifetime",
             "loading",
             "machine",
+            "ranges",
             "reading",
             "sharing",
             "writing",

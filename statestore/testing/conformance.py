@@ -42,12 +42,20 @@ from statestore.testing.isolation import IsolationTests
 from statestore.testing.lifetime import LifetimeTests
 from statestore.testing.loading import LoadingTests
 from statestore.testing.machine import backend_machine
+from statestore.testing.ranges import RangeTests
 from statestore.testing.reading import ReadingTests
 from statestore.testing.writing import WritingTests
 
 
 class BackendConformance(
-    ReadingTests, WritingTests, IsolationTests, LifetimeTests, DurabilityTests, LoadingTests, CrashTests
+    ReadingTests,
+    WritingTests,
+    RangeTests,
+    IsolationTests,
+    LifetimeTests,
+    DurabilityTests,
+    LoadingTests,
+    CrashTests,
 ):
     """Every sentence of the contract; subclass it and override ``engine_factory``."""
 

@@ -39,6 +39,8 @@ def backend_calls(backend: Backend, copy: Path) -> Calls:
         "load_nothing": lambda: backend.load([]),
         "write": lambda: backend.write(Batch([(b"000", b"lost")])),
         "write_nothing": lambda: backend.write(Batch([])),
+        "delete_range": lambda: backend.delete_range(KeyRange(b"000")),
+        "delete_range_of_nothing": lambda: backend.delete_range(KeyRange(b"001", b"000")),
         "snapshot": backend.snapshot,
         "flush": backend.flush,
         "size": backend.size,

@@ -105,6 +105,18 @@ class BackendMachine(RuleBasedStateMachine):
         self.content = applied(self.content, batch)
         self.states.append(self.content)
 
+    @rule(range_=_ranges)
+    def delete_range(self, range_: Range) -> None:
+        keys = range_.arguments()[0]
+        is_all = False
+        while not is_all:
+            is_all = self.backend.delete_range(keys)
+            there = select(self.content, *range_[:3])
+            gone = dict(there[: len(there) - len(list(self.backend.scan(keys)))])
+            self.content = {key: value for key, value in self.content.items() if key not in gone}
+            self.states.append(self.content)
+        assert list(self.backend.scan()) == select(self.content)
+
     # --- reads
 
     @rule(keys=st.lists(_keys, max_size=8))

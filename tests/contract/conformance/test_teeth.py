@@ -35,6 +35,8 @@ CAUGHT_BY = {
     "LosesTheLastWrite": "test_what_was_written_without_a_changelog_is_there_after_a_reopen",
     "EmptyCheckpoint": "test_a_checkpoint_is_a_store_of_its_own",
     "CompactionDropsEmptyValues": "test_compaction_keeps_the_content",
+    "RangeIncludesStop": "test_a_range_goes_as_a_whole_and_nothing_else_does",
+    "RangeTurnsRound": "test_a_range_goes_as_a_whole_and_nothing_else_does",
 }
 """The example test that must fail; the state machine must fail on each of these too."""
 
@@ -50,6 +52,9 @@ BEYOND_THE_MACHINE = {
     "LoadEndsAtAnEmptyRun": "test_a_load_of_little_or_nothing",
     "LoadAppendsOnly": "test_runs_come_in_any_order_and_lie_anywhere",
     "LoadIgnoresClose": "test_every_call_on_a_closed_backend_says_so",
+    "RangeIsForgotten": "test_a_range_stays_deleted",
+    "RangeHalfDone": "test_a_large_range_goes_from_its_start",
+    "RangeFromTheEnd": "test_a_large_range_goes_from_its_start",
     "DestroyKeepsFiles": "test_destroy_removes_everything",
     "BatchInTwoSteps": "test_a_killed_store_comes_back_as_of_one_of_its_writes",
     "SavesAtFlush": "test_a_killed_store_comes_back_as_of_one_of_its_writes",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from statestore.backends.contract import Batch, StoreOptions
+from statestore.backends.contract import Batch, KeyRange, StoreOptions
 from statestore.backends.rocksdb import RocksDBEngine, upkeep
 from statestore.backends.rocksdb.store import RocksDBBackend
 from statestore.testing.loading import SampleRun
@@ -86,6 +86,46 @@ def test_deletions_of_an_earlier_process_are_carried_out(tmp_path: Path, eventua
     with open_store(tmp_path / "killed") as store:
         store.flush()
         eventually(lambda: size(store) < before / 4)
+
+
+@pytest.mark.parametrize("changelog", [False, True])
+def test_a_store_shrinks_after_a_range_was_deleted(
+    changelog: bool, tmp_path: Path, eventually: Eventually
+) -> None:
+    with open_store(tmp_path / "store", changelog=changelog) as store:
+        fill(store)
+        before = size(store)
+        assert store.delete_range(KeyRange(KEYS[100], KEYS[-100]))
+        assert sum(1 for _ in store.scan()) == 201
+        eventually(lambda: size(store) < before / 10)
+        eventually(lambda: store._range_marks() == 0)
+
+
+def test_a_range_waits_for_the_compaction_of_another_store(tmp_path: Path, eventually: Eventually) -> None:
+    with open_store(tmp_path / "store", changelog=False) as store:
+        fill(store)
+        before = size(store)
+        with store._upkeep._turn:
+            store.delete_range(KeyRange(KEYS[100], KEYS[-100]))
+
+        def is_small() -> bool:
+            store.write(Batch([(b"\x00pos", b"2")]))
+            return size(store) < before / 10
+
+        eventually(is_small)
+
+
+def test_a_range_deleted_by_an_earlier_process_is_compacted(tmp_path: Path, eventually: Eventually) -> None:
+    with open_store(tmp_path / "store") as store:
+        fill(store)
+        before = size(store)
+        with store._upkeep._turn:
+            store.delete_range(KeyRange(KEYS[100], KEYS[-100]))
+        shutil.copytree(tmp_path / "store", tmp_path / "killed")
+    with open_store(tmp_path / "killed") as store:
+        assert store._range_marks() == 1
+        store.flush()
+        eventually(lambda: size(store) < before / 10)
 
 
 def test_what_a_snapshot_sees_stays(tmp_path: Path, eventually: Eventually) -> None:

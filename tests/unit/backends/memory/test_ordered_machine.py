@@ -102,6 +102,18 @@ class Machine(RuleBasedStateMachine):
     def change_rows(self, chosen: list[bytes], others: list[bytes]) -> None:
         self.change([(key, b"1") for key in chosen] + [(key, b"22") for key in chosen[::3]], others)
 
+    @rule(range_=ranges)
+    def delete_range(self, range_: Range) -> None:
+        keys = range_.arguments()[0]
+        is_all = False
+        while not is_all:
+            is_all = self.map.delete_range(keys)
+            left = sum(1 for _ in self.map.scan(keys))
+            there = select(self.model, *range_[:3])
+            gone = dict(there[: len(there) - left])
+            self.model = {key: value for key, value in self.model.items() if key not in gone}
+        assert not select(self.model, *range_[:3])
+
     @rule(chosen=rows)
     def refuse_rows(self, chosen: list[bytes]) -> None:
         self.change([(key, b"y" * 500) for key in chosen], list(self.model)[::2], 0)

@@ -34,6 +34,8 @@ def work(kind: type[OrderedMap], changes: int) -> None:
         puts = [(key, chance.choice(VALUES)) for key in chosen[len(deletes) :]]
         map_.change(puts, deletes, chance.choice([None, None, 1]))
         done += size
+        if chance.random() < 0.2:
+            map_.delete_range(KeyRange(*sorted(chance.choices(KEYS, k=2))))
         if chance.random() < 0.4:
             live.append(map_.snapshot())
         else:
@@ -163,3 +165,35 @@ def test_deleting_gives_memory_back(native_map: type[OrderedMap], at_once: int) 
         assert tracemalloc.get_traced_memory()[0] - before < 60_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_failing_allocation_leaves_the_rest_of_a_range(native_map: type[OrderedMap], shared: bool) -> None:
+    testcapi = pytest.importorskip("_testcapi")
+    content = {b"%05d" % number: b"" for number in range(3000)}
+    keys = KeyRange(b"00100", b"02900")
+    outside = {key: value for key, value in content.items() if not b"00100" <= key < b"02900"}
+    steps = 0
+    for allowed in range(100):
+        map_ = native_map()
+        map_.change(list(content.items()), [])
+        snapshot = map_.snapshot() if shared else None
+        testcapi.set_nomemory(allowed, 0)
+        try:
+            is_all = map_.delete_range(keys)
+        except MemoryError:
+            is_all = False
+        finally:
+            testcapi.remove_mem_hooks()
+        left = [pair for pair in sorted(content.items())[100:2900] if map_.get(pair[0]) is not None]
+        assert left == sorted(content.items())[2900 - len(left) : 2900]
+        assert list(map_.scan()) == sorted([*outside.items(), *left])
+        assert map_.approximate_count() == len(outside) + len(left)
+        if snapshot is not None:
+            assert list(snapshot.scan()) == sorted(content.items())
+        if is_all:
+            break
+        steps += 1
+        assert map_.delete_range(keys)
+    assert list(map_.scan()) == sorted(outside.items())
+    assert (steps > 0) == shared
