@@ -65,6 +65,7 @@ class ManagerLifetime:
 
         A signal handler may call this in the middle of a call of its own thread. From then on every call
         raises ``StoreClosedError``; what the interrupted call still needs is closed when that call has ended.
+        An open snapshot or scan of a table can be read until then.
         A later ``close``, the end of ``with``, and a new manager of the directory wait for that.
         """
         if self._forked_here:
