@@ -79,6 +79,8 @@ from statestore.serde.normalise import normalise
 from statestore.settings import Settings
 from statestore.storage.store import KeyValueStore, WriteBatch
 from statestore.storage.view import StoreReader
+from statestore.storage.window_reads import SessionSnapshot, WindowSnapshot
+from statestore.storage.window_store import SessionBatch, SessionStore, WindowBatch, WindowStats, WindowStore
 from statestore.tables.snapshot import BytesTableSnapshot, TableSnapshot
 from statestore.tables.stream import Stream, StreamHealth
 from statestore.tables.table import BytesTable, Table
@@ -131,6 +133,9 @@ __all__ = [
     "Row",
     "RowCountError",
     "RowIterator",
+    "SessionBatch",
+    "SessionSnapshot",
+    "SessionStore",
     "Settings",
     "StartupError",
     "State",
@@ -159,9 +164,13 @@ __all__ = [
     "TopicDifference",
     "TopicsReport",
     "UnreachableRegistryError",
+    "WindowBatch",
     "WindowEnd",
     "WindowSize",
+    "WindowSnapshot",
     "WindowStart",
+    "WindowStats",
+    "WindowStore",
     "WriteBatch",
     "agg",
     "check_entities",

@@ -8,12 +8,20 @@ from statestore.aio.store import AsyncKeyValueStore, AsyncStoreReader
 from statestore.aio.stream import AsyncStream
 from statestore.aio.tables import AsyncBytesTable, AsyncTable
 from statestore.aio.transaction import AsyncTransaction
+from statestore.aio.window_store import (
+    AsyncSessionSnapshot,
+    AsyncSessionStore,
+    AsyncWindowSnapshot,
+    AsyncWindowStore,
+)
 
 __all__ = [
     "AsyncBytesTable",
     "AsyncBytesTableSnapshot",
     "AsyncKeyValueStore",
     "AsyncRows",
+    "AsyncSessionSnapshot",
+    "AsyncSessionStore",
     "AsyncStoreManager",
     "AsyncStoreReader",
     "AsyncStream",
@@ -22,4 +30,6 @@ __all__ = [
     "AsyncTableQuery",
     "AsyncTableSnapshot",
     "AsyncTransaction",
+    "AsyncWindowSnapshot",
+    "AsyncWindowStore",
 ]

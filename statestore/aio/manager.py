@@ -17,9 +17,11 @@ from statestore.aio.store import AsyncKeyValueStore
 from statestore.aio.stream import AsyncStream
 from statestore.aio.tables import AsyncBoundTable, AsyncBytesTable, AsyncTable
 from statestore.aio.transaction import AsyncTransactionScope
+from statestore.aio.window_store import AsyncSessionStore, AsyncWindowStore
 from statestore.changelog.readiness import State
 from statestore.delivery import Delivery
 from statestore.errors import StateStoreError
+from statestore.fields.windows import WindowSpec
 from statestore.kafka.topics import Mode, TopicsReport
 from statestore.manager import StoreManager
 from statestore.manager.explain import Explanation
@@ -29,6 +31,7 @@ from statestore.runtime.steps import in_thread, run_async
 from statestore.runtime.weak import LivingValues
 from statestore.settings import Connect, OnMissing, Role, SettingsArgument
 from statestore.storage.store import KeyValueStore
+from statestore.storage.window_store import SessionStore, WindowStore
 from statestore.tables.stream import Stream
 from statestore.tables.table import BytesTable, Table
 
@@ -37,7 +40,8 @@ A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
 
-Asynchronous = AsyncTable[Any] | AsyncBytesTable | AsyncStream[Any] | AsyncKeyValueStore
+AsyncOpenStore = AsyncKeyValueStore | AsyncWindowStore | AsyncSessionStore
+Asynchronous = AsyncTable[Any] | AsyncBytesTable | AsyncStream[Any] | AsyncOpenStore
 
 
 @documented_by(StoreManager)
@@ -158,6 +162,33 @@ class AsyncStoreManager:
         opened = await self._own.in_thread(self.blocking.open, name, backend, on_missing=on_missing)
         return cast("AsyncKeyValueStore", self._form(opened))
 
+    async def open_window(
+        self,
+        name: str,
+        size: WindowSpec,
+        retention: WindowSpec,
+        backend: str | None = None,
+        *,
+        on_missing: Literal["fail", "empty"] = "fail",
+    ) -> AsyncWindowStore:
+        opened = await self._own.in_thread(
+            self.blocking.open_window, name, size, retention, backend, on_missing=on_missing
+        )
+        return cast("AsyncWindowStore", self._form(opened))
+
+    async def open_session(
+        self,
+        name: str,
+        retention: WindowSpec,
+        backend: str | None = None,
+        *,
+        on_missing: Literal["fail", "empty"] = "fail",
+    ) -> AsyncSessionStore:
+        opened = await self._own.in_thread(
+            self.blocking.open_session, name, retention, backend, on_missing=on_missing
+        )
+        return cast("AsyncSessionStore", self._form(opened))
+
     @overload
     async def bind(
         self,
@@ -205,8 +236,8 @@ class AsyncStoreManager:
         made = await self._own.in_thread(self.blocking.stream, entity, name=name)
         return cast("AsyncStream[T]", self._form(made))
 
-    def store(self, name: str) -> AsyncKeyValueStore | AsyncBoundTable[Any]:
-        return cast("AsyncKeyValueStore | AsyncBoundTable[Any]", self._form(self.blocking.store(name)))
+    def store(self, name: str) -> AsyncOpenStore | AsyncBoundTable[Any]:
+        return cast("AsyncOpenStore | AsyncBoundTable[Any]", self._form(self.blocking.store(name)))
 
     async def ensure_topics(self, *entities: type[Any], mode: Mode = "warn") -> TopicsReport:
         return await self._own.in_thread(self.blocking.ensure_topics, *entities, mode=mode)
@@ -322,6 +353,8 @@ _FORMS: dict[type, Callable[[Any, OwnLoop], Asynchronous]] = {
     BytesTable: AsyncBytesTable,
     Stream: AsyncStream,
     KeyValueStore: AsyncKeyValueStore,
+    WindowStore: AsyncWindowStore,
+    SessionStore: AsyncSessionStore,
 }
 
 

@@ -12,9 +12,24 @@ from statestore.aio.opening import Closing, Opening
 from statestore.aio.reads import FEW, many
 from statestore.aio.rows import AsyncRows
 from statestore.storage.store import KeyValueStore, WriteBatch
+from statestore.storage.user_store import BatchScope
 from statestore.storage.view import StoreReader
 
 D = TypeVar("D")
+Scope = TypeVar("Scope", bound=BatchScope)
+
+
+@asynccontextmanager
+async def written(batch: Scope, own: OwnLoop) -> AsyncIterator[Scope]:
+    """Enter a batch of a blocking store, which is written on a worker thread when the block ends well."""
+    own.check()
+    batch.__enter__()
+    try:
+        yield batch
+    except BaseException as error:
+        batch.__exit__(type(error), error, error.__traceback__)
+        raise
+    await own.shortly(batch.__exit__, None, None, None)
 
 
 @documented_by(KeyValueStore, StoreReader)
@@ -102,15 +117,8 @@ class AsyncKeyValueStore(AsyncStoreReader):
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[WriteBatch]:
         """Return, for ``async with``, what has ``put`` and ``delete``, written together when it ends well."""
-        self._own.check()
-        batch = self._writable.batch()
-        batch.__enter__()
-        try:
+        async with written(self._writable.batch(), self._own) as batch:
             yield batch
-        except BaseException as error:
-            batch.__exit__(type(error), error, error.__traceback__)
-            raise
-        await self._own.shortly(batch.__exit__, None, None, None)
 
     def snapshot(self) -> Opening[AsyncStoreReader]:
         """Take a read-only view fixed at this moment, by ``await``, or by ``async with``, which closes it."""

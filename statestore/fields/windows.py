@@ -36,12 +36,8 @@ class Window:
 
 def window(spec: WindowSpec) -> Window:
     """Return the window of this size. Raises ``ConfigError`` for anything that is not a size."""
-    size = _size(spec)
-    if size <= timedelta(0):
-        raise ConfigError(f"window {bounded_repr(spec)}: the size must be positive; {_FORMS}")
-    if size % timedelta(seconds=1):
-        raise ConfigError(f"window {bounded_repr(spec)}: the size must be whole seconds")
-    return Window(size, _label(size))
+    size = _checked_size(spec, "window")
+    return Window(size, label_of_size(size))
 
 
 def read_windows(specs: object, faults: list[str]) -> tuple[Window, ...]:
@@ -66,14 +62,29 @@ def read_windows(specs: object, faults: list[str]) -> tuple[Window, ...]:
     return tuple(sorted(specs_of))
 
 
-def _label(size: timedelta) -> str:
+def retention_of(spec: WindowSpec) -> timedelta:
+    """Return how long rows are kept, given as a window's size is. Raises ``ConfigError`` for others."""
+    return _checked_size(spec, "retention")
+
+
+def label_of_size(size: timedelta) -> str:
+    """Return the label of a size in whole seconds."""
     if size in (_DAY, _WEEK):
         return "1d" if size == _DAY else "1w"
     seconds = size // timedelta(seconds=1)
     return f"{seconds}s" if seconds % 60 else f"{seconds // 60}min"
 
 
-def _size(spec: object) -> timedelta:
+def _checked_size(spec: WindowSpec, what: str) -> timedelta:
+    size = _size(spec, what)
+    if size <= timedelta(0):
+        raise ConfigError(f"{what} {bounded_repr(spec)}: the size must be positive; {_FORMS}")
+    if size % timedelta(seconds=1):
+        raise ConfigError(f"{what} {bounded_repr(spec)}: the size must be whole seconds")
+    return size
+
+
+def _size(spec: object, what: str) -> timedelta:
     if isinstance(spec, timedelta):
         return spec
     try:
@@ -82,11 +93,11 @@ def _size(spec: object) -> timedelta:
         if isinstance(spec, str) and (matched := _TEXT.fullmatch(spec)) and matched[2] in _UNITS:
             return int(matched[1]) * _UNITS[matched[2]]
     except OverflowError:
-        raise ConfigError(f"window {bounded_repr(spec)}: longer than a timedelta can be") from None
+        raise ConfigError(f"{what} {bounded_repr(spec)}: longer than a timedelta can be") from None
     hint = ""
     if isinstance(spec, str) and (matched := _TEXT.fullmatch(spec)):
         if matched[2] == "m":
             hint = " ('m' could be minutes or months: minutes are 'min')"
         elif matched[2].lower() in ("mo", "mon", "month", "months"):
             hint = " (months differ in length: there are no windows of them yet)"
-    raise ConfigError(f"window {bounded_repr(spec)}: not a size{hint}; {_FORMS}")
+    raise ConfigError(f"{what} {bounded_repr(spec)}: not a size{hint}; {_FORMS}")

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import logging
-import time
 import uuid
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, overload
+from typing import Any, TypeVar, cast, overload
 
 from statestore.changelog.binder import Binder
 from statestore.changelog.status import read_together
 from statestore.entity import EntityModel, model_of
-from statestore.errors import ConfigError, StoreMissingError
+from statestore.errors import ConfigError
 from statestore.kafka.admin import AdminConnection
 from statestore.kafka.topics import Mode, Topics, TopicsReport
 from statestore.manager.lifetime import ManagerLifetime, await_closing
-from statestore.manager.opened import Opened, OpenStores
+from statestore.manager.opened import Opened, OpenStore, OpenStores
 from statestore.manager.reports import ManagerReports
-from statestore.manager.resolve import Registration, ResolvedTable, resolve_settings
+from statestore.manager.resolve import Registration, resolve_settings
 from statestore.manager.sharing import Sharing, open_directory
 from statestore.manager.tables import TableFactory
+from statestore.manager.user_stores import UserStoresMixin
 from statestore.manager.validation import check_entities, check_has_no_windows
-from statestore.naming import check_topic_name, logical_name, physical_name
+from statestore.naming import check_topic_name, logical_name
 from statestore.producing.mixins import ManagerWriteMixin
 from statestore.producing.transaction import Transactions
 from statestore.producing.writer import EntityWriter
@@ -38,14 +38,12 @@ from statestore.settings import (
     Role,
     SettingsArgument,
     SettingsSource,
-    TableOptions,
     TableSettings,
     checked_table_settings,
     set_log_levels,
 )
 from statestore.storage.location import data_path
 from statestore.storage.lock import once_free
-from statestore.storage.store import KeyValueStore
 from statestore.tables.stream import Stream
 from statestore.tables.table import BoundTable, BytesTable, Table
 
@@ -54,11 +52,7 @@ T = TypeVar("T")
 log = logging.getLogger("statestore.store")
 
 
-_OWNER_PATIENCE = 5.0
-"""Seconds in which an owner is expected to open a store that a reader opens."""
-
-
-class StoreManager(ManagerLifetime, ManagerWriteMixin, ManagerReports):
+class StoreManager(ManagerLifetime, UserStoresMixin, ManagerWriteMixin, ManagerReports):
     """Owns a data directory and everything opened in it. Thread-safe; a context manager.
 
     ``kafka`` is the address, or a mapping of librdkafka properties; binding and writing need it.
@@ -167,57 +161,6 @@ class StoreManager(ManagerLifetime, ManagerWriteMixin, ManagerReports):
             read_together(bindings)
         if wait is not None:
             run_blocking(self._started(wait), wait)
-
-    # Stores of bytes
-
-    def open(
-        self, name: str, backend: str | None = None, *, on_missing: Literal["fail", "empty"] = "fail"
-    ) -> KeyValueStore:
-        """Open, or create, the key-value store ``name``; it needs no Kafka.
-
-        Opening an open store again returns the same object. If the store was there once and its directory is
-        gone, ``on_missing="empty"`` begins without its rows; nothing else can bring them back. A process that
-        only reads the directory waits 5 s for the owner to make the store, and cannot write it. Raises
-        ``ConfigError`` for an invalid name, or one whose directory another store has, and
-        ``StoreUnavailableError`` when its files cannot be used.
-        """
-        if on_missing not in ("fail", "empty"):
-            raise ConfigError(f"on_missing={bounded_repr(on_missing)}: choose 'fail' or 'empty'")
-        chosen = backend or self._settings.defaults.backend
-        registration = Registration(None, ResolvedTable(TableOptions(backend=chosen)))
-        with self._mutex:
-            self._check_open()
-            opened = self._opened.found(name, registration)
-        if opened is not None:
-            return cast("KeyValueStore", opened)
-        patience = time.monotonic() + _OWNER_PATIENCE
-        while True:
-            try:
-                return shielded(lambda: self._open(name, chosen, registration, on_missing))
-            except StoreMissingError:  # a reader's owner may be about to make it
-                if self._opener.owns or time.monotonic() > patience:
-                    raise
-            time.sleep(self._settings.defaults.catch_up)
-
-    def _open(
-        self, name: str, chosen: str, registration: Registration, on_missing: Literal["fail", "empty"]
-    ) -> KeyValueStore:
-        with self._mutex:
-            self._check_open()
-            opened = self._opened.found(name, registration)
-            if opened is not None:
-                return cast("KeyValueStore", opened)
-            physical = physical_name(name)
-            self._opener.claim(name, physical)
-            try:
-                store = self._opener.open_bytes(
-                    name, physical, chosen, lambda: self._release(name), on_missing
-                )
-            except BaseException:
-                self._release(name)
-                raise
-            self._opened.add(name, store, registration)
-            return store
 
     # Bound topics
 
@@ -358,10 +301,10 @@ class StoreManager(ManagerLifetime, ManagerWriteMixin, ManagerReports):
                 self._opened.add(logical, opened, registration)
             return opened
 
-    def store(self, name: str) -> KeyValueStore | BoundTable[Any]:
+    def store(self, name: str) -> OpenStore | BoundTable[Any]:
         """Return the open store, or the bound table, with this logical name; ``ConfigError`` lists them."""
         self._check_open()
-        stores: dict[str, KeyValueStore | BoundTable[Any]] = {**self._opened.stores, **self._opened.tables}
+        stores: dict[str, OpenStore | BoundTable[Any]] = {**self._opened.stores, **self._opened.tables}
         if name not in stores:
             raise ConfigError(f"no store is named {name!r}; open: {', '.join(sorted(stores)) or 'none'}")
         return stores[name]

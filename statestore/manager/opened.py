@@ -8,10 +8,13 @@ from statestore.changelog.binding import Binding
 from statestore.manager.resolve import Registration
 from statestore.runtime import fork
 from statestore.storage.store import KeyValueStore
+from statestore.storage.window_store import SessionStore, WindowStore
 from statestore.tables.stream import Stream
 from statestore.tables.table import BoundTable
 
-Opened = KeyValueStore | BoundTable[Any] | Stream[Any]
+OpenStore = KeyValueStore | WindowStore | SessionStore
+"""A store without a topic."""
+Opened = OpenStore | BoundTable[Any] | Stream[Any]
 
 
 class Entry(NamedTuple):
@@ -64,14 +67,14 @@ class OpenStores:
         return [table._binding for table in tables]  # noqa: SLF001 - the manager makes both
 
     @property
-    def all_stores(self) -> list[KeyValueStore]:
+    def all_stores(self) -> list[OpenStore]:
         """The stores without a topic, without waiting for ``mutex``."""
-        return [one.opened for one in list(self._entries.values()) if isinstance(one.opened, KeyValueStore)]
+        return [one.opened for one in list(self._entries.values()) if isinstance(one.opened, OpenStore)]
 
     @property
-    def stores(self) -> dict[str, KeyValueStore]:
+    def stores(self) -> dict[str, OpenStore]:
         """The stores without a topic, by logical name."""
-        return {name: one for name, one in self._all() if isinstance(one, KeyValueStore)}
+        return {name: one for name, one in self._all() if isinstance(one, OpenStore)}
 
     @property
     def tables(self) -> dict[str, BoundTable[Any]]:

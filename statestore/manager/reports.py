@@ -21,6 +21,7 @@ from statestore.producing.writer import EntityWriter
 from statestore.settings import dotted
 from statestore.storage.directory import stored
 from statestore.storage.opening import StoreOpener
+from statestore.storage.stored_window import label_of
 from statestore.tables.readiness import ManagerReadiness
 from statestore.tables.snapshots import SnapshotsMixin
 
@@ -145,12 +146,14 @@ class ManagerReports(ManagerReadiness, SnapshotsMixin):
     def _described(
         self, logical: str, topic: str | None, size: int | None, row_life: float | None
     ) -> dict[str, Any]:
-        subject, table = self._opened.registration(logical)
+        subject, table, window = self._opened.registration(logical)
+        if window is not None:
+            row_life = window["retention_ms"] / 1000
         backend = table.options.backend
         physical, path = self._opener.place(logical, backend)
         return {
             "entity": subject.__name__ if isinstance(subject, type) else None,
-            "window": None,
+            "window": label_of(window),
             "topic": topic,
             "logical": logical,
             "physical": physical,

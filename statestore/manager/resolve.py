@@ -36,6 +36,7 @@ from statestore.settings import (
     layer_settings,
     make_options,
 )
+from statestore.storage.stored_window import StoredWindow, described_window
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class Registration(NamedTuple):
     subject: type | str | None
     """The entity class or the topic; ``None``: a store of bytes that is bound to no topic."""
     table: ResolvedTable
+    window: StoredWindow | None = None
+    """Of a store of windows or sessions."""
 
     def check_same(self, logical: str, asked: Registration) -> None:
         """Raise ``ConfigError`` naming what differs, where ``asked`` is not the same."""
@@ -63,6 +66,11 @@ class Registration(NamedTuple):
             raise ConfigError(
                 f"{logical!r} is already {verb} {_shown(self.subject)}; this call asks for "
                 f"{_shown(asked.subject, self.subject)}: use another name=, or close() it first"
+            )
+        if self.window != asked.window:
+            raise ConfigError(
+                f"{logical!r} is already open as {described_window(self.window)}; this call asks for "
+                f"{described_window(asked.window)}: use another name, or close() it first"
             )
         held, wanted = dataclasses.asdict(self.table.options), dataclasses.asdict(asked.table.options)
         differing = [name for name in held if held[name] != wanted[name]]

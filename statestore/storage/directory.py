@@ -38,6 +38,7 @@ from statestore.storage.json_files import FORMAT, os_errors_at, read_json, remed
 from statestore.storage.location import warn_of
 from statestore.storage.lock import DirectoryLock
 from statestore.storage.shared_state import SHARED
+from statestore.storage.stored_window import StoredWindow, continued_window, label_of
 
 log = logging.getLogger("statestore.store")
 
@@ -51,8 +52,9 @@ _NO_MANIFEST = "restore manifest.json from a backup, or give an empty directory 
 class StoreFile:
     """``store.json``: what a store is.
 
-    ``values`` is ``"raw"`` (an ``open()`` store) or ``"timestamped"`` (a bound one: int64 BE milliseconds,
-    then the payload). The identity fields are ``None`` until Kafka has told them, and for ``open()`` stores.
+    ``values`` is ``"raw"`` (an ``open()`` store), ``"windows"`` or ``"sessions"`` (of ``open_window()`` and
+    ``open_session()``, raw) or ``"timestamped"`` (a bound one: int64 BE milliseconds, then the payload). The
+    identity fields are ``None`` until Kafka has told them, and for stores without a topic.
     """
 
     logical: str
@@ -73,6 +75,8 @@ class StoreFile:
     """How long the topic keeps a record, where its policy has "delete"; ``None``: for ever, or unknown."""
     foreign: str | None = None
     """Why rows of another topic may be in it: it is not read then, and is to be rebuilt."""
+    window: StoredWindow | None = None
+    """Of a store of windows or sessions: their size, how long they are kept, and by what they are removed."""
     store_id: str | None = None
     """A random name of this store, which its files have, too; ``None``: an earlier version made it."""
     generation: int = 1
@@ -85,7 +89,7 @@ class StoreFile:
     @property
     def remedy(self) -> str:
         """What to do about files that are missing or damaged."""
-        return RESTORE if self.values == "raw" else REBUILD
+        return REBUILD if self.values == "timestamped" else RESTORE
 
 
 class StoreDirectory:
@@ -241,8 +245,14 @@ class DataDirectory:
                 'delete the directory and bind with on_missing="rebuild", to have them from Kafka again',
             )
         directory = StoreDirectory(path, found)
-        if (continued, wanted.ttl, wanted.entity) != (found.schema, found.ttl, found.entity):
-            directory.update(schema=continued, ttl=wanted.ttl, entity=wanted.entity)
+        window = continued_window(found.window, wanted.window)
+        if (continued, wanted.ttl, wanted.entity, window) != (
+            found.schema,
+            found.ttl,
+            found.entity,
+            found.window,
+        ):
+            directory.update(schema=continued, ttl=wanted.ttl, entity=wanted.entity, window=window)
         complete = path.name in self._manifest["stores"] and not found.rebuilding
         if complete and not _has_files(directory.generation_path):
             raise StoreMissingError(
@@ -317,7 +327,7 @@ def stored(path: Path, without: Collection[str] = ()) -> list[dict[str, Any]]:
             **empty,
             "logical": name,
             **found.get(name, {}),
-            "window": None,
+            "window": label_of(found.get(name, {}).get("window")),
             "retention": _row_life(found.get(name, {})),
             "orphan": None,
             "physical": name,
@@ -333,7 +343,12 @@ def stored(path: Path, without: Collection[str] = ()) -> list[dict[str, Any]]:
 def _row_life(file: Mapping[str, Any]) -> float | None:
     """Return the seconds that rows live by the content of ``store.json``; ``None``: for ever."""
     retention = file.get("retention_ms")
-    lives = [file.get("ttl"), None if retention is None else retention / 1000]
+    window = file.get("window")
+    lives = [
+        file.get("ttl"),
+        None if retention is None else retention / 1000,
+        None if window is None else window["retention_ms"] / 1000,
+    ]
     return min((life for life in lives if life is not None), default=None)
 
 
@@ -387,6 +402,12 @@ def _check_same(path: Path, found: StoreFile, wanted: StoreFile) -> None:
         if old != new:
             remedy = _of_another(field, found, wanted)
             raise StoreIdentityError(path, f"holds {field} {old!r}, opened for {field} {new!r}", remedy)
+    if (size := label_of(found.window)) != label_of(wanted.window):
+        raise StoreIdentityError(
+            path,
+            f"holds windows of {size}, opened for windows of {label_of(wanted.window)}",
+            f"open it with size={size!r}, or give this store another name",
+        )
 
 
 def _continued(path: Path, old: StoredSchema | None, new: StoredSchema | None) -> StoredSchema | None:
@@ -411,7 +432,7 @@ def _continued(path: Path, old: StoredSchema | None, new: StoredSchema | None) -
 
 def _of_another(field: str, found: StoreFile, wanted: StoreFile) -> str:
     """Return what to do about a store whose ``field`` is another than is wanted."""
-    verb = "open" if wanted.values == "raw" else "bind"
+    verb = "bind" if wanted.values == "timestamped" else "open"
     remedies = ["give this store another name"]
     if field == "backend":
         remedies.insert(0, f"{verb} it with backend={found.backend!r}")

@@ -16,6 +16,13 @@ does not decode has ``0x04 ‖ number ‖ 0 ‖ digest of its key``, whose value
 0: it has all rows; 1: those whose stored key is less than the cursor; 2: it is not declared any more, or must
 be made anew under another number, and its entries are being removed.
 
+A store of windows or sessions has its rows, raw, in ``0x02 ‖ segment uint32 ‖ key ‖ 00 00 ‖ time int64``. The
+time is in ms since the epoch: the start of a window; of a session its end, which ``‖ start int64`` follows.
+The sign bits of all three numbers are flipped, and each ``00`` of the key is ``00 ff``, so that the bytes of
+one segment are in the order of (key, time). A segment has the rows of ``segment_ms``, which ``store.json``
+tells: ``segment`` is the time divided by it, rounded down. The key ``0x00 ‖ "windows"`` has ``greatest time
+int64 ‖ first visible time int64``: rows before the latter have ended.
+
 A store whose topic has several partitions has two more namespaces, under the same keys as the rows. ``0xf0``
 has the last record in each partition, for keys with one elsewhere than where the topic's partitioner puts it:
 ``applied at int64, in ms since the epoch``, and for each ``partition int32 ‖ timestamp int64 ‖ kind uint8``.
@@ -36,6 +43,8 @@ from typing import NamedTuple
 from statestore.core import ALL_PARTITIONERS, KeyRange
 
 DATA = b"\x01"
+WINDOWS = b"\x02"
+"""The namespace of rows with a time in their keys (``storage/window_reads.py``)."""
 SPELLINGS = b"\x03"
 """The namespace of keys in other texts than ours, by their values (``storage/spellings.py``)."""
 INDEXES = b"\x04"
@@ -49,13 +58,13 @@ DELETED = b"\xf1"
 NAMESPACES = {
     b"\x00": "what the store knows of itself: its identity, positions, indexes, partitions",
     DATA: "the rows",
+    WINDOWS: "the rows of windows and sessions, by segments of time",
     SPELLINGS: "JSON keys in other texts than the class writes",
     INDEXES: "secondary indexes",
     SHARED: "the last record in each partition, of keys with records in several",
     DELETED: "tombstones, where the topic has several partitions",
 }
-"""What the keys in each namespace are of. All others up to ``0xef`` are kept for windows. The table in
-``docs/files.md`` is this one."""
+"""What the keys in each namespace are of. The table in ``docs/files.md`` is this one."""
 HEADER = 8
 """Bytes in front of the payload of a row in a bound store: its timestamp."""
 
@@ -209,6 +218,120 @@ def index_entries(prefix: bytes, start: bytes | None, stop: bytes | None) -> Key
     if stop is not None and len(stop) > KEPT:
         return KeyRange(start and start[:KEPT], KeyRange(prefix=stop[:KEPT]).stop, None, namespace)
     return KeyRange(start and start[:KEPT], stop, None, namespace)
+
+
+class WindowTimes(NamedTuple):
+    """How far the event time of a store of windows has come."""
+
+    newest: int
+    """The greatest time of all accepted rows, in ms since the epoch; ``NO_TIME``: there was none."""
+    first: int
+    """The first time that is visible. It never goes back."""
+
+    def pair(self) -> tuple[bytes, bytes]:
+        """Return the stored pair."""
+        return WINDOW_TIMES, _WINDOW_TIMES.pack(*self)
+
+
+WINDOW_TIMES = b"\x00windows"
+_WINDOW_TIMES = struct.Struct(">qq")
+NO_TIME = -(1 << 63)
+
+
+def window_times_of(value: bytes | None) -> WindowTimes:
+    """Return what the value of ``WINDOW_TIMES`` says; ``None``: no row was accepted yet."""
+    return WindowTimes(NO_TIME, NO_TIME) if value is None else WindowTimes(*_WINDOW_TIMES.unpack(value))
+
+
+_SEGMENT = struct.Struct(">BI")
+SEGMENT_PREFIX = _SEGMENT.size
+"""Bytes in front of the key of a row in a segment."""
+_SEGMENT_SIGN, _TIME_SIGN = 1 << 31, 1 << 63
+_TIME = struct.Struct(">HQ")
+_TIMES = struct.Struct(">HQQ")
+LEAST_SEGMENT = 120_000
+"""Milliseconds of the shortest segment: the years 1 to 9999 have numbers then."""
+
+
+class WindowKeys:
+    """The stored keys of rows with a time, in segments of so many milliseconds."""
+
+    def __init__(self, segment: int) -> None:
+        self.segment = segment
+
+    def number(self, time: int) -> int:
+        """Return the number of the segment of ``time``."""
+        return time // self.segment
+
+    def window(self, key: bytes, start: int) -> bytes:
+        """Return the stored key of a window."""
+        return (
+            _SEGMENT.pack(2, start // self.segment + _SEGMENT_SIGN)
+            + key.replace(b"\0", b"\0\xff")
+            + _TIME.pack(0, start + _TIME_SIGN)
+        )
+
+    def session(self, key: bytes, start: int, end: int) -> bytes:
+        """Return the stored key of a session."""
+        return (
+            _SEGMENT.pack(2, end // self.segment + _SEGMENT_SIGN)
+            + key.replace(b"\0", b"\0\xff")
+            + _TIMES.pack(0, end + _TIME_SIGN, start + _TIME_SIGN)
+        )
+
+    def of_key(self, number: int, key: bytes, low: int, high: int) -> KeyRange:
+        """Return where a segment has the rows of ``key`` with times from ``low`` to before ``high``."""
+        prefix = _SEGMENT.pack(2, number + _SEGMENT_SIGN) + key.replace(b"\0", b"\0\xff")
+        return KeyRange(prefix + _TIME.pack(0, low + _TIME_SIGN), prefix + _TIME.pack(0, high + _TIME_SIGN))
+
+    def segments(self, first: int, last: int | None = None) -> KeyRange:
+        """Return where the segments ``first`` to before ``last`` are; ``None``: all from ``first`` on."""
+        start = _SEGMENT.pack(2, first + _SEGMENT_SIGN)
+        return KeyRange(start, None if last is None else _SEGMENT.pack(2, last + _SEGMENT_SIGN), WINDOWS)
+
+    def before(self, number: int) -> KeyRange:
+        """Return where the segments before ``number`` are."""
+        return KeyRange(WINDOWS, _SEGMENT.pack(2, number + _SEGMENT_SIGN))
+
+    def number_in(self, stored: bytes) -> int:
+        """Return the number of the segment that a stored key is in."""
+        return int.from_bytes(stored[1:SEGMENT_PREFIX]) - _SEGMENT_SIGN
+
+
+def window_start(stored: bytes) -> int:
+    """Return the start of a window by its stored key."""
+    return int.from_bytes(stored[-8:]) - _TIME_SIGN
+
+
+def session_end(stored: bytes) -> int:
+    """Return the end of a session by its stored key."""
+    return int.from_bytes(stored[-16:-8]) - _TIME_SIGN
+
+
+def window_row(pair: tuple[bytes, bytes]) -> tuple[int, bytes]:
+    """Return ``(start, value)`` of a window's stored pair."""
+    return int.from_bytes(pair[0][-8:]) - _TIME_SIGN, pair[1]
+
+
+def session_row(pair: tuple[bytes, bytes]) -> tuple[int, int, bytes]:
+    """Return ``(start, end, value)`` of a session's stored pair."""
+    stored, value = pair
+    return int.from_bytes(stored[-8:]) - _TIME_SIGN, int.from_bytes(stored[-16:-8]) - _TIME_SIGN, value
+
+
+def keyed_window_row(pair: tuple[bytes, bytes]) -> tuple[bytes, int, bytes]:
+    """Return ``(key, start, value)`` of a window's stored pair without its segment."""
+    stored, value = pair
+    return _unescaped(stored[:-10]), int.from_bytes(stored[-8:]) - _TIME_SIGN, value
+
+
+def keyed_session_row(pair: tuple[bytes, bytes]) -> tuple[bytes, int, int, bytes]:
+    """Return ``(key, start, end, value)`` of a session's stored pair without its segment."""
+    return _unescaped(pair[0][:-18]), *session_row(pair)
+
+
+def _unescaped(key: bytes) -> bytes:
+    return key.replace(b"\0\xff", b"\0") if b"\0" in key else key
 
 
 PARTITIONING = b"\x00partitioning"

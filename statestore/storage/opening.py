@@ -40,6 +40,9 @@ from statestore.storage.location import data_path
 from statestore.storage.shared_state import SHARED
 from statestore.storage.spellings import KeySpellings
 from statestore.storage.store import KeyValueStore
+from statestore.storage.stored_window import StoredWindow, continued_window
+from statestore.storage.user_store import UserStore
+from statestore.storage.window_store import SessionStore, WindowStore
 
 log = logging.getLogger("statestore.store")
 
@@ -180,12 +183,41 @@ class StoreOpener:
     ) -> KeyValueStore:
         """Open the store of bytes ``name``, which is not bound to a topic."""
         engine = self._engine(backend)
-        engine.check_process()  # before anything is created
         wanted = StoreFile(name, backend, values="raw", serialisation="bytes")
+        opened, _ = self._open_for_user(engine, physical, wanted, on_missing)
+        cache = self._cache_of(engine) if self.owns else None
+        return KeyValueStore(name, opened, engine.max_key_size, on_close, cache)
+
+    def open_windows(
+        self,
+        name: str,
+        physical: str,
+        backend: str,
+        window: StoredWindow,
+        on_close: Callable[[], None],
+        on_missing: str = "fail",
+    ) -> WindowStore | SessionStore:
+        """Open the store ``name`` of windows, or where ``window`` has no size, of sessions."""
+        engine = self._engine(backend)
+        kind = "sessions" if window["size_ms"] is None else "windows"
+        wanted = StoreFile(name, backend, values=kind, serialisation="bytes", window=window)
+        opened, file = self._open_for_user(engine, physical, wanted, on_missing)
+        made = SessionStore if window["size_ms"] is None else WindowStore
+        continued = continued_window(file.window, window) or window
+        try:
+            return made(name, opened, engine.max_key_size, continued, on_close)
+        except BaseException:
+            opened.close()
+            raise
+
+    def _open_for_user(
+        self, engine: Engine, physical: str, wanted: StoreFile, on_missing: str
+    ) -> tuple[Backend, StoreFile]:
+        """Open a store without a topic; return what its ``store.json`` says, too, where it has one."""
+        engine.check_process()  # before anything is created
         if not self.owns:
             reader, found = self._open_reader(engine, physical, wanted, StoreOptions(), Damage())
-            followed = FollowedBackend(reader, found, wanted)
-            return KeyValueStore(name, followed, engine.max_key_size, on_close)
+            return FollowedBackend(reader, found, wanted), found.file
         directory = self._data.store(physical, wanted, on_missing=on_missing) if engine.persistent else None
         opened = self._open_backend(engine, physical, directory, wanted, StoreOptions(shared=self.shares))
         try:
@@ -197,10 +229,10 @@ class StoreOpener:
         except BaseException:
             opened.close()
             raise
-        return KeyValueStore(name, opened, engine.max_key_size, on_close, self._cache_of(engine))
+        return opened, wanted if directory is None else directory.file
 
-    def promote(self, store: KeyValueStore) -> None:
-        """Have a store of bytes written by this process, which has read it until now."""
+    def promote(self, store: UserStore) -> None:
+        """Have a store without a topic written by this process, which has read it until now."""
         if (followed := store.followed) is None:
             return
         physical, reader = self._physical[store.name], followed.inner

@@ -14,24 +14,22 @@ from collections.abc import (
     ValuesView,
 )
 from operator import itemgetter
-from types import TracebackType
-from typing import Any, Self, TypeVar, cast, overload
+from typing import Any, TypeVar, cast, overload
 
 from statestore.backends import Backend, Batch
 from statestore.core import PointReads, RecordCache
 from statestore.core.common import must_be_bytes
 from statestore.errors import EncodeError
-from statestore.runtime import fork
-from statestore.runtime.interrupts import Ending, called_back, shielded
-from statestore.storage.followed_backend import FollowedBackend
+from statestore.runtime.interrupts import shielded
 from statestore.storage.layout import DATA, LONGEST_KEY
+from statestore.storage.user_store import BatchScope, UserStore
 from statestore.storage.view import StoreView
 
 T = TypeVar("T")
 _MISSING: Any = object()
 
 
-class KeyValueStore(StoreView, MutableMapping[bytes, bytes]):
+class KeyValueStore(UserStore, StoreView, MutableMapping[bytes, bytes]):
     """A store of bytes without Kafka, made by ``StoreManager.open``; also a mapping in the order of its keys.
 
     Thread-safe. Every method is atomic, those of a mapping included: ``pop``, ``popitem``, ``setdefault``,
@@ -52,14 +50,10 @@ class KeyValueStore(StoreView, MutableMapping[bytes, bytes]):
         on_close: Callable[[], None] = lambda: None,
         cache: RecordCache | None = None,
     ) -> None:
-        super().__init__(backend, cache=cache)
+        UserStore.__init__(self, name, on_close)
+        StoreView.__init__(self, backend, cache=cache)
         self._cached = cache is not None
-        self.name = name
         self._max_key_size = max_key_size
-        self._on_close = on_close
-        self._ending = Ending()
-        self._write_lock = fork.rlock()  # a read and the write that depends on it; signal handlers write, too
-        self._closed = False
 
     def put(self, key: bytes, value: bytes) -> None:
         """Set ``key`` to ``value``."""
@@ -71,16 +65,6 @@ class KeyValueStore(StoreView, MutableMapping[bytes, bytes]):
         """Remove ``key``; fine when it is absent."""
         self._check_key(key)
         self._write((), [DATA + key])
-
-    def follow(self) -> None:
-        """Show what the process that owns the store has written, if this one only reads it."""
-        if isinstance(self._backend, FollowedBackend):
-            self._backend.catch_up()
-
-    @property
-    def followed(self) -> FollowedBackend | None:
-        """The files where another process writes them; ``None``: this one does."""
-        return self._backend if isinstance(self._backend, FollowedBackend) else None
 
     def promoted(self, backend: Backend, cache: RecordCache | None) -> None:
         """Read and write ``backend`` from now on: this process owns the store."""
@@ -96,22 +80,12 @@ class KeyValueStore(StoreView, MutableMapping[bytes, bytes]):
         """Give back the space of deleted and overwritten pairs; with LMDB writes wait meanwhile."""
         shielded(super().compact)
 
-    def close(self) -> None:
-        """Close the store; live iterators and snapshots end with ``StoreClosedError``. Idempotent.
+    def shut(self) -> None:
+        """Make every call from now on raise ``StoreClosedError``, and wait for nothing: ``close`` follows."""
+        StoreView.shut(self)
 
-        A signal handler may call this in the middle of a call of its own thread. The store is then closed at
-        the latest when that call has ended.
-        """
-        if called_back():
-            self.shut()
-        self._closed = True
-        self._ending.finish(self._end)
-
-    def _end(self) -> None:
-        try:
-            super().close()
-        finally:
-            self._on_close()
+    def _release(self) -> None:
+        StoreView.close(self)
 
     # As a mapping
 
@@ -211,8 +185,7 @@ class KeyValueStore(StoreView, MutableMapping[bytes, bytes]):
     def __hash__(self) -> int:
         return id(self)
 
-    def __repr__(self) -> str:
-        return f"<KeyValueStore {self.name!r}{' closed' if self._closed else ''}>"
+    __repr__ = UserStore.__repr__
 
     def _write(self, puts: Sequence[tuple[bytes, bytes]], deletes: Sequence[bytes]) -> None:
         with self._write_lock:
@@ -259,7 +232,7 @@ class StoreValues(ValuesView[bytes]):
         return any(value == one for one in self)
 
 
-class WriteBatch:
+class WriteBatch(BatchScope):
     """Changes that are written together when the ``with`` block ends, or not at all when it raises.
 
     One thread at a time. Of several changes to one key the last one counts. A batch serves one block: before
@@ -272,12 +245,11 @@ class WriteBatch:
         check_key: Callable[[bytes], None],
         max_key_size: int,
     ) -> None:
+        super().__init__()
         self._write = write
         self._check_key = check_key
         self._max_key_size = max_key_size
         self._changes: dict[bytes, bytes | None] = {}
-        self._entered = False
-        self._inside = False
 
     def put(self, key: bytes, value: bytes) -> None:
         """Set ``key`` to ``value`` when the block ends."""
@@ -296,29 +268,10 @@ class WriteBatch:
         self._check_key(key)
         self._changes[DATA + key] = None
 
-    def __enter__(self) -> Self:
-        if self._entered:
-            raise RuntimeError("a batch serves one `with` block: make a new one with batch()")
-        self._entered = self._inside = True
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._inside = False
-        if kind is None and self._changes:
+    def _commit(self) -> None:
+        if self._changes:
             puts = [(key, value) for key, value in self._changes.items() if value is not None]
             self._write(puts, [key for key, value in self._changes.items() if value is None])
-
-    def _misused(self) -> RuntimeError:
-        when = "after its `with` block" if self._entered else "outside of `with`"
-        return RuntimeError(
-            f"a batch is used {when}, where nothing of it would be written: "
-            "use `with store.batch() as batch:`, and the batch inside of the block"
-        )
 
 
 def key_too_long(store: str, length: int, limit: int) -> EncodeError:

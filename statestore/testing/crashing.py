@@ -17,16 +17,21 @@ from typing import IO, Any, Self
 
 import pytest
 
-from statestore.backends.contract import Engine, StoreOptions
+from statestore.backends.contract import Engine, KeyRange, StoreOptions
 from statestore.errors import StoreUnavailableError
+from statestore.storage.layout import WINDOWS
+from statestore.storage.window_store import WindowStore
 from statestore.testing import victim as program
 from statestore.testing.threads import LIVENESS
 from statestore.testing.victim import (
     COUNT,
+    WINDOW,
     batch,
     close_under_scans,
     content,
+    expire_until_killed,
     read_all,
+    visible_windows,
     write_until_killed,
 )
 
@@ -164,6 +169,30 @@ class CrashTests:
             most = max(number for kind, number in told if kind != "killed") + 1
             assert least <= count <= most, f"batch {least} had returned, {count} is the last that is there"
             least = count
+
+    def test_a_killed_store_of_windows_has_what_is_visible(
+        self, engine: Engine, victim: Victim, directory: Path
+    ) -> None:
+        instants = random.Random(11)
+        least = 0
+        for number in range(self.kills // 2 if engine.persistent else 1):
+            changelog = bool(number % 2)
+            told = victim.run(expire_until_killed, directory, changelog, kill_after=an_instant(instants))
+            assert told[-1] == ("killed", "SIGKILL"), told[-1][1]
+            with engine.open(directory, StoreOptions(changelog=changelog)) as backend:
+                store = WindowStore("windows", backend, 100, WINDOW)
+                found = list(store.fetch_all())
+                count = max((int(value) for _, _, value in found), default=0)
+                assert found == visible_windows(count), f"not what is visible after batch {count}"
+                left = {key[1:5] for key, _ in backend.scan(KeyRange(prefix=WINDOWS))}
+                assert len(left) <= 5, f"of the segments that ended some is left: {sorted(left)}"
+                backend.flush()
+            if engine.persistent:
+                survives = ("durable",) if changelog else ("written", "durable")
+                least = max([least, *(one for kind, one in told if kind in survives)])
+                most = max(one for kind, one in told if kind != "killed") + 1
+                assert least <= count <= most, f"batch {least} had returned, {count} is the last one"
+                least = count
 
     def test_a_close_survives_scans_that_end_in_other_threads(self, victim: Victim, tmp_path: Path) -> None:
         told = victim.run(close_under_scans, tmp_path)

@@ -23,9 +23,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+from statestore.backends import contract
 from statestore.backends.contract import Backend, Batch, Engine, StoreOptions
 from statestore.backends.sharing import SharingEngine
 from statestore.errors import StoreClosedError, StoreUnavailableError
+from statestore.storage import window_store
+from statestore.storage.stored_window import StoredWindow
 
 Factory = Callable[[], Engine]
 
@@ -87,6 +90,42 @@ def write_until_killed(
             yield "durable", number
         if shared and number % COMPACT_EVERY == 0:
             store.compact()
+
+
+STEP = 40_000
+"""Milliseconds from the windows of one batch to those of the next: three batches fill a segment."""
+WINDOW: StoredWindow = {"size_ms": 60_000, "retention_ms": 10 * STEP, "segment_ms": 3 * STEP}
+
+
+def windows(number: int) -> list[tuple[bytes, int, bytes]]:
+    """Return the rows that batch ``number`` puts into a store of windows."""
+    return [(b"%d" % row, number * STEP + row, b"%d" % number) for row in range(10)]
+
+
+def visible_windows(number: int) -> list[tuple[bytes, int, bytes]]:
+    """Return the rows that are visible after ``number`` batches, by key and start."""
+    rows = [row for one in range(max(1, number - 11), number + 1) for row in windows(one)]
+    newest = max((start for _, start, _ in rows), default=0)
+    return sorted(row for row in rows if row[1] > newest - WINDOW["retention_ms"])
+
+
+def expire_until_killed(factory: Factory, directory: Path, changelog: bool) -> Iterator[tuple[str, int]]:
+    """Write windows, whose oldest are removed in small steps, and tell as ``write_until_killed`` does."""
+
+    contract.RANGE_PAIRS = 7
+    window_store._PAUSES = 0  # noqa: SLF001 - a step with each write
+    backend = factory().open(directory, StoreOptions(changelog=changelog))
+    store = window_store.WindowStore("windows", backend, 100, WINDOW)
+    last = store.latest(b"0")
+    yield "opened", 0 if last is None else int(last[1])
+    for number in itertools.count(1 if last is None else int(last[1]) + 1):
+        with store.batch() as rows:
+            for row in windows(number):
+                rows.put(*row)
+        yield "written", number
+        if number % FLUSH_EVERY == 0:
+            store.flush()
+            yield "durable", number
 
 
 def own(factory: Factory, directory: Path, changelog: bool) -> Iterator[tuple[str, str]]:

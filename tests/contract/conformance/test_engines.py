@@ -33,6 +33,12 @@ class TestEngine(BackendConformance):
         super().test_a_killed_store_comes_back_as_of_one_of_its_writes(engine, victim, directory, changelog)
 
     @pytest.mark.slow
+    def test_a_killed_store_of_windows_has_what_is_visible(
+        self, engine: Engine, victim: Victim, directory: Path
+    ) -> None:
+        super().test_a_killed_store_of_windows_has_what_is_visible(engine, victim, directory)
+
+    @pytest.mark.slow
     def test_a_damaged_file_gives_an_error_or_what_was_once_there(
         self, engine: Engine, victim: Victim, closed_directory: Path, tmp_path: Path
     ) -> None:

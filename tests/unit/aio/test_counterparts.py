@@ -11,6 +11,8 @@ from statestore import (
     BytesTable,
     BytesTableSnapshot,
     KeyValueStore,
+    SessionSnapshot,
+    SessionStore,
     StoreManager,
     StoreReader,
     Stream,
@@ -18,6 +20,8 @@ from statestore import (
     TableQuery,
     TableSnapshot,
     Transaction,
+    WindowSnapshot,
+    WindowStore,
     aio,
 )
 from statestore.query.facade import TableGrouping
@@ -34,6 +38,10 @@ FORMS: dict[type, type] = {
     Transaction: aio.AsyncTransaction,
     KeyValueStore: aio.AsyncKeyValueStore,
     StoreReader: aio.AsyncStoreReader,
+    WindowStore: aio.AsyncWindowStore,
+    WindowSnapshot: aio.AsyncWindowSnapshot,
+    SessionStore: aio.AsyncSessionStore,
+    SessionSnapshot: aio.AsyncSessionSnapshot,
 }
 
 MAPPING = "a mapping's methods cannot be awaited"

@@ -1,0 +1,55 @@
+"""Times as users give them to stores of windows: a ``datetime`` with a time zone, or ``int`` milliseconds."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from statestore.errors import EncodeError
+from statestore.runtime.text import bounded_repr
+from statestore.runtime.times import FIRST_MICROSECOND, LAST_MICROSECOND, microseconds
+
+Time = datetime | int
+"""A ``datetime`` with a time zone, or an ``int`` of milliseconds since 1970 UTC."""
+
+FIRST_TIME = FIRST_MICROSECOND // 1000
+END_OF_TIME = LAST_MICROSECOND // 1000 + 1
+"""The first millisecond, and the one after the last, of the years 1 to 9999."""
+
+
+def exact_time(what: str, time: Time) -> int:
+    """Return the milliseconds of ``what``, which must be whole."""
+    if type(time) is int and FIRST_TIME <= time < END_OF_TIME:
+        return time
+    at, rest = divmod(_microseconds(what, time), 1000)
+    if rest:
+        raise EncodeError(
+            f"{what} {time.isoformat() if isinstance(time, datetime) else time}: stores keep whole "
+            "milliseconds; round it as you mean it, as with time.replace(microsecond=0)"
+        )
+    return at
+
+
+def bound_of(what: str, time: Time) -> int:
+    """Return the first millisecond that is not before ``time``."""
+    if type(time) is int:
+        return min(max(time, FIRST_TIME), END_OF_TIME)
+    return -(-_microseconds(what, time) // 1000)
+
+
+def _microseconds(what: str, time: object) -> int:
+    if isinstance(time, datetime):
+        if time.utcoffset() is None:
+            raise EncodeError(
+                f"{what} {time.isoformat()}: a time needs a zone, such as datetime(2026, 1, 1, tzinfo=UTC)"
+            )
+        return microseconds(time)
+    if isinstance(time, int) and not isinstance(time, bool):
+        if FIRST_TIME <= time < END_OF_TIME:
+            return time * 1000
+        raise EncodeError(
+            f"{what} {bounded_repr(time)}: an int is milliseconds since 1970, of the years 1 to 9999"
+        )
+    raise TypeError(
+        f"{what} must be a datetime or an int of milliseconds since 1970, not {type(time).__name__} "
+        f"{bounded_repr(time)}"
+    )
