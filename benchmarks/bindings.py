@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -34,6 +34,10 @@ class Binding(ABC):
     @abstractmethod
     def scan(self) -> None:
         """Look at each pair, and at the status after the last one."""
+
+    @abstractmethod
+    def pairs(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Give the pairs from ``start`` to before ``stop``."""
 
     @abstractmethod
     def write(self, pairs: Pairs) -> None:
@@ -83,6 +87,7 @@ class RocksDBBinding(Binding):
         "get": "Rdict.get",
         "get_many": "Rdict.get(list)",
         "scan": "RdictIter, status()",
+        "pairs": "RdictIter, upper bound",
         "write": "WriteBatch, no WAL",
     }
 
@@ -102,6 +107,16 @@ class RocksDBBinding(Binding):
             cursor.key(), cursor.value()
             cursor.next()
         cursor.status()  # a corrupt block ends the loop, too
+
+    def pairs(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        options = ReadOptions()
+        options.set_iterate_upper_bound(stop)
+        cursor: Any = self._store.iter(options)
+        cursor.seek(start)
+        while cursor.valid():
+            yield cursor.key(), cursor.value()
+            cursor.next()
+        cursor.status()
 
     def write(self, pairs: Pairs) -> None:
         batch = WriteBatch(raw_mode=True)
@@ -129,6 +144,7 @@ class LMDBBinding(Binding):
         "get": "begin() and get",
         "get_many": "begin() and get, each",
         "scan": "Cursor.__iter__",
+        "pairs": "Cursor.set_range",
         "write": "begin(write=True), put",
     }
 
@@ -150,6 +166,15 @@ class LMDBBinding(Binding):
             for _ in transaction.cursor():
                 pass
 
+    def pairs(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        with self._environment.begin() as transaction:
+            cursor = transaction.cursor()
+            if cursor.set_range(start):
+                for pair in cursor:
+                    if pair[0] >= stop:
+                        return
+                    yield pair
+
     def write(self, pairs: Pairs) -> None:
         with self._environment.begin(write=True) as transaction:
             for key, value in pairs:
@@ -162,7 +187,12 @@ class LMDBBinding(Binding):
 class MemoryBinding(Binding):
     """``SortedDict``, which has no files."""
 
-    names: ClassVar = {"get": "SortedDict.get", "scan": "SortedDict.items", "write": "SortedDict.update"}
+    names: ClassVar = {
+        "get": "SortedDict.get",
+        "scan": "SortedDict.items",
+        "pairs": "SortedDict.irange",
+        "write": "SortedDict.update",
+    }
 
     def __init__(self, directory: Path) -> None:  # noqa: ARG002 - of the others
         self._store = SortedDict()
@@ -174,6 +204,10 @@ class MemoryBinding(Binding):
     def scan(self) -> None:
         for _ in self._store.items():
             pass
+
+    def pairs(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        store = self._store
+        return ((key, store[key]) for key in store.irange(start, stop, (True, False)))
 
     def write(self, pairs: Pairs) -> None:
         self._store.update(pairs)

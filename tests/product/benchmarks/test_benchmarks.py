@@ -34,6 +34,7 @@ WITHOUT_KAFKA = {
     "memory": 6,
     "reads": 8,
     "scan": 4,
+    "windows": 15,
     "writes": 2,
 }
 WITH_KAFKA = {
