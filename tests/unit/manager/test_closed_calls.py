@@ -134,7 +134,6 @@ def test_every_call_after_close_raises_that_it_is_closed(
     store[b"a"] = b"1"
     table, rows, events = manager.bind(Row), manager.bind("raw"), manager.stream(Event)
     rows.wait_until_ready(60)
-    rows.sync(60)
     snapshot, scan, batch = store.snapshot(), store.scan(), store.batch()
     batch.__enter__().put(b"b", b"1")
     scope = manager.transaction()
