@@ -193,7 +193,7 @@ def test_a_manager_without_a_broker_gets_one_and_one_of_two_sections_is_kept(
 def test_where_all_slots_are_taken_more_of_them_or_an_end_help(tmp_path: Path) -> None:
     with closing(StoreManager(tmp_path, backend="memory", slots=1)) as first:
         with pytest.raises(
-            DirectoryLockedError, match="slots=1 are all taken.*stop one of these, or give more"
+            DirectoryLockedError, match=r"slots=1 are all taken.*stop one of these, or give more"
         ):
             StoreManager(tmp_path, backend="memory", slots=1)
         StoreManager(tmp_path, backend="memory", slots=2).close()
