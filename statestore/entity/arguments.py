@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated, Any, Literal, cast
@@ -22,6 +22,9 @@ Kind = Literal["table", "stream"]
 IndexSpec = Expr | tuple[Expr, ...] | list[Expr]
 Compaction = Literal["compact", "delete", "compact,delete"]
 Validation = Literal["strict", "relaxed"]
+WatermarkScope = Literal["partition", "key"]
+GapPolicy = Literal["skip", "empty", "carry"]
+GapKeys = Collection[Any] | Callable[[], Iterable[Any]]
 
 
 _MOST_SECONDS = 10**12  # 31,000 years: what a timedelta can be
@@ -64,7 +67,7 @@ class EntityArguments(TypedDict, total=False):
     ``"delete"``."""
     retention: Annotated[timedelta, _POSITIVE] | Annotated[int, _SECONDS] | Annotated[float, _SECONDS]
     """``retention.ms`` of the topic, if it is created here, in seconds or as a ``timedelta``. Default: the
-    broker's."""
+    broker's. Of a class with windows: how long its windows are kept, by event time. Default: 168 h."""
     config: Mapping[str, str | int | float | bool]
     """Other properties of the topic, if it is created here."""
     cache: bool
@@ -88,6 +91,22 @@ class EntityArguments(TypedDict, total=False):
     """The entity class, or the topic, whose records make its bars. Default: others publish the bars."""
     grace: Annotated[timedelta, _NOT_NEGATIVE] | Annotated[int, _GRACE] | Annotated[float, _GRACE]
     """How long after its end a window accepts records, in seconds or as a ``timedelta``. Default: 3 s."""
+    scope: WatermarkScope
+    """Whose greatest event time closes windows: that of a ``"partition"`` (default) or of a ``"key"``."""
+    max_future: Annotated[timedelta, _NOT_NEGATIVE] | Annotated[int, _GRACE] | Annotated[float, _GRACE]
+    """How far an event time may be after its record's timestamp, in seconds or as a ``timedelta``. A record
+    beyond it is counted, and in no window. Default: 1 h."""
+    gap: GapPolicy
+    """What a key has for a window without records: ``"skip"``, nothing (default); ``"empty"``, a bar with
+    counts and sums of 0; ``"carry"``, one whose prices are the last close."""
+    gap_horizon: (
+        Annotated[timedelta, _POSITIVE] | Annotated[int, _SECONDS] | Annotated[float, _SECONDS] | None
+    )
+    """How long after its last record a key has gap bars, in seconds or as a ``timedelta``; ``None``: for
+    ever. Default: the greater of 1 h and 10 sizes of the window."""
+    gap_keys: Annotated[GapKeys, SkipValidation]
+    """Keys that have gap bars, seen or not: values of the key field, or tuples; or a function that gives
+    them."""
     on_undecodable: OnUndecodable
     """What happens with a record that does not decode: ``"raise"`` when it is read (default), ``"fail"`` the
     table, or ``"skip"`` and count the record. The last two decode each record before it is applied."""
@@ -157,10 +176,14 @@ def table_settings(arguments: EntityArguments) -> TableSettings:
     )
 
 
+def as_timedelta(given: timedelta | float) -> timedelta:
+    return given if isinstance(given, timedelta) else timedelta(seconds=given)
+
+
 def topic_spec(arguments: EntityArguments, kind: Kind) -> TopicSpec:
-    retention: Any = arguments.get("retention")
-    if isinstance(retention, int | float):
-        retention = timedelta(seconds=retention)
+    retention = arguments.get("retention")
+    if retention is not None:
+        retention = None if "windows" in arguments else as_timedelta(retention)
     config = {
         name: str(value).lower() if isinstance(value, bool) else str(value)
         for name, value in arguments.get("config", {}).items()

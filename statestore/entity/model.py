@@ -261,13 +261,7 @@ class _Builder:
         self, record_type: RecordType, topic: str, logical: str, physical: str, source: EntityModel | None
     ) -> Windowing | None:
         arguments = self._arguments
-        windowing = read_windowing(
-            record_type,
-            arguments.get("windows"),
-            arguments.get("source"),
-            arguments.get("grace"),
-            self._faults,
-        )
+        windowing = read_windowing(record_type, arguments, self._faults)
         if windowing is None:
             return None
         if not arguments.get("cache", True):

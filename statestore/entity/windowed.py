@@ -7,16 +7,24 @@ that others publish. Docs: ``docs/entities.md``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from datetime import timedelta
+from types import EllipsisType
 
+from statestore.entity.arguments import EntityArguments, GapKeys, GapPolicy, WatermarkScope, as_timedelta
 from statestore.errors import ConfigError
-from statestore.expressions.aggregates import Aggregate, aggregate_type
+from statestore.expressions.aggregates import OHLC, Aggregate, aggregate_type
 from statestore.fields.types import Field, FieldType, Nullable, RecordType, Scalar, type_name
-from statestore.fields.windows import Window, WindowSpec, read_windows
+from statestore.fields.windows import Window, read_windows
 from statestore.naming import check_topic_name, did_you_mean
 
 DEFAULT_GRACE = timedelta(seconds=3)
+DEFAULT_RETENTION = timedelta(hours=168)
+DEFAULT_MAX_FUTURE = timedelta(hours=1)
+_OF_WINDOWS = ("source", "grace", "scope", "max_future", "gap", "gap_horizon", "gap_keys")
+"""Arguments that a class without windows cannot have."""
+_OF_BARS = ("scope", "max_future", "gap", "gap_horizon", "gap_keys")
+"""Arguments that a class without a source cannot have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,23 @@ class Windowing:
     """How long after its end a window still accepts records."""
     aggregates: Mapping[str, Aggregate] = field(default_factory=dict)
     """The aggregate of each field, by the field's name; empty without a source."""
+    scope: WatermarkScope = "partition"
+    """Whose greatest event time closes windows."""
+    retention: timedelta = DEFAULT_RETENTION
+    """How long windows are kept, by event time."""
+    max_future: timedelta = DEFAULT_MAX_FUTURE
+    """How far an event time may be after its record's timestamp."""
+    gap: GapPolicy = "skip"
+    """What a key has for a window without records."""
+    gap_keys: GapKeys = ()
+    """Keys that have gap bars, seen or not; or the function that gives them."""
+    _gap_horizon: timedelta | EllipsisType | None = ...
+
+    def gap_horizon(self, window: Window) -> timedelta | None:
+        """Return how long after its last record a key has gap bars of ``window``; ``None``: for ever."""
+        if self._gap_horizon is ...:
+            return max(timedelta(hours=1), 10 * window.size)
+        return self._gap_horizon
 
     def topics(self, topic: str) -> list[str]:
         """Return the names of the topics that are derived from ``topic``, that of the entity."""
@@ -45,11 +70,7 @@ class Windowing:
 
 
 def read_windowing(
-    record_type: RecordType,
-    windows: Sequence[WindowSpec] | None,
-    source: type | str | None,
-    grace: timedelta | float | None,
-    faults: list[str],
+    record_type: RecordType, arguments: EntityArguments, faults: list[str]
 ) -> Windowing | None:
     """Return the windowing of a declaration, ``None`` if it has no windows. Append each fault to ``faults``.
 
@@ -58,14 +79,13 @@ def read_windowing(
     where = record_type.cls.__name__
     found: list[str] = []
     aggregates = _aggregates(record_type, found)
+    windows, source = arguments.get("windows"), arguments.get("source")
     if windows is None:
-        if source is not None or grace is not None:
-            given = "source" if source is not None else "grace"
-            found.append(f"{given}= requires windows=[…]")
+        found += [f"{name}= requires windows=[…]" for name in _OF_WINDOWS if name in arguments][:1]
         found += [
-            f"{one.name}: {one.window.__name__} requires windows=[…]"
+            f"{one.name}: {'Gap' if one.window is None else one.window.__name__} requires windows=[…]"
             for one in record_type.fields
-            if one.window
+            if one.window or one.is_gap
         ]
         found += [
             f"{name}: {aggregate!r} requires source=… and windows=[…]"
@@ -73,6 +93,7 @@ def read_windowing(
         ]
     elif source is None:
         found += [f"{name}: {one!r} requires source=…" for name, one in aggregates.items()]
+        found += [f"{name}= requires source=…" for name in _OF_BARS if name in arguments]
     faults += [f"{where}: {fault}" for fault in found]
     if windows is None:
         return None
@@ -82,11 +103,27 @@ def read_windowing(
         wrong += _topic_faults(source)
     if not any(one.is_key for one in record_type.fields):
         wrong.append("an entity with windows needs a key field: mark one with Annotated[…, Key]")
+    grace = as_timedelta(arguments.get("grace", DEFAULT_GRACE))
+    retention = as_timedelta(arguments.get("retention", DEFAULT_RETENTION))
+    if grace > retention:
+        wrong.append(
+            f"grace={grace} is longer than the retention of windows, {retention}: windows would end before "
+            "they close"
+        )
     faults += [f"{where}: {fault}" for fault in wrong]
-    lasting = DEFAULT_GRACE if grace is None else grace
-    if not isinstance(lasting, timedelta):
-        lasting = timedelta(seconds=lasting)
-    return Windowing(read, source, lasting, {} if source is None else aggregates)
+    horizon = arguments.get("gap_horizon", ...)
+    return Windowing(
+        read,
+        source,
+        grace,
+        {} if source is None else aggregates,
+        arguments.get("scope", "partition"),
+        retention,
+        as_timedelta(arguments.get("max_future", DEFAULT_MAX_FUTURE)),
+        arguments.get("gap", "skip"),
+        arguments.get("gap_keys", ()),
+        as_timedelta(horizon) if isinstance(horizon, timedelta | int | float) else horizon,
+    )
 
 
 def check_bars(record_type: RecordType, windowing: Windowing, source: RecordType, faults: list[str]) -> None:
@@ -100,10 +137,14 @@ def check_bars(record_type: RecordType, windowing: Windowing, source: RecordType
         elif aggregate is not None:
             found: list[str] = []
             given = aggregate_type(aggregate, found, source)
-            if given is not None and (fault := _type_mismatch(bar.type, given)):
+            if given is not None and aggregate.function == "ohlc":
+                found += _ohlc_faults(bar.type, given)
+            elif given is not None and (fault := _type_mismatch(bar.type, given)):
                 found.append(f"{aggregate!r} returns {type_name(given)}: {fault}")
+            if not found and (fault := _gap_fault(bar, aggregate, windowing)):
+                found.append(fault)
             faults += [f"{where}.{bar.name}: {fault}" for fault in found]
-        elif bar.window is None:
+        elif bar.window is None and not bar.is_gap:
             faults.append(
                 f"{where}.{bar.name}: no aggregate makes this field: add one, as in "
                 f"Annotated[{type_name(bar.type)}, "
@@ -139,6 +180,56 @@ def _aggregates(record_type: RecordType, faults: list[str]) -> dict[str, Aggrega
         elif aggregates:
             found[one.name] = aggregates[0]
     return found
+
+
+def _ohlc_faults(wanted: FieldType, given: FieldType) -> list[str]:
+    """Return the faults of a field of type ``wanted`` for ``ohlc`` of values of type ``given``."""
+    record = wanted.item if isinstance(wanted, Nullable) else wanted
+    names = [one.name for one in record.fields] if isinstance(record, RecordType) else []
+    if not isinstance(record, RecordType) or sorted(names) != sorted(OHLC):
+        return [
+            f"agg.ohlc makes a dataclass with the fields {', '.join(OHLC)}: annotate the field as one, not "
+            f"{type_name(wanted)}"
+        ]
+    found = [(one.name, _type_mismatch(one.type, given)) for one in record.fields]
+    return [f"{record.cls.__name__}.{name}: {fault}" for name, fault in found if fault]
+
+
+def _gap_fault(bar: Field, aggregate: Aggregate, windowing: Windowing) -> str | None:
+    """Return what a bar without records cannot have in this field, otherwise ``None``."""
+    allows_none = isinstance(bar.type, Nullable) or has_default(bar) or allows_no_prices(bar.type)
+    if windowing.gap == "skip" or aggregate.function in ("count", "sum") or allows_none:
+        return None
+    if aggregate.function == "reduce":
+        makes_none = aggregate.reducer is not None and aggregate.reducer.initial is None
+        return f"{aggregate!r} has no initial state, {_NO_RECORD}" if makes_none else None
+    if windowing.gap == "carry" and windowing.gap_keys == () and carries(aggregate, windowing.aggregates):
+        return None
+    return f"{aggregate!r} has no value {_NO_RECORD}"
+
+
+_NO_RECORD = (
+    "in a bar without a record, which the gap policy makes: let the field be None, give it a default, or "
+    "write gap='skip'"
+)
+
+
+def allows_no_prices(type_: FieldType) -> bool:
+    """Whether this is a dataclass each field of which may be ``None``, as those of ``ohlc`` can be."""
+    return isinstance(type_, RecordType) and all(isinstance(one.type, Nullable) for one in type_.fields)
+
+
+def has_default(bar: Field) -> bool:
+    """Whether the class gives a default for the field."""
+    return bar.default is not MISSING or bar.default_factory is not MISSING
+
+
+def carries(aggregate: Aggregate, aggregates: Mapping[str, Aggregate]) -> bool:
+    """Whether ``gap="carry"`` fills the field with the last close: of prices with a ``last``."""
+    if aggregate.function == "ohlc":
+        return True
+    of_prices = aggregate.function in ("first", "max", "min", "last")
+    return of_prices and any(one.function == "last" and one.of == aggregate.of for one in aggregates.values())
 
 
 def _topic_faults(topic: str) -> Sequence[str]:

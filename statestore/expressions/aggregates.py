@@ -1,14 +1,15 @@
 """Aggregates: how a window's records make a field of a bar, as in ``Annotated[Decimal, agg.max(F.price)]``.
 
-Every aggregate skips records for which its expression is ``None``. Without a non-null input, ``count`` and
-``sum`` give 0, all others ``None``.
+Every aggregate but ``reduce`` skips records for which its expression is ``None``. Without a non-null input,
+``count`` and ``sum`` give 0, all others ``None``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from decimal import Decimal
-from typing import Final, Literal, NoReturn
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final, Literal, NoReturn
 
 from statestore.expressions.expr import Expr
 from statestore.expressions.nodes import Node, node_text
@@ -16,8 +17,27 @@ from statestore.expressions.type_checking import NUMBERS, ORDERED, Rows, express
 from statestore.fields.types import FieldType, Nullable, Scalar, type_name
 from statestore.runtime.text import bounded_repr
 
-AggregateFunction = Literal["first", "last", "max", "min", "sum", "count", "avg"]
+AggregateFunction = Literal["first", "last", "max", "min", "sum", "count", "avg", "ohlc", "reduce"]
 InputOrder = Literal["offset", "event_time"]
+OHLC: Final = ("open", "high", "low", "close")
+"""The fields of what ``ohlc`` makes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reducer:
+    """What ``agg.reduce`` does with each record. A plain, immutable value."""
+
+    step: Callable[[Any, Any], Any]
+    """Returns the next state, of the state so far and the record."""
+    initial: Any = field(default=None, hash=False)
+    """The state before the first record."""
+    merge: Callable[[Any, Any], Any] | None = None
+    """Returns the state of two adjacent windows' states, the earlier first; ``None``: they do not merge."""
+    result: Callable[[Any], Any] | None = None
+    """Returns the field's value of the last state; ``None``: the state is the value."""
+
+    def __repr__(self) -> str:
+        return getattr(self.step, "__qualname__", repr(self.step))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +49,12 @@ class Aggregate:
     """``None``, for ``count`` only: the records themselves."""
     by: InputOrder = "offset"
     """The order for ``first`` and ``last``; between equal event times the offset decides."""
+    reducer: Reducer | None = None
+    """Of ``reduce`` only."""
 
     def __repr__(self) -> str:
+        if self.reducer is not None:
+            return f"agg.reduce({self.reducer!r})"
         by = "" if self.by == "offset" else f", by={self.by!r}"
         return f"agg.{self.function}({'' if self.of is None else node_text(self.of)}{by})"
 
@@ -75,6 +99,36 @@ class Aggregates:
         """The number of records, or of those for which the expression is not ``None``."""
         return Aggregate("count", None) if of is None else _aggregate("count", of)
 
+    def ohlc(self, of: Expr) -> Aggregate:
+        """The first, greatest, least and last value, by offset, in a dataclass of the user's.
+
+        The field's type is a dataclass with the fields ``open``, ``high``, ``low`` and ``close``, each of the
+        expression's type.
+        """
+        return _aggregate("ohlc", of)
+
+    def reduce(
+        self,
+        step: Callable[[Any, Any], Any],
+        initial: Any = None,
+        *,
+        merge: Callable[[Any, Any], Any] | None = None,
+        result: Callable[[Any], Any] | None = None,
+    ) -> Aggregate:
+        """A reducer of the user's: ``state = step(state, record)`` for each record, from ``initial`` on.
+
+        The functions are pure. A state is what msgpack can write: ``None``, ``bool``, ``int``, ``float``,
+        ``str``, ``bytes``, and lists and dicts of these; each window begins with a copy of ``initial``. The
+        field has ``result(state)``, or the state itself. ``merge`` is for windows made of smaller ones.
+        """
+        for name, given in (("step", step), ("merge", merge), ("result", result)):
+            if not callable(given) and (name == "step" or given is not None):
+                raise TypeError(
+                    f"agg.reduce({name}={bounded_repr(given)}): give a function, as in "
+                    "agg.reduce(lambda state, trade: state + trade.quantity, 0)"
+                )
+        return Aggregate("reduce", None, reducer=Reducer(step, initial, merge, result))
+
     def __repr__(self) -> str:
         return "agg"
 
@@ -95,9 +149,12 @@ def _aggregate(function: AggregateFunction, of: object, by: InputOrder = "offset
 
 
 def aggregate_type(aggregate: Aggregate, faults: list[str], *rows: Rows) -> FieldType | None:
-    """Return the type of ``aggregate`` over ``rows``, appending each fault to ``faults``."""
+    """Return the type of ``aggregate`` over ``rows``, appending each fault to ``faults``.
+
+    Of ``ohlc`` that of each of its four values; ``None`` after a fault, and of ``reduce``.
+    """
     if aggregate.of is None:
-        return Scalar(int)
+        return None if aggregate.function == "reduce" else Scalar(int)
     of = Expr(aggregate.of)
     faults += expression_faults(of, *rows)
     type_ = expression_type(of, *rows)
@@ -107,14 +164,34 @@ def aggregate_type(aggregate: Aggregate, faults: list[str], *rows: Rows) -> Fiel
         return Scalar(int)
     bare = type_.item if isinstance(type_, Nullable) else type_
     kind = bare.type if isinstance(bare, Scalar) else None
-    wanted = ORDERED if aggregate.function in ("max", "min") else NUMBERS
+    wanted = ORDERED if aggregate.function in ("max", "min", "ohlc") else NUMBERS
     if kind is None or kind not in wanted:
         names = ", ".join(one.__name__ for one in wanted)
         faults.append(f"{aggregate!r}: {of!r} is of type {type_name(type_)}; it must be one of {names}")
         return None
-    if aggregate.function in ("max", "min"):
+    if aggregate.function in ("max", "min", "ohlc"):
         return type_
     if aggregate.function == "sum":
         return Scalar(kind)
     mean = Scalar(Decimal if kind is Decimal else float)
     return Nullable(mean) if isinstance(type_, Nullable) else mean
+
+
+def least(so_far: Any, value: Any) -> Any:
+    """Return the lesser one. NaN is greater than every number; ``None`` is no value so far."""
+    if so_far is None:
+        return value
+    try:
+        return value if value < so_far or so_far != so_far else so_far
+    except InvalidOperation:  # one is a decimal NaN
+        return value if so_far.is_nan() else so_far
+
+
+def greatest(so_far: Any, value: Any) -> Any:
+    """Return the greater one. NaN is greater than every number; ``None`` is no value so far."""
+    if so_far is None:
+        return value
+    try:
+        return value if value > so_far or value != value else so_far
+    except InvalidOperation:
+        return value if value.is_nan() else so_far

@@ -20,6 +20,7 @@ from statestore.fields.attributes import (
     Extra,
     Float32,
     Format,
+    Gap,
     Ignored,
     Index,
     Int16,
@@ -50,6 +51,7 @@ _WITHOUT_ARGUMENTS = (
     WindowStart,
     WindowEnd,
     WindowSize,
+    Gap,
 )
 _EXAMPLES: dict[type, str] = {
     Precision: "Precision(18, 4)",

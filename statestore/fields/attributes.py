@@ -141,6 +141,11 @@ class WindowSize:
     """The size of the row's window fills the field. The field is not stored in the value."""
 
 
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A ``bool`` of a bar: true in one that stands for a window without a record of its key."""
+
+
 Attribute = (
     Key
     | EventTime
@@ -158,4 +163,5 @@ Attribute = (
     | WindowStart
     | WindowEnd
     | WindowSize
+    | Gap
 )

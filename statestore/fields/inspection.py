@@ -20,6 +20,7 @@ from statestore.fields.attributes import (
     Alias,
     EventTime,
     Extra,
+    Gap,
     Ignored,
     Index,
     Key,
@@ -242,6 +243,7 @@ def _field(
         attributes.has(EventTime),
         attributes.has(Index),
         window,
+        attributes.has(Gap),
         attributes.others,
     )
 
@@ -261,6 +263,8 @@ def _misplaced(field: Field, where: str) -> list[str]:
         faults.append(f"{where}: a {field.window.__name__} {instants}")
     if field.window is WindowSize and kind is not int:
         faults.append(f"{where}: a WindowSize must be an int (milliseconds), and never None")
+    if field.is_gap and (kind is not bool or field.is_key):
+        faults.append(f"{where}: a Gap must be a bool, no Key, and never None")
     if field.window is not None and (field.is_key or field.is_event_time):
         faults.append(f"{where}: a {field.window.__name__} cannot also be a Key or EventTime")
     return faults
@@ -302,6 +306,7 @@ def _ambiguous(cls: type, fields: Sequence[Field], extras: Sequence[str]) -> lis
         faults.append(f"{cls.__name__}: only one field can be the Extra, not several: {', '.join(extras)}")
     parts = [("EventTime", field) for field in fields if field.is_event_time]
     parts += [(field.window.__name__, field) for field in fields if field.window is not None]
+    parts += [("Gap", field) for field in fields if field.is_gap]
     for part in dict.fromkeys(name for name, _ in parts):
         owners = [field.name for name, field in parts if name == part]
         if len(owners) > 1:

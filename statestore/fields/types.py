@@ -80,6 +80,8 @@ class Field:
     is_indexed: bool = False
     window: WindowPart | None = None
     """The part of the row's window that fills the field; ``None``: the field is stored like any other."""
+    is_gap: bool = False
+    """Whether it is true in a bar of a window without records."""
     metadata: tuple[Any, ...] = field(default=(), compare=False)
     """Other metadata of its ``Annotated``, in order, such as an aggregate."""
 

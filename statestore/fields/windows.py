@@ -23,6 +23,9 @@ _UNITS = {
 _TEXT = re.compile(r"([0-9]+) ?([A-Za-z]*)")
 _FORMS = "write a number of minutes, '30s', '5min', '1h', '1d', '1w' or a timedelta"
 _DAY, _WEEK = timedelta(days=1), timedelta(weeks=1)
+_MILLISECOND = timedelta(milliseconds=1)
+_FIRST_MONDAY = 4 * _DAY // _MILLISECOND
+"""1970-01-05, in milliseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -32,6 +35,20 @@ class Window:
     size: timedelta
     label: str
     """``"5min"`` for whole minutes, ``"30s"`` for other sizes, and the calendar's ``"1d"`` and ``"1w"``."""
+
+    @property
+    def size_ms(self) -> int:
+        """The size in milliseconds."""
+        return self.size // _MILLISECOND
+
+    @property
+    def origin_ms(self) -> int:
+        """A start of such a window, in milliseconds since 1970: a week begins on a Monday."""
+        return _FIRST_MONDAY if self.size == _WEEK else 0
+
+    def start_of(self, time: int) -> int:
+        """Return the start of the window that ``time`` is in, both in milliseconds since 1970 UTC."""
+        return time - (time - self.origin_ms) % self.size_ms
 
 
 def window(spec: WindowSpec) -> Window:

@@ -199,10 +199,14 @@ class Clause:
 
     def aggregate_type(self, aggregate: Aggregate) -> FieldType:
         """Return the type of an aggregate without faults, in a group of at least one row."""
-        if aggregate.function in ("first", "last"):
+        if aggregate.function in ("first", "last", "ohlc"):
             raise self.fault(
                 f"{aggregate!r}: a table keeps no order of records; use agg.min or agg.max of the field with "
                 "the time"
+            )
+        if aggregate.function == "reduce":
+            raise self.fault(
+                f"{aggregate!r} makes a field of a bar: here write to_list, and reduce the rows in Python"
             )
         faults: list[str] = []
         type_ = aggregate_type(aggregate, faults, *self.rows)

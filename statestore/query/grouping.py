@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import cached_property
 from typing import Any, Final
 
 from statestore.core import acyclic
-from statestore.expressions.aggregates import Aggregate, aggregate_type
+from statestore.expressions.aggregates import Aggregate, aggregate_type, greatest, least
 from statestore.expressions.evaluation import DECIMALS, compiled
 from statestore.expressions.expr import Expr
 from statestore.expressions.type_checking import Rows, expression_type
@@ -148,9 +148,9 @@ class _Parts:
                 kind = self._sum_of(aggregate)
                 return kind(), DECIMALS.add if kind is Decimal else operator.add
             case "min":
-                return None, _least
+                return None, least
             case _:
-                return None, _greatest
+                return None, greatest
 
     def _sum_of(self, aggregate: Aggregate) -> type:
         type_ = aggregate_type(Aggregate("sum", aggregate.of), [], *self._types)
@@ -160,21 +160,3 @@ class _Parts:
 
 def _one(_row: Any) -> int:
     return 1
-
-
-def _least(least: Any, value: Any) -> Any:
-    if least is None:
-        return value
-    try:
-        return value if value < least or least != least else least
-    except InvalidOperation:  # one is a decimal NaN
-        return value if least.is_nan() else least
-
-
-def _greatest(greatest: Any, value: Any) -> Any:
-    if greatest is None:
-        return value
-    try:
-        return value if value > greatest or value != value else greatest
-    except InvalidOperation:
-        return value if value.is_nan() else greatest

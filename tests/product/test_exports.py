@@ -25,6 +25,7 @@ def test_every_public_name_and_nothing_else_is_exported() -> None:
         "Float32",
         "ForkedProcessError",
         "Format",
+        "Gap",
         "Ignored",
         "Index",
         "Int16",
