@@ -1,9 +1,10 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from decimal import Context, Decimal
 from typing import Any, Literal, Self, TypeAlias, TypeVar, final, overload
 
-from statestore.core.common import Folded, KeyLimit, Message, Partitioning, RecordFilter, SortedRun
+from statestore.core.common import Folded, FoldShape, KeyLimit, Message, Partitioning, RecordFilter, SortedRun
 
 PartitionEvent: TypeAlias = tuple[str, int, int, int, str]
 ClientReport: TypeAlias = tuple[int, int, str]
@@ -167,6 +168,33 @@ class KeyRange:
 class KeyPattern:
     def __init__(self, parts: Iterable[bytes | str]) -> None: ...
     def fits(self, key: bytes) -> bool: ...
+
+@final
+class OpenWindows:
+    event_time: int
+    closes_at: int
+    buckets: list[dict[int, dict[Any, list[Any]]]]
+    seen: dict[Any, list[int]] | None
+    notes: Any
+    def __init__(self, partition: int, sizes: int, notes: Any = None) -> None: ...
+    @property
+    def partition(self) -> int: ...
+
+@final
+class WindowFold:
+    closed: list[Any]
+    late: list[int]
+    ahead: int
+    skipped: int
+    def __init__(
+        self,
+        shape: FoldShape,
+        scope_of: Callable[[int, Any, int], OpenWindows | None],
+        close: Callable[[OpenWindows, int], list[Any]],
+    ) -> None: ...
+    def take(self, record: Any, timestamp: datetime | int | None, partition: int) -> list[Any]: ...
+    def take_all(self, records: Iterable[Any], partition: int) -> list[Any]: ...
+    def fetch(self) -> list[Any]: ...
 
 @final
 class WriteRun:

@@ -153,6 +153,35 @@ class Partitioning(NamedTuple):
     """A bit for each of ``PARTITIONERS`` that explains all records but the strays; never 0."""
 
 
+BEFORE_ALL, NEVER = -(2**63), 2**63 - 1
+"""Milliseconds before and after every time."""
+
+
+class FoldShape(NamedTuple):
+    """What the fold of records into windows does. Times are milliseconds."""
+
+    keys: tuple[str, ...]
+    """The attributes that make the key: the value of one, or a tuple of several."""
+    time: str | None
+    """The attribute with the event's time; ``None``: the record's timestamp is that time."""
+    inputs: tuple[str | Callable[[Any], Any], ...]
+    """What is taken of each record: the name of an attribute, or a function."""
+    parts: tuple[tuple[str, int, int, Callable[[Any, Any], Any] | None], ...]
+    """Of each: what is done, of which input (-1: the record itself), at which place of the state, and how."""
+    start: tuple[Any, ...]
+    """The state before the first record; each window has a copy."""
+    windows: tuple[tuple[int, int, int], ...]
+    """Size, origin and grace of each."""
+    max_future: int
+    """How far an event time may be after its record's timestamp."""
+    per_partition: bool
+    """Whether the watermark is a partition's: then each has the same windows for ever."""
+    record: type
+    """The class of records that have a value, a timestamp and a partition of their own."""
+    without_time: Callable[[Any], Exception]
+    """Makes the error for a value without a time."""
+
+
 @dataclass(frozen=True, slots=True)
 class RejectedRecord:
     """A record that the filter of its topic does not let count."""
@@ -359,6 +388,12 @@ def joined(namespace: bytes, key: object) -> bytes:
         return namespace + key  # type: ignore[operator]
     except TypeError:
         raise must_be_bytes("a key", key) from None
+
+
+def busy_fold() -> RuntimeError:
+    return RuntimeError(
+        "the aggregate takes a record already: one thread at a time may use it, and no reducer of its own"
+    )
 
 
 def check_limit(limit: int | None) -> None:

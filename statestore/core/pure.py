@@ -22,6 +22,8 @@ from statestore.core.pure_reads import PointReads as PointReads
 from statestore.core.pure_reads import Readable as Readable
 from statestore.core.pure_reads import RecordCache as RecordCache
 from statestore.core.pure_run import WriteRun as WriteRun
+from statestore.core.pure_windows import OpenWindows as OpenWindows
+from statestore.core.pure_windows import WindowFold as WindowFold
 from statestore.runtime import times
 
 _UINT64 = Struct(">Q")

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from statestore.entity import EntityModel
-from statestore.fields.types import Scalar
+from statestore.fields.types import FieldType, Scalar
 from statestore.runtime.text import bounded_repr
 from statestore.runtime.times import (
     FIRST_DAY,
@@ -42,6 +42,11 @@ def msgpack_values(model: EntityModel, _context: FormatContext) -> StructCodec:
         msgspec.msgpack.Decoder,
         MSGPACK_MEMBERS,
     )
+
+
+def field_codec(type_: FieldType) -> FieldCodec:
+    """Return the codec of single values of ``type_``, apart from a class."""
+    return TypeMapping(_codec, _codec).codec(type_)
 
 
 def _codec(scalar: Scalar) -> FieldCodec:

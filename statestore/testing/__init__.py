@@ -1,5 +1,7 @@
 """What a backend's author needs to prove it: ``from statestore.testing import BackendConformance``.
 
+:func:`run_windows` makes the bars of a list of records.
+
 :mod:`.kafka` runs a broker for tests, and :mod:`.registry` stands in for a schema registry.
 
 Needs the extra ``statestore[testing]`` (pytest, pytest-timeout and Hypothesis).
@@ -40,5 +42,6 @@ pytest.register_assert_rewrite(
 from statestore.testing.conformance import BackendConformance  # noqa: E402 - after the registration
 from statestore.testing.machine import backend_machine  # noqa: E402
 from statestore.testing.sharing import SharingConformance  # noqa: E402
+from statestore.testing.windows import run_windows  # noqa: E402
 
-__all__ = ["BackendConformance", "SharingConformance", "backend_machine"]
+__all__ = ["BackendConformance", "SharingConformance", "backend_machine", "run_windows"]

@@ -33,6 +33,7 @@ PACKAGES = (
     "producing",
     "query",
     "tables",
+    "windowing",
     "manager",
     "aio",
     "cli",

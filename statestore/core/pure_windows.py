@@ -1,0 +1,187 @@
+"""Records folded into windows, one by one: what ``_native/windows.pxi`` must do.
+
+Times are milliseconds since 1970. What closes, and what is made of it, is the business of
+``statestore/windowing``: this is the part that runs for each record and each size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from datetime import datetime
+from typing import Any, final
+
+from statestore.core import common
+from statestore.core.common import BEFORE_ALL, NEVER, FoldShape
+from statestore.runtime import times
+
+
+@final
+class OpenWindows:
+    """The windows that one watermark closes: those of a partition, or those of one key in it."""
+
+    __slots__ = ("buckets", "closes_at", "event_time", "notes", "partition", "seen")
+
+    partition: int
+    event_time: int
+    """The greatest event time so far; ``BEFORE_ALL`` without one."""
+    closes_at: int
+    """The event time from which on a window is to be closed; ``NEVER`` without one."""
+    buckets: list[dict[int, dict[Any, list[Any]]]]
+    """For each size, by the window's start and the key: the state."""
+    seen: dict[Any, list[int]] | None
+    """The first and the last event time of each key, where windows without records have bars."""
+    notes: Any
+    """For whoever closes the windows."""
+
+    def __init__(self, partition: int, sizes: int, notes: Any = None) -> None:
+        self.partition, self.notes = partition, notes
+        self.event_time, self.closes_at = BEFORE_ALL, NEVER
+        self.buckets = [{} for _ in range(sizes)]
+        self.seen = None if notes is None else {}
+
+
+@final
+class WindowFold:
+    """Takes records into the windows that they belong to. For one thread at a time.
+
+    ``scope_of(partition, key, time)`` returns the windows that the record's watermark closes, or ``None`` for
+    a record that is late whatever its window is. ``close(windows, time)`` sets the event time of ``windows``
+    to ``time`` and ``closes_at`` accordingly, and returns what it closed.
+    """
+
+    __slots__ = ("_close", "_is_busy", "_scope_of", "_shape", "ahead", "closed", "late", "skipped")
+
+    closed: list[Any]
+    """What was closed and not fetched: after an exception it is there for the next call."""
+    late: list[int]
+    """For each size, how many records came after their window was closed."""
+    ahead: int
+    """How many records had an event time too far after their timestamp."""
+    skipped: int
+    """How many records had no value."""
+
+    def __init__(
+        self,
+        shape: FoldShape,
+        scope_of: Callable[[int, Any, int], OpenWindows | None],
+        close: Callable[[OpenWindows, int], list[Any]],
+    ) -> None:
+        self._shape, self._scope_of, self._close = shape, scope_of, close
+        self.closed = []
+        self.late = [0] * len(shape.windows)
+        self.ahead = self.skipped = 0
+        self._is_busy = False
+
+    def take(self, record: Any, timestamp: datetime | int | None, partition: int) -> list[Any]:
+        """Take ``record``; return what that closed.
+
+        It is an entity, with the given timestamp and partition, or a ``Record`` with its own. Raises
+        ``RuntimeError`` while another call runs: in another thread, or one that calls this one.
+        """
+        self._begin_call()
+        try:
+            self._take_record(record, timestamp, partition)
+        finally:
+            self._is_busy = False
+        return self.fetch()
+
+    def take_all(self, records: Iterable[Any], partition: int) -> list[Any]:
+        """Do the same with ``records`` in order, where entities have no timestamp."""
+        self._begin_call()
+        try:
+            for record in records:
+                self._take_record(record, None, partition)
+        finally:
+            self._is_busy = False
+        return self.fetch()
+
+    def fetch(self) -> list[Any]:
+        """Return ``closed``, and empty it."""
+        closed, self.closed = self.closed, []
+        return closed
+
+    def _begin_call(self) -> None:
+        if self._is_busy:
+            raise common.busy_fold()
+        self._is_busy = True
+
+    def _take_record(self, record: Any, timestamp: datetime | int | None, partition: int) -> None:
+        if type(record) is not self._shape.record:
+            self._take(record, _milliseconds(timestamp), partition)
+        else:
+            own: Any = record
+            self._take(own.value, _milliseconds(own.timestamp), own.partition or 0)
+
+    def _take(self, value: Any, timestamp: int | None, partition: int) -> None:
+        shape = self._shape
+        if value is None:
+            self.skipped += 1
+            return
+        names = shape.keys
+        key = getattr(value, names[0]) if len(names) == 1 else tuple([getattr(value, name) for name in names])
+        own = None if shape.time is None else _milliseconds(getattr(value, shape.time))
+        if own is not None and timestamp is not None and own - timestamp > shape.max_future:
+            self.ahead += 1
+            return
+        time = timestamp if own is None else own
+        if time is None:
+            raise shape.without_time(value)
+        inputs = [getattr(value, of) if isinstance(of, str) else of(value) for of in shape.inputs]
+        scope = self._scope_of(partition, key, time)
+        if scope is None:
+            self.late = [count + 1 for count in self.late]
+            return
+        self._fold(scope, key, value, inputs, time)
+        if time >= scope.closes_at:
+            self.closed += self._close(scope, time)
+        elif time > scope.event_time:
+            scope.event_time = time
+        if scope.seen is not None:
+            span = scope.seen.setdefault(key, [time, time])
+            span[:] = min(span[0], time), max(span[1], time)
+
+    def _fold(self, scope: OpenWindows, key: Any, value: Any, inputs: list[Any], time: int) -> None:
+        """Change the state of each window that the record is in: of all, or after an exception of none."""
+        changed = []
+        for place, (size, origin, grace) in enumerate(self._shape.windows):
+            start = time - (time - origin) % size
+            if start + size + grace <= scope.event_time:
+                continue
+            state = scope.buckets[place].get(start, {}).get(key)
+            state = list(deepcopy(self._shape.start) if state is None else state)
+            for function, of, at, call in self._shape.parts:
+                given = value if of < 0 else inputs[of]
+                if function == "reduce":
+                    assert call is not None
+                    state[at] = call(state[at], value)
+                elif given is not None:
+                    fresh = _FUNCTIONS[function](state[at], given, call, time)
+                    state[at : at + len(fresh)] = fresh
+            changed.append((place, start, start + size + grace, state))
+        late = {*range(len(self.late))} - {place for place, *_ in changed}
+        self.late = [count + (place in late) for place, count in enumerate(self.late)]
+        for place, start, closes_at, state in changed:
+            scope.buckets[place].setdefault(start, {})[key] = state
+            scope.closes_at = min(scope.closes_at, closes_at)
+
+
+_FUNCTIONS: dict[str, Callable[[Any, Any, Any, int], tuple[Any, ...]]] = {
+    "count": lambda so_far, _given, _call, _time: (so_far + 1,),
+    "sum": lambda so_far, given, call, _time: (call(so_far, given),),
+    "max": lambda so_far, given, call, _time: (call(so_far, given),),
+    "min": lambda so_far, given, call, _time: (call(so_far, given),),
+    "first": lambda so_far, given, _call, _time: (given if so_far is None else so_far,),
+    "last": lambda _so_far, given, _call, _time: (given,),
+    "first by time": lambda so_far, given, _call, time: (
+        (time, given) if so_far is None or time < so_far else ()
+    ),
+    "last by time": lambda so_far, given, _call, time: (
+        (time, given) if so_far is None or time >= so_far else ()
+    ),
+}
+"""What becomes of a place of the state, and of the next one, by the state so far, the value and its time."""
+
+
+def _milliseconds(time: datetime | int | None) -> int | None:
+    return times.milliseconds(time) if isinstance(time, datetime) else time

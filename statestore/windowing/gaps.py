@@ -1,0 +1,92 @@
+"""Bars of windows in which a key has no record: which keys have one, and what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from statestore.core import OpenWindows
+from statestore.entity.windowed import Windowing
+from statestore.expressions.nodes import Node
+from statestore.windowing.parts import Parts, State
+
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+@dataclass(slots=True)
+class GapNotes:
+    """What is known of the windows of one watermark."""
+
+    next_starts: list[int]
+    """For each size, the start of the first window that is not closed."""
+    closes: dict[tuple[int, Any], dict[Node, Any]] = field(default_factory=dict)
+    """The last closes of prices, by the place of the size and the key."""
+
+
+class Gaps:
+    """The gap policy of a bar class.
+
+    When a window closes, a key has a gap bar if it has no record in it, its first record is before the end of
+    the window, and its last one so far is not longer before its start than the horizon. A key that can have
+    none of the windows to come is forgotten. Keys of ``gap_keys`` always have a bar; those that were never
+    seen belong to partition 0.
+    """
+
+    def __init__(self, windowing: Windowing, parts: Parts) -> None:
+        self._parts = parts
+        self._carries = windowing.gap == "carry"
+        self._gap_keys = windowing.gap_keys
+        horizons = [windowing.gap_horizon(window) for window in windowing.windows]
+        self._horizons = [None if one is None else one // _MILLISECOND for one in horizons]
+
+    def keys(
+        self, scope: OpenWindows, place: int, start: int, end: int, present: Container[Any]
+    ) -> list[Any]:
+        """Return the keys without a record in the window that have a bar of it."""
+        horizon = self._horizons[place]
+        seen = scope.seen or {}
+        found = [
+            key
+            for key, (first, last) in seen.items()
+            if first < end and (horizon is None or last >= start - horizon)
+        ]
+        found += self._given(scope)
+        return [key for key in dict.fromkeys(found) if key not in present]
+
+    def last_start(self, scope: OpenWindows, place: int) -> int | None:
+        """Return the last start that a window with gap bars has as of now; ``None``: they go on for ever."""
+        horizon, seen = self._horizons[place], scope.seen or {}
+        if horizon is None or self._given(scope):
+            return None
+        return max((last + horizon for _, last in seen.values()), default=-(2**63))
+
+    def values(self, scope: OpenWindows, place: int, key: Any) -> list[Any]:
+        """Return the aggregated fields of a gap bar."""
+        return self._parts.empty(scope.notes.closes.get((place, key), {}))
+
+    def closed(self, scope: OpenWindows, place: int, key: Any, state: State) -> None:
+        """Remember the prices of a closed window that gap bars carry on."""
+        if self._carries and (found := self._parts.closes(state)):
+            scope.notes.closes.setdefault((place, key), {}).update(found)
+
+    def forget(self, scope: OpenWindows) -> None:
+        """Drop what is known of keys that have no more gap bars."""
+        given = frozenset(self._given(scope))
+        starts: list[int] = scope.notes.next_starts
+        bounds = [None if one is None else at - one for at, one in zip(starts, self._horizons, strict=True)]
+        if scope.seen is None or None in bounds:
+            return
+        oldest = min(one for one in bounds if one is not None)
+        for key in [key for key, (_, last) in scope.seen.items() if last < oldest and key not in given]:
+            del scope.seen[key]
+            for place in range(len(bounds)):
+                scope.notes.closes.pop((place, key), None)
+
+    def _given(self, scope: OpenWindows) -> list[Any]:
+        given: Iterable[Any] = self._gap_keys() if callable(self._gap_keys) else self._gap_keys
+        if scope.partition == 0:
+            return list(given)
+        known: Mapping[Any, Any] = scope.seen or {}
+        return [key for key in given if key in known]
