@@ -78,6 +78,7 @@ class TimedStore(UserStore, TimedReader):
     ) -> None:
         super().__init__(name, on_close)
         self._max_key_size = max_key_size
+        self._longest = max_key_size + len(WINDOWS)  # of stored keys, in bytes
         self._retention = window["retention_ms"]
         self._keys = WindowKeys(window["segment_ms"])
         self._late = 0
@@ -223,7 +224,7 @@ class TimedStore(UserStore, TimedReader):
         )
 
     def _checked(self, key: bytes, stored: bytes) -> bytes:
-        if len(stored) - len(WINDOWS) > self._max_key_size:
+        if len(stored) > self._longest:
             raise self._too_long(key, stored)
         return stored
 
@@ -278,7 +279,11 @@ class WindowStore(TimedStore, WindowReads):
     def _put(self, key: bytes, start: Time, value: bytes) -> Change:
         if not isinstance(value, bytes):
             raise must_be_bytes("a value", value)
-        at, stored, _ = self._deleted(key, start)
+        check_key(key)
+        at = exact_time("start", start)
+        stored = self._keys.window(key, at)
+        if len(stored) > self._longest:
+            raise self._too_long(key, stored)
         return at, stored, value
 
     def _deleted(self, key: bytes, start: Time) -> Change:
