@@ -13,7 +13,7 @@ from heapq import merge
 from types import TracebackType
 from typing import NamedTuple, Self, TypeVar
 
-from statestore.backends import BackendReader, KeyRange
+from statestore.backends import BackendIterator, BackendReader, KeyRange
 from statestore.core import Pairs, count_pairs
 from statestore.core.common import must_be_bytes
 from statestore.errors import EncodeError
@@ -286,6 +286,20 @@ def _chained(
                 yield from map(row_of, scan)
     finally:
         release()
+
+
+def joined_rows(
+    scans: Sequence[BackendIterator],
+    row_of: Callable[[Stored], Row],
+    owner: object,  # noqa: ARG001 - lives as long as the iterator
+) -> Iterator[Row]:
+    """Iterate over the rows of scans, one after the other."""
+    try:
+        for scan in scans:
+            yield from map(row_of, scan)
+    finally:
+        for scan in scans:
+            scan.close()
 
 
 def _between(rows: Iterator[Stored], time_of: TimeOf, low: int, high: int) -> Iterator[Stored]:

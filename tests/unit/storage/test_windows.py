@@ -328,6 +328,24 @@ def test_a_write_inside_of_a_write_does_not_take_the_times_back(windows: WindowS
         assert snapshot.count() == 1
 
 
+def test_a_fetch_is_of_one_moment_beside_writes(windows: WindowStore) -> None:
+    starts = [T + minute * MINUTE for minute in (0, 20, 40)]
+    for start in starts:
+        windows.put(b"a", start, b"1")
+    backend, scan = inner(windows), inner(windows).scan
+
+    def scan_and_write(*arguments: Any) -> Any:
+        vars(backend).pop("scan")
+        found = scan(*arguments)
+        with windows.batch() as batch:
+            for start in starts:
+                batch.put(b"a", start, b"2")
+        return found
+
+    vars(backend)["scan"] = scan_and_write
+    assert list(windows.fetch(b"a")) == [(start, b"2") for start in starts]
+
+
 def test_sessions(sessions: SessionStore) -> None:
     assert sessions.put(b"ann", T, T + 10, b"1")
     assert sessions.put(b"ann", T + 100, T + 130, b"2")
