@@ -205,7 +205,7 @@ cdef class Decoder:
 
 
 def acyclic(made):
-    """Return ``made``, a tuple or list whose items refer to no object that may refer to it.
+    """Return ``made``, a tuple, list or object whose items refer to no object that may refer to it.
 
     Python's collector leaves it out from now on.
     """

@@ -64,7 +64,7 @@ cdef class WindowFold:
     cdef public object ahead, skipped
     cdef object shape, scope_of, close, record_type, time_name
     cdef tuple keys, inputs, start
-    cdef bint copies, per_partition, is_busy
+    cdef bint copies, acyclic, per_partition, is_busy
     cdef int64_t max_future
     cdef Py_ssize_t input_count, part_count, window_count, width
     cdef FoldPart *parts
@@ -79,6 +79,7 @@ cdef class WindowFold:
         self.keys, self.inputs, self.start = shape.keys, shape.inputs, shape.start
         self.record_type, self.time_name = shape.record, shape.time
         self.max_future, self.per_partition = shape.max_future, shape.per_partition
+        self.acyclic = shape.acyclic
         self.copies = not all(one is None or type(one) in UNCHANGING for one in self.start)
         self.closed, self.late = [], [0] * len(shape.windows)
         self.ahead = self.skipped = 0
@@ -238,7 +239,8 @@ cdef class WindowFold:
             self.windows[i].known = NULL
 
     cdef object begin(self):
-        return list(deepcopy(self.start)) if self.copies else list(self.start)
+        state = list(deepcopy(self.start)) if self.copies else list(self.start)
+        return acyclic(state) if self.acyclic else state
 
     cdef int compute(self, value, int64_t time) except -1:
         """Find what the states become, and change none: an exception leaves all as it was."""

@@ -170,6 +170,8 @@ class FoldShape(NamedTuple):
     """Of each: what is done, of which input (-1: the record itself), at which place of the state, and how."""
     start: tuple[Any, ...]
     """The state before the first record; each window has a copy."""
+    acyclic: bool
+    """Whether a state can refer to nothing that refers to it: then Python's collector may leave it out."""
     windows: tuple[tuple[int, int, int], ...]
     """Size, origin and grace of each."""
     max_future: int

@@ -15,6 +15,7 @@ from statestore.core import OpenWindows, WindowFold
 from statestore.core.common import BEFORE_ALL, FoldShape
 from statestore.entity import EntityModel, model_of
 from statestore.errors import ConfigError
+from statestore.fields.types import scalar_type
 from statestore.runtime import times
 from statestore.tables.timestamps import Record
 from statestore.windowing.closing import Closing
@@ -59,6 +60,7 @@ class WindowAggregate(Generic[B]):
             inputs=tuple(parts.inputs),
             parts=tuple(parts.parts),
             start=tuple(parts.start),
+            acyclic=all(one is not None and scalar_type(one) is not None for one in parts.types),
             windows=tuple((one.size_ms, one.origin_ms, _ms(windowing.grace)) for one in windows),
             max_future=_ms(windowing.max_future),
             per_partition=windowing.scope == "partition",
@@ -66,13 +68,14 @@ class WindowAggregate(Generic[B]):
             without_time=lambda value: _without_time(model, source, value),
         )
         self._fold = WindowFold(shape, self._scopes.of_record, self._closing.close)
+        self._take = self._fold.take
         self._windows, self._grace = windows, _ms(windowing.grace)
         self._saved = Saved(model, source, parts)
         if state is not None:
             self._load(state)
 
     def update(
-        self, record: Record[Any] | Any, *, timestamp: datetime | int | None = None, partition: int = 0
+        self, record: Record[Any] | Any, timestamp: datetime | int | None = None, partition: int = 0
     ) -> list[Closed[B]]:
         """Take one record; return the bars that it closed, the earliest window first.
 
@@ -84,7 +87,7 @@ class WindowAggregate(Generic[B]):
         Raises ``ValueError`` for a record without a time, and what a reducer raises; the record then is in no
         window.
         """
-        closed: list[Closed[B]] = self._fold.take(record, timestamp, partition)
+        closed: list[Closed[B]] = self._take(record, timestamp, partition)
         return closed
 
     def update_all(self, records: Iterable[Record[Any] | Any], *, partition: int = 0) -> list[Closed[B]]:

@@ -6,14 +6,15 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from statestore.core import OpenWindows
+from statestore.core import OpenWindows, acyclic
 from statestore.core.common import NEVER
 from statestore.entity import EntityModel
 from statestore.fields.attributes import WindowSize, WindowStart
-from statestore.fields.types import Field, Scalar
+from statestore.fields.types import Field, Scalar, scalar_type
 from statestore.fields.windows import Window
 from statestore.runtime import times
 from statestore.serde.field_codecs import builder
+from statestore.serde.native_decoder import in_no_cycle, only_sets_fields
 from statestore.windowing.gaps import GapNotes, Gaps
 from statestore.windowing.parts import Parts
 from statestore.windowing.values import Closed
@@ -39,6 +40,8 @@ class Closing(Generic[B]):
         self._of_window = [(places[field.name], field) for field in fields if field.window is not None]
         self._gap = next((places[field.name] for field in fields if field.is_gap), None)
         self._aggregated = [places[name] for name in parts.names]
+        scalars = all(scalar_type(field.type) is not None for field in fields)
+        self._acyclic = scalars and only_sets_fields(model.cls) and in_no_cycle(model.cls, len(fields))
         self._windows, self._grace = windows, grace
         self._parts, self._gaps = parts, gaps
 
@@ -98,9 +101,10 @@ class Closing(Generic[B]):
         at = times.time_at(start * 1000)
         row = self._row(window, start, end)
         states = scope.buckets[place].get(start, {})
+        values_of = self._parts.values
         bars = [
-            Closed(self._bar(row, key, values), window, at, scope.partition, False)
-            for key, values in ((key, self._parts.values(state)) for key, state in states.items())
+            self._closed(self._bar(row, key, values_of(state)), window, at, scope.partition, False)
+            for key, state in states.items()
         ]
         if self._gaps is None:
             return bars
@@ -108,10 +112,14 @@ class Closing(Generic[B]):
             row[self._gap] = True
         for key in self._gaps.keys(scope, place, start, end, states):
             bar = self._bar(row, key, self._gaps.values(scope, place, key))
-            bars.append(Closed(bar, window, at, scope.partition, True))
+            bars.append(self._closed(bar, window, at, scope.partition, True))
         for key, state in states.items():
             self._gaps.closed(scope, place, key, state)
         return bars
+
+    def _closed(self, bar: B, window: Window, start: datetime, partition: int, is_gap: bool) -> Closed[B]:
+        closed = Closed(bar, window, start, partition, is_gap)
+        return acyclic(closed) if self._acyclic else closed
 
     def _row(self, window: Window, start: int, end: int) -> list[Any]:
         """Return a bar's fields in the class's order, with what all bars of the window have."""
@@ -132,7 +140,8 @@ class Closing(Generic[B]):
                 row[place] = part
         for place, value in zip(self._aggregated, values, strict=True):
             row[place] = value
-        return self._make(row)
+        bar = self._make(row)
+        return acyclic(bar) if self._acyclic else bar
 
 
 def _instant(field: Field, milliseconds: int) -> datetime | int:
