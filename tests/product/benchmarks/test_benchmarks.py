@@ -24,6 +24,7 @@ Rows = list[dict[str, Any]]
 
 WITHOUT_KAFKA = {
     "aio": 36,
+    "bars": 13,
     "codecs": 20,
     "cold": 2,
     "columns": 12,
