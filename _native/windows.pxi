@@ -25,6 +25,8 @@ cdef dict FOLD_FUNCTIONS = {
     "count": COUNT_RECORDS, "sum": ADD, "max": MOST, "min": LEAST, "first": FIRST, "last": LAST,
     "first by time": FIRST_BY_TIME, "last by time": LAST_BY_TIME, "reduce": REDUCE,
 }
+cdef int64_t EARLIEST = common.EARLIEST
+cdef int64_t LATEST = common.LATEST
 cdef tuple UNCHANGING = (int, float, str, bytes, Decimal)
 """Types of which a window's state needs no copy of its own."""
 
@@ -134,6 +136,10 @@ cdef class WindowFold:
         closed, self.closed = self.closed, []
         return closed
 
+    def check_free(self):
+        if self.is_busy:
+            raise common.busy_fold()
+
     cdef int begin_call(self) except -1:
         if self.is_busy:
             raise common.busy_fold()
@@ -160,6 +166,9 @@ cdef class WindowFold:
             key = getattr(value, self.keys[0])
         else:
             key = tuple([getattr(value, name) for name in self.keys])
+        if key is None or (len(self.keys) > 1 and None in key):
+            self.skipped += 1
+            return 0
         if self.time_name is not None:
             own = getattr(value, self.time_name)
             if own is not None:
@@ -169,6 +178,8 @@ cdef class WindowFold:
                     return 0
         if not has_time:
             raise self.shape.without_time(value)
+        if not EARLIEST <= time <= LATEST:
+            raise common.event_time_unfit(time)
         try:
             self.take_inputs(value)
             scope = self.scope_for(partition, key, time)

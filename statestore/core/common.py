@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from statestore.errors import DecodeError, EncodeError, StoreClosedError
+from statestore.runtime import times
 from statestore.runtime.plain import NotPlainError, plain
 from statestore.runtime.slices import pause_point as pause_point
 from statestore.runtime.text import bounded_repr
@@ -155,6 +156,11 @@ class Partitioning(NamedTuple):
 
 BEFORE_ALL, NEVER = -(2**63), 2**63 - 1
 """Milliseconds before and after every time."""
+
+
+EARLIEST = times.FIRST_MICROSECOND // 1000 + 366 * 86_400_000
+LATEST = times.LAST_MICROSECOND // 1000 - 366 * 86_400_000
+"""The milliseconds of event times: of the years 2 to 9998, so that windows begin and end in years, too."""
 
 
 class FoldShape(NamedTuple):
@@ -390,6 +396,13 @@ def joined(namespace: bytes, key: object) -> bytes:
         return namespace + key  # type: ignore[operator]
     except TypeError:
         raise must_be_bytes("a key", key) from None
+
+
+def event_time_unfit(time: int) -> ValueError:
+    return ValueError(
+        f"the event time {times.milliseconds_text(time)} is outside of the years 2 to 9998: times are "
+        "milliseconds since 1970"
+    )
 
 
 def busy_fold() -> RuntimeError:

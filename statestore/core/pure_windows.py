@@ -59,7 +59,7 @@ class WindowFold:
     ahead: int
     """How many records had an event time too far after their timestamp."""
     skipped: int
-    """How many records had no value."""
+    """How many records had no value, or no key."""
 
     def __init__(
         self,
@@ -101,9 +101,13 @@ class WindowFold:
         closed, self.closed = self.closed, []
         return closed
 
-    def _begin_call(self) -> None:
+    def check_free(self) -> None:
+        """Raise ``RuntimeError`` while another call runs."""
         if self._is_busy:
             raise common.busy_fold()
+
+    def _begin_call(self) -> None:
+        self.check_free()
         self._is_busy = True
 
     def _take_record(self, record: Any, timestamp: datetime | int | None, partition: int) -> None:
@@ -119,7 +123,11 @@ class WindowFold:
             self.skipped += 1
             return
         names = shape.keys
-        key = getattr(value, names[0]) if len(names) == 1 else tuple([getattr(value, name) for name in names])
+        keys = tuple([getattr(value, name) for name in names])
+        if None in keys:
+            self.skipped += 1
+            return
+        key = keys[0] if len(keys) == 1 else keys
         own = None if shape.time is None else _milliseconds(getattr(value, shape.time))
         if own is not None and timestamp is not None and own - timestamp > shape.max_future:
             self.ahead += 1
@@ -127,6 +135,8 @@ class WindowFold:
         time = timestamp if own is None else own
         if time is None:
             raise shape.without_time(value)
+        if not common.EARLIEST <= time <= common.LATEST:
+            raise common.event_time_unfit(time)
         inputs = [getattr(value, of) if isinstance(of, str) else of(value) for of in shape.inputs]
         scope = self._scope_of(partition, key, time)
         if scope is None:

@@ -2,7 +2,7 @@
 
 Event time, lateness and closing are decided record by record, in the order in which records come, and never
 for a batch of them: the same records give the same bars however they are cut into batches. The decisions are
-written down in ``docs/windows.md``.
+written down in ``docs/bars.md``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
-from statestore.core import OpenWindows, WindowFold
+from statestore.core import OpenWindows, WindowFold, common
 from statestore.core.common import BEFORE_ALL, FoldShape
 from statestore.entity import EntityModel, model_of
 from statestore.errors import ConfigError
@@ -84,8 +84,8 @@ class WindowAggregate(Generic[B]):
         milliseconds since 1970) is the event's time where the source has no ``EventTime`` field, otherwise
         what that is compared with (``max_future``).
 
-        Raises ``ValueError`` for a record without a time, and what a reducer raises; the record then is in no
-        window.
+        Raises ``ValueError`` for a record without a time, or with one outside of the years 2 to 9998, and
+        what a reducer raises; the record then is in no window.
         """
         closed: list[Closed[B]] = self._take(record, timestamp, partition)
         return closed
@@ -103,9 +103,12 @@ class WindowAggregate(Generic[B]):
         """Let the event time be ``time`` where it is earlier; return the bars that that closed.
 
         ``time`` is in UTC or in milliseconds since 1970. It counts for each partition of which there was a
-        record, or only for ``partition``.
+        record, or only for ``partition``. Raises ``ValueError`` for a time outside of the years 2 to 9998.
         """
         instant = times.milliseconds(time) if isinstance(time, datetime) else time
+        if not common.EARLIEST <= instant <= common.LATEST:
+            raise common.event_time_unfit(instant)
+        self._fold.check_free()
         for scope in self._scopes.advanced(instant, partition):
             if instant >= scope.closes_at:
                 self._fold.closed += self._closing.close(scope, instant)
@@ -115,7 +118,10 @@ class WindowAggregate(Generic[B]):
         return closed
 
     def state(self) -> bytes:
-        """Return all that it knows, as bytes (msgpack): another one goes on from there with equal bars."""
+        """Return all that it knows, as bytes (msgpack): another one goes on from there with equal bars.
+
+        Bars that a failed call closed are not in it: fetch them first, by any other call.
+        """
         fold = self._fold
         counts = {"late": fold.late, "ahead": fold.ahead, "skipped": fold.skipped}
         return self._saved.dump(counts, self._scopes.event_times(), self._scopes.saved())
@@ -133,15 +139,6 @@ class WindowAggregate(Generic[B]):
         found = self._scopes.event_time(partition)
         return None if found == BEFORE_ALL else times.time_at(found * 1000)
 
-    def _load(self, state: bytes) -> None:
-        opened = self._closing.opened
-        counts, event_times, saved = self._saved.load(state, lambda partition: opened(partition, 0))
-        for _, scope in saved:
-            scope.closes_at = self._closing.closes_at(scope)
-        self._scopes.load(event_times, saved)
-        fold = self._fold
-        fold.late, fold.ahead, fold.skipped = counts["late"], counts["ahead"], counts["skipped"]
-
     @property
     def open_until(self) -> datetime | None:
         """The event time from which on no window with a record is open, in UTC; ``None``: none is open."""
@@ -152,6 +149,15 @@ class WindowAggregate(Generic[B]):
             for start in buckets
         ]
         return times.time_at(max(ends) * 1000) if ends else None
+
+    def _load(self, state: bytes) -> None:
+        opened = self._closing.opened
+        counts, event_times, saved = self._saved.load(state, lambda partition: opened(partition, 0))
+        for _, scope in saved:
+            scope.closes_at = self._closing.closes_at(scope)
+        self._scopes.load(event_times, saved)
+        fold = self._fold
+        fold.late, fold.ahead, fold.skipped = counts["late"], counts["ahead"], counts["skipped"]
 
     def _closed_by_partition(self, scope: OpenWindows, time: int) -> None:
         self._fold.closed += self._closing.close(scope, time)

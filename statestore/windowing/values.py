@@ -34,6 +34,6 @@ class WindowCounts:
     ahead: int
     """Records whose event time was too far after their timestamp (``max_future``)."""
     skipped: int
-    """Records without a value."""
+    """Records without a value, or without a key."""
     open: int
     """Bars that are open now: for each window and key one."""

@@ -37,6 +37,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "manager.delete": (Row, 1),
     "manager.ensure_topics": (Row,),
     "manager.open": ("another",),
+    "manager.open_session": ("visits", 60),
+    "manager.open_window": ("candles", 5, 60),
     "manager.store": ("sessions",),
     "manager.stream": (Event,),
     "table.add": (Row(1),),
@@ -54,13 +56,21 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "transaction.add": (Row(1),),
     "transaction.add_all": ([],),
     "transaction.delete": (Row, 1),
+    "windows.delete": (b"a", 0),
+    "windows.get": (b"a", 0),
+    "windows.put": (b"a", 0, b"1"),
+    "sessions.delete": (b"a", 0, 0),
+    "sessions.get": (b"a", 0, 0),
+    "sessions.put": (b"a", 0, 0, b"1"),
     "wait_for": ([],),
     "delete": (b"a",),
+    "fetch": (b"a",),
     "for_each": (print,),
     "get": (b"a",),
     "get_many": ([b"a"],),
     "get_record": (b"a",),
     "get_with_timestamp": (b"a",),
+    "latest": (b"a",),
     "on_progress": (print,),
     "on_ready": (print,),
     "on_state_change": (print,),
@@ -134,6 +144,7 @@ def test_every_call_after_close_raises_that_it_is_closed(
     store[b"a"] = b"1"
     table, rows, events = manager.bind(Row), manager.bind("raw"), manager.stream(Event)
     rows.wait_until_ready(60)
+    windows, sessions = manager.open_window("windows", 5, 60), manager.open_session("visits", 60)
     snapshot, scan, batch = store.snapshot(), store.scan(), store.batch()
     batch.__enter__().put(b"b", b"1")
     scope = manager.transaction()
@@ -155,6 +166,8 @@ def test_every_call_after_close_raises_that_it_is_closed(
         "stream": events,
         "store": store,
         "snapshot": snapshot,
+        "windows": windows,
+        "sessions": sessions,
         "transaction": transaction,
     }
     wrong = []

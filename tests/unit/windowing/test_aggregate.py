@@ -138,6 +138,19 @@ def test_without_an_event_time_the_timestamp_is_the_time() -> None:
     ]
 
 
+def test_a_key_is_never_none_and_a_time_has_a_year() -> None:
+    aggregate = WindowAggregate(Sums)
+    nobody: Any = None
+    assert aggregate.update(Plain(nobody, date(2026, 3, 2), 1.0), 0) == []
+    assert aggregate.counts.skipped == 1
+    for time in (2**62, -(2**62), 253_402_300_799_999):
+        with pytest.raises(ValueError, match=r"outside of the years 2 to 9998"):
+            aggregate.update(Plain(1, date(2026, 3, 2), 1.0), time)
+        with pytest.raises(ValueError, match=r"outside of the years 2 to 9998"):
+            aggregate.advance(time)
+    assert aggregate.counts.open == 0
+
+
 def test_a_record_of_another_class_is_refused() -> None:
     with pytest.raises((ValueError, AttributeError)):
         WindowAggregate(Candle).update(Plain(1, date(2026, 1, 1), 0.0))
@@ -212,14 +225,17 @@ def test_what_a_reducer_may_keep() -> None:
         aggregate.state()
 
 
-def test_an_aggregate_that_calls_itself_is_refused() -> None:
+@pytest.mark.parametrize(
+    "call", [lambda one, given: one.update(given), lambda one, given: one.advance(given.at)]
+)
+def test_an_aggregate_that_calls_itself_is_refused(call: Callable[[Any, Any], list[Any]]) -> None:
     made: list[WindowAggregate[Any]] = []
 
     @entity(source=Trade, windows=[1])
     @dataclass
     class Calling:
         symbol: Annotated[str, Key]
-        count: Annotated[int, agg.reduce(lambda state, given: len(made[0].update(given)) + state, 0)]
+        count: Annotated[int, agg.reduce(lambda state, given: len(call(made[0], given)) + state, 0)]
 
     made.append(WindowAggregate(Calling))
     with pytest.raises(RuntimeError, match="takes a record already"):
