@@ -1,4 +1,4 @@
-"""The main job on real data: mirror a topic of flights, read it, close it, go on where it was, and query it.
+"""The main job on real data: mirror a topic of flights, read it, close it, go on, query it; and bars.
 
 ``make demo`` needs nothing but this checkout. Its broker is librdkafka's own mock, inside this process, and
 gets the flights of January. ``make demo KAFKA=host:port`` writes the whole year to a real broker.
@@ -31,6 +31,7 @@ from statestore import RestoreProgress, StateStoreError, StoreManager, Table
 
 sys.path.insert(0, str(Path(__file__).parent))  # run with -P, Python does not look beside the script
 
+from flights_bars import show_bars
 from flights_data import Flight, FlightRecord, changelog, read_flights, retirements
 from flights_questions import ask
 from nyc_tables import Weather, weather
@@ -94,6 +95,8 @@ def demonstrate(address: str, backend: str, month: int | None) -> None:
                 console.print("  (the memory backend has no files, so each start replays the topic)")
             heading("Three questions, with the plans of their queries")
             ask(flights, weather_table(stores, month), console)
+    heading("Bars: the delays by airport, in windows of five sizes")
+    show_bars(read_flights(month), console)
 
 
 def restore(flights: Table[Flight]) -> None:

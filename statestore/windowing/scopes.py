@@ -18,23 +18,29 @@ class Scopes(Protocol):
 
     def __iter__(self) -> Iterator[OpenWindows]: ...
 
-    def of_record(self, partition: int, key: Any, time: int) -> OpenWindows | None:
+    def of_record(self, partition: int, key: Any, time: int, /) -> OpenWindows | None:
         """Return the windows for a record; ``None`` if it is late whatever its window is."""
+        ...
 
-    def advanced(self, time: int, partition: int | None) -> list[OpenWindows]:
+    def advanced(self, time: int, partition: int | None, /) -> list[OpenWindows]:
         """Return the windows whose event time becomes ``time``, of all partitions or of one."""
+        ...
 
     def event_time(self, partition: int) -> int:
         """Return the greatest event time of the partition; ``BEFORE_ALL`` without one."""
+        ...
 
     def event_times(self) -> dict[int, int]:
         """Return the greatest event time of each partition."""
+        ...
 
     def saved(self) -> Iterator[tuple[Any, OpenWindows]]:
         """Give all windows in their order, each with its key; ``None`` where a watermark is a partition's."""
+        ...
 
-    def load(self, event_times: Mapping[int, int], saved: Iterable[tuple[Any, OpenWindows]]) -> None:
+    def load(self, event_times: Mapping[int, int], saved: Iterable[tuple[Any, OpenWindows]], /) -> None:
         """Take over what ``event_times`` and ``saved`` gave."""
+        ...
 
 
 class PartitionScopes:

@@ -1,4 +1,4 @@
-"""``make demo`` shows what it promises: a restore, reads, a second start that replays nothing, queries."""
+"""``make demo`` shows what it promises: a restore, reads, a start that replays nothing, queries, bars."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def test_demo_restores_reads_resumes_and_asks(backend: str, replayed: str, tmp_p
     assert "to_list()           2,574 flights" in done.stdout
     assert "get('N520UA')       UA910 EWR-BOS, 31 Jan 2013 02:25 UTC, -6 min" in done.stdout
     assert f"resumed with {replayed} records replayed, 2,574 aircraft ready" in done.stdout
-    boston, storm, late = re.split(r"\?\n", done.stdout.partition("Three questions")[2])[1:]
+    questions, _, bars = done.stdout.partition("Three questions")[2].partition("\nBars: ")
+    boston, storm, late = re.split(r"\?\n", questions)[1:]
     assert "read the rows of F.destination == 'BOS' by the index (destination)" in boston
     assert re.findall(r"N\w+(?=  )", boston) == ["N708JB", "N37263", "N569JB"]
     assert "join Weather: look up " in storm
@@ -55,6 +56,13 @@ def test_demo_restores_reads_resumes_and_asks(backend: str, replayed: str, tmp_p
     assert " ".join(axis.split()) == "EV F9 B6 9E AS MQ WN FL US YV UA AA DL VX HA", "the latest first"
     heights = [float(line.partition("┤")[0]) for line in plot if "┤" in line]
     assert (heights[0], heights[-1]) == (43.3, -22.9)
+    assert re.findall(r"^ +(\w+) +([\d,]+) +([A-Z]{3}) .* (\d+) *$", bars, re.MULTILINE) == [
+        ("15min", "5,950", "JFK", "203"),
+        ("60min", "1,642", "EWR", "148"),
+        ("240min", "496", "EWR", "108"),
+        ("1d", "96", "EWR", "65"),
+        ("1w", "15", "EWR", "23"),
+    ]
     assert set((ROOT / "demo-state").glob("*")) <= before, "the demonstration does not remove its state"
 
 

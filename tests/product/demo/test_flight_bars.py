@@ -1,63 +1,40 @@
-"""Delays of real flights by airport, as bars of four sizes: compared with pandas, and kept in stores of windows."""
+"""Delays of real flights by airport, as bars of five sizes: as pandas has them, and kept in stores."""
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
-from datetime import datetime
+from dataclasses import astuple
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
 import pytest
-from flights_data import read_flights
+from flights_bars import Delays, delays
+from flights_data import Flight, read_flights
 
-from statestore import EventTime, F, Key, StoreManager, WindowStart, agg, entity
-from statestore.testing import run_windows
+from statestore import StoreManager
 from statestore.windowing import Closed
 
-RULES = {"15min": "15min", "60min": "1h", "1d": "1D", "1w": "W-MON"}
+RULES = {"15min": "15min", "60min": "1h", "240min": "4h", "1d": "1D", "1w": "W-MON"}
 """How pandas names the windows."""
 
 
-@entity(topic="departures", kind="stream")
-@dataclass(frozen=True, slots=True)
-class Departure:
-    origin: Annotated[str, Key]
-    delay: int | None
-    at: Annotated[datetime, EventTime]
-
-
-@entity(source=Departure, windows=[15, "1h", "1d", "1w"], grace=0)
-@dataclass(frozen=True, slots=True)
-class Delays:
-    origin: Annotated[str, Key]
-    start: Annotated[datetime, WindowStart]
-    flights: Annotated[int, agg.count()]
-    arrived: Annotated[int, agg.count(F.delay)]
-    total: Annotated[int, agg.sum(F.delay)]
-    mean: Annotated[float | None, agg.avg(F.delay)]
-    least: Annotated[int | None, agg.min(F.delay)]
-    most: Annotated[int | None, agg.max(F.delay)]
-    first: Annotated[int | None, agg.first(F.delay)]
-    last: Annotated[int | None, agg.last(F.delay)]
+@pytest.fixture(scope="module")
+def flights() -> list[Flight]:
+    return read_flights(1)
 
 
 @pytest.fixture(scope="module")
-def departures() -> list[Departure]:
-    return [Departure(flight.origin, flight.delay, flight.departure) for flight in read_flights(1)]
-
-
-@pytest.fixture(scope="module")
-def bars(departures: list[Departure]) -> list[Closed[Delays]]:
-    return run_windows(Delays, departures)
+def bars(flights: list[Flight]) -> list[Closed[Delays]]:
+    return delays(flights)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("label", RULES)
 def test_bars_of_flights_equal_those_of_pandas(
-    departures: list[Departure], bars: list[Closed[Delays]], label: str
+    flights: list[Flight], bars: list[Closed[Delays]], label: str
 ) -> None:
-    frame = pd.DataFrame([astuple(one) for one in departures], columns=["origin", "delay", "at"])
+    rows = [(one.origin, one.delay, one.departure) for one in flights]
+    frame = pd.DataFrame(rows, columns=["origin", "delay", "at"])
     frame["delay"] = frame["delay"].astype("Float64")
     windows = frame.set_index("at").groupby("origin")["delay"]
     found = windows.resample(RULES[label], closed="left", label="left").agg(
