@@ -10,7 +10,7 @@ import msgspec
 from statestore.core import OpenWindows
 from statestore.entity import EntityModel
 from statestore.errors import ConfigError, DecodeError, EncodeError
-from statestore.fields.types import FieldType, type_name
+from statestore.fields.types import FieldType, scalar_type, type_name
 from statestore.runtime.text import bounded_repr
 from statestore.serde.formats import FieldValueError
 from statestore.serde.msgpack import field_codec
@@ -45,20 +45,21 @@ class Saved:
             windows = [
                 [None if key is None else self._write_key(key), self._write(scope)] for key, scope in scopes
             ]
+            return msgspec.msgpack.encode(
+                {
+                    "format": _FORMAT,
+                    "definition": self._definition,
+                    "counts": counts,
+                    "event_times": list(event_times.items()),
+                    "windows": windows,
+                }
+            )
         except (FieldValueError, TypeError, ValueError, OverflowError) as error:
             raise EncodeError(
                 f"{self._name}: an open window cannot be saved: {error}. The state of a reducer must be what "
-                "msgpack can write (lists, not tuples), and a value of the type that its field declares"
+                "msgpack can write (lists, not tuples; ints of 64 bits), and a value of the type that its field "
+                "declares"
             ) from error
-        return msgspec.msgpack.encode(
-            {
-                "format": _FORMAT,
-                "definition": self._definition,
-                "counts": counts,
-                "event_times": list(event_times.items()),
-                "windows": windows,
-            }
-        )
 
     def load(
         self, state: bytes, opened: Callable[[int], OpenWindows]
@@ -170,28 +171,38 @@ def _definition(model: EntityModel, source: EntityModel) -> dict[str, str]:
 
 
 def _converters(types: Sequence[FieldType | None]) -> tuple[_Convert, _Convert]:
-    """Return what writes values of these types as msgpack can, and what reads them; ``None``: a reducer's."""
+    """Return what writes values of these types as msgpack can, and what reads them; ``None``: a reducer's.
+
+    What msgpack has a type for is written as it is: most values of most windows.
+    """
     codecs = [None if one is None else field_codec(one) for one in types]
-    writers = [_plain if codec is None else codec.write for codec in codecs]
-    readers: list[Callable[[Any], Any]] = [
-        _plain if codec is None else _reader(codec.type, codec.read) for codec in codecs
+    writers = [
+        (place, _plain if codec is None else codec.write)
+        for place, (codec, type_) in enumerate(zip(codecs, types, strict=True))
+        if codec is None or scalar_type(type_) not in _PLAIN
     ]
+    readers = [
+        (place, _plain if codec is None else codec.read)
+        for place, codec in enumerate(codecs)
+        if codec is None or codec.read is not None
+    ]
+    members = tuple(Any if codec is None else codec.type for codec in codecs)
+    row: Any = tuple.__class_getitem__(members)
 
     def write(values: Sequence[Any]) -> list[Any]:
-        return [convert(value) for convert, value in zip(writers, values, strict=True)]
+        written = list(values)
+        for place, convert in writers:
+            written[place] = convert(written[place])
+        return written
 
-    def read(values: Sequence[Any]) -> list[Any]:
-        return [convert(value) for convert, value in zip(readers, values, strict=True)]
+    def read(written: Sequence[Any]) -> list[Any]:
+        values = list(msgspec.convert(written, row, builtin_types=(bytes,)))
+        for place, convert in readers:
+            if convert is not None:
+                values[place] = convert(values[place])
+        return values
 
     return write, read
-
-
-def _reader(type_: Any, read: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
-    def converted(value: Any) -> Any:
-        found = msgspec.convert(value, type_, builtin_types=(bytes,))
-        return found if read is None else read(found)
-
-    return converted
 
 
 def _plain(state: Any) -> Any:

@@ -225,6 +225,20 @@ def test_what_a_reducer_may_keep() -> None:
         aggregate.state()
 
 
+def test_a_sum_beyond_64_bits_cannot_be_saved() -> None:
+    @entity(source=Many, windows=["1s"])
+    @dataclass
+    class Total:
+        key: Annotated[UUID, Key]
+        total: Annotated[int, agg.sum(F.number)]
+
+    aggregate = WindowAggregate(Total)
+    for _ in range(2):
+        aggregate.update(Many(UUID(int=1), 2**63, 0.0, Decimal(0), "", b"", date(2026, 3, 2), NOON, 0))
+    with pytest.raises(EncodeError, match=r"Total: an open window cannot be saved: .*64 bits"):
+        aggregate.state()
+
+
 @pytest.mark.parametrize(
     "call", [lambda one, given: one.update(given), lambda one, given: one.advance(given.at)]
 )
