@@ -57,8 +57,8 @@ class Saved:
         except (FieldValueError, TypeError, ValueError, OverflowError) as error:
             raise EncodeError(
                 f"{self._name}: an open window cannot be saved: {error}. The state of a reducer must be what "
-                "msgpack can write (lists, not tuples; ints of 64 bits), and a value of the type that its field "
-                "declares"
+                "msgpack can write (lists, not tuples; ints of 64 bits), and a value of the type that its "
+                "field declares"
             ) from error
 
     def load(
