@@ -186,6 +186,8 @@ class TimedStore(UserStore, TimedReader):
         """Write ``changes`` in their order, as one unit; return how many rows came too late."""
         with self._write_lock:
             if self._moves:
+                if self.followed is not None:
+                    self._backend.write(Batch([]))  # raises: another process writes
                 self._load()
             newest, first = self._times
             rows: dict[bytes, bytes | None] = {}
@@ -211,6 +213,8 @@ class TimedStore(UserStore, TimedReader):
                 finally:
                     if not is_inner:
                         self._writes += 1
+            else:
+                self._backend.get(WINDOW_TIMES)  # raises where the store is closed
             self._late += late
             self._remove_expired()
             return late

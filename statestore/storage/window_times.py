@@ -42,7 +42,10 @@ def _microseconds(what: str, time: object) -> int:
             raise EncodeError(
                 f"{what} {time.isoformat()}: a time needs a zone, such as datetime(2026, 1, 1, tzinfo=UTC)"
             )
-        return microseconds(time)
+        found = microseconds(time)
+        if FIRST_MICROSECOND <= found <= LAST_MICROSECOND:
+            return found
+        raise EncodeError(f"{what} {time.isoformat()}: in UTC it is not in the years 1 to 9999: give another")
     if isinstance(time, int) and not isinstance(time, bool):
         if FIRST_TIME <= time < END_OF_TIME:
             return time * 1000

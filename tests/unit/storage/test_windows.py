@@ -19,6 +19,7 @@ from statestore.errors import (
     StoreClosedError,
     StoreFullError,
     StoreIdentityError,
+    StoreUnavailableError,
 )
 from statestore.storage.user_store import UserStore
 
@@ -161,6 +162,8 @@ def test_times_may_have_zones_and_lie_anywhere(windows: WindowStore) -> None:
         (datetime(2026, 1, 1), EncodeError, "a time needs a zone"),
         (datetime(2026, 1, 1, 0, 0, 0, 1, tzinfo=UTC), EncodeError, "whole milliseconds"),
         (1 << 62, EncodeError, "years 1 to 9999"),
+        (datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1))), EncodeError, "years 1 to 9999"),
+        (datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-1))), EncodeError, "years 1 to 9999"),
         ("2026-01-01", TypeError, "must be a datetime or an int"),
         (True, TypeError, "must be a datetime or an int"),
         (1.5, TypeError, "must be a datetime or an int"),
@@ -238,6 +241,8 @@ def test_a_closed_store_says_so(windows: WindowStore) -> None:
         lambda: next(not_begun),
         lambda: list(windows.fetch(b"a")),
         lambda: windows.put(b"a", T, b""),
+        lambda: windows.put(b"a", T - HOUR, b"late"),
+        lambda: windows.delete(b"a", T - HOUR),
         lambda: windows.get(b"a", T),
         windows.count,
         windows.stats,
@@ -447,3 +452,18 @@ def test_a_retention_is_a_window_at_least(tmp_path: Path) -> None:
             stores.open_window("w", "1h", "5min")
         with pytest.raises(ConfigError, match="retention 'soon': not a size"):
             stores.open_session("s", "soon")
+
+
+def test_a_write_that_a_reader_tries_leaves_its_reads_as_they_are(tmp_path: Path) -> None:
+    with StoreManager(tmp_path, backend="rocksdb", role="auto") as owner:
+        written = owner.open_window("w", 5, "1h")
+        written.put(b"a", T, b"1")
+        with StoreManager(tmp_path, backend="rocksdb", role="reader") as other:
+            read = other.open_window("w", 5, "1h")
+            for start in (T, T + 1, T - HOUR):  # the last one is late
+                with pytest.raises(StoreUnavailableError, match="another process owns"):
+                    read.put(b"a", start, b"mine")
+            written.put(b"a", T + HOUR, b"2")
+            read.follow()
+            assert list(read.fetch(b"a")) == [(T + HOUR, b"2")]
+            assert (read.stats().newest, read.stats().late) == (T + HOUR, 0)
