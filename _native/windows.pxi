@@ -5,10 +5,9 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from copy import deepcopy
 
-from statestore.runtime.times import milliseconds as milliseconds_at
-
 cdef extern from *:
     PyObject *PyDict_GetItemWithError(object of, object key) except? NULL
+    int64_t PyLong_AsLongLongAndOverflow(object of, int *overflow) except? -1
 
 cdef enum FoldFunction:
     COUNT_RECORDS
@@ -188,13 +187,14 @@ cdef class WindowFold:
                 return 0
             self.find_states(scope, key, time)
             self.compute(value, time)
+            # It closes no window that it is in. If its bars cannot be made, it is in none.
+            if time >= scope.closes_at:
+                self.closed += self.close(scope, time)
+            elif time > scope.event_time:
+                scope.event_time = time
             self.store(scope, key)
         finally:
             self.drop()
-        if time >= scope.closes_at:
-            self.closed += self.close(scope, time)
-        elif time > scope.event_time:
-            scope.event_time = time
         if scope.seen is not None:
             self.note(scope, key, time)
         return 0
@@ -365,8 +365,12 @@ cdef inline object better_part(so_far, given, FoldFunction function, PyObject *c
 
 cdef inline int64_t event_milliseconds(time) except? -1:
     """Return the milliseconds since 1970 of a time with a zone, rounded down; an ``int`` is that already."""
+    cdef int too_large = 0
+    cdef int64_t milliseconds
     if type(time) is int:
-        return time
-    if type(time) is datetime and datetime_tzinfo(time) is UTC:
+        milliseconds = PyLong_AsLongLongAndOverflow(time, &too_large)
+        if not too_large:
+            return milliseconds
+    elif type(time) is datetime and datetime_tzinfo(time) is UTC:
         return microseconds_in_utc(time) // 1000
-    return milliseconds_at(time)
+    return common.event_milliseconds(time)

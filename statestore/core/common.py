@@ -398,6 +398,28 @@ def joined(namespace: bytes, key: object) -> bytes:
         raise must_be_bytes("a key", key) from None
 
 
+def event_milliseconds(time: object) -> int:
+    """Return the milliseconds since 1970 of the time of an event, rounded down.
+
+    Raises ``ValueError`` for a time without a zone and one of no year, ``TypeError`` for what is no time.
+    """
+    if isinstance(time, datetime):
+        if time.utcoffset() is None:
+            raise ValueError(
+                f"the event time {time.isoformat()} has no zone: give one, such as datetime(2026, 1, 1, "
+                "tzinfo=UTC)"
+            )
+        return times.milliseconds(time)
+    if not isinstance(time, int) or isinstance(time, bool):
+        raise TypeError(
+            f"the event time is {type(time).__name__} {bounded_repr(time)}: it must be a datetime with a "
+            "zone, or an int of milliseconds since 1970"
+        )
+    if not -(2**63) <= time < 2**63:
+        raise event_time_unfit(time)
+    return int(time)
+
+
 def event_time_unfit(time: int) -> ValueError:
     return ValueError(
         f"the event time {times.milliseconds_text(time)} is outside of the years 2 to 9998: times are "

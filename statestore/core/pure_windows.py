@@ -13,7 +13,6 @@ from typing import Any, final
 
 from statestore.core import common
 from statestore.core.common import BEFORE_ALL, NEVER, FoldShape
-from statestore.runtime import times
 
 
 @final
@@ -112,13 +111,14 @@ class WindowFold:
 
     def _take_record(self, record: Any, timestamp: datetime | int | None, partition: int) -> None:
         if type(record) is not self._shape.record:
-            self._take(record, _milliseconds(timestamp), partition)
+            self._take(record, timestamp, partition)
         else:
             own: Any = record
-            self._take(own.value, _milliseconds(own.timestamp), own.partition or 0)
+            self._take(own.value, own.timestamp, own.partition or 0)
 
-    def _take(self, value: Any, timestamp: int | None, partition: int) -> None:
+    def _take(self, value: Any, given: datetime | int | None, partition: int) -> None:
         shape = self._shape
+        timestamp = None if given is None else common.event_milliseconds(given)
         if value is None:
             self.skipped += 1
             return
@@ -128,7 +128,8 @@ class WindowFold:
             self.skipped += 1
             return
         key = keys[0] if len(keys) == 1 else keys
-        own = None if shape.time is None else _milliseconds(getattr(value, shape.time))
+        stated = None if shape.time is None else getattr(value, shape.time)
+        own = None if stated is None else common.event_milliseconds(stated)
         if own is not None and timestamp is not None and own - timestamp > shape.max_future:
             self.ahead += 1
             return
@@ -142,17 +143,21 @@ class WindowFold:
         if scope is None:
             self.late = [count + 1 for count in self.late]
             return
-        self._fold(scope, key, value, inputs, time)
+        changed = self._changed(scope, key, value, inputs, time)
+        # It closes no window that it is in. If its bars cannot be made, it is in none.
         if time >= scope.closes_at:
             self.closed += self._close(scope, time)
         elif time > scope.event_time:
             scope.event_time = time
+        self._store(scope, key, changed)
         if scope.seen is not None:
             span = scope.seen.setdefault(key, [time, time])
             span[:] = min(span[0], time), max(span[1], time)
 
-    def _fold(self, scope: OpenWindows, key: Any, value: Any, inputs: list[Any], time: int) -> None:
-        """Change the state of each window that the record is in: of all, or after an exception of none."""
+    def _changed(
+        self, scope: OpenWindows, key: Any, value: Any, inputs: list[Any], time: int
+    ) -> list[tuple[int, int, int, list[Any]]]:
+        """Return what becomes of the windows that the record is in: each with its size's place and start."""
         changed = []
         for place, (size, origin, grace) in enumerate(self._shape.windows):
             start = time - (time - origin) % size
@@ -169,6 +174,9 @@ class WindowFold:
                     fresh = _FUNCTIONS[function](state[at], given, call, time)
                     state[at : at + len(fresh)] = fresh
             changed.append((place, start, start + size + grace, state))
+        return changed
+
+    def _store(self, scope: OpenWindows, key: Any, changed: list[tuple[int, int, int, list[Any]]]) -> None:
         late = {*range(len(self.late))} - {place for place, *_ in changed}
         self.late = [count + (place in late) for place, count in enumerate(self.late)]
         for place, start, closes_at, state in changed:
@@ -191,7 +199,3 @@ _FUNCTIONS: dict[str, Callable[[Any, Any, Any, int], tuple[Any, ...]]] = {
     ),
 }
 """What becomes of a place of the state, and of the next one, by the state so far, the value and its time."""
-
-
-def _milliseconds(time: datetime | int | None) -> int | None:
-    return times.milliseconds(time) if isinstance(time, datetime) else time

@@ -6,9 +6,9 @@ that others publish. Docs: ``docs/entities.md``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from types import EllipsisType
 
 from statestore.entity.arguments import EntityArguments, GapKeys, GapPolicy, WatermarkScope, as_timedelta
@@ -17,6 +17,7 @@ from statestore.expressions.aggregates import OHLC, Aggregate, aggregate_type
 from statestore.fields.types import Field, FieldType, Nullable, RecordType, Scalar, type_name
 from statestore.fields.windows import Window, read_windows
 from statestore.naming import check_topic_name, did_you_mean
+from statestore.runtime.text import bounded_repr
 
 DEFAULT_GRACE = timedelta(seconds=3)
 DEFAULT_RETENTION = timedelta(hours=168)
@@ -103,6 +104,16 @@ def read_windowing(
         wrong += _topic_faults(source)
     if not any(one.is_key for one in record_type.fields):
         wrong.append("an entity with windows needs a key field: mark one with Annotated[…, Key]")
+    gap_keys: object = arguments.get("gap_keys", ())
+    if isinstance(gap_keys, str | bytes | Iterator) or not (
+        callable(gap_keys) or isinstance(gap_keys, Iterable)
+    ):
+        wrong.append(
+            f"gap_keys={bounded_repr(gap_keys)}: give a list of keys, or a function that returns them"
+        )
+    of_gaps = [name for name in ("gap_keys", "gap_horizon") if name in arguments]
+    if of_gaps and arguments.get("gap", "skip") == "skip":
+        wrong.append(f"{of_gaps[0]}= requires gap='empty' or gap='carry'")
     grace = as_timedelta(arguments.get("grace", DEFAULT_GRACE))
     retention = as_timedelta(arguments.get("retention", DEFAULT_RETENTION))
     if grace > retention:
@@ -150,6 +161,28 @@ def check_bars(record_type: RecordType, windowing: Windowing, source: RecordType
                 f"Annotated[{type_name(bar.type)}, "
                 f"agg.last(F.{bar.name})]"
             )
+
+    if isinstance(windowing.gap_keys, list | tuple | set | frozenset):
+        keys = [one for one in record_type.fields if one.is_key]
+        wrong = (gap_key_fault(key, keys) for key in windowing.gap_keys)
+        faults += [f"{where}: {fault}" for fault in wrong if fault][:1]
+
+
+def gap_key_fault(key: object, fields: Sequence[Field]) -> str | None:
+    """Return the fault of one of ``gap_keys`` for a class with these key fields, otherwise ``None``."""
+    types = [one.type.type if isinstance(one.type, Scalar) else object for one in fields]
+    parts = key if len(types) > 1 else (key,)
+    if isinstance(parts, tuple) and len(parts) == len(types):
+        # A bool is no int here, and a datetime no date.
+        exact = {int: bool, date: datetime}
+        if all(
+            isinstance(part, type_) and not (type_ in exact and isinstance(part, exact[type_]))
+            for part, type_ in zip(parts, types, strict=True)
+        ):
+            return None
+    names = ", ".join(f"{one.name}: {type_name(one.type)}" for one in fields)
+    what = "a tuple" if len(types) > 1 else "a value"
+    return f"gap_keys has {bounded_repr(key)}: each key must be {what} of ({names})"
 
 
 def bar_warnings(record_type: RecordType, windowing: Windowing, source: RecordType) -> list[str]:

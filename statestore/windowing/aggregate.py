@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from statestore.core import OpenWindows, WindowFold, common
 from statestore.core.common import BEFORE_ALL, FoldShape
@@ -40,12 +40,13 @@ class WindowAggregate(Generic[B]):
     """
 
     def __init__(self, cls: type[B], *, state: bytes | None = None) -> None:
+        self._cls = cls
         model, source = _models(cls)
         windowing = model.windowing
         assert windowing is not None
         parts = Parts(model, source, windowing.aggregates)
         windows = windowing.windows
-        gaps = None if windowing.gap == "skip" else Gaps(windowing, parts)
+        gaps = None if windowing.gap == "skip" else Gaps(model, windowing, parts)
         self._closing: Closing[B] = Closing(model, windows, _ms(windowing.grace), parts, gaps)
         make = self._closing.opened
         self._scopes: Scopes = (
@@ -84,8 +85,9 @@ class WindowAggregate(Generic[B]):
         milliseconds since 1970) is the event's time where the source has no ``EventTime`` field, otherwise
         what that is compared with (``max_future``).
 
-        Raises ``ValueError`` for a record without a time, or with one outside of the years 2 to 9998, and
-        what a reducer raises; the record then is in no window.
+        Raises ``ValueError`` for a record without a time, with one that has no zone, or is outside of the
+        years 2 to 9998, ``TypeError`` for what is no time, and what a reducer, the bar class or ``gap_keys``
+        raises; the record then is in no window.
         """
         closed: list[Closed[B]] = self._take(record, timestamp, partition)
         return closed
@@ -102,10 +104,10 @@ class WindowAggregate(Generic[B]):
     def advance(self, time: datetime | int, *, partition: int | None = None) -> list[Closed[B]]:
         """Let the event time be ``time`` where it is earlier; return the bars that that closed.
 
-        ``time`` is in UTC or in milliseconds since 1970. It counts for each partition of which there was a
-        record, or only for ``partition``. Raises ``ValueError`` for a time outside of the years 2 to 9998.
+        ``time`` has a zone, or is in milliseconds since 1970. It counts for each partition of which there was
+        a record, or only for ``partition``. Raises ``ValueError`` for a time outside of the years 2 to 9998.
         """
-        instant = times.milliseconds(time) if isinstance(time, datetime) else time
+        instant = common.event_milliseconds(time)
         if not common.EARLIEST <= instant <= common.LATEST:
             raise common.event_time_unfit(instant)
         self._fold.check_free()
@@ -150,6 +152,12 @@ class WindowAggregate(Generic[B]):
         ]
         return times.time_at(max(ends) * 1000) if ends else None
 
+    def __reduce_ex__(self, _protocol: Any) -> NoReturn:
+        raise TypeError(
+            f"a WindowAggregate is not copied and not pickled: save its state(), and make another one with "
+            f"WindowAggregate({self._cls.__name__}, state=…)"
+        )
+
     def _load(self, state: bytes) -> None:
         opened = self._closing.opened
         counts, event_times, saved = self._saved.load(state, lambda partition: opened(partition, 0))
@@ -182,6 +190,10 @@ def _without_time(model: EntityModel, source: EntityModel, value: Any) -> ValueE
     if not isinstance(value, source.cls):
         return ValueError(
             f"{model.name} is made of {source.name}, not of {type(value).__name__}: give its records"
+        )
+    if source.event_time is not None:
+        return ValueError(
+            f"this {source.name} has no time: its {source.event_time.name} is None: give it one"
         )
     return ValueError(
         f"this {source.name} has no time: {source.name} has no EventTime field, so the record's timestamp is "

@@ -42,6 +42,7 @@ class Closing(Generic[B]):
         self._aggregated = [places[name] for name in parts.names]
         scalars = all(scalar_type(field.type) is not None for field in fields)
         self._acyclic = scalars and only_sets_fields(model.cls) and in_no_cycle(model.cls, len(fields))
+        self._name = model.name
         self._windows, self._grace = windows, grace
         self._parts, self._gaps = parts, gaps
 
@@ -60,9 +61,19 @@ class Closing(Generic[B]):
             for start in self._due(scope, place, window, time - self._grace)
         )
         closed: list[Closed[B]] = []
-        for end, place, start in due:
-            closed += self._bars(scope, place, start, end)
+        carried = None if self._gaps is None else dict(scope.notes.closes)
         # Nothing is changed before every bar is made: a class may refuse one.
+        for end, place, start in due:
+            try:
+                closed += self._bars(scope, place, start, end)
+            except BaseException as error:
+                if carried is not None:
+                    scope.notes.closes = carried
+                error.add_note(
+                    f"{self._name}: a bar of the window {self._windows[place].label} of "
+                    f"{times.milliseconds_text(start)} cannot be made, so the window stays open"
+                )
+                raise
         for _, place, start in due:
             scope.buckets[place].pop(start, None)
         scope.event_time = max(scope.event_time, time)

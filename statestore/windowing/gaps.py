@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 from statestore.core import OpenWindows
-from statestore.entity.windowed import Windowing
+from statestore.entity import EntityModel
+from statestore.entity.windowed import Windowing, gap_key_fault
 from statestore.expressions.nodes import Node
 from statestore.windowing.parts import Parts, State
 
@@ -34,7 +35,8 @@ class Gaps:
     seen belong to partition 0.
     """
 
-    def __init__(self, windowing: Windowing, parts: Parts) -> None:
+    def __init__(self, model: EntityModel, windowing: Windowing, parts: Parts) -> None:
+        self._name, self._key_fields = model.name, model.key_fields
         self._parts = parts
         self._carries = windowing.gap == "carry"
         self._gap_keys = windowing.gap_keys
@@ -69,7 +71,8 @@ class Gaps:
     def closed(self, scope: OpenWindows, place: int, key: Any, state: State) -> None:
         """Remember the prices of a closed window that gap bars carry on."""
         if self._carries and (found := self._parts.closes(state)):
-            scope.notes.closes.setdefault((place, key), {}).update(found)
+            closes: dict[tuple[int, Any], dict[Node, Any]] = scope.notes.closes
+            closes[place, key] = {**closes.get((place, key), {}), **found}
 
     def forget(self, scope: OpenWindows) -> None:
         """Drop what is known of keys that have no more gap bars."""
@@ -86,7 +89,9 @@ class Gaps:
 
     def _given(self, scope: OpenWindows) -> list[Any]:
         given: Iterable[Any] = self._gap_keys() if callable(self._gap_keys) else self._gap_keys
-        if scope.partition == 0:
-            return list(given)
+        keys = list(given)
+        for key in keys:
+            if fault := gap_key_fault(key, self._key_fields):
+                raise ValueError(f"{self._name}: {fault}")
         known: Mapping[Any, Any] = scope.seen or {}
-        return [key for key in given if key in known]
+        return keys if scope.partition == 0 else [key for key in keys if key in known]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import MISSING
 from decimal import Decimal
 from typing import Any
@@ -48,7 +49,7 @@ class Parts:
         self._empty = [_of_no_record(one, fields[name]) for name, one in aggregates.items()]
         self._closes = {node: self._place("last", node) for node in _carried(aggregates)}
         self._carried = [
-            (place, one.of, _record_of(fields[name].type))
+            (place, one.of, _record_of(fields[name].type) if one.function == "ohlc" else None)
             for place, (name, one) in enumerate(aggregates.items())
             if carries(one, aggregates)
         ]
@@ -183,14 +184,14 @@ def _of_no_record(aggregate: Aggregate, field: Field) -> Callable[[], Any]:
         return bare.type
     if aggregate.reducer is not None and aggregate.reducer.initial is not None:
         initial, result = aggregate.reducer.initial, aggregate.reducer.result
-        return lambda: initial if result is None else result(initial)
+        return lambda: deepcopy(initial) if result is None else result(deepcopy(initial))
     if isinstance(field.type, Nullable):
         return lambda: None
     if aggregate.function == "ohlc" and allows_no_prices(field.type):
         record = _record_of(field.type)
         assert record is not None
-        empty = record.cls(**dict.fromkeys(OHLC))
-        return lambda: empty
+        cls = record.cls
+        return lambda: cls(**dict.fromkeys(OHLC))
     if field.default_factory is not MISSING:
         factory: Callable[[], Any] = field.default_factory
         return factory

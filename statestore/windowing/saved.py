@@ -10,6 +10,7 @@ import msgspec
 from statestore.core import OpenWindows
 from statestore.entity import EntityModel
 from statestore.errors import ConfigError, DecodeError, EncodeError
+from statestore.expressions.aggregates import Aggregate, aggregate_type
 from statestore.fields.types import FieldType, scalar_type, type_name
 from statestore.runtime.text import bounded_repr
 from statestore.serde.formats import FieldValueError
@@ -68,6 +69,11 @@ class Saved:
 
         Raises ``DecodeError`` for other bytes, and ``ConfigError`` for those of another declaration.
         """
+        if not isinstance(state, bytes | bytearray | memoryview):
+            raise TypeError(
+                f"{self._name}: state= is {type(state).__name__} {bounded_repr(state)}: give the bytes that "
+                "state() returned"
+            )
         try:
             saved = msgspec.msgpack.decode(state)
             if saved["format"] != _FORMAT:
@@ -158,9 +164,12 @@ def _definition(model: EntityModel, source: EntityModel) -> dict[str, str]:
     assert windowing is not None
     names = {field.name: type_name(field.type) for field in source.record_type.fields}
     parts = {
-        f"the aggregate of {name}": f"{one!r} of {source.name}" for name, one in windowing.aggregates.items()
+        f"the aggregate of {name}": f"{one!r} of {source.name}{_input_type(one, source)}"
+        for name, one in windowing.aggregates.items()
     }
+    time = source.event_time
     return {
+        "the event time": "that of the record" if time is None else f"{source.name}.{time.name}",
         "the key": ", ".join(f"{field.name}: {names[field.name]}" for field in model.key_fields),
         "windows=": ", ".join(window.label for window in windowing.windows),
         "grace=": str(windowing.grace),
@@ -168,6 +177,13 @@ def _definition(model: EntityModel, source: EntityModel) -> dict[str, str]:
         "gap=": windowing.gap,
         **parts,
     }
+
+
+def _input_type(aggregate: Aggregate, source: EntityModel) -> str:
+    if aggregate.of is None:
+        return ""
+    type_ = aggregate_type(Aggregate("first", aggregate.of), [], source.record_type)
+    return "" if type_ is None else f" ({type_name(type_)})"
 
 
 def _converters(types: Sequence[FieldType | None]) -> tuple[_Convert, _Convert]:

@@ -155,8 +155,14 @@ class KeyScopes:
                 heapq.heappush(found.forgotten_at, (at, number, key))
             else:
                 due.append((at, number, key))
-        for at, _, key in sorted(due, key=itemgetter(0, 1)):  # what was pushed earlier may be due later
-            self._close(found.keys[key], at)
+        due.sort(key=itemgetter(0, 1))  # what was pushed earlier may be due later
+        for place, (at, _, key) in enumerate(due):
+            try:
+                self._close(found.keys[key], at)
+            except BaseException:  # a class may refuse a bar: the next record tries again
+                for one in due[place:]:
+                    heapq.heappush(found.forgotten_at, one)
+                raise
             del found.keys[key]
 
     def _last_end(self, time: int) -> int:

@@ -156,6 +156,49 @@ def test_a_record_of_another_class_is_refused() -> None:
         WindowAggregate(Candle).update(Plain(1, date(2026, 1, 1), 0.0))
 
 
+@pytest.mark.parametrize("time", [5.0, True, "2026-03-02", date(2026, 3, 2), Decimal(5)])
+def test_what_is_no_time_is_refused(time: Any) -> None:
+    aggregate = WindowAggregate(Sums)
+    for call in (
+        lambda: aggregate.update(Plain(1, date(2026, 3, 2), 1.0), time),
+        lambda: aggregate.advance(time),
+        lambda: WindowAggregate(Candle).update(Trade("A", Decimal(1), time)),
+    ):
+        with pytest.raises(
+            TypeError, match=r"the event time is \w+ .*: it must be a datetime with a zone, or"
+        ):
+            call()
+    assert aggregate.counts.open == 0
+
+
+def test_a_time_has_a_zone() -> None:
+    nothing: Any = None
+    with pytest.raises(ValueError, match="this Trade has no time: its at is None"):
+        WindowAggregate(Candle).update(Trade("A", Decimal(1), nothing))
+    naive = datetime(2026, 3, 2, 12)
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: WindowAggregate(Candle).update(Trade("A", Decimal(1), naive)),
+        lambda: WindowAggregate(Candle).update(trade(0), naive),
+        lambda: WindowAggregate(Candle).advance(naive),
+    )
+    for call in calls:
+        with pytest.raises(ValueError, match="2026-03-02T12:00:00 has no zone: give one, such as"):
+            call()
+
+
+def test_an_int_of_any_size_and_class_is_a_time_or_none() -> None:
+    class Milliseconds(int):
+        pass
+
+    aggregate = WindowAggregate(Sums)
+    day = date(2026, 3, 2)
+    with pytest.raises(ValueError, match=r"outside of the years 2 to 9998"):
+        aggregate.update(Plain(1, day, 1.0), 2**70)
+    aggregate.update(Plain(1, day, 1.0), Milliseconds(1500))
+    (closed,) = aggregate.advance(Milliseconds(2000))
+    assert (closed.bar.start, type(closed.bar.start)) == (1000, int)
+
+
 def test_no_bars_to_make(faults: Faults) -> None:
     @entity(source="trades", windows=[1])
     @dataclass
@@ -273,10 +316,13 @@ def test_the_state_of_another_declaration_names_what_differs(faults: Faults) -> 
     assert found[0].startswith(
         "Other: windows= was 1min, 5min when the state was saved, and is 1min, 15min: restore"
     )
-    assert found[1].startswith("Other: the aggregate of prices was agg.ohlc(F.price) of Trade when")
+    assert found[1].startswith("Other: the aggregate of prices was agg.ohlc(F.price) of Trade (Decimal) when")
     for wrong in (b"", b"\x80", state[:-3], b"\x91\x01"):
         with pytest.raises(DecodeError, match="not what state"):
             WindowAggregate(Candle, state=wrong)
+    no_bytes: Any = "text"
+    with pytest.raises(TypeError, match="Candle: state= is str 'text': give the bytes"):
+        WindowAggregate(Candle, state=no_bytes)
 
 
 def test_a_key_is_forgotten_when_no_record_of_it_can_come_in_time() -> None:
