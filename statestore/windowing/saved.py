@@ -209,6 +209,7 @@ def _converters(types: Sequence[FieldType | None]) -> tuple[_Convert, _Convert]:
         written = list(values)
         for place, convert in writers:
             written[place] = convert(written[place])
+        msgspec.convert(written, row, builtin_types=(bytes,))  # raises for what could not be read
         return written
 
     def read(written: Sequence[Any]) -> list[Any]:

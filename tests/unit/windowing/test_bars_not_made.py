@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import pytest
 
-from statestore import EventTime, F, Key, WindowStart, agg, entity
+from statestore import EncodeError, EventTime, F, Key, WindowStart, agg, entity
 from statestore.testing import run_windows
 from statestore.windowing import WindowAggregate
 
@@ -171,3 +171,11 @@ def test_the_state_of_other_types_and_another_time_names_what_differs(faults: Fa
         "Total: the event time was OfType.at",
         "Total: the aggregate of total was agg.sum(F.price) of OfType (float)",
     ]
+
+
+def test_a_state_that_could_not_be_read_is_not_written() -> None:
+    wrong: Any = 5
+    aggregate = WindowAggregate(Candle)
+    aggregate.update(trade(0, symbol=wrong))
+    with pytest.raises(EncodeError, match=r"Candle: an open window cannot be saved: .*str"):
+        aggregate.state()
