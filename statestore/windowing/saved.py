@@ -55,7 +55,7 @@ class Saved:
                     "windows": windows,
                 }
             )
-        except (FieldValueError, TypeError, ValueError, OverflowError) as error:
+        except (FieldValueError, msgspec.MsgspecError, TypeError, ValueError, OverflowError) as error:
             raise EncodeError(
                 f"{self._name}: an open window cannot be saved: {error}. The state of a reducer must be what "
                 "msgpack can write (lists, not tuples; ints of 64 bits), and a value of the type that its "
