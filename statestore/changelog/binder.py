@@ -33,7 +33,7 @@ from statestore.kafka.answers import (
     kind_of,
 )
 from statestore.kafka.reader import BatchLimits
-from statestore.kafka.remedies import table_remedy
+from statestore.kafka.remedies import refuses_client, table_remedy, text_of
 from statestore.kafka.source import KafkaSource
 from statestore.runtime import fork
 from statestore.runtime.budget import MemoryShares
@@ -111,7 +111,7 @@ class Binder:
             self._source = self._make_source()
         self.supervisor = Worker("statestore-supervisor" if owns else "statestore-reader")
         self.events = Worker("statestore-events")
-        self._asking_ends = self._asking_identity = False
+        self._asking_ends = self._asking_identity = self._asking_refusal = False
         self._ticks = 0
         self._identity_timeouts = 0
         """How many questions for ids had no answer since one had."""
@@ -432,9 +432,32 @@ class Binder:
             self.ask_ends()
             for lane in (self.restoring, self.following):
                 lane.call(partial(self._answer_too_large, lane, text))
+        elif refuses_client(error):
+            self.supervisor.soon(self._ask_refusal)
         elif kind is KafkaErrorKind.NOT_AUTHORIZED:
             for member in list(self.members):
                 member.fail(f"Kafka at {self.address}: {text}", table_remedy(error))
+
+    def _ask_refusal(self) -> None:
+        """A client was refused at some time, perhaps before a restart: find out what holds now."""
+        if self._asking_refusal:
+            return
+        self._asking_refusal = True
+        starts = [(one, one.start_id) for one in self.members]
+        self.source.refusal().add_done_callback(
+            lambda answer: self.supervisor.soon(lambda: self._told_refusal(starts, answer))
+        )
+
+    def _told_refusal(self, starts: Iterable[tuple[Member, int]], answer: Future[Failure | None]) -> None:
+        self._asking_refusal = False
+        if answer.exception() is not None or (error := answer.result()) is None:
+            log.info("Kafka at %s refused a client, and does not refuse it any more", self.address)
+            return
+        for member, start_id in starts:
+            if member.start_id == start_id:
+                member.fail(f"Kafka at {self.address}: {text_of(error)}", table_remedy(error))
+            else:  # it was restarted meanwhile
+                self._ask_refusal()
 
     def _answer_too_large(self, lane: Lane, text: str) -> None:
         """A client does not take an answer, and does not tell whose records are in it: see who is stuck.

@@ -97,3 +97,16 @@ class AdminConnection:
     def _forked(self) -> None:
         self._forked_here = True
         fork.leak(self._client)
+
+
+def refusal_of(given: Mapping[str, Any], timeout: float) -> Code | None:
+    """Ask with a client of its own: return why the broker refuses one with these properties.
+
+    ``None``: it accepts it, or does not answer within ``timeout`` seconds. A client that lives on may tell of
+    a refusal long after it was mended: it tells when it is asked next, and of attempts that were under way.
+    """
+    connection = AdminConnection(given)
+    try:
+        return connection.wait([connection.client().describe_cluster(request_timeout=timeout)])
+    finally:
+        connection.close()

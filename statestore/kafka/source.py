@@ -14,7 +14,7 @@ from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, Top
 from confluent_kafka import KafkaError as Code
 from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, OffsetSpec
 
-from statestore.kafka.admin import AdminConnection
+from statestore.kafka.admin import AdminConnection, refusal_of
 from statestore.kafka.answers import (
     ContactError,
     KafkaErrorKind,
@@ -35,6 +35,9 @@ log = logging.getLogger("statestore.changelog")
 
 _AT_ONCE = 0.2
 """Seconds in which a reachable broker answers."""
+
+_REFUSAL = 5.0
+"""Seconds in which a broker refuses a client: one that takes longer has not refused it."""
 
 RECORD_OVERHEAD = 400
 """Bytes that librdkafka takes for a queued record beside key and value: 330 to 350, measured."""
@@ -61,6 +64,7 @@ class KafkaSource:
     ) -> None:
         self.address = admin.address
         self.request_timeout = request_timeout
+        self._given = properties
         self._properties = consumer_properties(properties, f"statestore-{name}")
         self._on_error = on_error
         self._errors: dict[int, tuple[float, Code]] = {}
@@ -121,6 +125,9 @@ class KafkaSource:
             except KafkaException as failure:
                 heard = list(self._errors.values())
                 refusals = [error for at, error in heard if at > began and refuses_client(error)]
+                if refusals and refusal_of(self._given, _REFUSAL) is None:
+                    refusals = []  # they were mended meanwhile
+                    self._errors.clear()
                 # That all are down is told once: what was told earlier may have changed, and shows when the
                 # client has tried to connect again.
                 tried = began + RECONNECT_SECONDS < time.monotonic()
@@ -220,6 +227,10 @@ class KafkaSource:
         timeout, log_ = self.request_timeout, self.client_log
         ask = partial(lost_positions, self._properties, topic, positions, timeout, is_wanted, log_)
         return in_thread("statestore-positions", ask)
+
+    def refusal(self) -> Future[Code | None]:
+        """Ask whether the broker refuses a client now; the answer is its error, or ``None``."""
+        return in_thread("statestore-refusal", partial(refusal_of, self._given, _REFUSAL))
 
     def look_again(self) -> None:
         """Refresh the client's metadata: after an outage it may still send requests to former leaders.

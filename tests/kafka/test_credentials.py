@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pytest
+from confluent_kafka import KafkaError as Refusal
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
@@ -203,6 +206,23 @@ def test_the_remedies_for_refused_credentials(
     other = managers("", kafka=as_user(guarded), directory="other").bind("open")
     other.wait_until_ready(TIMEOUT)
     assert other.get(b"a") == table.get(b"a") == b"1"
+
+
+def test_a_refusal_that_is_told_late_fails_no_table(guarded: KafkaBroker, managers: Managers) -> None:
+    """A client tells of a refusal when it is asked next, which may be after a restart that mended it."""
+    manager = managers("", kafka=as_user(guarded))
+    table = manager.bind("open")
+    table.wait_until_ready(TIMEOUT)
+    binder = manager._binder
+    assert binder is not None
+    binder._client_failed(Refusal(Refusal._AUTHENTICATION, "told late"), "told late")
+    told: Future[None] = Future()
+    binder.supervisor.soon(lambda: told.set_result(None))
+    told.result(TIMEOUT)  # it asks now
+    while binder._asking_refusal:
+        time.sleep(0.01)
+    assert table.is_ready
+    assert table.get(b"a") == b"1"
 
 
 def test_a_port_of_another_protocol_is_asked_about(guarded: KafkaBroker, managers: Managers) -> None:

@@ -99,7 +99,9 @@ def ids(rows: Any) -> list[int]:
     return [row.id for row in rows]
 
 
-@pytest.mark.skipif(IMPLEMENTATION == "pure", reason="the twin leaves all rows to the collector")
+@pytest.mark.skipif(
+    IMPLEMENTATION == "pure", reason="the twin of the row maker leaves all rows to the collector"
+)
 def test_the_collector_leaves_out_rows_of_scalars(orders: Table[Order]) -> None:
     """Without them a loop is not kept waiting while the collector looks at hundreds of thousands."""
     groups = orders.group_by(F.customer).aggregate(rows=agg.count(), most=agg.max(F.amount)).to_list()
