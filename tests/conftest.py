@@ -42,12 +42,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 hypothesis.settings.register_profile("unhurried", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("unhurried")
 
-# Brokers live for seconds: the optimising compiler of the JVM, a collector with threads of its own and the
-# verification of Kafka's classes cost more than they give.
-os.environ.setdefault(
-    "JDK_JAVA_OPTIONS",
-    "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote",
-)
+# Brokers live for seconds: the optimising compiler of the JVM and a collector with threads of its own cost
+# more than they give.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 
 # Of each worker its own: a broker that a test restarts finds its port free again.
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):

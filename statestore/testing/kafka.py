@@ -11,7 +11,6 @@ Needs Java 17, and Maven the first time (:mod:`.maven`); ``BrokerUnavailableErro
 
 from __future__ import annotations
 
-import base64
 import os
 import random
 import shutil
@@ -28,6 +27,7 @@ from typing import Self
 from confluent_kafka import KafkaException
 
 from statestore.testing.maven import BrokerUnavailableError, find_java, kafka_jars
+from statestore.testing.prepared import CLASSES, DATA, copy_data, new_id, prepared
 from statestore.testing.topics import FILLER_KEY, Broker, ExternalBroker
 
 __all__ = [
@@ -43,7 +43,7 @@ __all__ = [
 EXTERNAL_VARIABLE = "STATESTORE_TEST_KAFKA"
 
 _START_SECONDS = 120
-_STOP_SECONDS = 30
+_STOP_SECONDS = 60
 
 # Below the ports that the system gives to outgoing connections: a client that retries a dead broker's port
 # out of that range can be given the very port as its own, and then talks to itself.
@@ -106,7 +106,8 @@ class KafkaBroker(Broker):
         self, properties: Mapping[str, str] | None = None, *, users: Mapping[str, str] | None = None
     ) -> None:
         self._java = find_java()
-        self._classpath = f"{kafka_jars()}/*"
+        self._jars = kafka_jars()
+        self._jvm_options: list[str] = []
         port, controller_port, sasl_port = _free_ports(3)
         super().__init__(f"127.0.0.1:{port}")
         self.sasl_bootstrap = f"127.0.0.1:{sasl_port}"
@@ -154,10 +155,12 @@ class KafkaBroker(Broker):
         if self._process is not None:
             raise RuntimeError(f"the broker at {self.bootstrap} is running already")
         if not (self._home / "data").exists():
-            self._format()
+            self._make_data()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command("-Xmx512m", "-Dlog4j2.level=WARN", "kafka.Kafka", str(self._config)),
+                self._command(
+                    *self._jvm_options, "-Xmx512m", "-Dlog4j2.level=WARN", "kafka.Kafka", str(self._config)
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -196,13 +199,28 @@ class KafkaBroker(Broker):
         return self._home / "broker.log"
 
     def _command(self, *arguments: str) -> list[str]:
-        return [self._java, "-cp", self._classpath, *arguments]
+        return [self._java, "-cp", f"{self._jars}/*", *arguments]
+
+    def _make_data(self) -> None:
+        folder = prepared(self._java, self._jars, self._prepare)
+        copy_data(folder, self._home / "data")
+        classes = folder / CLASSES
+        self._jvm_options = [f"-XX:SharedArchiveFile={classes}"] if classes.exists() else []
+
+    def _prepare(self, folder: Path) -> None:
+        """Leave in ``folder`` what other brokers begin with: run this one first, once, with nothing in it."""
+        self._format()
+        shutil.copytree(self._home / "data", folder / DATA)
+        self._jvm_options = [f"-XX:ArchiveClassesAtExit={folder / CLASSES}"]
+        self.start()
+        self.create_topic("prepared")
+        self.produce("prepared", [(b"key", b"value")])
+        self.stop()
+        shutil.rmtree(self._home / "data")
 
     def _format(self) -> None:
-        # The leading zero byte gives an id that never begins with "-", which the tool takes for an option.
-        cluster_id = base64.urlsafe_b64encode(b"\0" + os.urandom(15)).decode().rstrip("=")
         command = self._command(
-            "-Xmx128m", "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._config)
+            "-Xmx128m", "kafka.tools.StorageTool", "format", "-t", new_id(), "-c", str(self._config)
         )
         run = subprocess.run(command, capture_output=True, text=True, timeout=_START_SECONDS, check=False)
         if run.returncode != 0:

@@ -87,7 +87,7 @@ def _cache(name: str) -> Path:
 
 def _filled(folder: Path, artifact: str, what: str, remedy: str) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.with_name(folder.name + ".lock")):
+    with locked(folder.with_name(folder.name + ".lock")):
         if not folder.exists():
             _resolve(folder, (f"org.apache.kafka:{artifact}:{KAFKA_VERSION}", _LOGGING))
     if not (folder / f"{artifact}-{KAFKA_VERSION}.jar").is_file():
@@ -122,7 +122,8 @@ def _resolve(folder: Path, artifacts: Sequence[str]) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Let one process at a time into the block."""
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
