@@ -66,6 +66,7 @@ from statestore.fields.attributes import (
     WindowSize,
     WindowStart,
 )
+from statestore.fields.windows import Hopping
 from statestore.kafka.topics import TopicDifference, TopicsReport
 from statestore.manager import StoreManager
 from statestore.manager.health import CacheHealth, ManagerHealth
@@ -86,6 +87,7 @@ from statestore.tables.snapshot import BytesTableSnapshot, TableSnapshot
 from statestore.tables.stream import Stream, StreamHealth
 from statestore.tables.table import BytesTable, Table
 from statestore.tables.timestamps import Record, Timestamped
+from statestore.tables.window_table import WindowTable
 
 # A program that has not configured logging gets no line of ours; one that has gets them all.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
@@ -109,6 +111,7 @@ __all__ = [
     "ForkedProcessError",
     "Format",
     "Gap",
+    "Hopping",
     "Ignored",
     "Index",
     "Int16",
@@ -173,6 +176,7 @@ __all__ = [
     "WindowStart",
     "WindowStats",
     "WindowStore",
+    "WindowTable",
     "WriteBatch",
     "agg",
     "check_entities",

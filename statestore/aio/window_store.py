@@ -10,6 +10,7 @@ from statestore.aio.loop import OwnLoop
 from statestore.aio.opening import Closing, Opening
 from statestore.aio.rows import AsyncRows
 from statestore.aio.store import written
+from statestore.serde.window_times import Time
 from statestore.storage.window_reads import (
     SessionReads,
     SessionSnapshot,
@@ -25,7 +26,6 @@ from statestore.storage.window_store import (
     WindowStats,
     WindowStore,
 )
-from statestore.storage.window_times import Time
 
 
 @documented_by(TimedReader)

@@ -19,7 +19,7 @@ from statestore.entity.declaration import (
     location_of,
     model_of,
 )
-from statestore.entity.model import EntityModel
+from statestore.entity.model import EntityModel, WindowKeyForm
 from statestore.fields.attributes import Key
 from statestore.fields.types import Field
 
@@ -29,6 +29,7 @@ __all__ = [
     "Field",
     "Key",
     "TopicSpec",
+    "WindowKeyForm",
     "deferred_faults",
     "declared_classes",
     "entity",

@@ -12,7 +12,7 @@ from pydantic import Field as Constraint
 from typing_extensions import TypedDict  # pydantic needs it of Python before 3.12
 
 from statestore.expressions.expr import Expr
-from statestore.fields.windows import WindowSpec
+from statestore.fields.windows import DeclaredWindow
 from statestore.naming import did_you_mean
 from statestore.runtime.plugins import KEY_FORMATS, VALUE_FORMATS, find, installed
 from statestore.runtime.text import bounded_repr
@@ -23,6 +23,7 @@ IndexSpec = Expr | tuple[Expr, ...] | list[Expr]
 Compaction = Literal["compact", "delete", "compact,delete"]
 Validation = Literal["strict", "relaxed"]
 WatermarkScope = Literal["partition", "key"]
+WindowLayout = Literal["final", "sink", "changelog"]
 GapPolicy = Literal["skip", "empty", "carry"]
 GapKeys = Collection[Any] | Callable[[], Iterable[Any]]
 
@@ -85,8 +86,16 @@ class EntityArguments(TypedDict, total=False):
     indexes: Annotated[Sequence[IndexSpec], SkipValidation]
     """Secondary indexes, each of one field or of several: ``[F.city, (F.country, F.city)]``. One of a single
     field can be declared at the field, too: ``Annotated[str, Index]``."""
-    windows: Annotated[Sequence[WindowSpec], SkipValidation]
-    """Sizes of its windows: minutes, ``"30s"``, ``"1h"``, ``"1d"``, ``"1w"`` or a ``timedelta``."""
+    windows: Annotated[Sequence[DeclaredWindow] | Literal["sessions"], SkipValidation]
+    """Sizes of its windows: minutes, ``"30s"``, ``"1h"``, ``"1d"``, ``"1w"`` or a ``timedelta``. Without a
+    source also ``Hopping(size, advance)``, or ``"sessions"`` instead of a list."""
+    window_layout: WindowLayout
+    """Of a class with windows and no source, who writes the topics: ``"final"`` (default), another process of
+    this library, into ``{topic}_{label}_final``; ``"sink"``, Kafka Streams or ksqlDB as a result;
+    ``"changelog"``, Kafka Streams for its own store. The last two are the ``topic`` itself."""
+    window_topics: Annotated[Mapping[DeclaredWindow, str], SkipValidation]
+    """The topic of each window that is not called as ``window_layout`` says: ``{5: "counts-5min"}``. With
+    several windows, layouts other than ``"final"`` need all of them."""
     source: type | str
     """The entity class, or the topic, whose records make its bars. Default: others publish the bars."""
     grace: Annotated[timedelta, _NOT_NEGATIVE] | Annotated[int, _GRACE] | Annotated[float, _GRACE]

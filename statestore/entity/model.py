@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from statestore import naming
@@ -12,6 +13,7 @@ from statestore.entity.arguments import (
     EntityArguments,
     Kind,
     TopicSpec,
+    WindowLayout,
     checked_arguments,
     table_settings,
     topic_spec,
@@ -20,12 +22,48 @@ from statestore.entity.arguments import (
 from statestore.entity.indexes import IndexFields, read_indexes
 from statestore.entity.windowed import Windowing, bar_warnings, check_bars, read_windowing
 from statestore.errors import ConfigError
+from statestore.fields.attributes import WindowEnd, WindowStart
 from statestore.fields.inspection import read_record_type
 from statestore.fields.ksql_types import column_type
 from statestore.fields.stored_schema import stored_schema
-from statestore.fields.types import Field, RecordType, type_name
+from statestore.fields.types import Field, RecordType, WindowPart, type_name
 from statestore.fields.windows import Window
 from statestore.settings import TableSettings
+
+
+@dataclass(frozen=True, slots=True)
+class WindowKeyForm:
+    """How the keys of one window's table end, after the bytes of the key fields; all numbers big-endian.
+
+    A window: ``start int64``, in a changelog followed by ``sequence int32``. A session: ``end int64 ‖ start
+    int64``. Times are milliseconds since 1970 UTC.
+    """
+
+    window: Window
+    layout: WindowLayout
+    retention: timedelta
+    """How long rows are kept, by event time."""
+
+    @property
+    def parts(self) -> tuple[WindowPart, ...]:
+        """The parts of the window in the key, in the order of their bytes."""
+        return (WindowEnd, WindowStart) if self.window.is_session else (WindowStart,)
+
+    @property
+    def has_sequence(self) -> bool:
+        """Whether a number follows, so that there may be several rows for one key and window."""
+        return self.layout == "changelog" and not self.window.is_session
+
+    @property
+    def size(self) -> int:
+        """How many bytes follow the key."""
+        return 8 * len(self.parts) + 4 * self.has_sequence
+
+    @property
+    def described(self) -> str:
+        """The form in words: ``"window 5min"``."""
+        return f"window {self.window.label}{' with sequence' * self.has_sequence}"
+
 
 _OF_MEMBERS = ("json", "msgpack")
 """Formats of values that are maps, where a record may have members of which the class knows nothing."""
@@ -68,6 +106,44 @@ class EntityModel:
     """The arguments of :func:`entity` that the declaration gives; all others have their default."""
     location: str
     """Where the class is defined: ``file:line``."""
+    window: WindowKeyForm | None = None
+    """Of the table of one window: how its keys end; ``None``: it is the model of the class."""
+
+    def of_window(self, window: Window, topic: str | None = None) -> EntityModel:
+        """Return the model of the table of one of ``windows``: its names, topic and key.
+
+        The last key fields are those that the window fills: its start; of sessions the end before it.
+        ``topic`` is the topic's name where another one goes before that of the class. Raises ``ConfigError``
+        where the class lacks such a field.
+        """
+        assert self.windowing is not None
+        form = WindowKeyForm(window, self.windowing.layout, self.windowing.retention)
+        filled = {one.window: one for one in self.record_type.fields if one.window is not None}
+        missing = [part.__name__ for part in form.parts if part not in filled]
+        if missing:
+            names = {"WindowStart": "start", "WindowEnd": "end"}
+            fields = " and ".join(f"{names[one]}: Annotated[datetime, {one}]" for one in missing)
+            raise ConfigError(
+                f"{self.name}: the rows of its window {window.label!r} are told apart by "
+                f"{' and '.join(missing)}, which no field of the class has: add {fields}"
+            )
+        logical, physical = naming.window_names(self.logical_name, self.physical_name, window.label)
+        return replace(
+            self,
+            topic=topic or self.windowing.topic_of(window, self.topic),
+            logical_name=logical,
+            physical_name=physical,
+            key_fields=(*self.key_fields, *(filled[part] for part in form.parts)),
+            windowing=None,
+            window=form,
+        )
+
+    @property
+    def of_class(self) -> EntityModel:
+        """The same with the key of the class, without that of a window."""
+        return replace(
+            self, window=None, key_fields=tuple(one for one in self.key_fields if one.window is None)
+        )
 
     @property
     def cls(self) -> type:
@@ -101,8 +177,9 @@ class EntityModel:
     @property
     def serialisation(self) -> str:
         """How its stores are written: two models with different ones cannot read each other's stores."""
-        types = ", ".join(type_name(field.type) for field in self.key_fields)
-        return f"{self.key_format}({types}) {self.value_format}"
+        types = ", ".join(type_name(field.type) for field in self.key_fields if field.window is None)
+        window = "" if self.window is None else f" {self.window.described}"
+        return f"{self.key_format}({types}){window} {self.value_format}"
 
 
 def is_dataclass(cls: type) -> bool:

@@ -11,18 +11,27 @@ from dataclasses import MISSING, dataclass, field
 from datetime import date, datetime, timedelta
 from types import EllipsisType
 
-from statestore.entity.arguments import EntityArguments, GapKeys, GapPolicy, WatermarkScope, as_timedelta
+from statestore.entity.arguments import (
+    EntityArguments,
+    GapKeys,
+    GapPolicy,
+    WatermarkScope,
+    WindowLayout,
+    as_timedelta,
+)
 from statestore.errors import ConfigError
 from statestore.expressions.aggregates import OHLC, Aggregate, aggregate_type
 from statestore.fields.types import Field, FieldType, Nullable, RecordType, Scalar, type_name
-from statestore.fields.windows import Window, read_windows
+from statestore.fields.windows import Window, find_window, read_windows
 from statestore.naming import check_topic_name, did_you_mean
 from statestore.runtime.text import bounded_repr
 
 DEFAULT_GRACE = timedelta(seconds=3)
 DEFAULT_RETENTION = timedelta(hours=168)
 DEFAULT_MAX_FUTURE = timedelta(hours=1)
-_OF_WINDOWS = ("source", "grace", "scope", "max_future", "gap", "gap_horizon", "gap_keys")
+_OF_MIRRORS = ("window_layout", "window_topics")
+"""Arguments that a class with a source cannot have."""
+_OF_WINDOWS = ("source", "grace", "scope", "max_future", "gap", "gap_horizon", "gap_keys", *_OF_MIRRORS)
 """Arguments that a class without windows cannot have."""
 _OF_BARS = ("scope", "max_future", "gap", "gap_horizon", "gap_keys")
 """Arguments that a class without a source cannot have."""
@@ -50,6 +59,9 @@ class Windowing:
     """What a key has for a window without records."""
     gap_keys: GapKeys = ()
     """Keys that have gap bars, seen or not; or the function that gives them."""
+    layout: WindowLayout = "final"
+    """How others write the topics of its windows."""
+    _topics: Mapping[Window, str] = field(default_factory=dict)
     _gap_horizon: timedelta | EllipsisType | None = ...
 
     def gap_horizon(self, window: Window) -> timedelta | None:
@@ -58,13 +70,18 @@ class Windowing:
             return max(timedelta(hours=1), 10 * window.size)
         return self._gap_horizon
 
+    def topic_of(self, window: Window, topic: str) -> str:
+        """Return the name of the topic with the rows of ``window``; ``topic`` is that of the entity."""
+        named = self._topics.get(window)
+        return named or (f"{topic}_{window.label}_final" if self.layout == "final" else topic)
+
     def topics(self, topic: str) -> list[str]:
         """Return the names of the topics that are derived from ``topic``, that of the entity."""
+        if self.source is None:
+            return [self.topic_of(one, topic) for one in self.windows]
         of_windows = [
             f"{topic}_{one.label}_{purpose}" for one in self.windows for purpose in ("final", "corrections")
         ]
-        if self.source is None:
-            return [name for name in of_windows if name.endswith("_final")]
         return [
             *of_windows, f"{topic}_state", f"{topic}_late", f"{topic}_repartition", f"{topic}-heartbeat"
         ]  # fmt: skip
@@ -95,11 +112,26 @@ def read_windowing(
     elif source is None:
         found += [f"{name}: {one!r} requires source=…" for name, one in aggregates.items()]
         found += [f"{name}= requires source=…" for name in _OF_BARS if name in arguments]
+    else:
+        found += [
+            f"{name}= is for a class without source=, whose rows others publish: remove one of them"
+            for name in _OF_MIRRORS
+            if name in arguments
+        ]
     faults += [f"{where}: {fault}" for fault in found]
     if windows is None:
         return None
     wrong: list[str] = []
     read = read_windows(windows, wrong)
+    topics = _named_topics(arguments, read, wrong) if source is None else {}
+    if source is not None:
+        wrong += [
+            f"windows: {'sessions are' if one.is_session else f'Hopping windows ({one.label}) are'} not "
+            "computed here: leave source= out and mirror the topic of a program that computes them, such as "
+            "Kafka Streams or ksqlDB"
+            for one in read
+            if one.is_session or one.advance is not None
+        ]
     if isinstance(source, str):
         wrong += _topic_faults(source)
     if not any(one.is_key for one in record_type.fields):
@@ -133,6 +165,8 @@ def read_windowing(
         as_timedelta(arguments.get("max_future", DEFAULT_MAX_FUTURE)),
         arguments.get("gap", "skip"),
         arguments.get("gap_keys", ()),
+        arguments.get("window_layout", "final"),
+        topics,
         as_timedelta(horizon) if isinstance(horizon, timedelta | int | float) else horizon,
     )
 
@@ -265,11 +299,48 @@ def carries(aggregate: Aggregate, aggregates: Mapping[str, Aggregate]) -> bool:
     return of_prices and any(one.function == "last" and one.of == aggregate.of for one in aggregates.values())
 
 
-def _topic_faults(topic: str) -> Sequence[str]:
+def _named_topics(
+    arguments: EntityArguments, windows: Sequence[Window], faults: list[str]
+) -> dict[Window, str]:
+    """Return the topics of windows that the declaration names."""
+    given: object = arguments.get("window_topics", {})
+    if not isinstance(given, Mapping):
+        faults.append(
+            f"window_topics={bounded_repr(given)}: give a topic for each window, as in {{5: 'counts-5min'}}"
+        )
+        return {}
+    found: dict[Window, str] = {}
+    labels = ", ".join(one.label for one in windows)
+    for spec, topic in given.items():
+        window = find_window(spec, windows)
+        if window is None:
+            faults.append(f"window_topics: {bounded_repr(spec)} is not one of the windows: {labels}")
+        elif window in found:
+            faults.append(f"window_topics: {window.label} is given twice: keep one")
+        else:
+            faults += _topic_faults(topic, "window_topics")
+            found[window] = topic
+    layout = arguments.get("window_layout", "final")
+    if layout != "final" and len(windows) > 1 and len(found) < len(windows):
+        missing = ", ".join(one.label for one in windows if one not in found)
+        faults.append(
+            f"window_layout={layout!r}: each of several windows has a topic of its own: name those of "
+            f"{missing} in window_topics="
+        )
+    topics = list(found.values())
+    faults += [
+        f"window_topics: {topic!r} is the topic of several windows: each has its own"
+        for topic in dict.fromkeys(topics)
+        if topics.count(topic) > 1
+    ]
+    return found
+
+
+def _topic_faults(topic: object, what: str = "source") -> Sequence[str]:
     try:
         check_topic_name(topic)
     except ConfigError as error:
-        return [f"source: {fault}" for fault in error.faults]
+        return [f"{what}: {fault}" for fault in error.faults]
     return ()
 
 

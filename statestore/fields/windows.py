@@ -1,4 +1,4 @@
-"""Sizes of windows, and the label of each size in names of stores, topics and heartbeats."""
+"""Windows: their sizes, and the label of each in names of stores, topics and heartbeats."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import cast
 
 from statestore.errors import ConfigError
 from statestore.runtime.text import bounded_repr
@@ -28,13 +29,39 @@ _FIRST_MONDAY = 4 * _DAY // _MILLISECOND
 """1970-01-05, in milliseconds since 1970."""
 
 
+@dataclass(frozen=True, slots=True)
+class Hopping:
+    """Windows that overlap, in ``windows=``: each has the ``size``, and they start ``advance`` apart.
+
+    Both are given as a window's size is. Their label is ``"5min_by_1min"``.
+    """
+
+    size: WindowSpec
+    advance: WindowSpec
+
+
+DeclaredWindow = WindowSpec | Hopping
+"""One of the windows of a class."""
+SESSIONS = "sessions"
+"""What ``windows=`` says, and the label, where each row has a start and an end of its own."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Window:
-    """A tumbling window. Windows sort by size."""
+    """A window of a class: a tumbling one, unless it says otherwise. Windows sort by size."""
 
     size: timedelta
+    """0 of sessions, which have each their own."""
     label: str
-    """``"5min"`` for whole minutes, ``"30s"`` for other sizes, and the calendar's ``"1d"`` and ``"1w"``."""
+    """``"5min"`` for whole minutes, ``"30s"`` for other sizes, and the calendar's ``"1d"`` and ``"1w"``;
+    ``"5min_by_1min"`` of hopping windows; ``"sessions"``."""
+    advance: timedelta | None = None
+    """Of hopping windows: how far apart they start."""
+
+    @property
+    def is_session(self) -> bool:
+        """Whether each row has a start and an end of its own."""
+        return self.label == SESSIONS
 
     @property
     def size_ms(self) -> int:
@@ -57,16 +84,53 @@ def window(spec: WindowSpec) -> Window:
     return Window(size, label_of_size(size))
 
 
+def declared_window(spec: DeclaredWindow) -> Window:
+    """Return the window that a class declares so. Raises ``ConfigError`` for what is none."""
+    if not isinstance(spec, Hopping):
+        return window(spec)
+    size, advance = _checked_size(spec.size, "Hopping size"), _checked_size(spec.advance, "Hopping advance")
+    if advance > size:
+        raise ConfigError(
+            f"{spec}: windows that start {label_of_size(advance)} apart and are {label_of_size(size)} long "
+            "leave gaps: the advance must not be longer than the size"
+        )
+    if advance == size:
+        raise ConfigError(f"{spec}: such windows do not overlap: write {label_of_size(size)!r} instead")
+    return Window(size, f"{label_of_size(size)}_by_{label_of_size(advance)}", advance)
+
+
+def find_window(spec: object, windows: Sequence[Window]) -> Window | None:
+    """Return the one of ``windows`` that ``spec`` means: its label, or what it is declared by."""
+    for one in windows:
+        if spec in (one, one.label):
+            return one
+    try:
+        found = declared_window(cast("DeclaredWindow", spec))
+    except ConfigError:
+        return None
+    return found if found in windows else None
+
+
 def read_windows(specs: object, faults: list[str]) -> tuple[Window, ...]:
     """Return the windows of a declaration's ``windows=``, by size, appending each fault to ``faults``."""
+    if specs == SESSIONS:
+        return (Window(timedelta(0), SESSIONS),)
     if not isinstance(specs, Iterable) or isinstance(specs, str | bytes):
-        faults.append(f"windows={bounded_repr(specs)}: give a list of sizes, as in windows=[1, 5, '1h']")
+        faults.append(
+            f"windows={bounded_repr(specs)}: give a list of sizes, as in windows=[1, 5, '1h'], or 'sessions'"
+        )
         return ()
-    specs_of: dict[Window, list[WindowSpec]] = {}
-    listed: Sequence[WindowSpec] = list(specs)
+    specs_of: dict[Window, list[DeclaredWindow]] = {}
+    listed: Sequence[DeclaredWindow] = list(specs)
     for spec in listed:
+        if spec == SESSIONS:
+            faults.append(
+                "windows: 'sessions' stands alone, as in windows='sessions': sessions and windows of a size "
+                "have different keys; declare a class for each"
+            )
+            continue
         try:
-            specs_of.setdefault(window(spec), []).append(spec)
+            specs_of.setdefault(declared_window(spec), []).append(spec)
         except ConfigError as error:
             faults += error.faults
     faults += [

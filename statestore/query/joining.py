@@ -263,7 +263,7 @@ class _Partners:
 
     def _by_key(self, keys: Iterable[Values]) -> Iterator[tuple[bytes, bytes]]:
         store = self._source.store
-        single = self._codec.key_plan().accepts is None  # else there may be several for the same values
+        single = self._codec.has_one_key  # else there may be several for the same values
         encoded: list[bytes] = []
         found: dict[bytes, bytes] = {}  # each once: a key may have one text for several times, cut to seconds
         for values in keys:

@@ -215,7 +215,7 @@ def _rank(access: Access, ranges: dict[str, FieldRange], codec: EntityCodec[Any]
     if not access.seeks:
         return 0, False
     leading = len(_choices(ranges, codec))
-    return leading, list(codec.key_types)[leading] in ranges
+    return leading, leading < len(codec.key_types) and list(codec.key_types)[leading] in ranges
 
 
 def _by_key(
@@ -229,12 +229,13 @@ def _by_key(
     choices = _choices(ranges, codec)
     names = list(codec.key_types)
     used = {part for name in names[: len(choices)] for part in ranges[name].parts}
-    if len(choices) == len(names):
+    if len(choices) == len(names) and not codec.numbers_rows:
         return PointReads(list(product(*choices))), used
-    last = ranges.get(names[len(choices)])
+    last = ranges.get(names[len(choices)]) if len(choices) < len(names) else None
     if last is not None:
         bounds = [bound for bound in (last.start, last.stop) if bound is not None]
-        if last.values is None and _are_exact(codec, choices, bounds):
+        before = tuple(one[0] for one in choices)
+        if last.values is None and all(codec.is_bound((*before, bound)) for bound in bounds):
             used.update(last.parts)
         else:
             last = None
@@ -274,7 +275,9 @@ def _scan(
         return KeyScan(plan, bounds, bool(bounds) and plan.accepts is None)
     if plans[0].accepts is None:
         ranges = [one for plan in plans for one in plan.ranges]
-        return KeyScan(KeyPlan(ranges, None, f"{len(ranges)} seeks, in key order"), bounds, seeks=True)
+        filters = [one for plan in plans for one in plan.filters]
+        note = f"{len(ranges)} seeks, in key order"
+        return KeyScan(KeyPlan(ranges, None, note, filters), bounds, seeks=True)
     accepts = [plan.accepts for plan in plans if plan.accepts is not None]
     joined = KeyPlan(plans[0].ranges, lambda key: any(one(key) for one in accepts), plans[0].note)
     return KeyScan(joined, bounds, seeks=False)

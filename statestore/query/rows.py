@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
-from itertools import chain, starmap
+from itertools import chain, islice, starmap
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from statestore.changelog.counts import Counts
@@ -15,7 +15,7 @@ from statestore.errors import DecodeError
 from statestore.runtime.slices import with_pauses
 from statestore.runtime.sorting import sort
 from statestore.serde.entities import EntityCodec
-from statestore.serde.formats import KeyPlan
+from statestore.serde.formats import KeyPlan, PairFilter
 from statestore.storage.changelog_store import Rows
 from statestore.storage.layout import DATA, HEADER, timestamp_of
 from statestore.storage.view import StoredPairs, StoreReader
@@ -152,7 +152,14 @@ def count_rows(store: Rows, codec: EntityCodec[Any], counts: Counts, plan: KeyPl
 
 
 def stored_keys(store: StoreReader, codec: EntityCodec[Any], values: tuple[Any, ...]) -> Sequence[bytes]:
-    """Return all keys under which ``store`` may have the row of ``values``. Raises ``EncodeError``."""
+    """Return all keys under which ``store`` may have the row of ``values``. Raises ``EncodeError``.
+
+    Of a window that has several values, in the changelog of a join, it is the key of the last one.
+    """
+    if codec.numbers_rows:
+        codec.key_encodings(values)  # which checks them
+        with closing(stored_pairs(store, codec.key_plan(prefix=values), reverse=True, limit=1)) as pairs:
+            return [key[len(DATA) :] for key, _ in pairs]
     keys = codec.key_encodings(values)
     if store.has_spellings and codec.spellings is not None:
         return [*keys, *store.spelled(codec.spellings.digest(values))]
@@ -187,10 +194,42 @@ def decoded_rows(
 def stored_pairs(store: StoreReader, plan: KeyPlan, reverse: bool, limit: int | None) -> StoredPairs:
     """Return the stored pairs of a ``plan`` whose ranges are in order."""
     if len(plan.ranges) == 1:
+        if plan.filters:
+            return _Filtered(store, plan.ranges[0], plan.filters[0], reverse, limit)
         return store.scan_stored(*plan.ranges[0], reverse, limit)
     snapshot = store.snapshot() if isinstance(store, Rows) else store
-    ranges = plan.ranges[::-1] if reverse else plan.ranges
-    return _ChainedScans(snapshot, [snapshot.scan_stored(*one, reverse, limit) for one in ranges], limit)
+    scans: list[StoredPairs]
+    if plan.filters:
+        filtered = zip(plan.ranges, plan.filters, strict=True)
+        scans = [_Filtered(snapshot, *one, reverse, limit) for one in filtered]
+    else:
+        scans = [snapshot.scan_stored(*one, reverse, limit) for one in plan.ranges]
+    return _ChainedScans(snapshot, scans[::-1] if reverse else scans, limit)
+
+
+class _Filtered(StoredPairs):
+    """Those pairs of a scan that a filter leaves."""
+
+    def __init__(
+        self,
+        store: StoreReader,
+        keys: tuple[bytes | None, bytes | None, bytes | None],
+        pair_filter: PairFilter,
+        reverse: bool,
+        limit: int | None,
+    ) -> None:
+        check_limit(limit)
+        self._scan = store.scan_stored(*keys, reverse, 0 if limit == 0 else None)
+        self._rows = islice(pair_filter(self._scan, reverse, len(DATA)), limit)
+
+    def __next__(self) -> tuple[bytes, bytes]:
+        for pair in self._rows:
+            return pair
+        self.close()
+        raise StopIteration
+
+    def close(self) -> None:
+        self._scan.close()
 
 
 class _ChainedScans(StoredPairs):
@@ -227,7 +266,9 @@ def _keys(
     """
     foreign: list[bytes] = []
     keys: dict[tuple[Any, ...], tuple[int, bytes]] = {}
-    pairs = chain.from_iterable(snapshot.scan_stored(*one) for one in plan.ranges)
+    # A text that other programs write may be of any bytes.
+    ranges = [(None, None, None)] if snapshot.has_spellings else plan.ranges
+    pairs = chain.from_iterable(snapshot.scan_stored(*one) for one in ranges)
     for stored, value in with_pauses(pairs):
         key = stored[len(DATA) :]
         try:
@@ -237,7 +278,9 @@ def _keys(
             continue
         if plan.accepts is not None and not plan.accepts(values):
             continue
-        if codec.spellings is None and key not in codec.key_encodings(values):
+        if codec.numbers_rows:
+            values = (*values, key)  # there may be several
+        elif codec.spellings is None and key not in codec.key_encodings(values):
             counts.non_canonical_keys += 1
         found = (timestamp_of(value), key)
         counts.duplicate_keys += values in keys

@@ -13,6 +13,8 @@ A file imports only from files above it; ``avro/`` imports from the files here, 
     kafka_values.py    value_format="kafka": the same for values of one field
     json.py            "json", for keys and values: times by their Format, and ksqlDB's dialect
     msgpack.py         value_format="msgpack"
+    window_times.py    times of windows, as users give them
+    window_keys.py     keys of one window's table: a key in any of these formats, and times
     raw.py             "raw", for keys and values: one field of bytes, as it is
     registry.py        questions to the Schema Registry
     native_decoder.py  which classes the extension decodes

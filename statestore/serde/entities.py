@@ -11,6 +11,7 @@ from uuid import UUID
 
 from statestore.entity import EntityModel
 from statestore.errors import DecodeError, EncodeError, KeyTypeError, StateStoreError
+from statestore.fields.attributes import WindowEnd, WindowSize
 from statestore.fields.types import DictOf, Field, FieldType, ListOf, Nullable, RecordType, Scalar, type_name
 from statestore.runtime import fork
 from statestore.runtime.interrupts import pass_on
@@ -32,6 +33,7 @@ from statestore.serde.keys import NoKeys
 from statestore.serde.native_decoder import native_decoder
 from statestore.serde.ordered_keys import OrderedKeys
 from statestore.serde.scalars import normaliser
+from statestore.serde.window_keys import WindowedKeys, WindowedSpellings
 
 T = TypeVar("T")
 
@@ -74,24 +76,38 @@ class EntityCodec(Generic[T]):
         self._build = builder(model.record_type)
         self._key_names = tuple(field.name for field in model.key_fields)
         context = context or FormatContext()
-        self._keys = key_codec(model, context) if self._key_names else NoKeys()
+        of_class = model if model.window is None else model.of_class
+        self._keys = key_codec(of_class, context) if self._key_names else NoKeys()
+        self.window: WindowedKeys | None = None
+        """The codec of the keys, where the model is that of a window."""
+        of_keys = self._keys if isinstance(self._keys, JsonKeys) else None
+        self.spellings: JsonKeys | WindowedSpellings | None = of_keys
+        """What is known of the texts of keys, in a format that has several for one key."""
+        if model.window is not None:
+            self._keys = self.window = WindowedKeys(self._keys, model, model.window)
+            self.spellings = of_keys and WindowedSpellings(self.window, of_keys)
+        self.numbers_rows = model.window is not None and model.window.has_sequence
+        """Whether there may be several rows for the values of a key, numbered in the stored keys."""
+        self._most_exact = len(of_class.key_fields)
         self.key_types = {
             field.name: field.type.type for field in model.key_fields if isinstance(field.type, Scalar)
         }
         """The types of the key fields, in the class's order."""
         self._some_key = tuple(_SOME_VALUE[type_] for type_ in self.key_types.values())
         self.key_format = model.key_format
-        self.spellings = self._keys if isinstance(self._keys, JsonKeys) else None
-        """What is known of the texts of keys, in a format that has several for one key."""
-        self._values = value_codec(model, context)
-        self._preparing = [one for one in (self._values, self._keys) if isinstance(one, Prepares)]
+        self._values = value_codec(of_class, context)
+        inner = self._keys if self.window is None else self.window.inner
+        self._preparing = [one for one in (self._values, inner) if isinstance(one, Prepares)]
         self._key_indexes = [model.record_type.fields.index(field) for field in model.key_fields]
         key_types = {field.name: field.type for field in model.key_fields if isinstance(field.type, Scalar)}
         self._key_normalisers = {name: normaliser(type_) for name, type_ in key_types.items()}
         # Key formats check the type, but not the attributes that narrow it.
         self._narrowed = [name for name, type_ in key_types.items() if type_ != Scalar(type_.type)]
         numbered = list(enumerate(model.record_type.fields))
-        self._windowed = [(index, field) for index, field in numbered if field.window]
+        self._size = None if model.window is None else model.window.window.size_ms
+        self._windowed = [
+            (index, field) for index, field in numbered if field.window and field not in model.key_fields
+        ]
         self._timed = [
             (index, field) for index, field in numbered if field.is_event_time and not field.is_key
         ]
@@ -163,6 +179,15 @@ class EntityCodec(Generic[T]):
         except EncodeError as error:
             raise self._bad_key(start, stop, prefix, error=error) from None
 
+    @property
+    def has_one_key(self) -> bool:
+        """Whether the row of a key is stored under the bytes of ``encode_key``, and no other."""
+        return not self.numbers_rows and self.key_plan().accepts is None
+
+    def is_bound(self, leading: tuple[Any, ...]) -> bool:
+        """Whether ``key_plan`` tells what is before and after these values; of a window any time will do."""
+        return self.is_exact(leading[: self._most_exact])
+
     def is_exact(self, leading: tuple[Any, ...]) -> bool:
         """Whether a stored key can begin with these values: they are the same when they are read back."""
         whole = leading + self._some_key[len(leading) :]
@@ -233,8 +258,14 @@ class EntityCodec(Generic[T]):
 
     def _fill(self, values: list[Any], key: bytes, read: ReadTimestamp) -> None:
         """Set the fields that are not in the payload: those of a window, and the event time."""
-        for index, field in self._windowed:
-            values[index] = _of_no_window(field)
+        if self.window is not None and self._windowed:
+            *ends, start = self.window.times_in(key)
+            end = ends[0] if ends else start + (self._size or 0)
+            for index, field in self._windowed:
+                values[index] = _of_window(field, start, end)
+        else:
+            for index, field in self._windowed:
+                values[index] = _of_no_window(field)
         for index, field in self._timed:
             if values[index] is ABSENT:
                 found = read(key)
@@ -257,6 +288,8 @@ class EntityCodec(Generic[T]):
                 return KeyTypeError(f"{self._name} ({', '.join(self._key_names)}): {error}; {remedy}")
         given = [pair for values in bounds if values for pair in zip(self._key_names, values, strict=False)]
         for name, value in given:
+            if self._fields[name].window is not None:  # its codec takes more than the field's type
+                continue
             try:
                 self._key_normalisers[name](value)
             except FieldValueError as fault:
@@ -285,6 +318,15 @@ def _event_time(field: Field, timestamp: int) -> Any:
     if field.default_factory is not MISSING:
         return field.default_factory()
     raise FieldValueError(f"{ABSENT_WITHOUT_DEFAULT}; its record has no timestamp either", f".{field.name}")
+
+
+def _of_window(field: Field, start: int, end: int) -> Any:
+    """Return the value of a field that a window fills, of its start and end in ms since 1970."""
+    if field.window is WindowSize:
+        return end - start
+    time = end if field.window is WindowEnd else start
+    is_time = isinstance(field.type, Scalar) and field.type.type is datetime
+    return time_at(time * 1000) if is_time else time
 
 
 def _of_no_window(field: Field) -> Any:

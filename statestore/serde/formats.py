@@ -8,7 +8,7 @@ name as an entry point of the group ``statestore.key_formats`` or ``statestore.v
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final, Protocol, cast, runtime_checkable
@@ -41,6 +41,13 @@ class RegistryAccess(threading.local):
 REGISTRY_ACCESS: Final = RegistryAccess()
 
 
+PairFilter = Callable[[Iterable[tuple[bytes, bytes]], bool, int], Iterator[tuple[bytes, bytes]]]
+"""Gives those of a scan's stored pairs that count, in the order of the keys' values.
+
+It is given the pairs, whether they come in reverse, and how many bytes are in front of each key.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class KeyPlan:
     """How to find the rows of a range of keys."""
@@ -53,11 +60,13 @@ class KeyPlan:
     each is stored once."""
     note: str
     """The text of ``explain``: how the rows are found, and in which order."""
+    filters: Sequence[PairFilter] = ()
+    """What each scan goes through, where ``accepts`` is ``None``; empty: nothing."""
 
     @property
     def sorts_as_bytes(self) -> bool:
         """Whether keys sort by their bytes as by their values; told by the plan of all keys."""
-        return self.accepts is None and len(self.ranges) == 1
+        return self.accepts is None and len(self.ranges) == 1 and not self.filters
 
 
 class KeyCodec(Protocol):

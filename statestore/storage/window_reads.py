@@ -17,6 +17,7 @@ from statestore.backends import BackendIterator, BackendReader, KeyRange
 from statestore.core import Pairs, count_pairs
 from statestore.core.common import must_be_bytes
 from statestore.errors import EncodeError
+from statestore.serde.window_times import END_OF_TIME, FIRST_TIME, Time, bounds, exact_time
 from statestore.storage.layout import (
     SEGMENT_PREFIX,
     WindowKeys,
@@ -28,7 +29,6 @@ from statestore.storage.layout import (
     window_row,
     window_start,
 )
-from statestore.storage.window_times import END_OF_TIME, FIRST_TIME, Time, bound_of, exact_time
 
 Row = TypeVar("Row")
 Stored = tuple[bytes, bytes]
@@ -250,14 +250,6 @@ def check_key(key: object) -> None:
     """Raise ``TypeError`` unless ``key`` is ``bytes``."""
     if not isinstance(key, bytes):
         raise must_be_bytes("a key", key)
-
-
-def bounds(start: Time | None, stop: Time | None) -> tuple[int, int]:
-    """Return the milliseconds of a range of times."""
-    return (
-        FIRST_TIME if start is None else bound_of("start", start),
-        END_OF_TIME if stop is None else bound_of("stop", stop),
-    )
 
 
 def session_times(start: Time, end: Time) -> tuple[int, int]:

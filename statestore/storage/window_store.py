@@ -14,6 +14,7 @@ from statestore.core.common import must_be_bytes
 from statestore.errors import EncodeError, StateStoreError
 from statestore.runtime.health_report import HealthReport
 from statestore.runtime.interrupts import shielded
+from statestore.serde.window_times import FIRST_TIME, Time, exact_time
 from statestore.storage.layout import (
     NO_TIME,
     WINDOW_TIMES,
@@ -38,7 +39,6 @@ from statestore.storage.window_reads import (
     joined_rows,
     session_times,
 )
-from statestore.storage.window_times import FIRST_TIME, Time, exact_time
 
 log = logging.getLogger("statestore.store")
 

@@ -34,7 +34,7 @@ class EntityReads(Queryable[T], RowReads[T]):
         self._codec = codec
         self._scans = scans
         self._all: Query[T] = Query.of(codec.cls)
-        self._one_key = codec.key_plan().accepts is None  # else there may be several for the same values
+        self._one_key = codec.has_one_key  # else there may be several for the same values
         self._fills_event_time = codec.fills_event_time
         self._key_of = attrgetter(*codec.key_types)  # of several, a tuple
 

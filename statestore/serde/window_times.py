@@ -1,4 +1,4 @@
-"""Times as users give them to stores of windows: a ``datetime`` with a time zone, or ``int`` milliseconds."""
+"""Times of windows as users give them: a ``datetime`` with a zone, or ``int`` milliseconds since 1970."""
 
 from __future__ import annotations
 
@@ -34,6 +34,14 @@ def bound_of(what: str, time: Time) -> int:
     if type(time) is int:
         return min(max(time, FIRST_TIME), END_OF_TIME)
     return -(-_microseconds(what, time) // 1000)
+
+
+def bounds(start: Time | None, stop: Time | None) -> tuple[int, int]:
+    """Return the milliseconds of a range of times."""
+    return (
+        FIRST_TIME if start is None else bound_of("start", start),
+        END_OF_TIME if stop is None else bound_of("stop", stop),
+    )
 
 
 def _microseconds(what: str, time: object) -> int:
