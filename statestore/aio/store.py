@@ -11,25 +11,11 @@ from statestore.aio.loop import OwnLoop
 from statestore.aio.opening import Closing, Opening
 from statestore.aio.reads import FEW, many
 from statestore.aio.rows import AsyncRows
+from statestore.aio.user_store import AsyncUserStore, written
 from statestore.storage.store import KeyValueStore, WriteBatch
-from statestore.storage.user_store import BatchScope
 from statestore.storage.view import StoreReader
 
 D = TypeVar("D")
-Scope = TypeVar("Scope", bound=BatchScope)
-
-
-@asynccontextmanager
-async def written(batch: Scope, own: OwnLoop) -> AsyncIterator[Scope]:
-    """Enter a batch of a blocking store, which is written on a worker thread when the block ends well."""
-    own.check()
-    batch.__enter__()
-    try:
-        yield batch
-    except BaseException as error:
-        batch.__exit__(type(error), error, error.__traceback__)
-        raise
-    await own.shortly(batch.__exit__, None, None, None)
 
 
 @documented_by(KeyValueStore, StoreReader)
@@ -86,24 +72,15 @@ class AsyncStoreReader(Closing):
 
 
 @documented_by(KeyValueStore)
-class AsyncKeyValueStore(AsyncStoreReader):
+class AsyncKeyValueStore(AsyncUserStore[KeyValueStore], AsyncStoreReader):
     """A store of bytes without Kafka, for one event loop: ``KeyValueStore``, awaited.
 
     It is no mapping: a mapping's methods cannot be awaited. A write is made on a worker thread.
     """
 
     def __init__(self, store: KeyValueStore, own: OwnLoop) -> None:
-        super().__init__(store, own)
-        self._writable = store
-
-    @property
-    def blocking(self) -> KeyValueStore:
-        return self._writable
-
-    @property
-    def name(self) -> str:
-        """The logical name."""
-        return self._writable.name
+        AsyncUserStore.__init__(self, store, own)
+        AsyncStoreReader.__init__(self, store, own)
 
     def _pinned(self) -> StoreReader:
         return self._writable.snapshot()
@@ -130,21 +107,3 @@ class AsyncKeyValueStore(AsyncStoreReader):
             return AsyncStoreReader(taken, self._own)
 
         return Opening(opened, AsyncStoreReader.close)
-
-    async def approximate_count(self) -> int:
-        return await self._own.shortly(self._writable.approximate_count)
-
-    async def size(self) -> int:
-        return await self._own.shortly(self._writable.size)
-
-    async def follow(self) -> None:
-        await self._own.shortly(self._writable.follow)
-
-    async def flush(self) -> None:
-        await self._own.in_thread(self._writable.flush)
-
-    async def compact(self) -> None:
-        await self._own.in_thread(self._writable.compact)
-
-    def __repr__(self) -> str:
-        return f"<Async{repr(self._writable).removeprefix('<')}"

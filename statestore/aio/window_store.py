@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from statestore.aio.documented import documented_by
 from statestore.aio.loop import OwnLoop
 from statestore.aio.opening import Closing, Opening
 from statestore.aio.rows import AsyncRows
-from statestore.aio.store import written
+from statestore.aio.user_store import AsyncUserStore, written
 from statestore.serde.window_times import Time
 from statestore.storage.window_reads import (
     SessionReads,
@@ -26,6 +27,8 @@ from statestore.storage.window_store import (
     WindowStats,
     WindowStore,
 )
+
+T = TypeVar("T", bound=WindowStore | SessionStore)
 
 
 @documented_by(TimedReader)
@@ -44,38 +47,11 @@ class _AsyncTimedReader(Closing):
 
 
 @documented_by(TimedStore)
-class _AsyncTimedStore(_AsyncTimedReader):
+class _AsyncTimedStore(AsyncUserStore[T]):
     """What stores of windows and of sessions have in common."""
-
-    def __init__(self, store: TimedStore, own: OwnLoop) -> None:
-        super().__init__(store, own)
-        self._writable = store
-
-    @property
-    def name(self) -> str:
-        """The logical name."""
-        return self._writable.name
-
-    async def approximate_count(self) -> int:
-        return await self._own.shortly(self._writable.approximate_count)
-
-    async def size(self) -> int:
-        return await self._own.shortly(self._writable.size)
 
     async def stats(self) -> WindowStats:
         return await self._own.shortly(self._writable.stats)
-
-    async def follow(self) -> None:
-        await self._own.shortly(self._writable.follow)
-
-    async def flush(self) -> None:
-        await self._own.in_thread(self._writable.flush)
-
-    async def compact(self) -> None:
-        await self._own.in_thread(self._writable.compact)
-
-    def __repr__(self) -> str:
-        return f"<Async{repr(self._writable).removeprefix('<')}"
 
 
 @documented_by(WindowReads)
@@ -116,28 +92,24 @@ class AsyncWindowSnapshot(_AsyncWindowReads):
 
 
 @documented_by(WindowStore)
-class AsyncWindowStore(_AsyncTimedStore, _AsyncWindowReads):
+class AsyncWindowStore(_AsyncTimedStore[WindowStore], _AsyncWindowReads):
     """A store of windows without Kafka, for one event loop: ``WindowStore``, awaited."""
 
     def __init__(self, store: WindowStore, own: OwnLoop) -> None:
-        super().__init__(store, own)
-        self._windows = self._store = store
-
-    @property
-    def blocking(self) -> WindowStore:
-        """The same for threads that may block."""
-        return self._store
+        _AsyncTimedStore.__init__(self, store, own)
+        _AsyncWindowReads.__init__(self, store, own)
+        self._windows = store
 
     async def put(self, key: bytes, start: Time, value: bytes) -> bool:
-        return await self._own.shortly(self._store.put, key, start, value)
+        return await self._own.shortly(self._writable.put, key, start, value)
 
     async def delete(self, key: bytes, start: Time) -> None:
-        await self._own.shortly(self._store.delete, key, start)
+        await self._own.shortly(self._writable.delete, key, start)
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[WindowBatch]:
         """Return, for ``async with``, what has ``put`` and ``delete``, written together when it ends well."""
-        async with written(self._store.batch(), self._own) as batch:
+        async with written(self._writable.batch(), self._own) as batch:
             yield batch
 
     def snapshot(self) -> Opening[AsyncWindowSnapshot]:
@@ -145,7 +117,7 @@ class AsyncWindowStore(_AsyncTimedStore, _AsyncWindowReads):
 
         async def opened() -> AsyncWindowSnapshot:
             taken = await self._own.opened_in_slices(
-                self._store.snapshot, lambda one: one.close(), short=True
+                self._writable.snapshot, lambda one: one.close(), short=True
             )
             return AsyncWindowSnapshot(taken, self._own)
 
@@ -190,28 +162,24 @@ class AsyncSessionSnapshot(_AsyncSessionReads):
 
 
 @documented_by(SessionStore)
-class AsyncSessionStore(_AsyncTimedStore, _AsyncSessionReads):
+class AsyncSessionStore(_AsyncTimedStore[SessionStore], _AsyncSessionReads):
     """A store of sessions without Kafka, for one event loop: ``SessionStore``, awaited."""
 
     def __init__(self, store: SessionStore, own: OwnLoop) -> None:
-        super().__init__(store, own)
-        self._sessions = self._store = store
-
-    @property
-    def blocking(self) -> SessionStore:
-        """The same for threads that may block."""
-        return self._store
+        _AsyncTimedStore.__init__(self, store, own)
+        _AsyncSessionReads.__init__(self, store, own)
+        self._sessions = store
 
     async def put(self, key: bytes, start: Time, end: Time, value: bytes) -> bool:
-        return await self._own.shortly(self._store.put, key, start, end, value)
+        return await self._own.shortly(self._writable.put, key, start, end, value)
 
     async def delete(self, key: bytes, start: Time, end: Time) -> None:
-        await self._own.shortly(self._store.delete, key, start, end)
+        await self._own.shortly(self._writable.delete, key, start, end)
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[SessionBatch]:
         """Return, for ``async with``, what has ``put`` and ``delete``, written together when it ends well."""
-        async with written(self._store.batch(), self._own) as batch:
+        async with written(self._writable.batch(), self._own) as batch:
             yield batch
 
     def snapshot(self) -> Opening[AsyncSessionSnapshot]:
@@ -219,7 +187,7 @@ class AsyncSessionStore(_AsyncTimedStore, _AsyncSessionReads):
 
         async def opened() -> AsyncSessionSnapshot:
             taken = await self._own.opened_in_slices(
-                self._store.snapshot, lambda one: one.close(), short=True
+                self._writable.snapshot, lambda one: one.close(), short=True
             )
             return AsyncSessionSnapshot(taken, self._own)
 
