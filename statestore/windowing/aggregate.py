@@ -41,7 +41,7 @@ class WindowAggregate(Generic[B]):
 
     def __init__(self, cls: type[B], *, state: bytes | None = None) -> None:
         self._cls = cls
-        model, source = _models(cls)
+        self._model, self._source = model, source = _models(cls)
         windowing = model.windowing
         assert windowing is not None
         parts = Parts(model, source, windowing.aggregates)
@@ -68,6 +68,8 @@ class WindowAggregate(Generic[B]):
             record=Record,
             without_time=lambda value: _without_time(model, source, value),
         )
+        self._read = {*shape.keys, shape.time, *shape.inputs}
+        """The fields of a record that it reads."""
         self._fold = WindowFold(shape, self._scopes.of_record, self._closing.close)
         self._take = self._fold.take
         self._windows, self._grace = windows, _ms(windowing.grace)
@@ -86,10 +88,13 @@ class WindowAggregate(Generic[B]):
         what that is compared with (``max_future``).
 
         Raises ``ValueError`` for a record without a time, with one that has no zone, or is outside of the
-        years 2 to 9998, ``TypeError`` for what is no time, and what a reducer, the bar class or ``gap_keys``
-        raises; the record then is in no window.
+        years 2 to 9998, ``TypeError`` for what is no time and for an entity of another class, and what a
+        reducer, the bar class or ``gap_keys`` raises; the record then is in no window.
         """
-        closed: list[Closed[B]] = self._take(record, timestamp, partition)
+        try:
+            closed: list[Closed[B]] = self._take(record, timestamp, partition)
+        except AttributeError as error:
+            raise self._explained(error) from None
         return closed
 
     def update_all(self, records: Iterable[Record[Any] | Any], *, partition: int = 0) -> list[Closed[B]]:
@@ -98,7 +103,10 @@ class WindowAggregate(Generic[B]):
         After an exception, the records before the one that failed are taken, and the bars that they closed
         are returned by the next call.
         """
-        closed: list[Closed[B]] = self._fold.take_all(records, partition)
+        try:
+            closed: list[Closed[B]] = self._fold.take_all(records, partition)
+        except AttributeError as error:
+            raise self._explained(error) from None
         return closed
 
     def advance(self, time: datetime | int, *, partition: int | None = None) -> list[Closed[B]]:
@@ -158,6 +166,11 @@ class WindowAggregate(Generic[B]):
             f"WindowAggregate({self._cls.__name__}, state=…)"
         )
 
+    def _explained(self, error: AttributeError) -> Exception:
+        """Return what is wrong with a record that lacks a field; a reducer's own errors are the user's."""
+        is_ours = error.name in self._read and not isinstance(error.obj, self._source.cls)
+        return _of_another_class(self._model, self._source, error.obj) if is_ours else error
+
     def _load(self, state: bytes) -> None:
         opened = self._closing.opened
         counts, event_times, saved = self._saved.load(state, lambda partition: opened(partition, 0))
@@ -186,11 +199,15 @@ def _models(cls: type) -> tuple[EntityModel, EntityModel]:
     return model, model_of(source)
 
 
-def _without_time(model: EntityModel, source: EntityModel, value: Any) -> ValueError:
+def _of_another_class(model: EntityModel, source: EntityModel, value: Any) -> TypeError:
+    return TypeError(
+        f"{model.name} is made of {source.name}, not of {type(value).__name__}: give its records"
+    )
+
+
+def _without_time(model: EntityModel, source: EntityModel, value: Any) -> Exception:
     if not isinstance(value, source.cls):
-        return ValueError(
-            f"{model.name} is made of {source.name}, not of {type(value).__name__}: give its records"
-        )
+        return _of_another_class(model, source, value)
     if source.event_time is not None:
         return ValueError(
             f"this {source.name} has no time: its {source.event_time.name} is None: give it one"

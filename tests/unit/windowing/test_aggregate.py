@@ -152,8 +152,32 @@ def test_a_key_is_never_none_and_a_time_has_a_year() -> None:
 
 
 def test_a_record_of_another_class_is_refused() -> None:
-    with pytest.raises((ValueError, AttributeError)):
-        WindowAggregate(Candle).update(Plain(1, date(2026, 1, 1), 0.0))
+    aggregate = WindowAggregate(Candle)
+    other = Plain(1, date(2026, 1, 1), 0.0)
+    record: Record[Any] = Record(1, other, NOON, 0)
+    calls: list[Callable[[], object]] = [
+        lambda: aggregate.update(other),
+        lambda: aggregate.update(record),
+        lambda: aggregate.update_all([Trade("A", Decimal(1), NOON), other]),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match=r"Candle is made of Trade, not of Plain: give its records"):
+            call()
+    assert aggregate.counts.open == 2  # of the record before
+
+
+def test_an_attribute_error_of_a_reducer_is_its_own() -> None:
+    def wrong(_so_far: Any, record: Any) -> Any:
+        return record.prize
+
+    @entity(source=Trade, windows=[1])
+    @dataclass(frozen=True, slots=True)
+    class Reduced:
+        symbol: Annotated[str, Key]
+        price: Annotated[float, agg.reduce(wrong, initial=0.0)]
+
+    with pytest.raises(AttributeError, match="prize"):
+        WindowAggregate(Reduced).update(Trade("A", Decimal(1), NOON))
 
 
 @pytest.mark.parametrize("time", [5.0, True, "2026-03-02", date(2026, 3, 2), Decimal(5)])
