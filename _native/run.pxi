@@ -415,6 +415,26 @@ cdef class WriteRun:
             ))
             i += 1
 
+    def times(self, Py_ssize_t back, int64_t least, int64_t stop):
+        """Return the greatest time in the keys that get a value, and how many times are before ``least``.
+
+        A time is an int64, ``back`` bytes before a key's end, from 0 to below ``stop``: others do not count.
+        """
+        cdef int64_t greatest = -1, time
+        cdef Py_ssize_t i, late = 0
+        cdef const Record *record
+        if back < 8:
+            raise ValueError(f"a time of 8 bytes cannot be {back} bytes before the end of a key")
+        with nogil:
+            for i in range(self.count):
+                record = self.record_list[i]
+                if record.value_size < TAKEN and <Py_ssize_t>record.key_size >= self.first_size + back:
+                    time = <int64_t>load64(key_of(record) + record.key_size - back)
+                    if 0 <= time < stop:
+                        greatest = max(greatest, time)
+                        late += time < least
+        return greatest, late
+
     def feed(self, put, delete):
         """Call ``put(key, value)`` or ``delete(key)`` for each key, in ascending order of the keys.
 
@@ -478,20 +498,3 @@ cdef class WriteRun:
         if self.items == NULL:
             no_memory(2 * size)
         return 0
-
-
-cdef inline Py_ssize_t value_size_of(const Record *record) noexcept nogil:
-    return 0 if record.value_size >= <uint32_t>TAKEN else <Py_ssize_t>record.value_size
-
-
-cdef inline bytes key_bytes(const Record *record):
-    return PyBytes_FromStringAndSize(key_of(record), record.key_size)
-
-
-cdef inline bytes value_bytes(const Record *record):
-    return PyBytes_FromStringAndSize(key_of(record) + record.key_size, record.value_size)
-
-
-cdef int no_memory(Py_ssize_t size) except -1 nogil:
-    with gil:
-        raise MemoryError(f"no memory for {size} bytes of writes that wait")

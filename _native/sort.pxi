@@ -178,3 +178,20 @@ cdef Py_ssize_t put_ended_first(Item *items, Py_ssize_t count, Py_ssize_t depth)
             items[j] = item
             ended += 1
     return ended
+
+
+cdef inline Py_ssize_t value_size_of(const Record *record) noexcept nogil:
+    return 0 if record.value_size >= <uint32_t>TAKEN else <Py_ssize_t>record.value_size
+
+
+cdef inline bytes key_bytes(const Record *record):
+    return PyBytes_FromStringAndSize(key_of(record), record.key_size)
+
+
+cdef inline bytes value_bytes(const Record *record):
+    return PyBytes_FromStringAndSize(key_of(record) + record.key_size, record.value_size)
+
+
+cdef int no_memory(Py_ssize_t size) except -1 nogil:
+    with gil:
+        raise MemoryError(f"no memory for {size} bytes of writes that wait")

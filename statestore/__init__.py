@@ -87,7 +87,7 @@ from statestore.tables.snapshot import BytesTableSnapshot, TableSnapshot
 from statestore.tables.stream import Stream, StreamHealth
 from statestore.tables.table import BytesTable, Table
 from statestore.tables.timestamps import Record, Timestamped
-from statestore.tables.window_table import WindowTable
+from statestore.tables.window_table import WindowTable, WindowTableStats
 
 # A program that has not configured logging gets no line of ours; one that has gets them all.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
@@ -177,6 +177,7 @@ __all__ = [
     "WindowStats",
     "WindowStore",
     "WindowTable",
+    "WindowTableStats",
     "WriteBatch",
     "agg",
     "check_entities",

@@ -117,8 +117,14 @@ class Binding(ReaderTable):
             self._check_not_closed()
             self._handle(lambda: self.machine.stop(time.time()))
 
-    def restart(self) -> None:
-        """Start anew from the stored position, after a failure too."""
+    def clear(self) -> None:
+        """Replace the store by an empty one, and read the topic from its start."""
+        self.check_open()
+        self.check_owns("clear")
+        self.restart("clear() was called")
+
+    def restart(self, rebuild: str = "") -> None:
+        """Start anew, after a failure too: from the stored position, or for a cause with an empty store."""
         with self._lifecycle:
             self.check_open()
             self.stop()
@@ -130,7 +136,7 @@ class Binding(ReaderTable):
             if failure is not None and not isinstance(failure, StorePositionError):
                 self.close_failed()  # an engine may stay in its error until it is opened again
             self.mirror.counts.restarts += 1
-            self._handle(lambda: self.machine.restart(time.time()))
+            self._handle(lambda: self.machine.restart(time.time(), rebuild))
 
     def pause(self) -> None:
         """Stop applying; a table that was ready goes on being read, within its limits."""

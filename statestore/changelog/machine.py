@@ -212,15 +212,15 @@ class TableMachine:
             return NOTHING
         return self.restart(now)
 
-    def restart(self, now: float) -> Effects:
-        """Begin anew from the stored position, after a failure too."""
+    def restart(self, now: float, rebuild: str = "") -> Effects:
+        """Begin anew, after a failure too: from the stored position, or for a cause with an empty store."""
         if self.closed:
             return NOTHING
         self.failure = None
         self._contact_failures = 0
         self.failures.clear()
         self.started_at = now
-        self._opened = self._followed_before = False
+        self._opened, self._followed_before, self._rebuild = False, False, rebuild or self._rebuild
         if self.reads_only:
             return (self._begin(State.RESTORING, Reason.OPENING, "started", now),)
         return (self._begin(State.RESTORING, Reason.OPENING, "started", now), self._next_step())

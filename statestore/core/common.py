@@ -91,6 +91,14 @@ class Writes(SortedRun, Protocol):
         """Return the keys that lose theirs, none of which is in ``puts()``."""
         ...
 
+    def times(self, back: int, least: int, stop: int) -> tuple[int, int]:
+        """Return the greatest time in the keys that get a value, and how many times are before ``least``.
+
+        A time is an int64, ``back`` bytes before the end of a key. Those below 0 or not below ``stop`` count
+        as none, and so do keys that are too short. Without a time the greatest is -1.
+        """
+        ...
+
     def unlike(self, pattern: Any) -> list[tuple[bytes, bytes | None]]:
         """Return the keys that do not fit a ``KeyPattern``, without their namespace.
 

@@ -141,7 +141,8 @@ class TableFactory:
             schema=schema,
             entity=None if model is None else model.cls.__name__,
         )
-        storage = self._opener.mirror(wanted, physical, options, spellings, indexes)
+        window = None if model is None else model.window
+        storage = self._opener.mirror(wanted, physical, options, spellings, indexes, window)
         self._opener.claim(logical, physical)
         # Where the ends are is known to within two questions, and the fetch that follows the second.
         grace = 2 * binder.defaults.confirm_interval + 1

@@ -24,6 +24,7 @@ from statestore.storage.partitions import Merged, OldTombstones, merge
 from statestore.storage.placement import Placement
 from statestore.storage.spellings import KeySpellings, SpellingIndex
 from statestore.storage.view import StoreReader, StoreView
+from statestore.storage.window_expiry import WindowExpiry
 
 SMALL_COUNT = 10_000
 """Changes of up to so many keys ..."""
@@ -36,6 +37,9 @@ class ChangelogView(StoreView):
 
     def __init__(self, backend: Backend, cache: RecordCache | None = None) -> None:
         super().__init__(backend, HEADER, cache)
+        below = backend.inner if isinstance(backend, ExpiringBackend) else backend
+        self.windows = below if isinstance(below, WindowExpiry) else None
+        """What hides windows whose retention has ended; ``None``: the rows are of no window."""
         self.besides: Callable[[], int] = lambda: 0
         """Tells about how many keys of the store are no row's."""
 
@@ -104,7 +108,8 @@ class ChangelogStore(ChangelogView):
         self.name = name
         self.max_key_size = max_key_size
         self._loads = uses("bulk")
-        self._unfiltered = backend.inner if isinstance(backend, ExpiringBackend) else backend
+        below = backend.inner if isinstance(backend, ExpiringBackend) else backend
+        self._unfiltered = below if self.windows is None else self.windows.inner
         self._spellings = None if spellings is None else SpellingIndex(spellings, self._unfiltered)
         self.has_spellings = self._spellings is not None and self._spellings.has_entries
         self._secondary = SecondaryIndexes(indexes, self._unfiltered, loads=self._loads)
@@ -116,6 +121,10 @@ class ChangelogStore(ChangelogView):
         self.shared_example: bytes | None = None
         """The last of them."""
         self._sweep: Sweep | None = None
+        self._window_sweep: Sweep | None = None
+        if self.windows is not None:
+            self.windows.beside = self._secondary.entries_of
+            self._window_sweep = Sweep(self.windows, self.windows.retention)
         self._tombstones = tombstones = OldTombstones(self._unfiltered)
         self.besides = lambda: tombstones.count  # refers not to the store, which would not be freed at once
         if isinstance(backend, ExpiringBackend):
@@ -186,7 +195,13 @@ class ChangelogStore(ChangelogView):
         spelled = self._spelled(writes, merged, pairs)
         is_bulk = self._loads and (len(writes) + len(merged.shared) > SMALL_COUNT or writes.size > SMALL_SIZE)
         indexed = self._indexed(writes, merged, positions, pairs, is_bulk=is_bulk)
+        times = None if self.windows is None else self.windows.times_after(writes, merged.rows)
+        pairs += [] if times is None else [times.pair()]
         durable = self._write(writes, pairs, merged, (marks, spelled, indexed), is_bulk=is_bulk)
+        if self.windows is not None and times is not None:
+            self.windows.written(times)
+            if self.windows.lags and self._window_sweep is not None:
+                self._window_sweep.hurry()
         self._partitioning = self._written_partitioning = known
         if known is not None:
             added = min(writes.tombstones, len(writes)) + merged.added
@@ -288,6 +303,7 @@ class ChangelogStore(ChangelogView):
         And, second, some of what is remembered of tombstones that are older than ``delete_retention``, in ms.
         """
         rows = 0 if self._sweep is None else self._sweep.step()
+        rows += 0 if self._window_sweep is None else self._window_sweep.step()
         if self._partitioning is None:
             return rows, 0
         if delete_retention != self._tombstones.retention or self._tombstone_sweep is None:

@@ -145,23 +145,36 @@ class ExpiringBackend(_ExpiringReader[Backend], WrapperBackend):
         writes the store calls it, and nobody else may write meanwhile.
         """
         oldest = self.oldest()
-        with closing(self.inner.scan(KeyRange(start or DATA, _SWEPT), limit=most)) as rows:
-            seen = list(rows)
-        old = [pair for pair in seen if _has_ended(*pair, oldest)]
-        ended = [key for key, _ in old]
-        rows_ended = [pair for pair in old if pair[0][:1] == DATA]
-        removed = len(rows_ended)
-        ended += self.beside(rows_ended)
-        if removed and self.inner.get(PARTITIONING) is not None:
-            # An earlier tombstone would be taken for the partition's last record, with its later timestamp.
-            ended += [DELETED + key[1:] for key in ended if key[:1] == DATA]
-        if ended:
-            self.inner.write(Batch([], ended))
-        return (seen[-1][0] + b"\0" if len(seen) == most else None), removed
+        return removed(self.inner, start, most, lambda pair: _has_ended(*pair, oldest), self.beside)
 
     def snapshot(self) -> Snapshot:
         oldest = self.oldest()
         return _ExpiringSnapshot(self.inner.snapshot(), oldest)
+
+
+def removed(
+    backend: Backend,
+    start: bytes | None,
+    most: int,
+    has_ended: Callable[[tuple[bytes, bytes]], bool],
+    beside: Callable[[list[tuple[bytes, bytes]]], list[bytes]],
+) -> tuple[bytes | None, int]:
+    """Remove what has ended among the next ``most`` rows from ``start``, and what goes together with it.
+
+    Returns where to go on, and how many rows were removed.
+    """
+    with closing(backend.scan(KeyRange(start or DATA, _SWEPT), limit=most)) as rows:
+        seen = list(rows)
+    old = [pair for pair in seen if has_ended(pair)]
+    ended = [key for key, _ in old]
+    rows_ended = [pair for pair in old if pair[0][:1] == DATA]
+    ended += beside(rows_ended)
+    if rows_ended and backend.get(PARTITIONING) is not None:
+        # An earlier tombstone would be taken for the partition's last record, with its later timestamp.
+        ended += [DELETED + key[1:] for key in ended if key[:1] == DATA]
+    if ended:
+        backend.write(Batch([], ended))
+    return (seen[-1][0] + b"\0" if len(seen) == most else None), len(rows_ended)
 
 
 class _Unexpired(BackendIterator):

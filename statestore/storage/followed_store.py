@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from statestore.backends import Backend, BackendReader, KeyRange, ReadOnlyBackend, StoreOptions
+from statestore.entity import WindowKeyForm
 from statestore.serde.indexes import EntityIndexes
 from statestore.storage.changelog_store import ChangelogView
 from statestore.storage.directory import StoreDirectory
@@ -11,6 +12,7 @@ from statestore.storage.followed_backend import FollowedBackend
 from statestore.storage.indexes import ReadyIndex, readable_indexes
 from statestore.storage.layout import SPELLINGS
 from statestore.storage.view import StoreReader
+from statestore.storage.window_expiry import WindowExpiry
 
 
 class FollowedView(ChangelogView):
@@ -50,11 +52,15 @@ class FollowedStore:
         indexes: EntityIndexes | None,
         *,
         spells: bool,
+        window: WindowKeyForm | None = None,
     ) -> None:
         self.path = directory.path
         self.generation = directory.file.generation
         self._reader = reader
-        self._plain = FollowedBackend(reader, directory, directory.file)
+        self._followed = FollowedBackend(reader, directory, directory.file)
+        self._plain: Backend = self._followed
+        if window is not None:
+            self._plain = WindowExpiry(self._followed, window, followed=True)
         self._indexes = indexes
         self._spells = spells
         self._ending: ExpiringBackend | None = None
@@ -70,7 +76,7 @@ class FollowedStore:
 
     def catch_up(self) -> None:
         """See what the owner has written since. Raises ``StoreUnavailableError``."""
-        if self._plain.catch_up() or self._reader.live:
+        if self._followed.catch_up() or self._reader.live:
             self.view.look()
 
     @property

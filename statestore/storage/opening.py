@@ -12,6 +12,7 @@ from typing import Any
 
 from statestore.backends import Backend, Engine, ReadOnlyBackend, StoreOptions, find_engine, sharing
 from statestore.core import RecordCache, uses
+from statestore.entity import WindowKeyForm
 from statestore.errors import (
     ConfigError,
     DirectoryLockedError,
@@ -42,6 +43,7 @@ from statestore.storage.spellings import KeySpellings
 from statestore.storage.store import KeyValueStore
 from statestore.storage.stored_window import StoredWindow, continued_window
 from statestore.storage.user_store import UserStore
+from statestore.storage.window_expiry import WindowExpiry
 from statestore.storage.window_store import SessionStore, WindowStore
 
 log = logging.getLogger("statestore.store")
@@ -256,11 +258,13 @@ class StoreOpener:
         options: TableOptions,
         spellings: KeySpellings | None = None,
         indexes: EntityIndexes | None = None,
+        window: WindowKeyForm | None = None,
     ) -> MirrorStorage:
         """Return how the mirror of a topic gets at its store, and log where that will be.
 
         ``spellings`` tells the texts of keys apart, in a format that has several for one key. ``indexes`` are
-        the secondary indexes of the class.
+        the secondary indexes of the class. ``window`` says how the keys of a window's table end; its rows end
+        by event time.
 
         Raises ``ConfigError`` for a compression that the backend does not offer, and for indexes that it
         cannot hold.
@@ -285,6 +289,8 @@ class StoreOpener:
             open_files = engine.open if followed is None else _promoting(followed)
             backend = self._open_backend(engine, physical, directory, described, how, damage, open_files)
             cache = self._cache_of(engine)
+            if window is not None:
+                backend, cache = WindowExpiry(backend, window), None  # what is cached would not end
             if options.ttl is not None:
                 backend, cache = expiring(backend, options.ttl), None  # what is cached would not end
             try:
@@ -296,7 +302,7 @@ class StoreOpener:
         def follow() -> FollowedStore:
             reader, found = self._open_reader(engine, physical, described, how, damage)
             try:
-                return FollowedStore(found, reader, indexes, spells=spellings is not None)
+                return FollowedStore(found, reader, indexes, spells=spellings is not None, window=window)
             except BaseException:
                 reader.close()
                 raise

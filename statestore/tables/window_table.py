@@ -3,20 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar, overload
 
 from statestore.errors import EncodeError
 from statestore.query.row_iterator import RowIterator
 from statestore.query.rows import Scan, planned_rows
+from statestore.runtime.health_report import HealthReport
 from statestore.runtime.text import bounded_repr
 from statestore.runtime.times import milliseconds
 from statestore.serde.window_keys import WindowedKeys
 from statestore.serde.window_times import Time, bounds
+from statestore.storage.layout import NO_TIME
 from statestore.tables.table import Table
 
 T = TypeVar("T")
 D = TypeVar("D")
+
+
+@dataclass(frozen=True, slots=True)
+class WindowTableStats(HealthReport):
+    """What the table of a window holds, at one moment."""
+
+    window: str
+    """The label of the window."""
+    rows: int
+    """About how many rows there are; some may have ended and not been removed yet. ``count()`` is exact."""
+    size: int
+    """The bytes that the store takes."""
+    newest: int | None
+    """The greatest start of all windows (of sessions: end) that were applied, in milliseconds since 1970.
+
+    ``None``: there was none yet.
+    """
+    first: int | None
+    """The first start (of sessions: end) that is visible, in milliseconds since 1970."""
+    late: int
+    """Rows whose retention had ended before they were applied, since this process opened the store.
+
+    They are never visible. In a process that only reads the store it is 0.
+    """
+    expired: int
+    """Rows that were removed since their retention had ended."""
+    positions: dict[int, int]
+    """Of each partition, the offset of the next record to apply."""
+
+    def __str__(self) -> str:
+        return self._line("window", "rows", "size", "newest", "late")
 
 
 class WindowTable(Table[T]):
@@ -107,6 +141,34 @@ class WindowTable(Table[T]):
             return next(rows.rows, None)
         finally:
             rows.close()
+
+    def stats(self) -> WindowTableStats:
+        """Return how much the table holds and how far it has come, ready or not; also a mapping.
+
+        Raises what a read with ``allow_stale=True`` raises.
+        """
+        store = self._binding.readable or self._binding.reading(allow_stale=True)
+        assert store.windows is not None
+        mirror, times = self._binding.mirror, store.windows.times
+        has_rows = times.newest != NO_TIME
+        return WindowTableStats(
+            window=self._keys.form.window.label,
+            rows=store.approximate_count(),
+            size=store.size(),
+            newest=times.newest if has_rows else None,
+            first=max(times.first, 0) if has_rows else None,
+            late=store.windows.late,
+            expired=mirror.counts.expired,
+            positions={number: one.position for number, one in mirror.progress.partitions.items()},
+        )
+
+    def clear(self) -> None:
+        """Drop the rows of this process's store, and read the topic again from its start.
+
+        The topic is not changed. Until it is read to its end, the table is restoring: ``wait_until_ready()``
+        waits for that. Works after a failure, too.
+        """
+        self._turns.shielded(self._binding.clear)
 
     def _rows_of(
         self, bounds: tuple[Any, Any, Any], reverse: bool, allow_stale: bool, limit: int | None = None
