@@ -48,13 +48,14 @@ cdef struct FoldWindow:
 @cython.final
 cdef class OpenWindows:
     cdef readonly Py_ssize_t partition
-    cdef public int64_t event_time, closes_at
+    cdef public int64_t event_time, closes_at, forgets_before
     cdef public list buckets
     cdef public object seen, notes
 
     def __init__(self, partition, sizes, notes=None):
         self.partition, self.notes = partition, notes
         self.event_time, self.closes_at = common.BEFORE_ALL, common.NEVER
+        self.forgets_before = common.BEFORE_ALL
         self.buckets = [{} for _ in range(sizes)]
         self.seen = None if notes is None else {}
 
@@ -321,7 +322,8 @@ cdef class WindowFold:
     cdef int note(self, OpenWindows scope, key, int64_t time) except -1:
         span = scope.seen.get(key)
         if span is None:
-            scope.seen[key] = [time, time]
+            if time >= scope.forgets_before:
+                scope.seen[key] = [time, time]
         else:
             span[0], span[1] = min(<int64_t>span[0], time), max(<int64_t>span[1], time)
         return 0

@@ -173,6 +173,7 @@ class KeyPattern:
 class OpenWindows:
     event_time: int
     closes_at: int
+    forgets_before: int
     buckets: list[dict[int, dict[Any, list[Any]]]]
     seen: dict[Any, list[int]] | None
     notes: Any

@@ -19,7 +19,7 @@ from statestore.core.common import BEFORE_ALL, NEVER, FoldShape
 class OpenWindows:
     """The windows that one watermark closes: those of a partition, or those of one key in it."""
 
-    __slots__ = ("buckets", "closes_at", "event_time", "notes", "partition", "seen")
+    __slots__ = ("buckets", "closes_at", "event_time", "forgets_before", "notes", "partition", "seen")
 
     partition: int
     event_time: int
@@ -30,12 +30,14 @@ class OpenWindows:
     """For each size, by the window's start and the key: the state."""
     seen: dict[Any, list[int]] | None
     """The first and the last event time of each key, where windows without records have bars."""
+    forgets_before: int
+    """The event time before which a record of a key that is not in ``seen`` is not noted there."""
     notes: Any
     """For whoever closes the windows."""
 
     def __init__(self, partition: int, sizes: int, notes: Any = None) -> None:
         self.partition, self.notes = partition, notes
-        self.event_time, self.closes_at = BEFORE_ALL, NEVER
+        self.event_time, self.closes_at, self.forgets_before = BEFORE_ALL, NEVER, BEFORE_ALL
         self.buckets = [{} for _ in range(sizes)]
         self.seen = None if notes is None else {}
 
@@ -150,7 +152,7 @@ class WindowFold:
         elif time > scope.event_time:
             scope.event_time = time
         self._store(scope, key, changed)
-        if scope.seen is not None:
+        if scope.seen is not None and (key in scope.seen or time >= scope.forgets_before):
             span = scope.seen.setdefault(key, [time, time])
             span[:] = min(span[0], time), max(span[1], time)
 

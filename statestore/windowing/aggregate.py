@@ -175,7 +175,7 @@ class WindowAggregate(Generic[B]):
         opened = self._closing.opened
         counts, event_times, saved = self._saved.load(state, lambda partition: opened(partition, 0))
         for _, scope in saved:
-            scope.closes_at = self._closing.closes_at(scope)
+            self._closing.expect(scope)
         self._scopes.load(event_times, saved)
         fold = self._fold
         fold.late, fold.ahead, fold.skipped = counts["late"], counts["ahead"], counts["skipped"]

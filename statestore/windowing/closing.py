@@ -50,7 +50,7 @@ class Closing(Generic[B]):
         """Return new windows, whose first record is at ``time``."""
         notes = None if self._gaps is None else GapNotes([one.start_of(time) for one in self._windows])
         scope = OpenWindows(partition, len(self._windows), notes)
-        scope.closes_at = self.closes_at(scope)
+        self.expect(scope)
         return scope
 
     def close(self, scope: OpenWindows, time: int) -> list[Closed[B]]:
@@ -82,11 +82,16 @@ class Closing(Generic[B]):
             starts = zip(scope.notes.next_starts, self._windows, strict=True)
             scope.notes.next_starts = [max(start, one.start_of(watermark)) for start, one in starts]
             self._gaps.forget(scope)
-        scope.closes_at = self.closes_at(scope)
+        self.expect(scope)
         return closed
 
-    def closes_at(self, scope: OpenWindows) -> int:
-        """Return the event time from which on a window is to be closed; ``NEVER`` without one."""
+    def expect(self, scope: OpenWindows) -> None:
+        """Set the event times that the next record is compared with."""
+        scope.closes_at = self._closes_at(scope)
+        if self._gaps is not None:
+            scope.forgets_before = self._gaps.forgets_before(scope)
+
+    def _closes_at(self, scope: OpenWindows) -> int:
         found = []
         for place, window in enumerate(self._windows):
             starts = [*scope.buckets[place]]

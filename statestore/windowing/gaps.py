@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from statestore.core import OpenWindows
+from statestore.core.common import BEFORE_ALL
 from statestore.entity import EntityModel
 from statestore.entity.windowed import Windowing, gap_key_fault
 from statestore.expressions.nodes import Node
@@ -62,7 +63,7 @@ class Gaps:
         horizon, seen = self._horizons[place], scope.seen or {}
         if horizon is None or self._given(scope):
             return None
-        return max((last + horizon for _, last in seen.values()), default=-(2**63))
+        return max((last + horizon for _, last in seen.values()), default=BEFORE_ALL)
 
     def values(self, scope: OpenWindows, place: int, key: Any) -> list[Any]:
         """Return the aggregated fields of a gap bar."""
@@ -74,17 +75,24 @@ class Gaps:
             closes: dict[tuple[int, Any], dict[Node, Any]] = scope.notes.closes
             closes[place, key] = {**closes.get((place, key), {}), **found}
 
+    def forgets_before(self, scope: OpenWindows) -> int:
+        """Return the event time before which a key's last record gives it none of the windows to come."""
+        starts: list[int] = scope.notes.next_starts
+        bounds = [
+            BEFORE_ALL if horizon is None else start - horizon
+            for start, horizon in zip(starts, self._horizons, strict=True)
+        ]
+        return min(bounds)
+
     def forget(self, scope: OpenWindows) -> None:
         """Drop what is known of keys that have no more gap bars."""
-        given = frozenset(self._given(scope))
-        starts: list[int] = scope.notes.next_starts
-        bounds = [None if one is None else at - one for at, one in zip(starts, self._horizons, strict=True)]
-        if scope.seen is None or None in bounds:
+        oldest = self.forgets_before(scope)
+        if scope.seen is None or oldest == BEFORE_ALL:
             return
-        oldest = min(one for one in bounds if one is not None)
+        given = frozenset(self._given(scope))
         for key in [key for key, (_, last) in scope.seen.items() if last < oldest and key not in given]:
             del scope.seen[key]
-            for place in range(len(bounds)):
+            for place in range(len(self._horizons)):
                 scope.notes.closes.pop((place, key), None)
 
     def _given(self, scope: OpenWindows) -> list[Any]:
