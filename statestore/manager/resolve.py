@@ -19,7 +19,8 @@ from statestore.errors import ConfigError
 from statestore.kafka.partitioners import DEFAULT_PARTITIONER
 from statestore.kafka.properties import property_faults
 from statestore.kafka.topics import WantedTopic
-from statestore.naming import did_you_mean, logical_name
+from statestore.manager.window_sections import sections_of_windows, window_faults
+from statestore.naming import did_you_mean, logical_name, physical_name, window_names
 from statestore.runtime.text import bounded_repr, redacted
 from statestore.settings import (
     DEFAULT,
@@ -31,8 +32,10 @@ from statestore.settings import (
     SettingsArgument,
     SettingsSource,
     TableOptions,
+    TableSection,
     TableSettings,
     TopicSettings,
+    WindowSettings,
     layer_settings,
     make_options,
 )
@@ -48,6 +51,14 @@ class ResolvedTable:
     """Where each setting comes from, by its name in the settings."""
     section: str = ""
     """The name by which the settings call the table; empty: they have nothing of its own."""
+    model: EntityModel | None = None
+    """What the rows are; of a window's table with its names and topic. ``None``: a store of bytes."""
+
+    def value(self, setting: str) -> Any:
+        """Return the value of a setting, by its name in the settings."""
+        if setting in _OF_MODEL:
+            return getattr(self.model, _OF_MODEL[setting])
+        return getattr(self.options, _FIELDS.get(setting, setting))
 
 
 class Registration(NamedTuple):
@@ -58,6 +69,8 @@ class Registration(NamedTuple):
     table: ResolvedTable
     window: StoredWindow | None = None
     """Of a store of windows or sessions."""
+    label: str | None = None
+    """Of the table of one window of an entity."""
 
     def check_same(self, logical: str, asked: Registration) -> None:
         """Raise ``ConfigError`` naming what differs, where ``asked`` is not the same."""
@@ -92,6 +105,8 @@ class ExplainedSetting(NamedTuple):
 
 _FIELDS = {"cache": "persistent"}
 """Fields of ``TableOptions`` that are not called as the setting."""
+_OF_MODEL = {"topic": "topic", "store_name": "logical_name"}
+"""Settings of a window's table that its model has."""
 _TOPIC_ARGUMENTS = {"cleanup_policy": "compaction"}
 """Arguments of ``entity`` that are not called as in ``[topics.NAME]``."""
 
@@ -114,7 +129,71 @@ class SettingsResolver:
         Raises ``ConfigError`` where the settings contradict each other.
         """
         section, own = self._section(logical, topic, model)
-        chosen, origins = self._choose(section, own, model, given)
+        return self._resolved(logical, section, [(own, ("tables", section))], model, given)
+
+    def windows(
+        self, model: EntityModel, name: str | None = None, given: TableSettings | None = None
+    ) -> list[tuple[str, ResolvedTable]]:
+        """Return the label and the options of each window's table, by size; their models have its names.
+
+        ``name`` takes the place of the class's logical name. Raises ``ConfigError`` where the settings
+        contradict each other, or name a window that the class does not declare.
+        """
+        section, own = self._section(name or model.logical_name, model.topic, model)
+        found = []
+        for window, names in zip(model.windows, self._window_names(model, name, own), strict=True):
+            label, at = window.label, ("tables", section, "windows", window.label)
+            of_window = own.windows.get(label, WindowSettings())
+            logical, physical = names
+            one = dataclasses.replace(
+                model.of_window(window, of_window.topic), logical_name=logical, physical_name=physical
+            )
+            places = [(of_window, at), (own, at[:2])]
+            resolved = self._resolved(logical, section, places, one, given or TableSettings())
+            origins = {
+                setting: f"class {model.name}"
+                if getattr(of_window, setting) is None
+                else self._layers.origin(*at, setting)
+                for setting in _OF_MODEL
+            }
+            if name is not None:
+                origins["store_name"] = "bind(name=…)"
+            found.append((label, dataclasses.replace(resolved, origins={**resolved.origins, **origins})))
+        _check_own_topics(model, found)
+        return found
+
+    def physical_names(self, model: EntityModel) -> list[str]:
+        """Return the names of the directories that the stores of a class have; a stream has none."""
+        if not model.windows:
+            return [model.physical_name]
+        try:
+            _, own = self._section(model.logical_name, model.topic, model)
+        except ConfigError:
+            own = TableSection()
+        return [physical for _, physical in self._window_names(model, None, own)]
+
+    def _window_names(
+        self, model: EntityModel, name: str | None, own: TableSection
+    ) -> Iterator[tuple[str, str]]:
+        """Give the logical and the physical name of each window's store."""
+        whole = (model.logical_name, model.physical_name) if name is None else (name, physical_name(name))
+        for window in model.windows:
+            named = own.windows[window.label].store_name if window.label in own.windows else None
+            if named is None or name is not None:
+                yield window_names(*whole, window.label)
+            else:
+                yield named, physical_name(named)
+
+    def _resolved(
+        self,
+        logical: str,
+        section: str,
+        places: Sequence[tuple[TableSettings, SettingPath]],
+        model: EntityModel | None,
+        given: TableSettings,
+    ) -> ResolvedTable:
+        """Return the options of a table that ``places`` are about, the nearest first."""
+        chosen, origins = self._choose(places, model, given)
         options = TableOptions(**chosen)
         if model is None and options.on_undecodable != "raise":
             raise ConfigError(
@@ -122,7 +201,7 @@ class SettingsResolver:
                 "no effect: a table of bytes decodes nothing; remove it, or bind an entity"
             )
         if not options.persistent:
-            if given.backend or own.backend:
+            if given.backend or any(own.backend for own, _ in places):
                 raise ConfigError(
                     f"{logical!r}: cache=False ({origins['cache']}) keeps the store in memory, so "
                     f"backend={options.backend!r} ({origins['backend']}) has no effect: remove one of them"
@@ -130,10 +209,13 @@ class SettingsResolver:
             origins["backend"] = f"cache=False, {origins['cache']}"
             reason = None if model is None else model.cache_reason
             options = dataclasses.replace(options, backend="memory", cache_reason=reason)
-        return ResolvedTable(options, origins, section)
+        return ResolvedTable(options, origins, section, model)
 
     def _choose(
-        self, section: str, own: TableSettings, model: EntityModel | None, given: TableSettings
+        self,
+        places: Sequence[tuple[TableSettings, SettingPath]],
+        model: EntityModel | None,
+        given: TableSettings,
     ) -> tuple[dict[str, Any], dict[str, str]]:
         """Return the fields of ``TableOptions`` that somebody has set, and where each setting comes from."""
         chosen: dict[str, Any] = {}
@@ -142,7 +224,7 @@ class SettingsResolver:
         for name in TableSettings.model_fields:
             candidates = [
                 (getattr(given, name), f"bind({name}=…)"),
-                (getattr(own, name), self._layers.origin("tables", section, name)),
+                *((getattr(own, name), self._layers.origin(*path, name)) for own, path in places),
                 (None, "") if model is None else (getattr(model.options, name), f"class {model.name}"),
                 (getattr(defaults, name, None), self._layers.origin("defaults", name)),
             ]
@@ -152,7 +234,7 @@ class SettingsResolver:
                 chosen[_FIELDS.get(name, name)] = value
         return chosen, origins
 
-    def _section(self, logical: str, topic: str, model: EntityModel | None) -> tuple[str, TableSettings]:
+    def _section(self, logical: str, topic: str, model: EntityModel | None) -> tuple[str, TableSection]:
         tables = self.settings.tables
         names = [name for name in dict.fromkeys(_names(logical, topic, model)) if name in tables]
         if len(names) > 1:
@@ -160,15 +242,18 @@ class SettingsResolver:
                 f"{' and '.join(f'[tables.{name}]' for name in names)} name the same table: keep one of them"
             )
         if not names:
-            return "", TableSettings()
+            return "", TableSection()
         own = tables[names[0]]
-        if model is not None and model.windows and own.cache is False:
-            where = self._layers.origin("tables", names[0], "cache")
-            raise ConfigError(
-                f"{where}: [tables.{names[0]}]: cache = false is not possible for {model.name}: "
-                "windows are always stored; remove it"
-            )
+        if faults := window_faults(self._layers, names[0], own, model):
+            raise ConfigError(faults)
         return names[0], own
+
+    def _window_topics(self, model: EntityModel) -> list[str]:
+        """Return the topics that are derived from a class's, and those that settings give its windows."""
+        assert model.windowing is not None
+        named = (self.settings.tables.get(name) for name in _names(model.logical_name, model.topic, model))
+        own = [window.topic for one in named if one is not None for window in one.windows.values()]
+        return [*model.windowing.topics(model.topic), *filter(None, own)]
 
     def partitioner(self, model: EntityModel) -> Partitioner:
         """Return where a class's entities are to be written."""
@@ -217,18 +302,24 @@ class SettingsResolver:
         known["topics"] += [model.topic for model in models]
         names = {"tables": {*names_given}, "topics": {*topics}}
         names["tables"].update(*(_names(logical_name(topic), topic, None) for topic in topics))
-        for model in (*models, *_sound_models(declared_classes())):
+        declared = [*models, *_sound_models(declared_classes())]
+        of_windows = sections_of_windows(declared)
+        for model in declared:
             names["tables"].update(_names(model.logical_name, model.topic, model))
             names["topics"].add(model.topic)
-            names["topics"].update([] if model.windowing is None else model.windowing.topics(model.topic))
+            if model.windowing is not None:
+                names["topics"].update(self._window_topics(model))
         subject = {"tables": "entity, topic or store", "topics": "topic"}
-        faults = [
-            f"{self._layers.found_at(section, name)}: [{section}.{name}]: no {subject[section]} has this name"
-            f"{did_you_mean(name, sorted(names[section])) or _bound(known[section])}"
-            for section in names
-            for name in getattr(self.settings, section)
-            if name not in names[section]
-        ]
+        faults = []
+        for section in names:
+            for name in [one for one in getattr(self.settings, section) if one not in names[section]]:
+                hint = did_you_mean(name, sorted(names[section])) or _bound(known[section])
+                if section == "tables" and name in of_windows:
+                    hint = f": settings of a window stand in [{of_windows[name]}]"
+                faults.append(
+                    f"{self._layers.found_at(section, name)}: [{section}.{name}]: no {subject[section]} has "
+                    f"this name{hint}"
+                )
         for model in models:
             try:
                 self._section(model.logical_name, model.topic, model)
@@ -253,9 +344,7 @@ class SettingsResolver:
                 yield from self._below((section,), dict(content))
         for logical, table in tables.items():
             for name, place in table.origins.items():
-                yield ExplainedSetting(
-                    ("tables", logical, name), getattr(table.options, _FIELDS.get(name, name)), place
-                )
+                yield ExplainedSetting(("tables", logical, name), table.value(name), place)
         for model in models:
             yield from self._topic_settings(model)
         shown = {("tables", table.section) for table in tables.values()}
@@ -320,6 +409,19 @@ def _bound(names: Iterable[str]) -> str:
     return f"; bound: {', '.join(sorted(set(names))) or 'none'}"
 
 
+def _check_own_topics(model: EntityModel, windows: Iterable[tuple[str, ResolvedTable]]) -> None:
+    """Raise ``ConfigError`` where two windows would mirror one topic, or have one store."""
+    owners: dict[tuple[str, str], str] = {}
+    for label, table in windows:
+        for setting in _OF_MODEL:
+            other = owners.setdefault((setting, table.value(setting)), label)
+            if other != label:
+                raise ConfigError(
+                    f"{model.name}: windows {other} and {label} have one {setting}, {table.value(setting)!r} "
+                    f"({table.origins[setting]}): give each its own"
+                )
+
+
 def _listed(values: Mapping[str, Any], names: Iterable[str]) -> str:
     return ", ".join(f"{name}={bounded_repr(values[name])}" for name in names)
 
@@ -333,6 +435,8 @@ def _sound_models(classes: Iterable[type]) -> Iterator[EntityModel]:
 
 def _names(logical: str, topic: str, model: EntityModel | None) -> Iterator[str]:
     """Give the names that a table may have in the settings."""
-    yield from (logical, topic)
+    yield logical
+    if model is None or model.windowing is None or model.windowing.source is None:
+        yield topic  # of a class whose source it is, the source's table has this name
     if model is not None:
         yield model.name

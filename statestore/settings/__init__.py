@@ -21,7 +21,10 @@ from statestore.settings.options import (
     OnScan,
     OnUndecodable,
     TableOptions,
+    TableSection,
     TableSettings,
+    WindowSettings,
+    window_label,
 )
 from statestore.settings.paths import SettingPath, dotted
 from statestore.settings.sections import (
@@ -69,12 +72,15 @@ __all__ = [
     "SettingsCheck",
     "SettingsSource",
     "TableOptions",
+    "TableSection",
     "TableSettings",
     "TopicSettings",
+    "WindowSettings",
     "checked_table_settings",
     "dotted",
     "layer_settings",
     "load_settings",
     "make_options",
     "set_log_levels",
+    "window_label",
 ]

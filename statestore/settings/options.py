@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Any, Literal, cast
 
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from statestore.errors import ConfigError
+from statestore.fields.windows import WindowSpec, window
+from statestore.naming import check_topic_name
 from statestore.settings.base import Count, Seconds, Section
 
 OnMissing = Literal["fail", "rebuild"]
@@ -45,7 +51,7 @@ class TableOptions:
 
 
 class TableSettings(Section):
-    """Settings of one table, named by entity, topic or logical name; unset ones are as in [defaults]."""
+    """What one source may set of a table; unset is ``None``."""
 
     backend: str | None = None
     """Storage engine of the table's store: rocksdb, lmdb, memory, or an installed one."""
@@ -69,3 +75,56 @@ class TableSettings(Section):
     """When a record's key is longer than the store takes: fail the table, or skip the record."""
     on_scan: OnScan | None = None
     """When a query must look at all rows to answer: allow it, warn in the log, or raise QueryError."""
+
+
+def window_label(spec: object) -> str:
+    """Return the label of the window that a section names: ``60min`` for ``1h``.
+
+    Raises ``ConfigError`` for what is not a window.
+    """
+    if isinstance(spec, str):
+        if spec == "sessions" or "_by_" in spec:  # no size alone, and one spelling only
+            return spec
+        return window(int(spec) if spec.isdecimal() else spec).label
+    return window(cast("WindowSpec", spec)).label
+
+
+def _labelled(sections: Any) -> Any:
+    """Name each section of ``windows`` by its window's label, so that sources which spell it differently
+    are merged."""
+    if not isinstance(sections, Mapping):
+        return sections
+    found: dict[str, Any] = {}
+    spelled: dict[str, Any] = {}
+    for spec, section in sections.items():
+        try:
+            label = window_label(spec)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        if label in found:
+            raise ValueError(f"{spelled[label]!r} and {spec!r} are the same window, {label!r}: keep one")
+        found[label], spelled[label] = section, spec
+    return found
+
+
+def _legal_topic(name: str) -> str:
+    try:
+        return check_topic_name(name)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+class WindowSettings(TableSettings):
+    """Settings of one window's table, by the window's label; unset ones are as in its [tables.NAME]."""
+
+    topic: Annotated[str, AfterValidator(_legal_topic)] | None = None
+    """Topic that holds the rows of this window; not set: the one that the entity class says."""
+    store_name: Annotated[str, Field(min_length=1)] | None = None
+    """Logical name of this window's store; not set: made of the entity's and the window's label."""
+
+
+class TableSection(TableSettings):
+    """Settings of one table, named by entity, topic or logical name; unset ones are as in [defaults]."""
+
+    windows: Annotated[Mapping[str, WindowSettings], BeforeValidator(_labelled)] = Field(default_factory=dict)
+    """Settings of the tables of single windows, by label ("5min"), of an entity with windows."""

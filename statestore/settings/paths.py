@@ -18,7 +18,7 @@ _UNREAD = {("ksql",), ("dlq",), *(("logging", name) for name in ("ksql", "query"
 
 def is_unread(path: SettingPath) -> bool:
     """Whether ``path`` belongs to a part of the library that this version does not have."""
-    return path in _UNREAD or (path[:1] == ("tables",) and path[2:] == ("windows",))
+    return path in _UNREAD
 
 
 def dotted(path: SettingPath) -> str:

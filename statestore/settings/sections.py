@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_va
 
 from statestore.runtime.text import redacted
 from statestore.settings.base import Count, Seconds, SecondsOrZero, Section
-from statestore.settings.options import OnMissing, OnScan, TableSettings
+from statestore.settings.options import OnMissing, OnScan, TableSection
 
 Connect = Literal["eager", "lazy"]
 Role = Literal["owner", "reader", "auto"]
@@ -207,7 +207,7 @@ class Settings(Section):
     defaults: Defaults = Defaults()
     backends: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
     """Options of one storage engine, by the names of its options class."""
-    tables: Mapping[str, TableSettings] = Field(default_factory=dict)
+    tables: Mapping[str, TableSection] = Field(default_factory=dict)
     """Settings of single tables, by entity, topic or logical name."""
     topics: Mapping[str, TopicSettings] = Field(default_factory=dict)
     """Settings of single topics, by the topic's name."""

@@ -16,7 +16,7 @@ from statestore.settings.sections import Settings
 
 _EXAMPLES = {"kafka": '"bootstrap.servers" = "localhost:9092"', "config": '"segment.bytes" = "1073741824"'}
 """An example for a section whose names are not the library's."""
-_NAMES = {"tables": "Order", "topics": "orders"}
+_NAMES = {"tables": "Order", "windows": '"5min"', "topics": "orders"}
 """An example for a name that the user gives, by section."""
 
 _HEAD = """\

@@ -122,6 +122,24 @@ def test_the_registry_has_defaults_for_all_but_its_address() -> None:
         ),
         ({"schema_registry": {"url": "r:8081"}}, "schema_registry.url: "),
         ({"logging": {"root": "INFO"}}, "logging.root: "),
+        (
+            {"tables": {"Bar": {"windows": {"1h": {}, "60min": {}}}}},
+            "tables.Bar.windows: '1h' and '60min' are the same window, '60min': keep one",
+        ),
+        ({"tables": {"Bar": {"windows": {"5m": {}}}}}, "tables.Bar.windows: window '5m': not a size"),
+        ({"tables": {"Bar": {"windows": 5}}}, "tables.Bar.windows: "),
+        (
+            {"tables": {"Bar": {"windows": {"5min": {"max_lagg": 1}}}}},
+            r"tables.Bar.windows.5min.max_lagg: no such",
+        ),
+        (
+            {"tables": {"Bar": {"windows": {"5min": {"topic": "a b"}}}}},
+            "tables.Bar.windows.5min.topic: topic 'a b'",
+        ),
+        (
+            {"tables": {"Bar": {"windows": {"5min": {"store_name": ""}}}}},
+            "tables.Bar.windows.5min.store_name: ",
+        ),
         ({"topics": {"t": {"cleanup_policy": "compacted"}}}, "topics.t.cleanup_policy: "),
         ({"topics": {"t": {"config": {"segment.bytes": 1}}}}, r"topics.t.config.segment\.bytes: "),
     ],
@@ -137,7 +155,6 @@ def test_a_bad_value_is_refused_at_its_path(section: dict[str, object], fault: s
     [
         ({"ksql": {"url": "http://k:8088"}}, "[ksql]"),
         ({"dlq": {}}, "[dlq]"),
-        ({"tables": {"Bar": {"windows": {"5min": {"max_lag": 3}}}}}, "[tables.Bar.windows]"),
         ({"logging": {"windowing": "DEBUG"}}, "logging.windowing"),
     ],
 )
@@ -151,11 +168,26 @@ def test_a_setting_that_nothing_reads_yet_is_refused_by_its_name(
     )
 
 
+def test_a_window_is_one_section_however_its_sources_spell_it() -> None:
+    given = {"tables": {"Bar": {"windows": {"60min": {"max_lag": 3}, 5: {"max_lag": 2}, "sessions": {}}}}}
+    environment = {
+        "STATESTORE_TABLES__Bar__WINDOWS__1h__MAX_STALENESS": "7",
+        "STATESTORE_TABLES__Bar__WINDOWS__5min__MAX_LAG": "1",
+    }
+    found = layer_settings(given, environment)
+    windows = found.settings.tables["Bar"].windows
+    assert {label: (one.max_lag, one.max_staleness) for label, one in windows.items()} == {
+        "60min": (3, 7.0),
+        "5min": (2, None),
+        "sessions": (None, None),
+    }
+    assert found.origin("tables", "Bar", "windows", "5min", "max_lag") == "StoreManager(settings=…)"
+
+
 def test_such_a_setting_in_the_environment_is_refused_too() -> None:
     for name, shown in (
         ("STATESTORE_KSQL", "[ksql]"),
         ("STATESTORE_KSQL__URL", "[ksql]"),
-        ("STATESTORE_TABLES__Bar__WINDOWS__5min__MAX_LAG", "[tables.Bar.windows]"),
         ("STATESTORE_LOGGING__QUERY", "logging.query"),
     ):
         with pytest.raises(ConfigError) as caught:
