@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from statestore.cli.table import print_table
-from statestore.storage.directory import stored
+from statestore.storage.listing import stored
 
 COLUMNS = (
     "logical",
@@ -31,8 +31,9 @@ COLUMNS = (
 def ls(directory: Path, as_json: bool) -> None:
     """List the stores of a data directory; its owner may be running.
 
-    Retention is in seconds, size in bytes. A "-" stands for what there is not, or what no file tells: whether
-    a store is an orphan depends on what a program binds, and StoreManager.describe() tells it.
+    Retention is in seconds, size in bytes. A "-" stands for what there is not, or what no file tells. "True"
+    under orphan is the store of a window that the class did not declare any more when it was bound last. What
+    else is an orphan depends on what a program binds: StoreManager.describe() tells it.
     """
     entries = stored(directory)
     if as_json:

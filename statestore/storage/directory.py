@@ -19,12 +19,12 @@ import re
 import shutil
 import threading
 import uuid
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from statestore.backends.contract import directory_size, is_nobodys
+from statestore.backends.contract import is_nobodys
 from statestore.errors import (
     StoreCorruptError,
     StoreIdentityError,
@@ -45,7 +45,7 @@ log = logging.getLogger("statestore.store")
 _GENERATION = re.compile(r"g\d{6,}")
 _OF_A_STORE = re.compile(r"store\.json|g\d{6,}|CURRENT|MANIFEST-\d+|\d+\.sst|data\.mdb")
 """What is in the directory of a store, or is an engine's."""
-_NO_MANIFEST = "restore manifest.json from a backup, or give an empty directory to start anew"
+NO_MANIFEST = "restore manifest.json from a backup, or give an empty directory to start anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,8 @@ class StoreFile:
     """Why rows of another topic may be in it: it is not read then, and is to be rebuilt."""
     window: StoredWindow | None = None
     """Of a store of windows or sessions: their size, how long they are kept, and by what they are removed."""
+    label: str | None = None
+    """The label of the window whose rows it has, of the table of one window of a class."""
     store_id: str | None = None
     """A random name of this store, which its files have, too; ``None``: an earlier version made it."""
     generation: int = 1
@@ -179,7 +181,7 @@ class DataDirectory:
     def _open_manifest(self) -> dict[str, Any]:
         path = self.path / "manifest.json"
         if path.exists():
-            return _checked_manifest(path, read_json(path, _NO_MANIFEST))
+            return checked_manifest(path, read_json(path, NO_MANIFEST))
         others = [
             name
             for name in _names(self.path)
@@ -189,7 +191,7 @@ class DataDirectory:
             raise StoreMissingError(
                 path,
                 f"the manifest is missing, but the directory holds data: {', '.join(stores[:5])}",
-                _NO_MANIFEST,
+                NO_MANIFEST,
             )
         if others:
             log.warning("%s also holds what is not of a store: %s", self.path, ", ".join(others[:5]))
@@ -280,9 +282,38 @@ class DataDirectory:
         """Note that the store is complete: from now on its absence is an error."""
         with self._mutex:
             if physical not in self._manifest["stores"]:
-                stores = {**self._manifest["stores"], physical: {}}
-                write_json(self.path / "manifest.json", {**self._manifest, "stores": stores})
-                self._manifest["stores"] = stores
+                self._write_manifest(stores={**self._manifest["stores"], physical: {}})
+
+    def note_orphans(self, found: Collection[str], declared: Collection[str]) -> bool:
+        """Note for who lists the stores that nothing declares ``found``; return whether one is new."""
+        with self._mutex:
+            noted = set(self._manifest.get("orphans", ()))
+            orphans = noted.difference(declared).union(found)
+            if orphans != noted:
+                self._write_manifest(orphans=sorted(orphans))
+            return not orphans <= noted
+
+    def drop(self, physical: str) -> None:
+        """Delete a store that is not open, and forget that it was there.
+
+        A process that dies in the middle leaves a store without rows, which is an orphan like this one.
+        """
+        with self._mutex:
+            stores = {name: one for name, one in self._manifest["stores"].items() if name != physical}
+            orphans = [name for name in self._manifest.get("orphans", ()) if name != physical]
+            self._write_manifest(stores=stores, orphans=orphans)
+        path = self.path / physical
+        with os_errors_at(path):
+            for name in _names(path):
+                if _GENERATION.fullmatch(name):
+                    shutil.rmtree(path / name)
+            if path.exists():
+                shutil.rmtree(path)
+
+    def _write_manifest(self, **changes: Any) -> None:
+        manifest = {**self._manifest, **changes}
+        write_json(self.path / "manifest.json", manifest)
+        self._manifest = manifest
 
     def give_up(self) -> None:
         """Say that ``close`` follows soon, on another thread. Takes no lock."""
@@ -304,58 +335,10 @@ RESTORE = (
 )
 
 
-def stored(path: Path, without: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Describe the stores in a data directory, without taking it from its owner: by logical name.
-
-    ``without`` are physical names to leave out. ``complete`` tells whether the store must exist from now on;
-    ``size`` is bytes on disk; ``retention`` is the seconds that rows live. ``orphan`` is ``None``: files do
-    not tell it. A store that must exist and is gone has its physical name only. Raises ``StoreMissingError``
-    where there is no manifest.
-    """
-    if not (path / "manifest.json").exists():
-        raise StoreMissingError(path, "is not a data directory (no manifest.json)", "give the path of one")
-    manifest = path / "manifest.json"
-    remembered = set(_checked_manifest(manifest, read_json(manifest, _NO_MANIFEST))["stores"])
-    found = {
-        file.parent.name: read_json(file, REBUILD)
-        for file in path.glob("*/store.json")
-        if file.parent.name not in without
-    }
-    empty = dict.fromkeys((field.name for field in fields(StoreFile)), None)
-    entries = [
-        {
-            **empty,
-            "logical": name,
-            **found.get(name, {}),
-            "window": label_of(found.get(name, {}).get("window")),
-            "retention": _row_life(found.get(name, {})),
-            "orphan": None,
-            "physical": name,
-            "path": str(path / name),
-            "complete": name in remembered,
-            "size": directory_size(path / name) if name in found else None,
-        }
-        for name in (remembered | found.keys()).difference(without)
-    ]
-    return sorted(entries, key=lambda entry: str(entry["logical"]))
-
-
-def _row_life(file: Mapping[str, Any]) -> float | None:
-    """Return the seconds that rows live by the content of ``store.json``; ``None``: for ever."""
-    retention = file.get("retention_ms")
-    window = file.get("window")
-    lives = [
-        file.get("ttl"),
-        None if retention is None else retention / 1000,
-        None if window is None else window["retention_ms"] / 1000,
-    ]
-    return min((life for life in lives if life is not None), default=None)
-
-
-def _checked_manifest(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+def checked_manifest(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     """Return the content of a manifest; raises ``StoreCorruptError`` for that of something else."""
     if not isinstance(content.get("directory_id"), str) or not isinstance(content.get("stores"), dict):
-        raise StoreCorruptError(path, "is not the manifest of a data directory", _NO_MANIFEST)
+        raise StoreCorruptError(path, "is not the manifest of a data directory", NO_MANIFEST)
     return content
 
 
@@ -391,7 +374,7 @@ def directory_id_of(path: Path) -> str | None:
     manifest = path / "manifest.json"
     if not manifest.exists():
         return None
-    identity: str = _checked_manifest(manifest, read_json(manifest, _NO_MANIFEST))["directory_id"]
+    identity: str = checked_manifest(manifest, read_json(manifest, NO_MANIFEST))["directory_id"]
     return identity
 
 

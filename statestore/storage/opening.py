@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -174,6 +174,19 @@ class StoreOpener:
 
     def release(self, logical: str) -> None:
         self._physical.pop(logical, None)
+
+    @property
+    def claimed(self) -> set[str]:
+        """The directories that belong to somebody."""
+        return set(self._physical.values())
+
+    def drop(self, physical: str) -> None:
+        """Delete a store that is not open. Raises ``StoreUnavailableError`` in a process that only reads."""
+        self._data.drop(physical)
+
+    def note_orphans(self, found: Collection[str], declared: Collection[str]) -> bool:
+        """Note that nothing declares the stores ``found`` any more; return whether one is new."""
+        return self._data.note_orphans(found, declared)
 
     def place(self, logical: str, backend: str) -> tuple[str, Path | None]:
         """Return the physical name of a store, and the path of its directory where it has one."""

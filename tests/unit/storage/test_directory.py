@@ -21,8 +21,9 @@ from statestore.errors import (
     StoreMissingError,
     StoreUnavailableError,
 )
-from statestore.storage.directory import DataDirectory, StoreFile, stored
+from statestore.storage.directory import DataDirectory, StoreFile
 from statestore.storage.json_files import write_json
+from statestore.storage.listing import stored
 from statestore.storage.lock import Owner
 
 ORDERS = StoreFile("Order_Store", "rocksdb", "timestamped", "bytes", topic="orders")
