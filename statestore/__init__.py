@@ -85,9 +85,10 @@ from statestore.storage.window_reads import SessionSnapshot, WindowSnapshot
 from statestore.storage.window_store import SessionBatch, SessionStore, WindowBatch, WindowStats, WindowStore
 from statestore.tables.snapshot import BytesTableSnapshot, TableSnapshot
 from statestore.tables.stream import Stream, StreamHealth
-from statestore.tables.table import BytesTable, Table
+from statestore.tables.table import BytesTable, Table, WindowTable
 from statestore.tables.timestamps import Record, Timestamped
-from statestore.tables.window_table import WindowTable, WindowTableStats
+from statestore.tables.window_table import WindowTableStats
+from statestore.tables.windowed_table import WindowedTable, WindowedTableHealth
 
 # A program that has not configured logging gets no line of ours; one that has gets them all.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
@@ -178,6 +179,8 @@ __all__ = [
     "WindowStore",
     "WindowTable",
     "WindowTableStats",
+    "WindowedTable",
+    "WindowedTableHealth",
     "WriteBatch",
     "agg",
     "check_entities",

@@ -6,7 +6,7 @@ from statestore.aio.rows import AsyncRows
 from statestore.aio.snapshots import AsyncBytesTableSnapshot, AsyncTableSnapshot
 from statestore.aio.store import AsyncKeyValueStore, AsyncStoreReader
 from statestore.aio.stream import AsyncStream
-from statestore.aio.tables import AsyncBytesTable, AsyncTable
+from statestore.aio.tables import AsyncBytesTable, AsyncTable, AsyncWindowTable
 from statestore.aio.transaction import AsyncTransaction
 from statestore.aio.window_store import (
     AsyncSessionSnapshot,
@@ -32,4 +32,5 @@ __all__ = [
     "AsyncTransaction",
     "AsyncWindowSnapshot",
     "AsyncWindowStore",
+    "AsyncWindowTable",
 ]

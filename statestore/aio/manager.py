@@ -15,7 +15,7 @@ from statestore.aio.loop import OwnLoop, waited
 from statestore.aio.snapshots import AsyncTableSnapshot
 from statestore.aio.store import AsyncKeyValueStore
 from statestore.aio.stream import AsyncStream
-from statestore.aio.tables import AsyncBoundTable, AsyncBytesTable, AsyncTable
+from statestore.aio.tables import AsyncBoundTable, AsyncBytesTable, AsyncTable, AsyncWindowTable
 from statestore.aio.transaction import AsyncTransactionScope
 from statestore.aio.window_store import AsyncSessionStore, AsyncWindowStore
 from statestore.changelog.readiness import State
@@ -33,7 +33,7 @@ from statestore.settings import Connect, OnMissing, Role, SettingsArgument
 from statestore.storage.store import KeyValueStore
 from statestore.storage.window_store import SessionStore, WindowStore
 from statestore.tables.stream import Stream
-from statestore.tables.table import BytesTable, Table
+from statestore.tables.table import BytesTable, Table, WindowTable
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -69,6 +69,7 @@ class AsyncStoreManager:
         replace: bool = False,
         role: Role | None = None,
         slots: int | None = None,
+        prune: bool = False,
     ) -> None:
         self._make = partial(
             StoreManager,
@@ -84,6 +85,7 @@ class AsyncStoreManager:
             replace=replace,
             role=role,
             slots=slots,
+            prune=prune,
         )
         self._directory = directory
         self._wait = wait
@@ -272,6 +274,9 @@ class AsyncStoreManager:
     async def describe(self) -> list[dict[str, Any]]:
         return await self._own.in_slices(self.blocking.describe)
 
+    async def drop_orphans(self) -> list[str]:
+        return await self._own.in_thread(self.blocking.drop_orphans)
+
     async def explain(self) -> Explanation:
         return await self._own.in_slices(self.blocking.explain)
 
@@ -342,6 +347,8 @@ class AsyncStoreManager:
             for blocking, form in _FORMS.items():
                 if isinstance(opened, blocking):
                     found = form(opened, self._own)
+                    if isinstance(found, AsyncTable):
+                        found._form = self._form  # noqa: SLF001 - of its windows
                     self._known.put(id(opened), found)
                     break
         assert found is not None
@@ -349,6 +356,7 @@ class AsyncStoreManager:
 
 
 _FORMS: dict[type, Callable[[Any, OwnLoop], Asynchronous]] = {
+    WindowTable: AsyncWindowTable,  # before what it is also
     Table: AsyncTable,
     BytesTable: AsyncBytesTable,
     Stream: AsyncStream,

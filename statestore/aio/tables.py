@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncIterable, Callable, Iterable
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar, cast, overload
 
 from statestore.aio.documented import documented_by
 from statestore.aio.loop import OwnLoop
 from statestore.aio.opening import Closing, Opening
 from statestore.aio.reads import AsyncBytesReads, AsyncEntityReads, AsyncRowReads
+from statestore.aio.rows import AsyncRows
 from statestore.aio.snapshots import AsyncBytesTableSnapshot, AsyncPinnedRows, AsyncTableSnapshot
 from statestore.changelog.events import RestoreProgress, StateChange
 from statestore.changelog.health import TableHealth
 from statestore.changelog.readiness import Reason, State
 from statestore.delivery import Delivery
+from statestore.fields.windows import DeclaredWindow, Window
 from statestore.producing.unless_newer import NOT_COMPARED, Read
+from statestore.serde.window_times import Time
 from statestore.tables.snapshot import BytesTableSnapshot
-from statestore.tables.table import BoundTable, BytesTable, Table
+from statestore.tables.table import BoundTable, BytesTable, Table, WindowTable
+from statestore.tables.window_table import WindowTableStats
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 
 @documented_by(BoundTable)
@@ -159,6 +165,9 @@ class AsyncBytesTable(AsyncBytesReads, AsyncBoundTable[tuple[bytes, bytes]]):
 class AsyncTable(AsyncEntityReads[T], AsyncBoundTable[T]):
     """A topic bound by an entity class, for one event loop: ``Table``, awaited."""
 
+    _form: Callable[[Any], Any]
+    """Returns the form for asyncio of what the same manager has opened; the manager sets it."""
+
     def __init__(self, table: Table[T], own: OwnLoop) -> None:
         self._table = table
         self._own = own
@@ -166,6 +175,17 @@ class AsyncTable(AsyncEntityReads[T], AsyncBoundTable[T]):
     @property
     def blocking(self) -> Table[T]:
         return self._table
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """The windows of the class, by size; see :attr:`Table.windows <statestore.Table.windows>`."""
+        return self._table.windows
+
+    def window(self, spec: DeclaredWindow | Window | None = None) -> AsyncWindowTable[T]:
+        return cast("AsyncWindowTable[T]", self._form(self._table.window(spec)))
+
+    def all_windows(self) -> list[AsyncWindowTable[T]]:
+        return [self._form(one) for one in self._table.all_windows()]
 
     def snapshot(self, *, allow_stale: bool = False) -> Opening[AsyncTableSnapshot[T]]:
         async def opened() -> AsyncTableSnapshot[T]:
@@ -210,3 +230,78 @@ class AsyncTable(AsyncEntityReads[T], AsyncBoundTable[T]):
         return await self._table.delete_async(
             *key, unless_newer_than=unless_newer_than, wait=wait, timeout=timeout
         )
+
+
+@documented_by(WindowTable)
+class AsyncWindowTable(AsyncTable[T]):
+    """The table of one window of an entity class, for one event loop: ``WindowTable``, awaited."""
+
+    def __init__(self, table: WindowTable[T], own: OwnLoop) -> None:
+        super().__init__(table, own)
+        self._of_window = table
+
+    @property
+    def blocking(self) -> WindowTable[T]:
+        return self._of_window
+
+    @overload
+    async def get(
+        self, *key: Any, start: Time | None = None, end: Time | None = None, allow_stale: bool = False
+    ) -> T | None: ...
+    @overload
+    async def get(
+        self,
+        *key: Any,
+        start: Time | None = None,
+        end: Time | None = None,
+        default: D,
+        allow_stale: bool = False,
+    ) -> T | D: ...
+    async def get(
+        self,
+        *key: Any,
+        start: Time | None = None,
+        end: Time | None = None,
+        default: Any = None,
+        allow_stale: bool = False,
+    ) -> Any:
+        read = partial(
+            self.blocking.get, *key, start=start, end=end, default=default, allow_stale=allow_stale
+        )
+        if self._may_wait:
+            return await self._own.shortly(read)
+        self._own.check()
+        return read()
+
+    def fetch(
+        self,
+        *key: Any,
+        start: Time | None = None,
+        stop: Time | None = None,
+        reverse: bool = False,
+        allow_stale: bool = False,
+    ) -> AsyncRows[T]:
+        fetch = partial(self.blocking.fetch, *key)
+        return AsyncRows(
+            self._own, lambda: fetch(start=start, stop=stop, reverse=reverse, allow_stale=allow_stale)
+        )
+
+    def fetch_all(
+        self,
+        start: Time | None = None,
+        stop: Time | None = None,
+        reverse: bool = False,
+        *,
+        allow_stale: bool = False,
+    ) -> AsyncRows[T]:
+        fetch = self.blocking.fetch_all
+        return AsyncRows(self._own, lambda: fetch(start, stop, reverse, allow_stale=allow_stale))
+
+    async def latest(self, *key: Any, allow_stale: bool = False) -> T | None:
+        return await self._own.shortly(partial(self.blocking.latest, *key, allow_stale=allow_stale))
+
+    async def stats(self) -> WindowTableStats:
+        return await self._own.shortly(self.blocking.stats)
+
+    async def clear(self) -> None:
+        await self._own.in_thread(self.blocking.clear)

@@ -33,7 +33,7 @@ since all of them were complete: after t5 it is t4, and staleness counts from th
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from statestore.settings import TableOptions
@@ -58,6 +58,23 @@ class State(enum.StrEnum):
     """Nothing is applied since ``stop()`` or ``close()``; ``restart()`` starts a stopped table again."""
     FAILED = "FAILED"
     """The table met a failure that passes only by ``restart()`` or another ``bind``; every read raises it."""
+
+
+WORST_FIRST = (
+    State.FAILED,
+    State.STOPPED,
+    State.CREATED,
+    State.RESTORING,
+    State.REBALANCING,
+    State.LAGGING,
+    State.PAUSED,
+    State.READY,
+)
+
+
+def worst(states: Iterable[State]) -> State:
+    """Return the state of several tables together; ``CREATED`` of none."""
+    return min(states, key=WORST_FIRST.index, default=State.CREATED)
 
 
 class Reason(enum.StrEnum):

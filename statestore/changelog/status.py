@@ -48,6 +48,8 @@ class Status(Readable):
     """See the module. A hot read looks only at ``readable``: the store while reads are allowed."""
 
     readable: ChangelogView | None
+    window: str | None = None
+    """The label of the window, of a window's table."""
     _is_shut = False  # a close has begun, in the middle of a call on its own thread
 
     def __init__(
@@ -281,7 +283,7 @@ class Status(Readable):
         with self.changed:
             self.listeners.on_state.append(call)
             self.listeners.tell(
-                call, StateChange(self.name, None, self.state, self.machine.cause, self.machine.since)
+                call, StateChange(self.name, self.window, self.state, self.machine.cause, self.machine.since)
             )
 
     def on_progress(self, call: Callable[[RestoreProgress], None]) -> None:
@@ -295,7 +297,7 @@ class Status(Readable):
         """Let readers, waiters and listeners know of a new state."""
         for member in self.group:
             member.refresh_readable()
-        event = StateChange(self.name, None, change.state, change.cause, change.time)
+        event = StateChange(self.name, self.window, change.state, change.cause, change.time)
         self.listeners.state_changed(event, ready=change.ready and not change.was_ready)
         if self._awaited:
             self._tell_applied()

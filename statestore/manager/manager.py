@@ -13,16 +13,17 @@ from statestore.changelog.binder import Binder
 from statestore.changelog.status import read_together
 from statestore.entity import EntityModel, model_of
 from statestore.errors import ConfigError
+from statestore.fields.windows import Window
 from statestore.kafka.admin import AdminConnection
 from statestore.kafka.topics import Mode, Topics, TopicsReport
 from statestore.manager.lifetime import ManagerLifetime, await_closing
 from statestore.manager.opened import Opened, OpenStore, OpenStores
 from statestore.manager.reports import ManagerReports
-from statestore.manager.resolve import Registration, resolve_settings
+from statestore.manager.resolve import Registration, ResolvedTable, resolve_settings
 from statestore.manager.sharing import Sharing, open_directory
 from statestore.manager.tables import TableFactory
 from statestore.manager.user_stores import UserStoresMixin
-from statestore.manager.validation import check_entities, check_has_no_windows
+from statestore.manager.validation import check_entities
 from statestore.naming import check_topic_name, logical_name
 from statestore.producing.mixins import ManagerWriteMixin
 from statestore.producing.transaction import Transactions
@@ -38,6 +39,7 @@ from statestore.settings import (
     Role,
     SettingsArgument,
     SettingsSource,
+    TableOptions,
     TableSettings,
     checked_table_settings,
     set_log_levels,
@@ -45,7 +47,8 @@ from statestore.settings import (
 from statestore.storage.location import data_path
 from statestore.storage.lock import once_free
 from statestore.tables.stream import Stream
-from statestore.tables.table import BoundTable, BytesTable, Table
+from statestore.tables.table import BoundTable, BytesTable, Table, WindowTable
+from statestore.tables.windowed_table import WindowedTable
 
 T = TypeVar("T")
 
@@ -66,7 +69,8 @@ class StoreManager(ManagerLifetime, UserStoresMixin, ManagerWriteMixin, ManagerR
     With ``role="auto"`` several processes share the directory: the first owns it and mirrors the topics, the
     others are readers, with the same methods, and one of them takes over when the owner has ended. A
     ``"reader"`` never does. With ``slots=4`` each process has a copy of its own instead, in the first
-    directory that is free of ``0`` to ``3`` below this one.
+    directory that is free of ``0`` to ``3`` below this one. With ``prune=True`` the owner removes what
+    :meth:`drop_orphans` removes, at the start: give all topics as ``entities`` then.
 
     Raises ``DirectoryLockedError`` where ``role`` is ``"owner"`` (the default) and another process owns the
     directory, or others own all slots, after ``lock_timeout`` seconds of waiting for it, and ``ConfigError``
@@ -89,6 +93,7 @@ class StoreManager(ManagerLifetime, UserStoresMixin, ManagerWriteMixin, ManagerR
         replace: bool = False,
         role: Role | None = None,
         slots: int | None = None,
+        prune: bool = False,
     ) -> None:
         if connect not in ("eager", "lazy"):
             raise ConfigError(f"connect={bounded_repr(connect)}: choose 'eager' or 'lazy'")
@@ -102,6 +107,10 @@ class StoreManager(ManagerLifetime, UserStoresMixin, ManagerWriteMixin, ManagerR
         if role is not None:
             arguments.append(SettingsSource("StoreManager(role=…)", {"defaults": {"role": role}}))
         entities = list(entities)
+        if prune and not entities:
+            raise ConfigError(
+                "prune=True removes what the manager does not bind: give all that it binds as entities=[…]"
+            )
         self._resolver = resolve_settings(settings, arguments, entities)
         self._settings = self._resolver.settings
         self._formats = FormatContext(self._settings.schema_registry)
@@ -118,7 +127,7 @@ class StoreManager(ManagerLifetime, UserStoresMixin, ManagerWriteMixin, ManagerR
         await_closing(self._path, replace=replace)
         try:
             once_free(lambda: shielded(lambda: self._set_up(directory, connect, slots)), lock_timeout)
-            self._bind_group(entities, require_all_ready, wait)
+            self._bind_group(entities, require_all_ready, prune, wait)
         except BaseException:
             self.close()
             raise
@@ -151,12 +160,16 @@ class StoreManager(ManagerLifetime, UserStoresMixin, ManagerWriteMixin, ManagerR
                 raise
             self._lives()
 
-    def _bind_group(self, entities: list[type | str], together: bool, wait: float | None) -> None:
+    def _bind_group(
+        self, entities: list[type | str], together: bool, prune: bool, wait: float | None
+    ) -> None:
         if not entities:
             return
         bound: list[Any] = [self.bind(one) for one in entities]
         tables = [one for one in bound if isinstance(one, BoundTable)]
-        bindings = tuple(table._binding for table in tables)  # noqa: SLF001 - the manager makes both
+        bindings = tuple(self._bindings(tables)) if tables else ()
+        if prune and self._opener.owns:
+            self.drop_orphans()
         if together and bindings:
             read_together(bindings)
         if wait is not None:
@@ -206,14 +219,14 @@ class StoreManager(ManagerLifetime, UserStoresMixin, ManagerWriteMixin, ManagerR
         Binding again with the same options returns the same table; with others it raises ``ConfigError``.
         Raises ``KafkaError`` if the broker is away or does not know the topic (unless ``connect="lazy"``).
 
-        An entity that is a stream has no store: for it, ``bind`` returns its :meth:`stream`.
+        An entity that is a stream has no store: for it, ``bind`` returns its :meth:`stream`. An entity with
+        windows has a table for each: what ``bind`` returns has them as ``table.window("5min")``, and ``name``
+        is ``Candles_Store`` for ``Candles_5min_Store``.
         """
         model = None if isinstance(entity_or_topic, str) else model_of(entity_or_topic)
         topic = cast("str", entity_or_topic) if model is None else model.topic
         if model is None:
             check_topic_name(topic)
-        else:
-            check_has_no_windows(model)
         logical = name or (logical_name(topic) if model is None else model.logical_name)
         given = checked_table_settings(
             f"bind({logical!r})",
@@ -227,6 +240,9 @@ class StoreManager(ManagerLifetime, UserStoresMixin, ManagerWriteMixin, ManagerR
                 raise ConfigError(f"{model.name} is a stream and has no store: bind it without options")
             stream: Any = self.stream(model.cls, name=name)
             return cast("Table[Any]", stream)
+        if model is not None and model.windows:
+            windows = self._resolver.windows(model, name, given)
+            return shielded(lambda: self._bind_windows(logical, model, windows))
         registration = Registration(entity_or_topic, self._resolver.table(logical, topic, model, given))
         with self._mutex:
             self._check_open()
@@ -234,6 +250,37 @@ class StoreManager(ManagerLifetime, UserStoresMixin, ManagerWriteMixin, ManagerR
         if opened is not None:
             return cast("Table[Any] | BytesTable", opened)
         return shielded(lambda: self._bind(logical, topic, model, registration))
+
+    def _bind_windows(
+        self, logical: str, model: EntityModel, windows: list[tuple[str, ResolvedTable]]
+    ) -> Table[Any]:
+        """Bind the topic of each window, and return the table that has all of their tables."""
+        registration = Registration(model.cls, ResolvedTable(TableOptions()))
+        with self._mutex:
+            self._check_open()
+            opened = self._opened.found(logical, registration)
+            before = set(self._opened.tables)
+        tables: dict[Window, WindowTable[Any]] = {}
+        try:
+            for window, (label, resolved) in zip(model.windows, windows, strict=True):
+                one = resolved.model
+                assert one is not None
+                asked = Registration(model.cls, resolved, label=label)
+                tables[window] = cast("WindowTable[Any]", self._bind(one.logical_name, one.topic, one, asked))
+        except BaseException:
+            for table in tables.values():
+                if table.name not in before:
+                    table.close()
+            raise
+        with self._mutex:
+            self._check_open()
+            opened = self._opened.found(logical, registration)
+            if opened is None:
+                opened = WindowedTable(logical, model.topic, tables, model.cls, self._writer)
+                opened._manager = self  # noqa: SLF001 - who has the table has its manager
+                self._opened.add(logical, opened, registration)
+        self._report_orphans(model)
+        return cast("Table[Any]", opened)
 
     def _bind(
         self, logical: str, topic: str, model: EntityModel | None, registration: Registration
@@ -304,7 +351,8 @@ class StoreManager(ManagerLifetime, UserStoresMixin, ManagerWriteMixin, ManagerR
     def store(self, name: str) -> OpenStore | BoundTable[Any]:
         """Return the open store, or the bound table, with this logical name; ``ConfigError`` lists them."""
         self._check_open()
-        stores: dict[str, OpenStore | BoundTable[Any]] = {**self._opened.stores, **self._opened.tables}
+        opened = self._opened
+        stores: dict[str, OpenStore | BoundTable[Any]] = {**opened.stores, **opened.tables, **opened.windowed}
         if name not in stores:
             raise ConfigError(f"no store is named {name!r}; open: {', '.join(sorted(stores)) or 'none'}")
         return stores[name]
@@ -322,7 +370,7 @@ class StoreManager(ManagerLifetime, UserStoresMixin, ManagerWriteMixin, ManagerR
             if self._has_warned_of_unmatched:
                 return
             self._has_warned_of_unmatched = True
-            bound = [*self._opened.tables, *self._opened.streams]
+            bound = [*self._opened.tables, *self._opened.windowed, *self._opened.streams]
             registered = [self._opened.registration(name).subject for name in bound]
         subjects = [one for one in registered if one is not None]
         for fault in self._resolver.unmatched_sections(subjects, bound):

@@ -11,6 +11,7 @@ from statestore.storage.store import KeyValueStore
 from statestore.storage.window_store import SessionStore, WindowStore
 from statestore.tables.stream import Stream
 from statestore.tables.table import BoundTable
+from statestore.tables.windowed_table import WindowedTable
 
 OpenStore = KeyValueStore | WindowStore | SessionStore
 """A store without a topic."""
@@ -36,8 +37,11 @@ class OpenStores:
         self._entries[logical] = Entry(opened, registration)
 
     def release(self, logical: str) -> None:
-        """Forget a name, whose store was closed."""
+        """Forget a name, whose store was closed, and the table of windows that had it as one of them."""
         self._entries.pop(logical, None)
+        for name, table in self.windowed.items():
+            if logical in [one.name for one in table._tables.values()]:  # noqa: SLF001 - the manager makes both
+                self._entries.pop(name, None)
 
     def found(self, logical: str, registration: Registration) -> Opened | None:
         """Return what ``logical`` stands for, ``None`` for nothing yet.
@@ -63,7 +67,8 @@ class OpenStores:
     @property
     def bindings(self) -> list[Binding]:
         """The bindings of the tables, without waiting for ``mutex``, which may be held for long."""
-        tables = [one.opened for one in list(self._entries.values()) if isinstance(one.opened, BoundTable)]
+        opened = [one.opened for one in list(self._entries.values())]
+        tables = [one for one in opened if isinstance(one, BoundTable) and not isinstance(one, WindowedTable)]
         return [table._binding for table in tables]  # noqa: SLF001 - the manager makes both
 
     @property
@@ -78,8 +83,17 @@ class OpenStores:
 
     @property
     def tables(self) -> dict[str, BoundTable[Any]]:
-        """The bound tables, by logical name."""
-        return {name: one for name, one in self._all() if isinstance(one, BoundTable)}
+        """The bound tables, by logical name; of an entity with windows that of each window."""
+        return {
+            name: one
+            for name, one in self._all()
+            if isinstance(one, BoundTable) and not isinstance(one, WindowedTable)
+        }
+
+    @property
+    def windowed(self) -> dict[str, WindowedTable[Any]]:
+        """The tables of all windows of an entity, by its logical name."""
+        return {name: one for name, one in self._all() if isinstance(one, WindowedTable)}
 
     @property
     def streams(self) -> dict[str, Stream[Any]]:

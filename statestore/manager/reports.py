@@ -9,17 +9,17 @@ from typing import Any, TypeVar
 
 from statestore.changelog.binder import Binder
 from statestore.changelog.health import TableHealth
-from statestore.entity import declared_classes, model_of
-from statestore.errors import ConfigError, StateStoreError, StoreClosedError
+from statestore.errors import StateStoreError, StoreClosedError
 from statestore.manager.explain import Explanation
 from statestore.manager.health import CacheHealth, ManagerHealth
 from statestore.manager.opened import OpenStores
+from statestore.manager.orphans import OrphansMixin
 from statestore.manager.resolve import SettingsResolver
 from statestore.manager.sharing import Sharing
 from statestore.producing.transaction import Transactions
 from statestore.producing.writer import EntityWriter
 from statestore.settings import dotted
-from statestore.storage.directory import stored
+from statestore.storage.listing import stored
 from statestore.storage.opening import StoreOpener
 from statestore.storage.stored_window import label_of
 from statestore.tables.readiness import ManagerReadiness
@@ -44,7 +44,7 @@ DESCRIBED = (
 """What ``describe`` says of a store."""
 
 
-class ManagerReports(ManagerReadiness, SnapshotsMixin):
+class ManagerReports(ManagerReadiness, SnapshotsMixin, OrphansMixin):
     """The reports of a manager. Thread-safe."""
 
     _opener: StoreOpener
@@ -82,8 +82,8 @@ class ManagerReports(ManagerReadiness, SnapshotsMixin):
 
         An entry has ``entity``, ``window``, ``topic``, the names ``logical`` and ``physical``, ``path``,
         ``backend``, ``retention`` (seconds that a row lives, ``None``: for ever) and ``size`` in bytes.
-        ``orphan`` is True for a store that is not open and that no declared entity has. Of a store that is
-        not open it tells what the files do.
+        ``orphan`` is True for a store that is not open and that no declared entity has, as that of a window
+        which was taken out of ``windows=[…]``. Of a store that is not open it tells what the files do.
         """
         with self._opened.mutex:
             self._check_open()
@@ -111,7 +111,7 @@ class ManagerReports(ManagerReadiness, SnapshotsMixin):
         except StateStoreError as error:
             log.warning("describe() lists only what is open: %s", error)
             return []
-        declared = {physical for cls in declared_classes() for physical in _physical_names(cls)}
+        declared = self._declared()
         return [
             {**{name: entry[name] for name in DESCRIBED}, "orphan": entry["physical"] not in declared}
             for entry in found
@@ -130,8 +130,8 @@ class ManagerReports(ManagerReadiness, SnapshotsMixin):
             tables = {name: self._opened.registration(name) for name in bound}
             streams = [self._opened.registration(name) for name in self._opened.streams]
             backends = self._opener.backends
-        subjects = [one.subject for one in (*tables.values(), *streams)]
-        models = [model_of(subject) for subject in subjects if isinstance(subject, type)]
+        found = [one.table.model for one in (*tables.values(), *streams)]
+        models = [model for model in found if model is not None]
         explained = Explanation.of(
             self._resolver.explained_settings(
                 {name: one.table for name, one in tables.items()}, models, backends
@@ -146,14 +146,14 @@ class ManagerReports(ManagerReadiness, SnapshotsMixin):
     def _described(
         self, logical: str, topic: str | None, size: int | None, row_life: float | None
     ) -> dict[str, Any]:
-        subject, table, window = self._opened.registration(logical)
+        subject, table, window, label = self._opened.registration(logical)
         if window is not None:
             row_life = window["retention_ms"] / 1000
         backend = table.options.backend
         physical, path = self._opener.place(logical, backend)
         return {
             "entity": subject.__name__ if isinstance(subject, type) else None,
-            "window": label_of(window),
+            "window": label or label_of(window),
             "topic": topic,
             "logical": logical,
             "physical": physical,
@@ -171,11 +171,3 @@ def _unless_closed(read: Callable[[], T]) -> T | None:
         return read()
     except StoreClosedError:
         return None
-
-
-def _physical_names(cls: type) -> list[str]:
-    """Return the physical names of the stores that a declared class may have; none for a faulty one."""
-    try:
-        return [physical for _, physical in model_of(cls).stores]
-    except ConfigError:
-        return []

@@ -28,7 +28,7 @@ from statestore.storage.opening import StoreOpener
 from statestore.storage.spellings import KeySpellings
 from statestore.tables.entity_reads import EntityReads
 from statestore.tables.stream import Stream
-from statestore.tables.table import BoundTable, BytesTable, Table
+from statestore.tables.table import BoundTable, BytesTable, Table, WindowTable
 
 
 def _some_timestamp(_key: bytes) -> tuple[int, bytes]:
@@ -100,7 +100,10 @@ class TableFactory:
             self._writer.topic_exists(topic, info.partitions)
         if model is None or codec is None:
             return BytesTable(binding), binding
-        return Table(binding, codec, model.cls, self._writer, scans), binding
+        if model.window is None:
+            return Table(binding, codec, model.cls, self._writer, scans), binding
+        binding.window = model.window.window.label
+        return WindowTable(binding, codec, model.cls, self._writer, scans), binding
 
     def stream(
         self,
@@ -140,6 +143,7 @@ class TableFactory:
             topic=topic,
             schema=schema,
             entity=None if model is None else model.cls.__name__,
+            label=None if model is None or model.window is None else model.window.window.label,
         )
         window = None if model is None else model.window
         storage = self._opener.mirror(wanted, physical, options, spellings, indexes, window)

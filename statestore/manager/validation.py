@@ -162,9 +162,3 @@ def _shared_stores(models: Sequence[EntityModel]) -> Iterator[Finding]:
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(map(repr, names[:3])) + more
-
-
-def check_has_no_windows(model: EntityModel) -> None:
-    """Raise ``ConfigError`` for a class with windows, which cannot be bound."""
-    if model.windowing is not None:
-        raise ConfigError(f"{model.name} has windows: they can be declared and checked, but not bound yet")

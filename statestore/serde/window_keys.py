@@ -179,7 +179,7 @@ class WindowedKeys:
                 ranges.append((key, key + end.times, None))
         if first is not None and first.times and ranges:
             low, high, within = ranges[0]
-            if low == self.inner.encode(first.key):
+            if low is not None and low == self.inner.encode(first.key):
                 ranges[0] = (low + first.times, high, within)
         ranges = [one for one in ranges if not (one[0] and one[1] and one[0] >= one[1])]
         note = _OF_KEYS if len(ranges) < 2 else f"{len(ranges)} seeks, in the order of key and time"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -35,6 +35,11 @@ class BoundTopic(DeliveryWaitMixin):
     @property
     def topic(self) -> str:
         return self._binding.topic
+
+    @property
+    def _bindings(self) -> Sequence[Binding]:
+        """The binding of its topic, or that of each window's topic."""
+        return (self._binding,)
 
     @property
     def state(self) -> State:

@@ -7,23 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from statestore.changelog.binding import Binding
-from statestore.changelog.readiness import State
+from statestore.changelog.readiness import State, worst
 from statestore.changelog.sync import synced
 from statestore.changelog.until_ready import readied
 from statestore.errors import StartupError, StateStoreError
 from statestore.runtime.steps import Steps, run_async, run_blocking
 from statestore.tables.table import BoundTable
-
-_WORST_FIRST = (
-    State.FAILED,
-    State.STOPPED,
-    State.CREATED,
-    State.RESTORING,
-    State.REBALANCING,
-    State.LAGGING,
-    State.PAUSED,
-    State.READY,
-)
 
 
 class ManagerReadiness:
@@ -49,8 +38,7 @@ class ManagerReadiness:
     @property
     def state(self) -> State:
         """The worst state of all bound tables; ``CREATED`` when there is none."""
-        states = {table.state for table in self._all_tables()}
-        return next((state for state in _WORST_FIRST if state in states), State.CREATED)
+        return worst(table.state for table in self._all_tables())
 
     def wait_until_ready(self, *tables: BoundTable[Any], timeout: float | None = 15) -> None:
         """Return when all tables, or the given ones, are ready.
@@ -97,4 +85,4 @@ class ManagerReadiness:
     def _bindings(self, tables: Sequence[BoundTable[Any]]) -> list[Binding]:
         """Return those of ``tables``, or of all."""
         self._check_open()
-        return [table._binding for table in tables or self._all_tables()]  # noqa: SLF001 - made here
+        return [one for table in tables or self._all_tables() for one in table._bindings]  # noqa: SLF001 - made here

@@ -8,15 +8,19 @@ from typing import Generic, TypeVar
 
 from statestore.changelog.binding import Binding
 from statestore.changelog.health import TableHealth
+from statestore.errors import ConfigError
+from statestore.fields.windows import DeclaredWindow, Window
 from statestore.producing.mixins import TableWriteMixin
 from statestore.producing.writer import EntityWriter
 from statestore.query.source import ScanPolicy
 from statestore.serde.entities import EntityCodec
+from statestore.storage.layout import NO_TIME
 from statestore.tables.bytes_reads import BytesRowReads
 from statestore.tables.entity_reads import EntityReads
 from statestore.tables.lifecycle import BoundTopic
 from statestore.tables.reads import RowReads
 from statestore.tables.snapshot import BytesTableSnapshot, PinnedRows, TableSnapshot
+from statestore.tables.window_table import WindowReads, WindowTableStats
 
 T = TypeVar("T")
 
@@ -74,6 +78,32 @@ class Table(  # pyright: ignore[reportIncompatibleVariableOverride] - as above
         self._cls = cls
         self._writer = writer
 
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """The windows of the class, by size; each has a ``label`` and a ``size``. Else ``ConfigError``."""
+        raise self._without_windows()
+
+    def window(self, spec: DeclaredWindow | Window | None = None) -> WindowTable[T]:  # noqa: ARG002 - see WindowedTable
+        """Return the table of one window of the class; it is the same object each time.
+
+        ``spec`` is what ``windows=[…]`` declares, or the window's label; it may be left out where there is
+        one window. Raises ``ConfigError`` that lists the declared windows for another one, and for a class
+        without windows.
+        """
+        self._binding.check_open()
+        raise self._without_windows()
+
+    def all_windows(self) -> list[WindowTable[T]]:
+        """Return the table of each window, the smallest window first."""
+        self._binding.check_open()
+        raise self._without_windows()
+
+    def _without_windows(self) -> ConfigError:
+        return ConfigError(
+            f"{self._cls.__name__} declares no windows, so table {self._binding.name!r} has none: read the "
+            "table itself, or declare windows=[…] in the class"
+        )
+
     def health(self) -> TableHealth:
         codec = self._codec
         return replace(
@@ -86,3 +116,35 @@ class Table(  # pyright: ignore[reportIncompatibleVariableOverride] - as above
     def snapshot(self, *, allow_stale: bool = False) -> TableSnapshot[T]:
         store = self._binding.readable or self._binding.reading(allow_stale)
         return TableSnapshot(self._binding, self._codec, self._scans, store.pinned(), self._manager)
+
+
+class WindowTable(WindowReads[T], Table[T]):  # pyright: ignore[reportIncompatibleVariableOverride] - as above
+    """The table of one window of an entity class: ``table.window("5min")``. Thread-safe."""
+
+    def stats(self) -> WindowTableStats:
+        """Return how much the table holds and how far it has come, ready or not; also a mapping.
+
+        Raises what a read with ``allow_stale=True`` raises.
+        """
+        store = self._binding.readable or self._binding.reading(allow_stale=True)
+        assert store.windows is not None
+        mirror, times = self._binding.mirror, store.windows.times
+        has_rows = times.newest != NO_TIME
+        return WindowTableStats(
+            window=self._keys.form.window.label,
+            rows=store.approximate_count(),
+            size=store.size(),
+            newest=times.newest if has_rows else None,
+            first=max(times.first, 0) if has_rows else None,
+            late=store.windows.late,
+            expired=mirror.counts.expired,
+            positions={number: one.position for number, one in mirror.progress.partitions.items()},
+        )
+
+    def clear(self) -> None:
+        """Drop the rows of this process's store, and read the topic again from its start.
+
+        The topic is not changed. Until it is read to its end, the table is restoring: ``wait_until_ready()``
+        waits for that. Works after a failure, too.
+        """
+        self._turns.shielded(self._binding.clear)

@@ -1,4 +1,4 @@
-"""The table of one window: what another program, or another process, wrote into the window's topic."""
+"""Reads of the table of one window: what another program, or another process, wrote into its topic."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from statestore.runtime.text import bounded_repr
 from statestore.runtime.times import milliseconds
 from statestore.serde.window_keys import WindowedKeys
 from statestore.serde.window_times import Time, bounds
-from statestore.storage.layout import NO_TIME
-from statestore.tables.table import Table
+from statestore.tables.entity_reads import EntityReads
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -53,8 +52,8 @@ class WindowTableStats(HealthReport):
         return self._line("window", "rows", "size", "newest", "late")
 
 
-class WindowTable(Table[T]):
-    """The rows of one window of a class. Keys end with the window's start; of sessions, with end and start.
+class WindowReads(EntityReads[T]):
+    """Reads of rows of one window. Keys end with the window's start; of sessions, with end and start.
 
     All reads of a table are there, too: a key is the values of the key fields and the start. Times are given
     as a ``datetime`` with a time zone or as milliseconds since 1970 UTC.
@@ -142,34 +141,6 @@ class WindowTable(Table[T]):
         finally:
             rows.close()
 
-    def stats(self) -> WindowTableStats:
-        """Return how much the table holds and how far it has come, ready or not; also a mapping.
-
-        Raises what a read with ``allow_stale=True`` raises.
-        """
-        store = self._binding.readable or self._binding.reading(allow_stale=True)
-        assert store.windows is not None
-        mirror, times = self._binding.mirror, store.windows.times
-        has_rows = times.newest != NO_TIME
-        return WindowTableStats(
-            window=self._keys.form.window.label,
-            rows=store.approximate_count(),
-            size=store.size(),
-            newest=times.newest if has_rows else None,
-            first=max(times.first, 0) if has_rows else None,
-            late=store.windows.late,
-            expired=mirror.counts.expired,
-            positions={number: one.position for number, one in mirror.progress.partitions.items()},
-        )
-
-    def clear(self) -> None:
-        """Drop the rows of this process's store, and read the topic again from its start.
-
-        The topic is not changed. Until it is read to its end, the table is restoring: ``wait_until_ready()``
-        waits for that. Works after a failure, too.
-        """
-        self._turns.shielded(self._binding.clear)
-
     def _rows_of(
         self, bounds: tuple[Any, Any, Any], reverse: bool, allow_stale: bool, limit: int | None = None
     ) -> Scan[T]:
@@ -198,8 +169,8 @@ class WindowTable(Table[T]):
         if len(key) == len(names):
             return key
         raise EncodeError(
-            f"{self._cls.__name__}: give the key ({', '.join(names)}), not {bounded_repr(key)}; the window's "
-            "times are start= and stop=, and fetch_all() reads all keys"
+            f"{self._codec.cls.__name__}: give the key ({', '.join(names)}), not {bounded_repr(key)}; the "
+            "window's times are start= and stop=, and fetch_all() reads all keys"
         )
 
     def _about_fetch(

@@ -93,6 +93,8 @@ def test_every_public_name_and_nothing_else_is_exported() -> None:
         "WindowStore",
         "WindowTable",
         "WindowTableStats",
+        "WindowedTable",
+        "WindowedTableHealth",
         "WriteBatch",
         "agg",
         "check_entities",

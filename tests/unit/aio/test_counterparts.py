@@ -22,6 +22,7 @@ from statestore import (
     Transaction,
     WindowSnapshot,
     WindowStore,
+    WindowTable,
     aio,
 )
 from statestore.query.facade import TableGrouping
@@ -29,6 +30,7 @@ from statestore.query.facade import TableGrouping
 FORMS: dict[type, type] = {
     StoreManager: aio.AsyncStoreManager,
     Table: aio.AsyncTable,
+    WindowTable: aio.AsyncWindowTable,
     BytesTable: aio.AsyncBytesTable,
     TableSnapshot: aio.AsyncTableSnapshot,
     BytesTableSnapshot: aio.AsyncBytesTableSnapshot,

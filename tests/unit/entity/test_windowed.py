@@ -259,7 +259,6 @@ def test_faults_of_the_source_are_told(faults: Faults) -> None:
 @pytest.mark.parametrize(
     ("act", "refusal"),
     [
-        (lambda stores: stores.bind(Candle), "be declared and checked, but not bound yet"),
         (lambda stores: stores.ensure_topics(Trade, Candle), "its topics cannot be created yet"),
         (lambda stores: stores.delete(Candle, "AAPL"), "its rows are made of other records, not written"),
     ],

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import pytest
 from confluent_kafka import Producer
 
-from statestore import Delivery, F, Key, StoreClosedError, StoreManager, entity
+from statestore import Delivery, F, Key, StoreClosedError, StoreManager, WindowStart, entity
 from statestore.query.facade import Queryable
 from statestore.runtime import interrupts
 
@@ -22,6 +22,13 @@ from statestore.runtime import interrupts
 class Row:
     id: Annotated[int, Key]
     text: str = ""
+
+
+@entity(topic="bars", windows=[1])
+@dataclass(frozen=True)
+class Bar:
+    id: Annotated[int, Key]
+    start: Annotated[int, WindowStart]
 
 
 @entity(topic="events", kind="stream")
@@ -53,6 +60,26 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "table.min": (F.id,),
     "table.sum": (F.id,),
     "table.wait_for": (Delivery("rows", 0, 0, 0),),
+    **{
+        f"{one}.{name}": given
+        for one in ("bars", "minutes")
+        for name, given in (
+            ("add", (Bar(1, 0),)),
+            ("add_all", ([],)),
+            ("avg", (F.id,)),
+            ("delete", (1, 0)),
+            ("get", (1, 0)),
+            ("get_many", ([(1, 0)],)),
+            ("get_record", (1, 0)),
+            ("get_with_timestamp", (1, 0)),
+            ("max", (F.id,)),
+            ("min", (F.id,)),
+            ("sum", (F.id,)),
+            ("wait_for", (Delivery("bars_1min_final", 0, 0, 0),)),
+        )
+    },
+    "minutes.fetch": (1,),
+    "minutes.latest": (1,),
     "transaction.add": (Row(1),),
     "transaction.add_all": ([],),
     "transaction.delete": (Row, 1),
@@ -127,7 +154,7 @@ def address() -> Iterator[str]:
     """The address of librdkafka's mock broker, with a topic of entities, one of bytes, and a stream."""
     producer = Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": 1, "log_level": 0})
     (broker,) = producer.list_topics(timeout=60).brokers.values()
-    for topic in ("rows", "raw", "events"):
+    for topic in ("rows", "raw", "events", "bars_1min_final"):
         producer.produce(topic, key=b"k", value=b"v")
     assert producer.flush(60) == 0
     yield f"{broker.host}:{broker.port}"
@@ -143,6 +170,8 @@ def test_every_call_after_close_raises_that_it_is_closed(
     store = manager.open("sessions")
     store[b"a"] = b"1"
     table, rows, events = manager.bind(Row), manager.bind("raw"), manager.stream(Event)
+    bars = manager.bind(Bar)
+    minutes = bars.window(1)
     rows.wait_until_ready(60)
     windows, sessions = manager.open_window("windows", 5, 60), manager.open_session("visits", 60)
     snapshot, scan, batch = store.snapshot(), store.scan(), store.batch()
@@ -163,6 +192,8 @@ def test_every_call_after_close_raises_that_it_is_closed(
         "manager": manager,
         "table": table,
         "rows": rows,
+        "bars": bars,
+        "minutes": minutes,
         "stream": events,
         "store": store,
         "snapshot": snapshot,
