@@ -132,7 +132,7 @@ class Contact:
         topic = self._mirror.topic
         if found.unknown:
             self._fail(f"topic {topic!r} does not exist any more", _CREATE)
-        elif found.cleanup_policy is not None and "compact" not in found.cleanup_policy:
+        elif self._mirror.needs_compaction and "compact" not in (found.cleanup_policy or "compact"):
             self._fail(
                 f"topic {topic!r} is not compacted (cleanup.policy={found.cleanup_policy})",
                 "set cleanup.policy=compact (else its records are deleted by age), then restart()",

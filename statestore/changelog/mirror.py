@@ -75,6 +75,7 @@ class Mirror(MirrorFiles):
         self.skips = SkipLog(f"table {name!r}", topic)
         self.told = Told()
         self.retention = TopicRetention(name, topic, storage.options)
+        self.needs_compaction = storage.needs_compaction
         self.unflushed = 0
         """Bytes applied since the last flush."""
         self.found_id: str | None = None

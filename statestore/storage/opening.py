@@ -85,6 +85,8 @@ class MirrorStorage:
     """Open the current generation for reading, where another process writes it."""
     promote: Callable[[FollowedStore, StoreDirectory], ChangelogStore] = _not_shared
     """Open the store for writing that was followed, while reads of it go on."""
+    needs_compaction: bool = True
+    """Whether the topic must keep the last record of each key. Windows of other programs end by age."""
 
 
 class StoreOpener:
@@ -329,6 +331,7 @@ class StoreOpener:
             damage,
             follow,
             lambda followed, directory: open_store(directory, followed),
+            needs_compaction=window is None or window.layout == "final",
         )
 
     def _check_mirror(
