@@ -80,16 +80,17 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(trylast=True)  # what -m leaves over
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the soak tests out, unless ``-m`` names the marker or ``STATESTORE_SOAK=1`` asks for them.
+    """Leave out what has a command of its own, unless ``-m`` names the marker.
+
+    These are the soak tests, which ``STATESTORE_SOAK=1`` asks for, too, and the type checks of ``make lint``.
 
     Of several workers each takes one file after the other: the files that take long come first, so that none
     of them is left to a single worker at the end.
     """
-    if "soak" not in config.option.markexpr and os.environ.get("STATESTORE_SOAK") != "1":
-        soak = [item for item in items if item.get_closest_marker("soak")]
-        if soak:
-            config.hook.pytest_deselected(items=soak)
-            items[:] = [item for item in items if not item.get_closest_marker("soak")]
+    for apart, asked in (("soak", os.environ.get("STATESTORE_SOAK") == "1"), ("types", False)):
+        if not asked and apart not in config.option.markexpr:
+            config.hook.pytest_deselected(items=[one for one in items if one.get_closest_marker(apart)])
+            items[:] = [one for one in items if not one.get_closest_marker(apart)]
     if hasattr(config, "workerinput"):
         seconds = Counter[Path]()
         for item in items:

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-pytestmark = pytest.mark.slow(seconds=15)
+pytestmark = pytest.mark.types
 
 
 @pytest.fixture(scope="module")

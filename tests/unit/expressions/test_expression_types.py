@@ -62,7 +62,7 @@ for _ in F.a: ...  # error: misc
 """
 
 
-@pytest.mark.slow
+@pytest.mark.types
 def test_mypy_sees_what_it_can(tmp_path: Path) -> None:
     api = pytest.importorskip("mypy.api")
     snippet = tmp_path / "snippet.py"
