@@ -45,10 +45,9 @@ WITH_KAFKA = {
     "profile": 7,
     "ready": 14,
     "restore": 16,
-    "services": 12,
     "stall": 2,
-    "workers": 3,
 }
+OF_PROCESSES = {"services": 12, "workers": 3}
 """How many rows each group has; with Kafka those of one backend and one number of partitions (and of many
 tables, and of the floors)."""
 
@@ -95,9 +94,12 @@ def test_groups_without_kafka(tmp_path: Path) -> None:
 
 
 @pytest.mark.kafka(seconds=20)
-def test_groups_with_kafka(broker: Broker, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "groups", [WITH_KAFKA, pytest.param(OF_PROCESSES, marks=pytest.mark.soak)], ids=["one", "many processes"]
+)
+def test_groups_with_kafka(groups: dict[str, int], broker: Broker, tmp_path: Path) -> None:
     chosen = ("-k", "(rocksdb and not profile and not (growth and 4-rocksdb)) or many or floor")
-    check(measure(tmp_path, *files(*WITH_KAFKA), *chosen, kafka=broker.bootstrap), WITH_KAFKA)
+    check(measure(tmp_path, *files(*groups), *chosen, kafka=broker.bootstrap), groups)
 
 
 @pytest.mark.kafka
