@@ -74,7 +74,7 @@ test-twins: $(VENV)/installed ## the tests of each fast path with it off, and of
 LOWEST := .venv-lowest
 TESTS_OF_AVRO := tests/unit/serde/avro tests/unit/cli/test_schema.py tests/unit/testing/test_registry.py tests/kafka/test_avro.py
 # Long ones in which no dependency has a part.
-TESTS_OF_OURS := tests/unit/backends/memory \
+TESTS_OF_OURS := tests/unit/backends/memory tests/contract/conformance/test_teeth.py tests/contract/conformance/test_example.py \
 	$(addprefix tests/unit/core/test_,choice.py key_properties.py record_cache.py record_cache_memory.py scan.py)
 
 test-lowest: $(VENV)/installed $(LOWEST)/core/installed $(LOWEST)/avro/installed ## unit, contract and some Kafka tests with the oldest dependencies allowed
