@@ -143,9 +143,11 @@ def produce(broker: Broker, topic: str, first: int) -> None:
 
 
 def read_rows(printed: str) -> dict[str, list[Row]]:
-    """Read what the application printed."""
+    """Read what the application printed, between which it may have logged."""
     rows: dict[str, list[Row]] = {}
     for line in printed.splitlines():
+        if line.count("\t") != 5:
+            continue
         store, key, start, end, value, timestamp = line.split("\t")
         row = Row(bytes.fromhex(key).decode(), int(start), int(end), value, int(timestamp or -1))
         rows.setdefault(store, []).append(row._replace(timestamp=None) if not timestamp else row)
@@ -314,6 +316,37 @@ def test_rows_are_read_by_key_and_time_as_the_store_has_them(
     assert sorted(rows(table.where(F.start >= datetime.fromtimestamp(low / 1000, UTC)).to_list())) == late
     assert table.get("C", start=low, end=low if is_session else None) is None
     assert table.latest("C") is None
+
+
+def test_one_class_has_windows_of_several_topics(
+    streams: Streams, broker: Broker, managers: Managers
+) -> None:
+    topics = {5: streams.topic("tumbling-changelog"), Hopping(5, 1): streams.topic("hopping-changelog")}
+
+    @entity(
+        topic="sums",
+        key_format="kafka",
+        value_format="json",
+        windows=list(topics),
+        window_layout="changelog",
+        window_topics=topics,
+        retention=timedelta(milliseconds=SHORT_RETENTION),
+    )
+    @dataclass(frozen=True)
+    class Sums:
+        symbol: Annotated[str, Key]
+        total: int
+        start: Annotated[int, WindowStart]
+
+    table = managers(broker).bind(Sums)
+    table.wait_until_ready(60)
+    assert [one.label for one in table.windows] == ["5min", "5min_by_1min"]
+    for spec, store in ((5, "tumbling"), (Hopping(5, 1), "hopping")):
+        of_store = [row for row in streams.rows[store] if row.start > streams.first + SPAN - SHORT_RETENTION]
+        expected = {Sums(row.symbol, json.loads(row.value)["total"], row.start) for row in of_store}
+        window = table.window(spec)
+        assert set(window) == expected
+        assert window.stats().newest == max(row.start for row in of_store)
 
 
 def test_rows_of_a_joins_store_are_told_apart_by_their_numbers(
