@@ -321,15 +321,18 @@ def test_rows_are_read_by_key_and_time_as_the_store_has_them(
 def test_one_class_has_windows_of_several_topics(
     streams: Streams, broker: Broker, managers: Managers
 ) -> None:
-    topics = {5: streams.topic("tumbling-changelog"), Hopping(5, 1): streams.topic("hopping-changelog")}
+    hopping = Hopping(5, 1)
 
     @entity(
         topic="sums",
         key_format="kafka",
         value_format="json",
-        windows=list(topics),
+        windows=[5, hopping],
         window_layout="changelog",
-        window_topics=topics,
+        window_topics={
+            5: streams.topic("tumbling-changelog"),
+            hopping: streams.topic("hopping-changelog"),
+        },
         retention=timedelta(milliseconds=SHORT_RETENTION),
     )
     @dataclass(frozen=True)
@@ -341,7 +344,7 @@ def test_one_class_has_windows_of_several_topics(
     table = managers(broker).bind(Sums)
     table.wait_until_ready(60)
     assert [one.label for one in table.windows] == ["5min", "5min_by_1min"]
-    for spec, store in ((5, "tumbling"), (Hopping(5, 1), "hopping")):
+    for spec, store in ((5, "tumbling"), (hopping, "hopping")):
         of_store = [row for row in streams.rows[store] if row.start > streams.first + SPAN - SHORT_RETENTION]
         expected = {Sums(row.symbol, json.loads(row.value)["total"], row.start) for row in of_store}
         window = table.window(spec)
