@@ -38,8 +38,8 @@ class OrphansMixin:
         That is: mirrors that are not bound and that no entity class declares which is imported now, such as
         those of a window that was taken out of ``windows=[…]``. Bind all topics first; one that is bound
         later is read from Kafka again. A store without a topic (``open()``, ``open_window()``) is never
-        removed, since nothing else has its rows. Only the owner of the directory removes; a reader raises
-        ``StoreUnavailableError``.
+        removed, since nothing else has its rows. A process that only reads the directory removes none, and
+        raises ``StoreUnavailableError`` where there is one.
         """
         return shielded(self._drop_orphans)
 
@@ -62,8 +62,8 @@ class OrphansMixin:
             is_new = self._opener.note_orphans(gone, {name for name in found if name in declared})
         for name in sorted(gone) if is_new else ():
             log.warning(
-                "store %r is an orphan: %s does not declare its window any more; drop_orphans(), or "
-                "StoreManager(prune=True), removes it",
+                "store %r is an orphan: it is of a window of %s, and nothing declares it any more; "
+                "drop_orphans(), or StoreManager(prune=True), removes it",
                 found[name],
                 model.name,
             )

@@ -149,6 +149,9 @@ class ManagerReports(ManagerReadiness, SnapshotsMixin, OrphansMixin):
         subject, table, window, label = self._opened.registration(logical)
         if window is not None:
             row_life = window["retention_ms"] / 1000
+        if table.model is not None and table.model.window is not None:
+            kept = table.model.window.retention.total_seconds()
+            row_life = kept if row_life is None else min(kept, row_life)
         backend = table.options.backend
         physical, path = self._opener.place(logical, backend)
         return {

@@ -26,6 +26,7 @@ from statestore.settings import Connect, TableOptions
 from statestore.storage.directory import StoreFile
 from statestore.storage.opening import StoreOpener
 from statestore.storage.spellings import KeySpellings
+from statestore.storage.stored_window import stored_window
 from statestore.tables.entity_reads import EntityReads
 from statestore.tables.stream import Stream
 from statestore.tables.table import BoundTable, BytesTable, Table, WindowTable
@@ -135,6 +136,7 @@ class TableFactory:
         physical = model.physical_name if model and declared else physical_name(logical)
         serialisation = "bytes" if model is None else model.serialisation
         schema = None if model is None else model.stored_schema
+        window = None if model is None else model.window
         wanted = StoreFile(
             logical,
             options.backend,
@@ -143,9 +145,11 @@ class TableFactory:
             topic=topic,
             schema=schema,
             entity=None if model is None else model.cls.__name__,
-            label=None if model is None or model.window is None else model.window.window.label,
         )
-        window = None if model is None else model.window
+        if window is not None:
+            size = None if window.window.is_session else window.window.size
+            kept = stored_window(size, window.retention)
+            wanted = replace(wanted, label=window.window.label, window=kept)
         storage = self._opener.mirror(wanted, physical, options, spellings, indexes, window)
         self._opener.claim(logical, physical)
         # Where the ends are is known to within two questions, and the fetch that follows the second.

@@ -76,7 +76,8 @@ class StoreFile:
     foreign: str | None = None
     """Why rows of another topic may be in it: it is not read then, and is to be rebuilt."""
     window: StoredWindow | None = None
-    """Of a store of windows or sessions: their size, how long they are kept, and by what they are removed."""
+    """Of a store of windows or sessions: their size, how long they are kept, and by what they are removed. Of
+    the table of a window: the same, but for that its rows are removed one by one."""
     label: str | None = None
     """The label of the window whose rows it has, of the table of one window of a class."""
     store_id: str | None = None

@@ -127,7 +127,7 @@ class WindowedTable(Table[T]):
         """The same by the number of the partition."""
         lags = [one.lag_by_partition for one in self._tables.values()]
         numbers = sorted({number for one in lags for number in one})
-        return {number: _sum([one.get(number) for one in lags]) for number in numbers}
+        return {number: _sum([one[number] for one in lags if number in one]) for number in numbers}
 
     def wait_until_ready(self, timeout: float | None = None) -> None:
         self._furthest._binding.host.check_may_wait()  # noqa: SLF001 - a table of the same package
@@ -144,6 +144,10 @@ class WindowedTable(Table[T]):
 
     async def sync_async(self, timeout: float | None = 15.0) -> None:
         await run_async(synced(self._bindings, timeout), timeout)
+
+    def _applied(self, delivered: object, timeout: float | None) -> NoReturn:  # noqa: ARG002
+        """Which window's topic the records are in, who wrote them knows."""
+        self._refuse()
 
     def on_ready(self, call: Callable[[], None]) -> None:
         """Call ``call()`` on the event thread each time all windows have become ready, and at once if so."""
@@ -241,9 +245,6 @@ class _NoRows:
         """Of a write, which is refused for another reason."""
 
     def reading(self, _allow_stale: bool) -> NoReturn:
-        self._table._refuse()  # noqa: SLF001 - of this module
-
-    def applied(self, _offsets: object) -> NoReturn:
         self._table._refuse()  # noqa: SLF001 - of this module
 
 

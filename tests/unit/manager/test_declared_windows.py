@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,10 +15,12 @@ from confluent_kafka import Producer
 
 from statestore import (
     ConfigError,
+    Hopping,
     Key,
     QueryError,
     StoreManager,
     StoreUnavailableError,
+    WindowEnd,
     WindowStart,
     entity,
 )
@@ -91,6 +94,7 @@ def test_each_window_has_a_table_with_its_own_names_topic_and_directory(
         assert one is table.window(label)
         assert one is manager.store(f"Candle_{label}_Store")
         assert entry["path"] == str(tmp_path / f"candle_{label}_store")
+        assert entry["retention"] == 168 * 3600
         assert (entry["topic"], entry["entity"]) == (f"candles_{label}_final", "Candle")
     assert list(manager.health().tables) == [one.name for one in table.all_windows()]
     assert not (tmp_path / "candle_store").exists()
@@ -126,6 +130,33 @@ def test_a_single_window_needs_no_name_and_a_class_without_has_none(manager: Sto
     for ask in (ticks.window, ticks.all_windows, lambda: ticks.windows):
         with pytest.raises(ConfigError, match="Tick declares no windows, so table 'Tick_Store' has none"):
             ask()
+
+
+def test_windows_without_one_size_are_named_by_their_labels(tmp_path: Path) -> None:
+    @entity(topic="visits", windows="sessions")
+    @dataclass(frozen=True)
+    class Visit:
+        user: Annotated[str, Key]
+        start: Annotated[datetime, WindowStart]
+        end: Annotated[datetime, WindowEnd]
+
+    @entity(topic="rates", windows=[Hopping(5, 1)])
+    @dataclass(frozen=True)
+    class Rate:
+        user: Annotated[str, Key]
+        start: Annotated[datetime, WindowStart]
+
+    tables = {
+        "Visit": {"windows": {"sessions": {"max_lag": 1}}},
+        "Rate": {"windows": {"5min_by_1min": {"max_lag": 2}}},
+    }
+    with StoreManager(tmp_path, "127.0.0.1:1", connect="lazy", settings={"tables": tables}) as manager:
+        visits, rates = manager.bind(Visit), manager.bind(Rate)
+        assert visits.window("sessions") is visits.window() is manager.store("Visit_sessions_Store")
+        assert rates.window("5min_by_1min") is rates.window(Hopping("5min", "1min"))
+        found = manager.explain()
+        assert found["tables.Visit_sessions_Store.max_lag"]["value"] == 1
+        assert found["tables.Rate_5min_by_1min_Store.max_lag"]["value"] == 2
 
 
 def test_reads_of_the_whole_ask_for_a_window_and_nothing_is_written(manager: StoreManager) -> None:
@@ -316,16 +347,15 @@ def test_a_window_that_is_taken_off_leaves_an_orphan_until_it_is_dropped(
     with StoreManager(tmp_path, broker) as manager:
         manager.bind(release(5))
         (told,) = [text for text in caplog.messages if "orphan" in text]
-        assert told.startswith(
-            "store 'Bar_15min_Store' is an orphan: Bar does not declare its window any more"
-        )
+        assert told.startswith("store 'Bar_15min_Store' is an orphan: it is of a window of Bar, and nothing")
         assert told_of(manager) == {"Bar_5min_Store": False, "Bar_15min_Store": True, "notes": True}
         assert main(["ls", str(tmp_path), "--json"]) == 0
         listed = {one["logical"]: one for one in json.loads(capsys.readouterr().out)}
         assert {name: one["orphan"] for name, one in listed.items() if one["orphan"]} == {
             "Bar_15min_Store": True
         }
-        assert listed["Bar_15min_Store"]["window"] == "15min"
+        orphan = listed["Bar_15min_Store"]
+        assert (orphan["window"], orphan["retention"]) == ("15min", 168 * 3600)
         assert (tmp_path / "bar_15min_store").exists()
         assert manager.drop_orphans() == ["Bar_15min_Store"]
         assert manager.drop_orphans() == []
@@ -343,6 +373,27 @@ def test_an_orphan_that_is_declared_again_goes_on(
             assert told_of(manager)["Bar_15min_Store"] is (windows == [5])
     assert main(["ls", str(tmp_path), "--json"]) == 0
     assert [one["orphan"] for one in json.loads(capsys.readouterr().out)] == [None, None]
+
+
+def test_a_removal_that_is_cut_short_leaves_a_store_that_begins_anew(
+    release: Callable[..., Any], tmp_path: Path, broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with StoreManager(tmp_path, broker, entities=[release(5, 15)], wait=60):
+        pass
+    with StoreManager(tmp_path, broker, entities=[release(5)], wait=60) as manager:
+        remove = shutil.rmtree
+
+        def interrupted(path: Path) -> None:
+            remove(path)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "rmtree", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                manager.drop_orphans()
+        assert told_of(manager)["Bar_15min_Store"] is True
+    with StoreManager(tmp_path, broker, entities=[release(5, 15)], wait=60) as manager:
+        assert told_of(manager) == {"Bar_5min_Store": False, "Bar_15min_Store": False}
 
 
 def test_prune_drops_orphans_at_the_start(release: Callable[..., Any], tmp_path: Path, broker: str) -> None:

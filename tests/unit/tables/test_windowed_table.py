@@ -107,6 +107,8 @@ def test_each_window_is_ready_by_itself_and_the_whole_when_all_are(manager: Stor
     with pytest.raises(StoreNotReadyError, match="Candle_5min_Store"):
         candles.wait_until_ready(LIMIT)
     candles.start()
+    manager.wait_until_ready(candles, timeout=LIMIT)
+    manager.sync(candles, timeout=LIMIT)
     candles.sync(LIMIT)
     assert candles.is_ready
 
