@@ -177,10 +177,11 @@ class WindowedKeys:
             key = self.inner.encode(end.key)
             if _has(self.inner.plan(start, None, prefix).ranges, key):
                 ranges.append((key, key + end.times, None))
-        if first is not None and first.times and ranges:
-            low, high, within = ranges[0]
-            if low is not None and low == self.inner.encode(first.key):
-                ranges[0] = (low + first.times, high, within)
+        if first is not None and first.times:
+            key = self.inner.encode(first.key)
+            ranges = [
+                (key + first.times if low == key else low, high, within) for low, high, within in ranges
+            ]
         ranges = [one for one in ranges if not (one[0] and one[1] and one[0] >= one[1])]
         note = _OF_KEYS if len(ranges) < 2 else f"{len(ranges)} seeks, in the order of key and time"
         return KeyPlan(ranges, None, note if ranges else _NOTHING)
