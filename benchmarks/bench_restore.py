@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import gc
 import shutil
+import struct
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from conftest import Bench, Fresh
-from content import key
+from content import key, values
 from harness import Sizes, Work, speed
-from topics import PATIENCE, Shape, Topics
+from topics import PATIENCE, Shape, Topics, fill
 
-from statestore import StoreManager
+from statestore import Key, StoreManager, WindowStart, entity
 
 WANTED = 1.0
+WANTED_OF_WINDOWS = 0.9
+WINDOWS = 100
+"""Windows of each key."""
+BEGIN = 1_700_000_000_000 // 60_000 * 60_000
+START = struct.Struct(">q")
 ROWS = [
     # backend, writes per key, partitions, compression of the topic, whether garbage is collected
     ("rocksdb", 1, 1, "none", True),
@@ -106,5 +113,83 @@ def measure_restore(
     bench.add(
         speed(name, discard.name, pairs, **described, wanted=wanted),
         speed(f"{name}: durable", discard.name, durable, **described),
+        sizes=f"{sizes.records:,} records, {sizes.pairs} pairs",
+    )
+
+
+@entity(
+    topic="bench-windows",
+    windows=[1],
+    window_layout="sink",
+    key_format="raw",
+    value_format="raw",
+    retention=10**9,
+)
+@dataclass(frozen=True, slots=True)
+class Window:
+    key: Annotated[bytes, Key]
+    start: Annotated[int, WindowStart]
+    value: bytes
+
+
+def windows(count: int) -> Iterator[tuple[bytes, bytes]]:
+    """Yield ``count`` records of windows by time, each key in each; the key of a record has 16 bytes."""
+    pool = values()
+    keys = max(1, count // WINDOWS)
+    for number in range(count):
+        turn, place = divmod(number, keys)
+        yield b"k-%06d" % place + START.pack(BEGIN + 60_000 * turn), pool[number % len(pool)]
+
+
+@dataclass
+class WindowRestore:
+    """A restore of one topic of windows to READY and the first read: by its class, or as plain bytes."""
+
+    fresh: Fresh
+    bootstrap: str
+    topic: str
+    backend: str
+    by_class: bool
+
+    def work(self) -> Work:
+        return Work(self._run, self._prepare, self._finish)
+
+    def _prepare(self) -> StoreManager:
+        self._directory = self.fresh()
+        return StoreManager(self._directory, kafka=self.bootstrap, backend=self.backend)
+
+    def _run(self, stores: StoreManager) -> None:
+        if self.by_class:
+            table = stores.bind(Window).window(1)
+            table.wait_until_ready(PATIENCE)
+            assert table.get(b"k-000000", BEGIN) is not None
+        else:
+            plain = stores.bind(self.topic)
+            plain.wait_until_ready(PATIENCE)
+            assert plain.get(b"k-000000" + START.pack(BEGIN)) is not None
+
+    def _finish(self, stores: StoreManager) -> None:
+        stores.close()
+        shutil.rmtree(self._directory)
+
+
+@pytest.mark.parametrize("backend", ["rocksdb"])
+def measure_windows(bench: Bench, fresh: Fresh, topics: Topics, sizes: Sizes, backend: str) -> None:
+    """Rows that end by event time, against the same bytes as a plain topic, whose rows do not."""
+    topic = topics.empty(1, "bench-windows")
+    fill(topics.bootstrap, topic, windows(sizes.records))
+    ours, theirs = (
+        WindowRestore(fresh, topics.bootstrap, topic, backend, one).work() for one in (True, False)
+    )
+    pairs = bench.pairs(collecting(ours), collecting(theirs))
+    bench.add(
+        speed(
+            f"{backend}, a topic of windows",
+            "the same bytes, bound as a plain topic",
+            pairs,
+            items=sizes.records,
+            of="records",
+            wanted=WANTED_OF_WINDOWS,
+        ),
         sizes=f"{sizes.records:,} records, {sizes.pairs} pairs",
     )

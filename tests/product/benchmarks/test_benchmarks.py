@@ -44,7 +44,7 @@ WITH_KAFKA = {
     "latency": 6,
     "profile": 7,
     "ready": 14,
-    "restore": 16,
+    "restore": 17,
     "stall": 2,
 }
 OF_PROCESSES = {"services": 12, "workers": 3}
