@@ -17,7 +17,7 @@ SAMPLES = re.findall(r"^```python\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTA
 def test_the_samples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": __name__}
-    assert len(SAMPLES) == 3
+    assert len(SAMPLES) == 4
     for sample in SAMPLES:
         program = sample.replace("localhost:9092", "127.0.0.1:1")
         exec(compile(program, "docs/windows.md", "exec", dont_inherit=True), names)
