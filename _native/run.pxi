@@ -415,25 +415,25 @@ cdef class WriteRun:
             ))
             i += 1
 
-    def times(self, Py_ssize_t back, int64_t least, int64_t stop):
-        """Return the greatest time in the keys that get a value, and how many times are before ``least``.
-
-        A time is an int64, ``back`` bytes before a key's end, from 0 to below ``stop``: others do not count.
-        """
-        cdef int64_t greatest = -1, time
-        cdef Py_ssize_t i, late = 0
+    def times(self, Py_ssize_t back, int64_t least, int64_t stop, int64_t ahead):
+        """Return the greatest time in the keys, how many values are late, and how many times are early."""
+        cdef int64_t greatest = -1, time, timestamp
+        cdef Py_ssize_t i, late = 0, early = 0
         cdef const Record *record
         if back < 8:
             raise ValueError(f"a time of 8 bytes cannot be {back} bytes before the end of a key")
         with nogil:
             for i in range(self.count):
                 record = self.record_list[i]
-                if record.value_size < TAKEN and <Py_ssize_t>record.key_size >= self.first_size + back:
+                if record.value_size != TAKEN and <Py_ssize_t>record.key_size >= self.first_size + back:
                     time = <int64_t>load64(key_of(record) + record.key_size - back)
-                    if 0 <= time < stop:
+                    timestamp = <int64_t>load64(key_of(record) + record.key_size)
+                    if 0 <= time < stop and 0 <= timestamp < time - ahead:
+                        early += 1
+                    elif 0 <= time < stop:
                         greatest = max(greatest, time)
-                        late += time < least
-        return greatest, late
+                        late += time < least and record.value_size != TOMBSTONE
+        return greatest, late, early
 
     def feed(self, put, delete):
         """Call ``put(key, value)`` or ``delete(key)`` for each key, in ascending order of the keys.

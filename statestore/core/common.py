@@ -91,11 +91,13 @@ class Writes(SortedRun, Protocol):
         """Return the keys that lose theirs, none of which is in ``puts()``."""
         ...
 
-    def times(self, back: int, least: int, stop: int) -> tuple[int, int]:
-        """Return the greatest time in the keys that get a value, and how many times are before ``least``.
+    def times(self, back: int, least: int, stop: int, ahead: int) -> tuple[int, int, int]:
+        """Return the greatest time in the keys, how many values are late, and how many times are early.
 
         A time is an int64, ``back`` bytes before the end of a key. Those below 0 or not below ``stop`` count
-        as none, and so do keys that are too short. Without a time the greatest is -1.
+        as none, and so do keys that are too short. A value is late whose time is before ``least``. A time is
+        early that is more than ``ahead`` after its record's timestamp: it is no greatest time. Keys that lose
+        their value count, too, or it would matter in which run they came. Without a time the greatest is -1.
         """
         ...
 

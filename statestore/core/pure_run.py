@@ -116,23 +116,27 @@ class WriteRun:
             if not pattern.fits(name[first:])
         ]
 
-    def times(self, back: int, least: int, stop: int) -> tuple[int, int]:
-        """Return the greatest time in the keys that get a value, and how many times are before ``least``.
+    def times(self, back: int, least: int, stop: int, ahead: int) -> tuple[int, int, int]:
+        """Return the greatest time in the keys, how many values are late, and how many times are early.
 
         A time is an int64, ``back`` bytes before the end of a key. Those below 0 or not below ``stop`` count
-        as none, and so do keys that are too short. Without a time the greatest is -1.
+        as none, and so do keys that are too short. A value is late whose time is before ``least``. A time is
+        early that is more than ``ahead`` after its record's timestamp: it is no greatest time. Keys that lose
+        their value count, too, or it would matter in which run they came. Without a time the greatest is -1.
         """
         if back < 8:
             raise ValueError(f"a time of 8 bytes cannot be {back} bytes before the end of a key")
         shortest, end = len(self._namespace) + back, (8 - back) or None
-        greatest, late = -1, 0
-        for name, (_, value) in self._writes.items():
-            if value is not None and len(name) >= shortest:
+        greatest, late, early = -1, 0, 0
+        for name, (timestamp, value) in self._writes.items():
+            if len(name) >= shortest:
                 time = int.from_bytes(name[-back:end], signed=True)
-                if 0 <= time < stop:
+                if 0 <= time < stop and 0 <= timestamp < time - ahead:
+                    early += 1
+                elif 0 <= time < stop:
                     greatest = max(greatest, time)
-                    late += time < least
-        return greatest, late
+                    late += time < least and value is not None
+        return greatest, late, early
 
     def feed(self, put: Callable[[bytes, bytes], object], delete: Callable[[bytes], object]) -> None:
         """Call ``put(key, value)`` or ``delete(key)`` for each key, in ascending order of the keys.

@@ -43,6 +43,8 @@ class WindowKeyForm:
     layout: WindowLayout
     retention: timedelta
     """How long rows are kept, by event time."""
+    max_future: timedelta
+    """How far after its record's timestamp a time may be that ends other rows."""
 
     @property
     def parts(self) -> tuple[WindowPart, ...]:
@@ -117,7 +119,9 @@ class EntityModel:
         where the class lacks such a field.
         """
         assert self.windowing is not None
-        form = WindowKeyForm(window, self.windowing.layout, self.windowing.retention)
+        form = WindowKeyForm(
+            window, self.windowing.layout, self.windowing.retention, self.windowing.max_future
+        )
         filled = {one.window: one for one in self.record_type.fields if one.window is not None}
         missing = [part.__name__ for part in form.parts if part not in filled]
         if missing:

@@ -1,9 +1,10 @@
 """Rows of a window's table that end by event time: hidden from every read at once, removed a few at a time.
 
 A row is visible while its time, the start of its window or the end of its session, is later than the greatest
-time of all rows less the retention. Both limits are stored with the rows, in the same atomic unit
-(``layout.WindowTimes``), so that a restart, a crash and another process see the same rows. The clock has no
-part in it.
+time of all records, tombstones included, less the retention. A time that is more than ``max_future`` after
+its record's timestamp does not count: a wrong clock would end all others. Both limits are stored with the
+rows, in the same atomic unit (``layout.WindowTimes``), so that a restart, a crash and another process see the
+same rows. The clock has no part in it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from statestore.backends import (
     Backend,
     BackendIterator,
     BackendReader,
+    Batch,
     KeyRange,
     Snapshot,
     WrapperBackend,
@@ -30,9 +32,11 @@ from statestore.serde.window_times import END_OF_TIME
 from statestore.storage.expiry import removed
 from statestore.storage.layout import (
     DATA,
+    NO_TIME,
     SPELLINGS,
     WINDOW_TIMES,
     WindowTimes,
+    timestamp_of,
     window_times_of,
 )
 
@@ -44,6 +48,7 @@ class _Ends:
 
     def __init__(self, form: WindowKeyForm) -> None:
         self.retention = int(form.retention.total_seconds() * 1000)
+        self.max_future = int(form.max_future.total_seconds() * 1000)
         self.size = form.size
         """Bytes from the time that decides to the end of the key."""
         self._from, self._to = -form.size, (8 - form.size) or None
@@ -64,7 +69,7 @@ class _Ends:
     def times(self, reader: BackendReader) -> WindowTimes:
         """Return what is stored, by the present retention: with a longer one, what has ended stays so."""
         newest, first = window_times_of(reader.get(WINDOW_TIMES))
-        return WindowTimes(newest, max(first, newest - self.retention + 1))
+        return WindowTimes(newest, max(first, newest - self.retention + 1, NO_TIME))
 
 
 class _VisibleReader(WrapperReader[Inner]):
@@ -127,12 +132,18 @@ class WindowExpiry(_VisibleReader[Backend], WrapperBackend):
         """Gives the keys of what goes together with rows, as stored, that are removed."""
         self.late = 0
         """Rows that were written when they had ended already, since the store was opened."""
-        self._times = self.ends.times(inner)
-        self._first = _bytes_of(self._times)
+        self.early = 0
+        """Rows that were written whose time is too far after their record's timestamp, since then."""
+        self._times = times = self.ends.times(inner)
+        self._first = _bytes_of(times)
+        if not followed and times != window_times_of(inner.get(WINDOW_TIMES)):
+            # The retention is shorter than before. A later, longer one brings nothing back.
+            inner.write(Batch([times.pair()]))
         # Whether `_first` may not be what is stored: during a write that moves it, after one that failed, and
         # where another process writes.
         self._moves = self._followed = followed
         self._swept = b""
+        self._counted = 0, 0
 
     @property
     def retention(self) -> float:
@@ -192,25 +203,29 @@ class WindowExpiry(_VisibleReader[Backend], WrapperBackend):
         if self._moves:
             self._take(self.ends.times(self.inner))
         newest, first = self._times
-        greatest, late = writes.times(self.ends.size, first, END_OF_TIME)
-        for key, _ in rows:
-            time = int.from_bytes(self.ends.time(key))
-            if time < END_OF_TIME and len(key) > self.ends.size:
+        greatest, late, early = writes.times(self.ends.size, first, END_OF_TIME, self.ends.max_future)
+        for key, value in rows:
+            time, timestamp = int.from_bytes(self.ends.time(key)), timestamp_of(value)
+            if time >= END_OF_TIME or len(key) <= self.ends.size:
+                continue
+            if 0 <= timestamp < time - self.ends.max_future:
+                early += 1
+            else:
                 greatest = max(greatest, time)
                 late += time < first
-        self._late_now = late
+        self._counted = late, early
         newest = max(newest, greatest)
-        times = WindowTimes(newest, max(first, newest - self.ends.retention + 1))
+        times = WindowTimes(newest, max(first, newest - self.ends.retention + 1, NO_TIME))
         self._moves = times.first != first
         return times
 
     def written(self, times: WindowTimes) -> None:
         """Note that ``times`` were written."""
-        self.late += self._late_now
+        late, early = self._counted
+        self.late += late
+        self.early += early
         if times != self._times:
             self._take(times)
-
-    _late_now = 0
 
     def _take(self, times: WindowTimes) -> None:
         self._times = times

@@ -137,6 +137,7 @@ class WindowTable(WindowReads[T], Table[T]):  # pyright: ignore[reportIncompatib
             newest=times.newest if has_rows else None,
             first=max(times.first, 0) if has_rows else None,
             late=store.windows.late,
+            early=store.windows.early,
             expired=mirror.counts.expired,
             positions={number: one.position for number, one in mirror.progress.partitions.items()},
         )

@@ -43,6 +43,11 @@ class WindowTableStats(HealthReport):
 
     They are never visible. In a process that only reads the store it is 0.
     """
+    early: int
+    """Rows whose time is more than an hour after their record's timestamp, since then.
+
+    They are visible, and end no other rows: a wrong clock may have made them.
+    """
     expired: int
     """Rows that were removed since their retention had ended."""
     positions: dict[int, int]

@@ -55,27 +55,32 @@ def test_the_last_write_of_a_key_counts(core: ModuleType) -> None:
     assert (len(run), run.upserts, run.tombstones, run.longest_key) == (3, 4, 0, 1)
 
 
-def test_times_are_those_of_keys_that_have_a_value(core: ModuleType) -> None:
+def test_the_times_in_keys(core: ModuleType) -> None:
     def time(number: int) -> bytes:
         return number.to_bytes(8, "big", signed=True)
 
     writes: list[Write] = [
         (b"a" + time(7) + b"tail", b"", 1),
         (time(5) + b"tail", b"x", 1),
-        (b"a" + time(9) + b"tail", None, 1),
+        (b"a" + time(61) + b"tail", None, -1),
+        (b"a" + time(4) + b"tail", None, -1),
         (b"a" + time(100) + b"tail", b"x", 1),
         (b"a" + time(-1) + b"tail", b"x", 1),
         (b"\0\0\0\0\0\0\0\1tai", b"x", 1),
+        (b"b" + time(60) + b"tail", b"x", -1),
     ]
     run = filled(core, writes)
-    assert run.times(12, 6, 100) == (7, 1)
-    assert run.times(12, 8, 101) == (100, 2)
+    assert run.times(12, 6, 61, 90) == (60, 1, 0)
+    assert run.times(12, 6, 100, 90) == (61, 1, 0)
+    assert run.times(12, 8, 101, 99) == (100, 2, 0)
+    assert run.times(12, 8, 101, 98) == (61, 2, 1)
+    assert run.times(12, 8, 101, 4) == (61, 1, 2)
     run.take(b"\1" + writes[0][0])
     fed(run)
-    assert run.times(12, 8, 100) == (5, 1)
-    assert filled(core, []).times(8, 0, 5) == (-1, 0)
+    assert run.times(12, 8, 60, 90) == (5, 1, 0)
+    assert filled(core, []).times(8, 0, 5, 0) == (-1, 0, 0)
     with pytest.raises(ValueError, match="cannot be 7 bytes"):
-        run.times(7, 0, 5)
+        run.times(7, 0, 5, 0)
 
 
 def test_a_tombstone_replaces_and_is_replaced(core: ModuleType) -> None:
