@@ -14,11 +14,14 @@ whole section is a JSON object.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from typing import Any, get_origin
 
+from statestore.errors import ConfigError
 from statestore.settings.json_text import GivenTwiceError, parse_json
+from statestore.settings.options import window_label
 from statestore.settings.paths import SettingPath, dotted, is_nested, is_section, is_text, is_unread, type_at
 
 log = logging.getLogger("statestore.store")
@@ -72,9 +75,16 @@ def _path(parts: list[str]) -> SettingPath:
             name = ".".join(parts[number:]).lower().replace("_", ".")
             return (*path, name)
         else:
-            name = part
+            name = _labelled(part) if path[-1:] == ("windows",) else part
         path = (*path, name)
     return path
+
+
+def _labelled(spec: str) -> str:
+    """Return the label of a window, as the settings have it; what is no window is told of later."""
+    with contextlib.suppress(ConfigError):
+        return window_label(spec)
+    return spec
 
 
 def _value(path: SettingPath, text: str) -> Any:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 from statestore.changelog.binding import Binding
 from statestore.changelog.events import RestoreProgress, StateChange
@@ -33,8 +33,6 @@ class WindowedTableHealth(TableHealth):
 
     windows: dict[str, TableHealth]
     """The health of each window's table by the window's label, the smallest window first."""
-
-    OTHER_NAMES: ClassVar[Mapping[str, str]] = TableHealth.OTHER_NAMES
 
     def __str__(self) -> str:
         return "\n".join(str(one) for one in self.windows.values())
@@ -102,7 +100,8 @@ class WindowedTable(Table[T]):
 
     @property
     def _bindings(self) -> list[Binding]:
-        return [one for table in self._tables.values() for one in table._bindings]  # noqa: SLF001 - a table of the same package
+        tables = self._tables.values()
+        return [one for table in tables for one in table._bindings]  # noqa: SLF001 - of the same package
 
     @property
     def state(self) -> State:
@@ -130,7 +129,7 @@ class WindowedTable(Table[T]):
         return {number: _sum([one[number] for one in lags if number in one]) for number in numbers}
 
     def wait_until_ready(self, timeout: float | None = None) -> None:
-        self._furthest._binding.host.check_may_wait()  # noqa: SLF001 - a table of the same package
+        self._furthest._binding.host.check_may_wait()  # noqa: SLF001 - of the same package
         run_blocking(self._readied(timeout), timeout)
 
     def _readied(self, timeout: float | None) -> Steps[None]:
@@ -205,7 +204,7 @@ class WindowedTable(Table[T]):
 
     def _check_open(self) -> None:
         for one in self._tables.values():
-            one._binding.check_open()  # noqa: SLF001 - a table of the same package
+            one._binding.check_open()  # noqa: SLF001 - of the same package
 
     def _each(self, call: Callable[[WindowTable[T]], None]) -> None:
         """Call it for each table, for all of them where one raises, too; what one raises comes out."""

@@ -332,6 +332,7 @@ def told_of(manager: StoreManager) -> dict[str, bool]:
     return {one["logical"]: one["orphan"] for one in manager.describe()}
 
 
+@pytest.mark.slow
 def test_a_window_that_is_taken_off_leaves_an_orphan_until_it_is_dropped(
     release: Callable[..., Any],
     tmp_path: Path,
@@ -365,6 +366,7 @@ def test_a_window_that_is_taken_off_leaves_an_orphan_until_it_is_dropped(
         assert told_of(manager)["Bar_15min_Store"] is False
 
 
+@pytest.mark.slow
 def test_an_orphan_that_is_declared_again_goes_on(
     release: Callable[..., Any], tmp_path: Path, broker: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -375,6 +377,7 @@ def test_an_orphan_that_is_declared_again_goes_on(
     assert [one["orphan"] for one in json.loads(capsys.readouterr().out)] == [None, None]
 
 
+@pytest.mark.slow
 def test_a_removal_that_is_cut_short_leaves_a_store_that_begins_anew(
     release: Callable[..., Any], tmp_path: Path, broker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -396,6 +399,7 @@ def test_a_removal_that_is_cut_short_leaves_a_store_that_begins_anew(
         assert told_of(manager) == {"Bar_5min_Store": False, "Bar_15min_Store": False}
 
 
+@pytest.mark.slow
 def test_prune_drops_orphans_at_the_start(release: Callable[..., Any], tmp_path: Path, broker: str) -> None:
     with StoreManager(tmp_path, broker, entities=[release(5, 15), Candle], wait=60) as manager:
         manager.open("notes").put(b"k", b"v")

@@ -181,7 +181,13 @@ def test_a_window_is_one_section_however_its_sources_spell_it() -> None:
         "5min": (2, None),
         "sessions": (None, None),
     }
-    assert found.origin("tables", "Bar", "windows", "5min", "max_lag") == "StoreManager(settings=…)"
+    at = ("tables", "Bar", "windows")
+    assert found.origin(*at, "5min", "max_lag") == "StoreManager(settings=…)"
+    variable = "STATESTORE_TABLES__Bar__WINDOWS__1h__MAX_STALENESS"
+    assert found.origin(*at, "60min", "max_staleness") == f"environment {variable}"
+    both = {"STATESTORE_TABLES__Bar__WINDOWS__60min__MAX_STALENESS": "8", variable: "7"}
+    with pytest.raises(ConfigError, match=r"also sets tables\.Bar\.windows\.60min\.max_staleness: keep one"):
+        layer_settings(None, both)
 
 
 def test_such_a_setting_in_the_environment_is_refused_too() -> None:
