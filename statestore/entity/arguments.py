@@ -93,7 +93,7 @@ class EntityArguments(TypedDict, total=False):
     """Of a class with windows and no source, who writes the topics: ``"final"`` (default), another process of
     this library, into ``{topic}_{label}_final``; ``"sink"``, Kafka Streams or ksqlDB as a result;
     ``"changelog"``, Kafka Streams for its own store. The last two are the ``topic`` itself."""
-    window_topics: Annotated[Mapping[DeclaredWindow, str], SkipValidation]
+    window_topics: Annotated[Mapping[Any, str], SkipValidation]
     """The topic of each window that is not called as ``window_layout`` says: ``{5: "counts-5min"}``. With
     several windows, layouts other than ``"final"`` need all of them."""
     source: type | str
