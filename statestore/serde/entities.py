@@ -104,10 +104,11 @@ class EntityCodec(Generic[T]):
         # Key formats check the type, but not the attributes that narrow it.
         self._narrowed = [name for name, type_ in key_types.items() if type_ != Scalar(type_.type)]
         numbered = list(enumerate(model.record_type.fields))
-        self._size = None if model.window is None else model.window.window.size_ms
+        self._size = 0 if model.window is None else model.window.window.size_ms
         self._windowed = [
             (index, field) for index, field in numbered if field.window and field not in model.key_fields
         ]
+        self._fillers = [(index, _filler(field)) for index, field in self._windowed]
         self._timed = [
             (index, field) for index, field in numbered if field.is_event_time and not field.is_key
         ]
@@ -258,11 +259,11 @@ class EntityCodec(Generic[T]):
 
     def _fill(self, values: list[Any], key: bytes, read: ReadTimestamp) -> None:
         """Set the fields that are not in the payload: those of a window, and the event time."""
-        if self.window is not None and self._windowed:
+        if self.window is not None and self._fillers:
             *ends, start = self.window.times_in(key)
-            end = ends[0] if ends else start + (self._size or 0)
-            for index, field in self._windowed:
-                values[index] = _of_window(field, start, end)
+            end = ends[0] if ends else start + self._size
+            for index, fill in self._fillers:
+                values[index] = fill(start, end)
         else:
             for index, field in self._windowed:
                 values[index] = _of_no_window(field)
@@ -320,13 +321,14 @@ def _event_time(field: Field, timestamp: int) -> Any:
     raise FieldValueError(f"{ABSENT_WITHOUT_DEFAULT}; its record has no timestamp either", f".{field.name}")
 
 
-def _of_window(field: Field, start: int, end: int) -> Any:
-    """Return the value of a field that a window fills, of its start and end in ms since 1970."""
+def _filler(field: Field) -> Callable[[int, int], Any]:
+    """Return what makes the value of a field that a window fills of its start and end in ms since 1970."""
     if field.window is WindowSize:
-        return end - start
-    time = end if field.window is WindowEnd else start
+        return lambda start, end: end - start
     is_time = isinstance(field.type, Scalar) and field.type.type is datetime
-    return time_at(time * 1000) if is_time else time
+    if field.window is WindowEnd:
+        return (lambda _, end: time_at(end * 1000)) if is_time else (lambda _, end: end)
+    return (lambda start, _: time_at(start * 1000)) if is_time else (lambda start, _: start)
 
 
 def _of_no_window(field: Field) -> Any:

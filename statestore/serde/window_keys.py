@@ -61,6 +61,7 @@ class WindowedKeys:
         self._end = b"" if not form.has_sequence else _SEQUENCE
         self.size = form.size
         """How many bytes follow those of the class's key."""
+        self._unpack = struct.Struct(f">{len(fields)}q").unpack_from
         self._sorts = isinstance(inner, OrderedKeys | IntegerKeys | UuidTextKeys)
         last = model.key_fields[self.count - 1].type
         self._ends_in_text = (
@@ -76,16 +77,15 @@ class WindowedKeys:
         cut = len(data) - self.size
         if cut < 0:
             raise DecodeError(f"shorter than the {self.size} bytes that end it: {bounded_repr(data)}")
-        times = []
-        for at, name, read in zip(range(cut, len(data), 8), self._time_names, self._read, strict=False):
-            (time,) = _TIME.unpack_from(data, at)
+        times = self._unpack(data, cut)
+        for time in times:
             if not 0 <= time < END_OF_TIME:
                 raise DecodeError(
-                    f"{name}: {time} is no time of a window, in milliseconds since 1970: "
-                    f"{bounded_repr(data)} does not end as the key of a {self.form.described}"
+                    f"{', '.join(self._time_names)}: {time} is no time of a window, in milliseconds since "
+                    f"1970: {bounded_repr(data)} does not end as the key of a {self.form.described}"
                 )
-            times.append(read(time))
-        return (*self.inner.decode(data[:cut]), *times)
+        read = [read(time) for read, time in zip(self._read, times, strict=True)]
+        return (*self.inner.decode(data[:cut]), *read)
 
     def normalise(self, values: Values) -> Values:
         """Return the values as they are after ``encode`` and ``decode``. Raises ``EncodeError``."""
@@ -97,10 +97,9 @@ class WindowedKeys:
         times = self._times(values)
         return [one + times for one in self.inner.encodings(values[: self.count])]
 
-    def times_in(self, key: bytes) -> list[int]:
+    def times_in(self, key: bytes) -> tuple[int, ...]:
         """Return the times that end the bytes of a key, in milliseconds."""
-        cut = len(key) - self.size
-        return [_TIME.unpack_from(key, cut + 8 * place)[0] for place in range(len(self._time_names))]
+        return self._unpack(key, len(key) - self.size)
 
     def _milliseconds(self, values: Values) -> list[int]:
         if len(values) != len(self._names):
