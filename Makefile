@@ -123,7 +123,7 @@ lint: $(VENV)/installed ## ruff, mypy --strict, pyright; also what they say of t
 	@$(PYTEST) -q -m types tests/product/docs/test_types.py tests/unit/expressions/test_expression_types.py
 
 # What is measured: make bench GROUPS="reads scan" BENCH="--records 2000000 --pairs 7"; each group is a file.
-GROUPS := $(filter-out peers,$(patsubst benchmarks/bench_%.py,%,$(sort $(wildcard benchmarks/bench_*.py))))
+GROUPS := $(filter-out peers peer_windows,$(patsubst benchmarks/bench_%.py,%,$(sort $(wildcard benchmarks/bench_*.py))))
 MEASURE := $(PYTEST) -c benchmarks/pytest.ini
 
 bench: $(VENV)/installed ## measure, and print ratios to the reference in the same run (GROUPS=..., BENCH=...)
@@ -135,8 +135,8 @@ bench-against: $(VENV)/installed ## compare the speed with another checkout's, i
 
 PEERS := .venv-peers
 
-bench-peers: $(VENV)/installed $(PEERS)/installed ## restore one topic beside Kafka Streams, Quix Streams, Faust and ktables (BENCH=...)
-	@$(MEASURE) benchmarks/bench_peers.py $(BENCH)
+bench-peers: $(VENV)/installed $(PEERS)/installed ## restores and windows beside Kafka Streams, Quix Streams, Faust and ktables (BENCH=...)
+	@$(MEASURE) benchmarks/bench_peers.py benchmarks/bench_peer_windows.py $(BENCH)
 
 # The oldest allowed release of each dependency, of a program that uses the library or of its suite for engines: in
 # "core" of confluent_kafka, too, in "avro" as that extra asks for it. What tests only compare with is in "core".

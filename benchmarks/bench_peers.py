@@ -6,26 +6,23 @@ its group or closes; ours runs from ``bind()`` to READY. ``make bench-peers`` in
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from children import Child
-from conftest import ROOT, Bench, Fresh
+from conftest import Bench, Fresh
 from content import records
 from harness import Sizes, beside, speed
+from peer_programs import PROGRAMS, PYTHON, Run, installed, told
 from topics import PATIENCE, Topics, fill
 
 from statestore.testing.kafka import BrokerUnavailableError
 from statestore.testing.maven import KAFKA_VERSION, find_java, streams_jars
 
-HERE = Path(__file__).with_name("peers")
-PYTHON = ROOT / ".venv-peers" / "bin" / "python"
 PARTITIONS = 4
 GROUP = "statestore-bench"
 SLOW = 100_000
@@ -43,38 +40,21 @@ class Topic:
     records: int
 
 
-Run = dict[str, Any]
 Restore = Callable[[Topic, Path], Run]
 
 
 def quix(topic: Topic, directory: Path) -> Run:
-    script = HERE / "quix_restore.py"
-    return _told([PYTHON, script, topic.bootstrap, topic.source, GROUP, directory])
+    script = PROGRAMS / "quix_restore.py"
+    return told([PYTHON, script, topic.bootstrap, topic.source, GROUP, directory])
 
 
 def faust(topic: Topic, directory: Path) -> Run:
-    script = HERE / "faust_restore.py"
-    return _told([PYTHON, script, topic.bootstrap, topic.source, topic.changelog, PARTITIONS, directory])
+    script = PROGRAMS / "faust_restore.py"
+    return told([PYTHON, script, topic.bootstrap, topic.source, topic.changelog, PARTITIONS, directory])
 
 
 def ktables(topic: Topic, directory: Path) -> Run:  # noqa: ARG001 - it keeps nothing on disk
-    return _told([PYTHON, HERE / "ktables_restore.py", topic.bootstrap, topic.changelog])
-
-
-def _told(command: Sequence[object]) -> Run:
-    done = subprocess.run(
-        [str(part) for part in command],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-    lines = [line for line in done.stdout.splitlines() if "{" in line]
-    if done.returncode != 0 or not lines:
-        raise RuntimeError(f"{command[1]} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-    told: Run = json.loads(lines[-1][lines[-1].index("{") :])  # a terminal's control codes may come first
-    return told
+    return told([PYTHON, PROGRAMS / "ktables_restore.py", topic.bootstrap, topic.changelog])
 
 
 @pytest.fixture(scope="module")
@@ -105,12 +85,12 @@ def streams(fresh: Fresh) -> Restore:
     if compiler is None:
         pytest.skip("Kafka Streams: there is no javac in PATH")
     classes = fresh()
-    command = [compiler, "-d", str(classes), "-cp", f"{jars}/*", str(HERE / "Restore.java")]
+    command = [compiler, "-d", str(classes), "-cp", f"{jars}/*", str(PROGRAMS / "Restore.java")]
     subprocess.run(command, check=True, timeout=PATIENCE)
 
     def restore(topic: Topic, directory: Path) -> Run:
         command = [java, "-Dlog4j2.level=ERROR", "-cp", f"{classes}:{jars}/*", "Restore"]
-        return _told([*command, topic.bootstrap, topic.changelog, directory])
+        return told([*command, topic.bootstrap, topic.changelog, directory])
 
     return restore
 
@@ -127,31 +107,20 @@ def measure_kafka_streams(
 
 
 def measure_quix_streams(bench: Bench, fresh: Fresh, sizes: Sizes, topic_of: Callable[[int], Topic]) -> None:
-    name = f"Quix Streams {_installed('quixstreams')}"
+    name = f"Quix Streams {installed('quixstreams')}"
     _rows(bench, name, sizes.records, _pairs(fresh, topic_of(sizes.records), quix, sizes.pairs), 10)
 
 
 def measure_faust(bench: Bench, fresh: Fresh, sizes: Sizes, topic_of: Callable[[int], Topic]) -> None:
-    name = f"Faust {_installed('faust-streaming')}"
+    name = f"Faust {installed('faust-streaming')}"
     count = min(sizes.records, SLOW)
     _rows(bench, name, count, _pairs(fresh, topic_of(count), faust, sizes.pairs), None)
 
 
 def measure_ktables(bench: Bench, fresh: Fresh, sizes: Sizes, topic_of: Callable[[int], Topic]) -> None:
-    name = f"ktables {_installed('ktables')}"
+    name = f"ktables {installed('ktables')}"
     found = _pairs(fresh, topic_of(sizes.records), ktables, sizes.pairs, "memory")
     _rows(bench, name, sizes.records, found, None, "memory")
-
-
-def _installed(package: str) -> str:
-    """Return the version of ``package`` that the peers' environment has; skip where it has none."""
-    if not PYTHON.exists():
-        pytest.skip(f"{package}: make bench-peers installs it")
-    code = f"import importlib.metadata as m; print(m.version({package!r}))"
-    done = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"{package} does not install here")
-    return done.stdout.strip()
 
 
 def _pairs(

@@ -109,6 +109,12 @@ def test_peers_restore_the_same_topic(broker: Broker, tmp_path: Path) -> None:
     check(measure(tmp_path, *files("peers"), kafka=broker.bootstrap), {"peers": 7})
 
 
+@pytest.mark.soak  # with the other peers
+@pytest.mark.skipif(not PEERS.exists(), reason="make bench-peers has not been run here")
+def test_windows_beside_a_peer_find_the_same(tmp_path: Path) -> None:
+    check(measure(tmp_path, *files("peer_windows")), {"peer_windows": 4})
+
+
 @pytest.mark.kafka
 @pytest.mark.skipif(shutil.which("perf") is None, reason="there is no perf in PATH")
 def test_profile_tells_libraries(broker: Broker, tmp_path: Path) -> None:
@@ -149,7 +155,10 @@ def test_two_checkouts_are_compared(groups: dict[str, int], tmp_path: Path) -> N
 
 def test_every_group_is_tested() -> None:
     groups = {path.stem.removeprefix("bench_") for path in BENCHMARKS.glob("bench_*.py")}
-    assert groups == WITHOUT_KAFKA.keys() | WITH_KAFKA.keys() | {"peers"}
+    assert groups == WITHOUT_KAFKA.keys() | WITH_KAFKA.keys() | OF_PROCESSES.keys() | {
+        "peers",
+        "peer_windows",
+    }
 
 
 @pytest.mark.slow
