@@ -106,7 +106,7 @@ def test_groups_with_kafka(groups: dict[str, int], broker: Broker, tmp_path: Pat
 @pytest.mark.soak  # with the other long runs
 @pytest.mark.skipif(not PEERS.exists(), reason="make bench-peers has not been run here")
 def test_peers_restore_the_same_topic(broker: Broker, tmp_path: Path) -> None:
-    check(measure(tmp_path, *files("peers"), kafka=broker.bootstrap), {"peers": 7})
+    check(measure(tmp_path, *files("peers"), kafka=broker.bootstrap), {"peers": 9})
 
 
 @pytest.mark.soak  # with the other peers
