@@ -20,7 +20,7 @@ from statestore.entity.arguments import (
     unknown_formats,
 )
 from statestore.entity.indexes import IndexFields, read_indexes
-from statestore.entity.windowed import Windowing, bar_warnings, check_bars, read_windowing
+from statestore.entity.windowed import Windowing, bar_warnings, check_bars, read_windowing, retention_warnings
 from statestore.errors import ConfigError
 from statestore.fields.attributes import WindowEnd, WindowStart
 from statestore.fields.inspection import read_record_type
@@ -351,6 +351,7 @@ class _Builder:
             self._named(naming.check_topic_name, derived)
         for window in windowing.windows if logical and physical else ():
             self._named(naming.check_physical_name, naming.window_names(logical, physical, window.label)[1])
+        self._warnings += retention_warnings(self._where, windowing)
         if source is not None and record_type.fields:
             check_bars(record_type, windowing, source.record_type, self._faults)
             self._warnings += bar_warnings(record_type, windowing, source.record_type)

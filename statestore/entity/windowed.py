@@ -219,6 +219,19 @@ def gap_key_fault(key: object, fields: Sequence[Field]) -> str | None:
     return f"gap_keys has {bounded_repr(key)}: each key must be {what} of ({names})"
 
 
+def retention_warnings(where: str, windowing: Windowing) -> list[str]:
+    """Return a warning about windows that are as long as they are kept, or longer."""
+    kept = windowing.retention
+    long = [one.label for one in windowing.windows if not one.is_session and one.size >= kept]
+    if not long:
+        return []
+    labels = ", ".join(long)
+    return [
+        f"{where}: rows are visible until one starts retention={kept} later, and a window of {labels} is as "
+        "long: the next one hides it. Give a longer retention="
+    ]
+
+
 def bar_warnings(record_type: RecordType, windowing: Windowing, source: RecordType) -> list[str]:
     """Return warnings about the bar class ``record_type``."""
     keys, of_source = ([one.name for one in each.fields if one.is_key] for each in (record_type, source))

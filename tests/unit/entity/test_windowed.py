@@ -128,6 +128,27 @@ def test_another_key_than_the_sources_warns_of_the_order() -> None:
     assert warning.endswith("decides close: write by='event_time'")
 
 
+@pytest.mark.parametrize(
+    ("more", "labels"),
+    [
+        ({}, "1w"),
+        ({"retention": timedelta(days=1)}, "1d, 1w"),
+        ({"retention": timedelta(days=8)}, None),
+    ],
+)
+def test_windows_as_long_as_they_are_kept_are_a_warning(more: Any, labels: str | None) -> None:
+    @entity(topic="trades", windows=["1h", "1d", "1w"], **more)
+    @dataclass
+    class Mirrored:
+        symbol: Annotated[str, Key]
+        close: Decimal
+
+    found = [
+        one.partition("a window of ")[2].partition(" is as long")[0] for one in model_of(Mirrored).warnings
+    ]
+    assert found == ([] if labels is None else [labels])
+
+
 SYMBOL = ("symbol", Annotated[str, Key])
 
 
