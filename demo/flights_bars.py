@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from flights_data import Flight
@@ -26,7 +26,7 @@ class Departure:
     at: Annotated[datetime, EventTime]
 
 
-@entity(source=Departure, windows=[15, "1h", "4h", "1d", "1w"], grace=0)
+@entity(source=Departure, windows=[15, "1h", "4h", "1d", "1w"], grace=0, retention=timedelta(days=366))
 @dataclass(frozen=True, slots=True)
 class Delays:
     """The delays of the flights of one airport in one window."""
