@@ -73,7 +73,14 @@ cdef struct Member:
     Py_ssize_t scale  # of a decimal of which most is known
     unsigned char kind
     bint nullable
-    bint is_key
+    bint is_key     # of the class's key, or of the window: not in the payload
+    bint is_of_window
+    Py_ssize_t plus, minus  # places of times in the key, -1 for none: a field of the window is their difference
+    int64_t more            # ... and so many milliseconds
+
+
+cdef enum:
+    MOST_TIMES = 2
 
 
 @cython.final
@@ -84,6 +91,10 @@ cdef class Decoder:
     scale, descriptor)``, ``kind`` being ``None`` for a key field, and ``most`` 0 where there is no limit. If
     ``plain``, an object is filled without calling the class; if ``acyclic``, too, it can be in no cycle and the
     garbage collector does not track it. ``context`` is that of decimals. Any number of threads may share one.
+
+    Of rows of windows each key ends with ``times`` times, of 8 bytes each, in ``tail`` bytes. ``of_window`` are the
+    fields made of them, each ``(place in fields, plus, minus, more, kind)``: the milliseconds of the time number
+    ``plus`` less those of number ``minus`` (-1: 0) and ``more``, as an int or as a datetime.
     """
 
     cdef readonly bint plain
@@ -95,9 +106,14 @@ cdef class Decoder:
     cdef Member members[MOST_FIELDS]
     cdef Py_ssize_t count
     cdef Py_ssize_t written  # fields that are in the payload
+    cdef Py_ssize_t times, tail
 
-    def __cinit__(self, type cls not None, KeyCodec keys not None, fields, bint plain, bint acyclic, context):
+    def __cinit__(
+        self, type cls not None, KeyCodec keys not None, fields, bint plain, bint acyclic, context,
+        Py_ssize_t times=0, Py_ssize_t tail=0, of_window=(),
+    ):
         cdef Member *member
+        cdef Py_ssize_t place, i
         cdef str name
         cdef bytes written
         self.cls, self.keys, self.context = cls, keys, context
@@ -118,8 +134,23 @@ cdef class Decoder:
             member.nullable = nullable
             member.most, member.scale = most, scale
             self.written += not member.is_key
-        if self.count - self.written != keys.count:
-            raise ValueError(f"{self.count - self.written} key fields for a key of {keys.count}")
+        self.times, self.tail = times, tail
+        if not 0 <= 8 * times <= tail or times > MOST_TIMES:
+            raise ValueError(f"{times} times in {tail} bytes: at most {MOST_TIMES}, of 8 bytes each")
+        for place, plus, minus, more, kind in of_window:
+            if not 0 <= place < self.count or not max(plus, minus) < times:
+                raise ValueError(f"field {place} of {self.count} has the times {plus} and {minus} of {times}")
+            member = &self.members[place]
+            member.is_of_window = True
+            member.plus, member.minus, member.more = plus, minus, more
+            member.kind = VALUE_CODES[kind]
+        if self.count - self.written != keys.count + len(of_window):
+            raise ValueError(f"{self.count - self.written} key fields for a key of {keys.count + len(of_window)}")
+
+    @property
+    def is_of_window(self):
+        """Whether keys end with times, which programs and columns do not read."""
+        return self.tail > 0
 
     def decode(self, key, payload):
         """Return the entity, ``None`` if it is for others to judge. Raises what the class raises."""
@@ -174,11 +205,15 @@ cdef class Decoder:
 
     cdef int read_key(self, bytes key, Py_ssize_t at, PyObject **values) except -1:
         cdef Py_ssize_t component = 0, i
-        if PyBytes_GET_SIZE(key) < at:
+        if PyBytes_GET_SIZE(key) - self.tail < at:
             return 0
+        if self.tail:
+            if not self.read_times(PyBytes_AS_STRING(key) + PyBytes_GET_SIZE(key) - self.tail, values):
+                return 0
+            key = key[:PyBytes_GET_SIZE(key) - self.tail]
         try:
             for i in range(self.count):
-                if self.members[i].is_key:
+                if self.members[i].is_key and not self.members[i].is_of_window:
                     value = self.keys.read(key, &at, component)
                     component += 1
                     take(<PyObject *>value)
@@ -186,6 +221,33 @@ cdef class Decoder:
         except DECODE_ERROR:
             return 0
         return at == PyBytes_GET_SIZE(key)
+
+    cdef int read_times(self, const char *at, PyObject **values) except -1:
+        """Return 1 and the fields of the window, or 0."""
+        cdef int64_t times[MOST_TIMES]
+        cdef int64_t number
+        cdef Member *member
+        cdef Py_ssize_t i
+        for i in range(self.times):
+            times[i] = <int64_t>load64(at + 8 * i)
+            if not 0 <= times[i] <= MAX_MICROSECONDS // 1_000:
+                return 0
+        for i in range(self.count):
+            member = &self.members[i]
+            if not member.is_of_window:
+                continue
+            number = member.more
+            if member.plus >= 0:
+                number += times[member.plus]
+            if member.minus >= 0:
+                number -= times[member.minus]
+            if member.kind != DATETIME:
+                values[i] = new_int(number)
+            elif number > MAX_MICROSECONDS // 1_000:
+                return 0
+            else:
+                values[i] = kept(datetime_of(number * 1_000))
+        return 1
 
     cdef object build(self, PyObject **values):
         cdef Member *member

@@ -224,7 +224,9 @@ cdef inline int compared(PyObject *one, PyObject *other) noexcept:
     return order if order else (more > 0) - (more < 0)
 
 
-cdef tuple NATIVE_STEPS = (PairQueue.__next__, GuardedPairs.__next__, OrderedIterator.__next__)
+cdef tuple NATIVE_STEPS = (
+    PairQueue.__next__, GuardedPairs.__next__, OrderedIterator.__next__, UnendedPairs.__next__
+)
 
 
 @cython.final

@@ -32,7 +32,12 @@ class Decoder:
         plain: bool,
         acyclic: bool,
         context: Context,
+        times: int = 0,
+        tail: int = 0,
+        of_window: Sequence[tuple[int, int, int, int, str]] = (),
     ) -> None: ...
+    @property
+    def is_of_window(self) -> bool: ...
     @property
     def plain(self) -> bool: ...
     @property
@@ -265,6 +270,20 @@ class Pairs:
         namespace: int,
         header: int,
         owner: object = None,
+    ) -> None: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> tuple[bytes, bytes]: ...
+    def close(self) -> None: ...
+
+class UnendedPairs:
+    def __init__(
+        self,
+        source: Iterator[tuple[bytes, bytes]],
+        back: int,
+        first: bytes,
+        row: bytes,
+        entry: bytes,
+        limit: int | None,
     ) -> None: ...
     def __iter__(self) -> Self: ...
     def __next__(self) -> tuple[bytes, bytes]: ...

@@ -167,6 +167,50 @@ class Pairs:
         self._source.close()
 
 
+class UnendedPairs:
+    """The pairs of a scan without the rows whose time is before ``first``, at most ``limit`` (``None``: all).
+
+    The key of a row begins with the byte ``row``, and its time is the 8 bytes that begin ``back`` bytes
+    before its end. A pair whose key begins with the byte ``entry`` has a row's key at the end of its value,
+    and ends with it. All other pairs stay, and so do keys that are too short for a time.
+    """
+
+    def __init__(
+        self, source: Any, back: int, first: bytes, row: bytes, entry: bytes, limit: int | None
+    ) -> None:
+        if back < 8 or len(first) != 8 or len(row) != 1 or len(entry) != 1:
+            raise ValueError(
+                f"a time of 8 bytes cannot be {back} bytes before an end, or {len(first)} bytes long"
+            )
+        self._source: Any = iter(source)
+        self._first, self._row, self._entry = first, row, entry
+        self._back, self._from, self._to = back, -back, (8 - back) or None
+        self._left = -1 if limit is None else limit
+
+    def __iter__(self) -> Iterator[Pair]:
+        return self
+
+    def __next__(self) -> Pair:
+        while self._left != 0:
+            pair: Pair = next(self._source)
+            if not self._has_ended(*pair):
+                self._left -= self._left > 0
+                return pair
+        self._source.close()
+        raise StopIteration
+
+    def close(self) -> None:
+        """Release the snapshot of the scan now. Idempotent."""
+        self._left = 0
+        self._source.close()
+
+    def _has_ended(self, key: bytes, value: bytes) -> bool:
+        if key[:1] not in (self._row, self._entry):
+            return False
+        timed = key if key[:1] == self._row else value
+        return len(timed) > self._back and timed[self._from : self._to] < self._first
+
+
 class CountedRows:
     """The rows of any iterator, counted as they are taken.
 

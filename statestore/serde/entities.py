@@ -116,8 +116,8 @@ class EntityCodec(Generic[T]):
         """Whether a payload may lack the event time, which is then the record's timestamp."""
         self._bounded = [(index, field.type) for index, field in numbered if _is_bounded(field.type)]
         self.decoder = (
-            native_decoder(model, self._keys.native)
-            if isinstance(self._keys, OrderedKeys) and model.value_format == "msgpack"
+            native_decoder(model, inner.native)
+            if isinstance(inner, OrderedKeys) and model.value_format == "msgpack"
             else None
         )
         """The native decoder of payloads that ``encode`` makes; ``None`` if there is none for the class."""

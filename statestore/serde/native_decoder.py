@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from statestore import core
 from statestore.core.common import has_only_slots
-from statestore.entity import EntityModel
+from statestore.entity import EntityModel, WindowKeyForm
+from statestore.fields.attributes import WindowEnd, WindowSize, WindowStart
 from statestore.fields.types import Field, Nullable, Scalar
 from statestore.serde.scalars import DECIMAL_CONTEXT
 
@@ -32,26 +34,49 @@ def native_decoder(model: EntityModel, keys: Any) -> Decoder | None:
     if record.extra is not None or model.key_in_value:
         return None
     plain = only_sets_fields(model.cls) and len(dataclasses.fields(model.cls)) == len(record.fields)
-    described = [known for field in record.fields if (known := _described(model.cls, field))]
+    is_of_window = model.window is not None
+    described = [
+        known for field in record.fields if (known := _described(model.cls, field, of_window=is_of_window))
+    ]
     if len(described) < len(record.fields) or not (plain or record.positional):
         return None
     from statestore._native import Decoder
 
     acyclic = plain and in_no_cycle(model.cls, len(record.fields))
-    return Decoder(model.cls, keys, described, plain, acyclic, DECIMAL_CONTEXT)
+    form = model.window
+    if form is None:
+        return Decoder(model.cls, keys, described, plain, acyclic, DECIMAL_CONTEXT)
+    of_window = _of_window(record.fields, form)
+    return Decoder(
+        model.cls, keys, described, plain, acyclic, DECIMAL_CONTEXT, len(form.parts), form.size, of_window
+    )
 
 
-def _described(cls: type, field: Field) -> tuple[str, bytes, str | None, bool, int, int, Any] | None:
+def _of_window(fields: Sequence[Field], form: WindowKeyForm) -> list[tuple[int, int, int, int, str]]:
+    """Return how each field of the window is made of the times in a key, as ``Decoder`` takes it."""
+    start, end = form.parts.index(WindowStart), form.parts[0]
+    size = form.window.size_ms if end is WindowStart else 0
+    made = {WindowStart: (start, -1, 0), WindowEnd: (0, -1, size), WindowSize: (0, start, size)}
+    return [
+        (place, *made[field.window], kind_name(field.type))
+        for place, field in enumerate(fields)
+        if field.window is not None and isinstance(field.type, Scalar)
+    ]
+
+
+def _described(
+    cls: type, field: Field, *, of_window: bool
+) -> tuple[str, bytes, str | None, bool, int, int, Any] | None:
     nullable = isinstance(field.type, Nullable)
     type_ = field.type.item if isinstance(field.type, Nullable) else field.type
-    if not isinstance(type_, Scalar) or field.window:
+    if not isinstance(type_, Scalar) or (field.window and (nullable or not of_window)):
         return None
     if field.is_key and type_.max_length is not None:  # longer keys are counted
         return None
     return (
         field.name,
         msgspec.msgpack.encode(field.wire_name),
-        None if field.is_key else kind_name(type_),
+        None if field.is_key or field.window else kind_name(type_),
         nullable,
         type_.precision.digits if type_.precision else type_.max_length or 0,
         type_.precision.scale if type_.precision else 0,

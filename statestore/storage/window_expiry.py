@@ -10,7 +10,6 @@ same rows. The clock has no part in it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
 
 from statestore.backends import (
     ALL_KEYS,
@@ -25,7 +24,7 @@ from statestore.backends import (
     WrapperSnapshot,
 )
 from statestore.backends.wrapper import Inner
-from statestore.core import Writes
+from statestore.core import UnendedPairs, Writes
 from statestore.core.common import check_limit
 from statestore.entity import WindowKeyForm
 from statestore.serde.window_times import END_OF_TIME
@@ -65,6 +64,10 @@ class _Ends:
             return key[self._from : self._to] < first and len(key) >= self._least
         # The value of an entry for a key in another text ends with the key.
         return key[:1] == SPELLINGS and value[self._from : self._to] < first
+
+    def visible(self, scan: BackendIterator, first: bytes, limit: int | None) -> BackendIterator:
+        """Return the pairs of ``scan`` that have not ended, as far as ``limit``."""
+        return _Visible(scan, self.size, first, DATA, SPELLINGS, limit)
 
     def times(self, reader: BackendReader) -> WindowTimes:
         """Return what is stored, by the present retention: with a longer one, what has ended stays so."""
@@ -116,7 +119,7 @@ class _VisibleSnapshot(_VisibleReader[Snapshot], WrapperSnapshot):
             return self.inner.scan(keys, reverse, limit)
         check_limit(limit)
         few = 0 if limit == 0 else None  # how many have ended is known only after reading them
-        return _Visible(self.inner.scan(keys, reverse, few), self.ends, self._first, limit)
+        return self.ends.visible(self.inner.scan(keys, reverse, few), self._first, limit)
 
 
 class WindowExpiry(_VisibleReader[Backend], WrapperBackend):
@@ -185,7 +188,7 @@ class WindowExpiry(_VisibleReader[Backend], WrapperBackend):
             few = limit if limit == 0 or not before else None
             scan = self.inner.scan(keys, reverse, few)
             if not self._moves and self._first is before:
-                return _Visible(scan, self.ends, before, limit) if before else scan
+                return self.ends.visible(scan, before, limit) if before else scan
             scan.close()
         snapshot = self.snapshot()
         return _OfSnapshot(snapshot.scan(keys, reverse, limit), snapshot)
@@ -248,22 +251,8 @@ class WindowExpiry(_VisibleReader[Backend], WrapperBackend):
         return removed(self.inner, start, most, lambda pair: self.ends.has_ended(pair, first), self.beside)
 
 
-class _Visible(BackendIterator):
-    """A scan without what has ended, as far as ``limit``."""
-
-    def __init__(self, inner: BackendIterator, ends: _Ends, first: bytes, limit: int | None) -> None:
-        self._inner = inner
-        has_ended = ends.has_ended
-        self._rows = islice((pair for pair in inner if not has_ended(pair, first)), limit)
-
-    def __next__(self) -> Stored:
-        for pair in self._rows:
-            return pair
-        self._inner.close()
-        raise StopIteration
-
-    def close(self) -> None:
-        self._inner.close()
+class _Visible(UnendedPairs, BackendIterator):
+    """A scan without what has ended."""
 
 
 class _OfSnapshot(BackendIterator):

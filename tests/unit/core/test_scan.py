@@ -354,3 +354,37 @@ def test_the_fast_path_is_chosen_by_name() -> None:
     core = importlib.import_module("statestore.core")
     native = core.IMPLEMENTATION == "native" and core.uses("scan")
     assert core.Pairs.__module__ == ("statestore._native" if native else "statestore.core.pure_scan")
+
+
+@given(
+    pairs=st.lists(st.tuples(st.binary(max_size=14), st.binary(max_size=14)), max_size=20),
+    back=st.integers(8, 12),
+    first=st.binary(min_size=8, max_size=8),
+    limit=st.none() | st.integers(0, 4),
+)
+def test_rows_that_have_ended_are_left_out(
+    scans: ModuleType, pairs: list[Pair], back: int, first: bytes, limit: int | None
+) -> None:
+    pairs = [(b"\1\2\3"[len(key) % 3 : len(key) % 3 + 1] + key, value) for key, value in pairs]
+
+    def stays(key: bytes, value: bytes) -> bool:
+        timed = {1: key, 3: value}.get(key[0])
+        return timed is None or len(timed) <= back or timed[-back:][:8] >= first
+
+    source = Source(*map(fresh, pairs))
+    found = list(scans.UnendedPairs(source, back, first, b"\1", b"\3", limit))
+    assert found == [pair for pair in pairs if stays(*pair)][:limit]
+    assert limit is None or len(found) < limit or source.closed == 1
+
+
+def test_a_scan_of_rows_that_ended_is_closed_and_tells_errors(scans: ModuleType) -> None:
+    source = Source(fresh((b"\1" + bytes(8), b"")), fresh((b"\2", b"")), KeyError("no page"))
+    rows = scans.UnendedPairs(source, 8, b"\0" * 7 + b"\1", b"\1", b"\3", None)
+    assert next(rows) == (b"\2", b"")
+    with pytest.raises(KeyError, match="no page"):
+        next(rows)
+    rows.close()
+    assert source.closed == 1
+    for back, first in ((7, bytes(8)), (8, bytes(7))):
+        with pytest.raises(ValueError, match="a time of 8 bytes cannot be"):
+            scans.UnendedPairs(source, back, first, b"\1", b"\3", None)
