@@ -95,7 +95,7 @@ class _Inspector:
             field = _field(declared, type_, attributes, self._upper_case)
             fields.append(field)
             if not unsupported and not outer:
-                self._faults += _misplaced(field, where)
+                self._faults += _misplaced(field, attributes, where)
             if not unsupported:
                 self._faults += factory_faults(field, where)
         self._faults += _ambiguous(cls, fields, extras)
@@ -226,12 +226,15 @@ class _Inspector:
         return _FAULTY
 
 
+_WINDOW_PARTS = (WindowStart, WindowEnd, WindowSize)
+
+
 def _field(
     declared: dataclasses.Field[Any], type_: FieldType, attributes: FieldAttributes, upper_case: bool
 ) -> Field:
     plain_name = declared.name.upper() if upper_case else declared.name
     name, alias = attributes.find(Name), attributes.find(Alias)
-    window = next((kind for kind in (WindowStart, WindowEnd, WindowSize) if attributes.has(kind)), None)
+    window = next((kind for kind in _WINDOW_PARTS if attributes.has(kind)), None)
     return Field(
         declared.name,
         type_,
@@ -252,8 +255,11 @@ def _has_default(declared: dataclasses.Field[Any]) -> bool:
     return declared.default is not dataclasses.MISSING or declared.default_factory is not dataclasses.MISSING
 
 
-def _misplaced(field: Field, where: str) -> list[str]:
+def _misplaced(field: Field, attributes: FieldAttributes, where: str) -> list[str]:
     """Return the faults of a field that is the event time or that a window fills."""
+    parts = [f"the {one.__name__}" for one in _WINDOW_PARTS if attributes.has(one)]
+    if len(parts) > 1:
+        return [f"{where}: a field cannot be {' and '.join(parts)}: keep one"]
     faults = []
     kind = field.type.type if isinstance(field.type, Scalar) else None
     instants = "must be a datetime or an int (milliseconds since 1970 UTC), and never None"

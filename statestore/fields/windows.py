@@ -25,6 +25,8 @@ _TEXT = re.compile(r"([0-9]+) ?([A-Za-z]*)")
 _FORMS = "write a number of minutes, '30s', '5min', '1h', '1d', '1w' or a timedelta"
 _DAY, _WEEK = timedelta(days=1), timedelta(weeks=1)
 _MILLISECOND = timedelta(milliseconds=1)
+_LONGEST = timedelta(days=2_932_896)
+"""From the first day of 1970 to the last one of 9999: a longer window has no end that can be told."""
 _FIRST_MONDAY = 4 * _DAY // _MILLISECOND
 """1970-01-05, in milliseconds since 1970."""
 
@@ -80,7 +82,7 @@ class Window:
 
 def window(spec: WindowSpec) -> Window:
     """Return the window of this size. Raises ``ConfigError`` for anything that is not a size."""
-    size = _checked_size(spec, "window")
+    size = _checked_window(spec, "window")
     return Window(size, label_of_size(size))
 
 
@@ -88,7 +90,7 @@ def declared_window(spec: DeclaredWindow) -> Window:
     """Return the window that a class declares so. Raises ``ConfigError`` for what is none."""
     if not isinstance(spec, Hopping):
         return window(spec)
-    size, advance = _checked_size(spec.size, "Hopping size"), _checked_size(spec.advance, "Hopping advance")
+    size, advance = _checked_window(spec.size, "Hopping size"), _checked_size(spec.advance, "Hopping advance")
     if advance > size:
         raise ConfigError(
             f"{spec}: windows that start {label_of_size(advance)} apart and are {label_of_size(size)} long "
@@ -156,6 +158,13 @@ def label_of_size(size: timedelta) -> str:
     return f"{seconds}s" if seconds % 60 else f"{seconds // 60}min"
 
 
+def _checked_window(spec: WindowSpec, what: str) -> timedelta:
+    size = _checked_size(spec, what)
+    if size > _LONGEST:
+        raise ConfigError(f"{what} {bounded_repr(spec)}: no window is longer than the years 1970 to 9999")
+    return size
+
+
 def _checked_size(spec: WindowSpec, what: str) -> timedelta:
     size = _size(spec, what)
     if size <= timedelta(0):
@@ -173,7 +182,7 @@ def _size(spec: object, what: str) -> timedelta:
             return timedelta(minutes=spec)
         if isinstance(spec, str) and (matched := _TEXT.fullmatch(spec)) and matched[2] in _UNITS:
             return int(matched[1]) * _UNITS[matched[2]]
-    except OverflowError:
+    except (OverflowError, ValueError):  # the latter: of more digits than Python reads
         raise ConfigError(f"{what} {bounded_repr(spec)}: longer than a timedelta can be") from None
     hint = ""
     if isinstance(spec, str) and (matched := _TEXT.fullmatch(spec)):

@@ -261,6 +261,12 @@ class SettingsResolver:
 
     def wanted_topic(self, model: EntityModel) -> WantedTopic:
         """Return the topic that an entity should have, and which of its properties are stated explicitly."""
+        if model.windowing is not None and model.windowing.source is None:
+            topics = ", ".join(self._window_topics(model))
+            raise ConfigError(
+                f"{model.name} has windows, whose topics others write, {topics}: "
+                "create them as who writes them wants, and leave the class out here"
+            )
         if model.windowing is not None:
             raise ConfigError(f"{model.name} has windows: its topics cannot be created yet")
         spec, origins = self._topic(model)

@@ -213,6 +213,11 @@ class EntityWriter:
         encoder = self._encoders.get(cls)
         if encoder is None:
             model = model_of(cls)
+            if model.windowing is not None and model.windowing.source is None:
+                raise ConfigError(
+                    f"{model.name} has windows: others write its rows, which are only read here; to write "
+                    "such rows, declare a class without windows="
+                )
             if model.windowing is not None:
                 raise ConfigError(
                     f"{model.name} has windows: its rows are made of other records, not written"

@@ -121,6 +121,12 @@ class Table(  # pyright: ignore[reportIncompatibleVariableOverride] - as above
 class WindowTable(WindowReads[T], Table[T]):  # pyright: ignore[reportIncompatibleVariableOverride] - as above
     """The table of one window of an entity class: ``table.window("5min")``. Thread-safe."""
 
+    def _without_windows(self) -> ConfigError:
+        return ConfigError(
+            f"table {self._binding.name!r} is that of window {self._keys.form.window.label} of "
+            f"{self._cls.__name__}: read it, or ask what bind({self._cls.__name__}) returns for others"
+        )
+
     def stats(self) -> WindowTableStats:
         """Return how much the table holds and how far it has come, ready or not; also a mapping.
 

@@ -14,7 +14,7 @@ from statestore.runtime.health_report import HealthReport
 from statestore.runtime.text import bounded_repr
 from statestore.runtime.times import milliseconds
 from statestore.serde.window_keys import WindowedKeys
-from statestore.serde.window_times import Time, bounds
+from statestore.serde.window_times import Time, bound_of, bounds
 from statestore.tables.entity_reads import EntityReads
 
 T = TypeVar("T")
@@ -113,6 +113,7 @@ class WindowReads(EntityReads[T]):
         Sessions come by their ends, then by their starts. Raises ``EncodeError`` for what is no key.
         """
         key = self._checked(key)
+        _check_stop(stop)
         if not self._keys.form.window.is_session:
             low, high = (None if one is None else (*key, one) for one in (start, stop))
             rows = self._rows_of((low, high, key), reverse, allow_stale)
@@ -132,6 +133,7 @@ class WindowReads(EntityReads[T]):
 
         Otherwise as ``fetch``. It looks at all keys of the table.
         """
+        _check_stop(stop)
         store = self._binding.readable or self._binding.reading(allow_stale)
         plan = self._keys.plan_of_starts(start, stop)
         counts = self._binding.mirror.counts
@@ -188,3 +190,9 @@ class WindowReads(EntityReads[T]):
             if one is not None
         ]
         return ", ".join([*given, *["reverse=True"] * reverse])
+
+
+def _check_stop(stop: Time | None) -> None:
+    """Raise for what is no time by the name it was given by; keys know it by that of their field."""
+    if stop is not None:
+        bound_of("stop", stop)

@@ -191,6 +191,11 @@ def test_parts_that_one_field_plays() -> None:
     ]
 
 
+def test_a_field_is_filled_from_one_part_of_the_window() -> None:
+    _, faults, _ = read(("a", Annotated[int, WindowStart, WindowEnd]), ("b", Annotated[int, WindowSize]))
+    assert faults == ["Made.a: a field cannot be the WindowStart and the WindowEnd: keep one"]
+
+
 def test_marks_of_a_field_that_the_constructor_does_not_take() -> None:
     _, faults, _ = read(("a", Annotated[int, EventTime], field(init=False)))
     assert faults == [

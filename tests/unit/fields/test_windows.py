@@ -61,12 +61,21 @@ def test_a_label_is_another_spelling_of_the_size(size: timedelta) -> None:
         ("1 month", "months differ in length"),
         (10**20, "longer than a timedelta can be"),
         (f"{10**20}w", "longer than a timedelta can be"),
+        ("9" * 30 + "s", "longer than a timedelta can be"),
+        (timedelta.max - timedelta.resolution * 999_999, "no window is longer than the years 1970 to 9999"),
+        ("500000w", "no window is longer than the years 1970 to 9999"),
     ],
 )
 def test_what_is_no_size(spec: Any, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem) as caught:
         window(spec)
     assert repr(spec) in str(caught.value)
+
+
+def test_a_number_of_any_length_is_no_size() -> None:
+    """Python refuses to read the digits of such a number."""
+    with pytest.raises(ConfigError, match="longer than a timedelta can be"):
+        window("9" * 5000 + "min")
 
 
 def test_all_windows_of_a_declaration_come_by_size() -> None:

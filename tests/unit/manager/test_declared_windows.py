@@ -132,6 +132,19 @@ def test_a_single_window_needs_no_name_and_a_class_without_has_none(manager: Sto
             ask()
 
 
+def test_the_table_of_a_window_has_no_windows(manager: StoreManager) -> None:
+    five = manager.bind(Candle).window(5)
+    for ask in (five.window, five.all_windows, lambda: five.windows):
+        with pytest.raises(ConfigError, match="'Candle_5min_Store' is that of window 5min of Candle: "):
+            ask()
+
+
+def test_topics_of_windows_are_created_by_who_writes_them(manager: StoreManager) -> None:
+    says = "candles_30s_final, candles_5min_final, candles_60min_final: create them as who writes them wants"
+    with pytest.raises(ConfigError, match=f"Candle has windows, whose topics others write, {says}"):
+        manager.ensure_topics(Candle)
+
+
 def test_windows_without_one_size_are_named_by_their_labels(tmp_path: Path) -> None:
     @entity(topic="visits", windows="sessions")
     @dataclass(frozen=True)
@@ -175,7 +188,7 @@ def test_reads_of_the_whole_ask_for_a_window_and_nothing_is_written(manager: Sto
         with pytest.raises(QueryError, match=r"Candle has a table for each .* read one .* window\('30s'\)"):
             read()
     for wait in (False, True):
-        with pytest.raises(ConfigError, match="its rows are made of other records, not written"):
+        with pytest.raises(ConfigError, match="Candle has windows: others write its rows, which"):
             table.add(Candle("AAPL", datetime(2026, 1, 1), 1.0), wait=wait)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any, cast
@@ -431,6 +432,9 @@ def test_what_is_no_key_is_told(opener: Opener) -> None:
         table.get("A", at(0) + timedelta(microseconds=1))
     with pytest.raises(EncodeError, match="needs a zone"):
         table.fetch("A", start=datetime(2024, 1, 1))
+    for read in (partial(table.fetch, "A"), table.fetch_all):
+        with pytest.raises(EncodeError, match=r"^stop 2024-01-01T00:00:00: a time needs a zone"):
+            read(stop=datetime(2024, 1, 1))
     with pytest.raises(EncodeError, match=r"the key is \(symbol, start\), got 1 values"):
         table.get("A")
 
