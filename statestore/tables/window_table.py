@@ -14,7 +14,7 @@ from statestore.runtime.health_report import HealthReport
 from statestore.runtime.text import bounded_repr
 from statestore.runtime.times import milliseconds
 from statestore.serde.window_keys import WindowedKeys
-from statestore.serde.window_times import Time, bound_of, bounds
+from statestore.serde.window_times import Time, bound_of, bounds, exact_time
 from statestore.tables.entity_reads import EntityReads
 
 T = TypeVar("T")
@@ -94,10 +94,21 @@ class WindowReads(EntityReads[T]):
 
         ``start`` may be the last value of the key, too. Sessions are named by ``end`` and ``start``. Where
         there are several values for one window, as in the changelog of a join, it is the last one. Raises
-        ``EncodeError`` for what is no such key, ``DecodeError`` for a value that does not fit the class.
+        ``EncodeError`` for what is no such key, such as a session that ends before it starts, and
+        ``DecodeError`` for a value that does not fit the class.
         """
-        times = [one for one in (end, start) if one is not None]
-        return super().get(*key, *times, default=default, allow_stale=allow_stale)
+        if end is not None and start is None and len(key) > self._keys.count:
+            key, start = key[:-1], key[-1]
+        key += tuple(one for one in (end, start) if one is not None)
+        row = super().get(*key, default=default, allow_stale=allow_stale)
+        if row is default and self._keys.form.window.is_session:
+            ends, starts = (exact_time("", one) for one in key[-2:])
+            if ends < starts:
+                raise EncodeError(
+                    f"a session of {self._codec.cls.__name__} ends at {bounded_repr(key[-2])}, before it "
+                    f"starts at {bounded_repr(key[-1])}: give start= and end=, or the end before the start"
+                )
+        return row
 
     def fetch(
         self,

@@ -422,6 +422,23 @@ def test_conditions_on_key_and_start_are_one_seek(opener: Opener) -> None:
     assert "msgpack" not in told, "the format is not the reason"
 
 
+def test_the_times_of_a_session_are_not_taken_for_each_other(opener: Opener) -> None:
+    opened = opener(Visit)
+    visit = Visit("de", "ann", at(0), at(3), 3 * MINUTE, 1)
+    opened.apply([record(opened, visit)])
+    table = opened.table()
+    assert table.get("de", "ann", start=at(0), end=at(3)) == visit
+    assert table.get("de", "ann", at(0), end=at(3)) == visit, "start may be the last value of the key"
+    assert table.get("de", "ann", at(3), at(0)) == visit, "the order of keys"
+    assert table.get("de", "ann", start=at(1), end=at(3), default=0) == 0
+    with pytest.raises(
+        EncodeError, match=r"a session of Visit ends at .* before it starts at .*: give start="
+    ):
+        table.get("de", "ann", at(0), at(3))
+    with pytest.raises(EncodeError, match="before it starts"):
+        table.get("de", "ann", start=at(3), end=at(0))
+
+
 def test_what_is_no_key_is_told(opener: Opener) -> None:
     table = opener(Count).table()
     with pytest.raises(EncodeError, match=r"give the key \(symbol\), not \('A', 3\)"):
