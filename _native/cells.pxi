@@ -34,11 +34,29 @@ cdef bint read_cells(
     end = at + bytes_size(payload)
     if not payload_cells(decoder.members, decoder.count, decoder.written, at + payload_at, end, cells):
         return False
-    at = <const unsigned char *>bytes_data(key)
-    end = at + bytes_size(key)
+    at = <const unsigned char *>bytes_data(key) + key_at
+    end = <const unsigned char *>bytes_data(key) + bytes_size(key) - decoder.tail
+    if end < at or (decoder.tail and not window_cells(decoder, <const char *>end, cells)):
+        return False
     return key_cells(
-        decoder.members, decoder.count, bytes_data(<PyObject *>decoder.keys.codes), decoder.keys.count, at + key_at, end, cells
+        decoder.members, decoder.count, bytes_data(<PyObject *>decoder.keys.codes), decoder.keys.count, at, end, cells
     )
+
+
+cdef bint window_cells(Decoder decoder, const char *at, Cell *cells) noexcept:
+    cdef int64_t times[MOST_TIMES]
+    cdef const Member *member
+    cdef Py_ssize_t i
+    if not times_in(decoder, at, times):
+        return False
+    for i in range(decoder.count):
+        member = &decoder.members[i]
+        if member.is_of_window:
+            cells[i].is_null, cells[i].scale = False, 0
+            cells[i].number = number_of_window(member, times)
+            if not is_number_of(member.kind, cells[i].number):
+                return False
+    return True
 
 
 cdef bint payload_cells(
@@ -151,7 +169,7 @@ cdef bint key_cells(
 ) noexcept nogil:
     cdef Py_ssize_t component = 0, i
     for i in range(count):
-        if members[i].is_key:
+        if members[i].is_key and not members[i].is_of_window:
             at = component_cell(<unsigned char>codes[component], component == components - 1, at, end, &cells[i])
             if at == NULL:
                 return False

@@ -270,11 +270,12 @@ cdef class ColumnReader:
         cdef const char *end = at + PyBytes_GET_SIZE(key)
         cdef const unsigned char *kinds = <const unsigned char *>PyBytes_AS_STRING(self.decoder.keys.codes)
         cdef Py_ssize_t component = 0, i
-        if end - at < self.namespace:
+        end -= self.decoder.tail
+        if end - at < self.namespace or (self.decoder.tail and not self.read_times(end)):
             return False
         at += self.namespace
         for i in range(self.decoder.count):
-            if self.decoder.members[i].is_key:
+            if self.decoder.members[i].is_key and not self.decoder.members[i].is_of_window:
                 at = self.read_component(
                     self.column_of[i], kinds[component], component == self.decoder.keys.count - 1, at, end
                 )
@@ -282,6 +283,23 @@ cdef class ColumnReader:
                     return False
                 component += 1
         return at == end
+
+    cdef bint read_times(self, const char *at) except -1:
+        cdef int64_t times[MOST_TIMES]
+        cdef const Member *member
+        cdef Column *column
+        cdef Py_ssize_t i
+        if not times_in(self.decoder, at, times):
+            return False
+        for i in range(self.decoder.count):
+            member = &self.decoder.members[i]
+            if not member.is_of_window or self.column_of[i] < 0:
+                continue
+            column = &self.columns[self.column_of[i]]
+            self.mark(column)
+            if not self.put_number(column, number_of_window(member, times)):
+                return False
+        return True
 
     cdef const char *read_component(
         self, Py_ssize_t index, unsigned char kind, bint is_last, const char *at, const char *end

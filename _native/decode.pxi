@@ -147,11 +147,6 @@ cdef class Decoder:
         if self.count - self.written != keys.count + len(of_window):
             raise ValueError(f"{self.count - self.written} key fields for a key of {keys.count + len(of_window)}")
 
-    @property
-    def is_of_window(self):
-        """Whether keys end with times, which programs and columns do not read."""
-        return self.tail > 0
-
     def decode(self, key, payload):
         """Return the entity, ``None`` if it is for others to judge. Raises what the class raises."""
         if not isinstance(key, bytes) or not isinstance(payload, bytes):
@@ -225,28 +220,16 @@ cdef class Decoder:
     cdef int read_times(self, const char *at, PyObject **values) except -1:
         """Return 1 and the fields of the window, or 0."""
         cdef int64_t times[MOST_TIMES]
-        cdef int64_t number
         cdef Member *member
         cdef Py_ssize_t i
-        for i in range(self.times):
-            times[i] = <int64_t>load64(at + 8 * i)
-            if not 0 <= times[i] <= MAX_MICROSECONDS // 1_000:
-                return 0
+        if not times_in(self, at, times):
+            return 0
         for i in range(self.count):
             member = &self.members[i]
-            if not member.is_of_window:
-                continue
-            number = member.more
-            if member.plus >= 0:
-                number += times[member.plus]
-            if member.minus >= 0:
-                number -= times[member.minus]
-            if member.kind != DATETIME:
-                values[i] = new_int(number)
-            elif number > MAX_MICROSECONDS // 1_000:
-                return 0
-            else:
-                values[i] = kept(datetime_of(number * 1_000))
+            if member.is_of_window:
+                values[i] = of_number(member.kind, number_of_window(member, times))
+                if values[i] == NULL:
+                    return 0
         return 1
 
     cdef object build(self, PyObject **values):
@@ -264,6 +247,26 @@ cdef class Decoder:
         if self.acyclic:
             PyObject_GC_UnTrack(<PyObject *>made)
         return made
+
+
+cdef inline bint times_in(Decoder decoder, const char *at, int64_t *times) noexcept:
+    """Whether the end of a key, from ``at``, has the times of a window."""
+    cdef Py_ssize_t i
+    for i in range(decoder.times):
+        times[i] = <int64_t>load64(at + 8 * i)
+        if not 0 <= times[i] <= MAX_MICROSECONDS // 1_000:
+            return False
+    return True
+
+
+cdef inline int64_t number_of_window(const Member *member, const int64_t *times) noexcept nogil:
+    """Return a field of the window: milliseconds as an int, microseconds of a datetime."""
+    cdef int64_t number = member.more
+    if member.plus >= 0:
+        number += times[member.plus]
+    if member.minus >= 0:
+        number -= times[member.minus]
+    return number * 1_000 if member.kind == DATETIME else number
 
 
 def acyclic(made):

@@ -211,6 +211,36 @@ class UnendedPairs:
         return len(timed) > self._back and timed[self._from : self._to] < self._first
 
 
+class PlainPairs:
+    """The pairs of a scan, up to the first with a zero byte in its key; then those of ``others(that, scan)``.
+
+    The first ``front`` and the last ``back`` bytes of a key do not count.
+    """
+
+    def __init__(
+        self, scan: Any, front: int, back: int, others: Callable[[Pair, Iterator[Pair]], Iterator[Pair]]
+    ) -> None:
+        self._scan = scan
+        self._rows: Iterator[Pair] = iter(scan)
+        self._others: Callable[[Pair, Iterator[Pair]], Iterator[Pair]] | None = others
+        self._front, self._back = front, back
+
+    def __iter__(self) -> Iterator[Pair]:
+        return self
+
+    def __next__(self) -> Pair:
+        pair = next(self._rows)
+        if self._others is None or 0 not in pair[0][self._front : len(pair[0]) - self._back]:
+            return pair
+        others, self._others = self._others, None
+        self._rows = others(pair, self._rows)
+        return next(self._rows)
+
+    def close(self) -> None:
+        """Release the snapshot of the scan now. Idempotent."""
+        self._scan.close()
+
+
 class CountedRows:
     """The rows of any iterator, counted as they are taken.
 

@@ -149,13 +149,7 @@ def _from_pairs(asked: Planned[Any], source: Source[Any], schema: pa.Schema) -> 
     codec = source.codec
     decoder = codec.decoder
     columns = _stored_columns(query)
-    if (
-        decoder is None
-        or not decoder.plain
-        or decoder.is_of_window
-        or codec.fills_event_time
-        or columns is None
-    ):
+    if decoder is None or not decoder.plain or codec.fills_event_time or columns is None:
         return None
     plan = asked.plan([source])
     read, access = plan.first, plan.first.access

@@ -104,12 +104,8 @@ def why_not_native(codec: EntityCodec[Any]) -> str | None:
     if core.IMPLEMENTATION == "pure" or not core.uses("decoder") or not core.uses("program"):
         return SWITCHED_OFF
     decoder = codec.decoder
-    if codec.window is not None:
-        return "programs do not read keys that end with the times of a window"
     if decoder is None:
         return "programs read ordered keys and msgpack values of scalar fields"
-    if decoder.is_of_window:
-        return "programs do not read the times in the keys of windows"
     if not decoder.plain:
         return "objects of the class are made by calling it, which may change their fields"
     return None

@@ -9,7 +9,7 @@ from itertools import chain, islice, starmap
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from statestore.changelog.counts import Counts
-from statestore.core import Pairs, count_pairs
+from statestore.core import Pairs, PlainPairs, count_pairs
 from statestore.core.common import check_limit
 from statestore.errors import DecodeError
 from statestore.runtime.slices import with_pauses
@@ -220,7 +220,11 @@ class _Filtered(StoredPairs):
     ) -> None:
         check_limit(limit)
         self._scan = store.scan_stored(*keys, reverse, 0 if limit == 0 else None)
-        self._rows = islice(pair_filter(self._scan, reverse, len(DATA)), limit)
+        rows = pair_filter(self._scan, reverse, len(DATA))
+        self._rows = rows if limit is None else islice(rows, limit)
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        return self._rows if isinstance(self._rows, PlainPairs) else self
 
     def __next__(self) -> tuple[bytes, bytes]:
         for pair in self._rows:

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from itertools import chain
 from typing import Any, Final
 
-from statestore.core import KeyPattern
+from statestore.core import KeyPattern, PlainPairs
 from statestore.entity import EntityModel, WindowKeyForm
 from statestore.errors import DecodeError, EncodeError
 from statestore.fields.types import Scalar
@@ -364,6 +365,14 @@ class _Arranged:
 
     def __call__(self, pairs: Iterable[Stored], reverse: bool, offset: int) -> Iterator[Stored]:
         """Rows of keys that are the same up to the first NUL are together: they alone may be out of order."""
+        if self.low is None and self.high is None and not reverse and self.codec.count == 1:
+            return PlainPairs(pairs, offset, self.codec.size, partial(self._from, offset))
+        return self._arranged(pairs, reverse, offset)
+
+    def _from(self, offset: int, first: Stored, rest: Iterator[Stored]) -> Iterator[Stored]:
+        return self._arranged(chain([first], rest), False, offset)
+
+    def _arranged(self, pairs: Iterable[Stored], reverse: bool, offset: int) -> Iterator[Stored]:
         stem_of, low, high, size = self.codec.stem, self.low, self.high, self.codec.size
         held: list[tuple[bytes, Stored]] = []
         held_stem: bytes | None = None

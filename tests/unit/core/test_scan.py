@@ -388,3 +388,28 @@ def test_a_scan_of_rows_that_ended_is_closed_and_tells_errors(scans: ModuleType)
     for back, first in ((7, bytes(8)), (8, bytes(7))):
         with pytest.raises(ValueError, match="a time of 8 bytes cannot be"):
             scans.UnendedPairs(source, back, first, b"\1", b"\3", None)
+
+
+@given(
+    pairs=st.lists(
+        st.tuples(st.text("\0ab", max_size=4).map(str.encode), st.binary(max_size=3)), max_size=12
+    ),
+    front=st.integers(0, 2),
+    back=st.integers(0, 2),
+)
+def test_plain_pairs_end_with_the_first_zero(
+    scans: ModuleType, pairs: list[Pair], front: int, back: int
+) -> None:
+    def others(first: Pair, rest: Iterator[Pair]) -> Iterator[Pair]:
+        yield (b"others", b"")
+        yield first
+        yield from rest
+
+    source = Source(*map(fresh, pairs))
+    rows = scans.PlainPairs(source, front, back, others)
+    zeros = [0 in key[front : max(front, len(key) - back)] for key, _ in pairs]
+    place = zeros.index(True) if True in zeros else len(pairs)
+    others_of = [(b"others", b"")] if True in zeros else []
+    assert list(rows) == [*pairs[:place], *others_of, *pairs[place:]]
+    rows.close()
+    assert source.closed == 1

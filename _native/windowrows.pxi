@@ -1,4 +1,5 @@
-# Rows of a window's table without those whose retention has ended. The twin is in statestore/core/pure_scan.py.
+# Scans of a window's table: rows whose retention has not ended, in the order of key and time. The twin is in
+# statestore/core/pure_scan.py.
 
 
 cdef class UnendedPairs(PairSource):
@@ -67,3 +68,58 @@ cdef class UnendedPairs(PairSource):
         if bytes_size(timed) <= self.back:
             return False
         return memcmp(bytes_data(timed) + bytes_size(timed) - self.back, PyBytes_AS_STRING(self.first), 8) < 0
+
+
+@cython.final
+cdef class PlainPairs(PairSource):
+    """The pairs of a scan, up to the first with a zero byte in its key; then those of ``others(that, scan)``.
+
+    The first ``front`` and the last ``back`` bytes of a key do not count.
+    """
+
+    cdef Steps steps
+    cdef object scan, others
+    cdef Py_ssize_t front, back
+
+    def __cinit__(self, scan, Py_ssize_t front, Py_ssize_t back, others not None):
+        self.steps = Steps(scan)
+        self.scan, self.others = scan, others
+        self.front, self.back = front, back
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef PyObject *pair = self.advance()
+        if pair == NULL:
+            raise StopIteration
+        return owned_pair(pair)
+
+    def close(self):
+        """Release the snapshot of the scan now. Idempotent."""
+        self.scan.close()
+
+    cdef PyObject *advance(self) except? NULL:
+        cdef Pair pair
+        if not self.take_next(&pair):
+            return NULL
+        both = (owned(pair.key), owned(pair.value))
+        take(<PyObject *>both)
+        return <PyObject *>both
+
+    cdef bint take_next(self, Pair *pair) except -1:
+        if not self.steps.take_next(pair):
+            return False
+        if self.others is None or not self.has_zero(pair.key):
+            return True
+        first = (owned(pair.key), owned(pair.value))
+        others, self.others = self.others, None
+        self.steps = Steps(others(first, self.steps.source))
+        return self.steps.take_next(pair)
+
+    cdef bint has_zero(self, PyObject *key) noexcept:
+        cdef Py_ssize_t size
+        if not is_bytes(key):
+            return True
+        size = bytes_size(key) - self.front - self.back
+        return size > 0 and memchr(bytes_data(key) + self.front, 0, size) != NULL
