@@ -87,7 +87,7 @@ from statestore.tables.snapshot import BytesTableSnapshot, TableSnapshot
 from statestore.tables.stream import Stream, StreamHealth
 from statestore.tables.table import BytesTable, Table, WindowTable
 from statestore.tables.timestamps import Record, Timestamped
-from statestore.tables.window_table import WindowTableStats
+from statestore.tables.window_table import WindowTableSnapshot, WindowTableStats
 from statestore.tables.windowed_table import WindowedTable, WindowedTableHealth
 
 # A program that has not configured logging gets no line of ours; one that has gets them all.
@@ -178,6 +178,7 @@ __all__ = [
     "WindowStats",
     "WindowStore",
     "WindowTable",
+    "WindowTableSnapshot",
     "WindowTableStats",
     "WindowedTable",
     "WindowedTableHealth",

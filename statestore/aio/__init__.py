@@ -3,7 +3,7 @@
 from statestore.aio.manager import AsyncStoreManager
 from statestore.aio.query import AsyncTableGrouping, AsyncTableQuery
 from statestore.aio.rows import AsyncRows
-from statestore.aio.snapshots import AsyncBytesTableSnapshot, AsyncTableSnapshot
+from statestore.aio.snapshots import AsyncBytesTableSnapshot, AsyncTableSnapshot, AsyncWindowTableSnapshot
 from statestore.aio.store import AsyncKeyValueStore, AsyncStoreReader
 from statestore.aio.stream import AsyncStream
 from statestore.aio.tables import AsyncBytesTable, AsyncTable, AsyncWindowTable
@@ -33,4 +33,5 @@ __all__ = [
     "AsyncWindowSnapshot",
     "AsyncWindowStore",
     "AsyncWindowTable",
+    "AsyncWindowTableSnapshot",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-A = TypeVar("A")
+A = TypeVar("A", covariant=True)
 
 
 class Opening(Generic[A]):

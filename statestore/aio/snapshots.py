@@ -10,7 +10,9 @@ from statestore.aio.documented import documented_by
 from statestore.aio.loop import OwnLoop
 from statestore.aio.opening import Closing
 from statestore.aio.reads import AsyncBytesReads, AsyncEntityReads
+from statestore.aio.window_reads import AsyncWindowReads
 from statestore.tables.snapshot import BytesTableSnapshot, PinnedRows, TableSnapshot
+from statestore.tables.window_table import WindowTableSnapshot
 
 T = TypeVar("T")
 
@@ -69,3 +71,15 @@ class AsyncTableSnapshot(AsyncEntityReads[T], AsyncPinnedRows[T]):
     @property
     def blocking(self) -> TableSnapshot[T]:
         return self._snapshot
+
+
+class AsyncWindowTableSnapshot(AsyncWindowReads[T], AsyncTableSnapshot[T]):
+    """A snapshot of the table of one window."""
+
+    def __init__(self, snapshot: WindowTableSnapshot[T], own: OwnLoop) -> None:
+        super().__init__(snapshot, own)
+        self._of_window = snapshot
+
+    @property
+    def blocking(self) -> WindowTableSnapshot[T]:
+        return self._of_window

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncIterable, Callable, Iterable
-from functools import partial
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, TypeVar, cast
 
 from statestore.aio.documented import documented_by
 from statestore.aio.loop import OwnLoop
 from statestore.aio.opening import Closing, Opening
 from statestore.aio.reads import AsyncBytesReads, AsyncEntityReads, AsyncRowReads
-from statestore.aio.rows import AsyncRows
-from statestore.aio.snapshots import AsyncBytesTableSnapshot, AsyncPinnedRows, AsyncTableSnapshot
+from statestore.aio.snapshots import (
+    AsyncBytesTableSnapshot,
+    AsyncPinnedRows,
+    AsyncTableSnapshot,
+    AsyncWindowTableSnapshot,
+)
+from statestore.aio.window_reads import AsyncWindowReads
 from statestore.changelog.events import RestoreProgress, StateChange
 from statestore.changelog.health import TableHealth
 from statestore.changelog.readiness import Reason, State
 from statestore.delivery import Delivery
 from statestore.fields.windows import DeclaredWindow, Window
 from statestore.producing.unless_newer import NOT_COMPARED, Read
-from statestore.serde.window_times import Time
 from statestore.tables.snapshot import BytesTableSnapshot
 from statestore.tables.table import BoundTable, BytesTable, Table, WindowTable
 from statestore.tables.window_table import WindowTableStats
@@ -233,7 +236,7 @@ class AsyncTable(AsyncEntityReads[T], AsyncBoundTable[T]):
 
 
 @documented_by(WindowTable)
-class AsyncWindowTable(AsyncTable[T]):
+class AsyncWindowTable(AsyncWindowReads[T], AsyncTable[T]):
     """The table of one window of an entity class, for one event loop: ``WindowTable``, awaited."""
 
     def __init__(self, table: WindowTable[T], own: OwnLoop) -> None:
@@ -244,61 +247,14 @@ class AsyncWindowTable(AsyncTable[T]):
     def blocking(self) -> WindowTable[T]:
         return self._of_window
 
-    @overload
-    async def get(
-        self, *key: Any, start: Time | None = None, end: Time | None = None, allow_stale: bool = False
-    ) -> T | None: ...
-    @overload
-    async def get(
-        self,
-        *key: Any,
-        start: Time | None = None,
-        end: Time | None = None,
-        default: D,
-        allow_stale: bool = False,
-    ) -> T | D: ...
-    async def get(
-        self,
-        *key: Any,
-        start: Time | None = None,
-        end: Time | None = None,
-        default: Any = None,
-        allow_stale: bool = False,
-    ) -> Any:
-        read = partial(
-            self.blocking.get, *key, start=start, end=end, default=default, allow_stale=allow_stale
-        )
-        if self._may_wait:
-            return await self._own.shortly(read)
-        self._own.check()
-        return read()
+    def snapshot(self, *, allow_stale: bool = False) -> Opening[AsyncWindowTableSnapshot[T]]:
+        async def opened() -> AsyncWindowTableSnapshot[T]:
+            taken = await self._own.opened_in_slices(
+                lambda: self._of_window.snapshot(allow_stale=allow_stale), lambda one: one.close(), short=True
+            )
+            return AsyncWindowTableSnapshot(taken, self._own)
 
-    def fetch(
-        self,
-        *key: Any,
-        start: Time | None = None,
-        stop: Time | None = None,
-        reverse: bool = False,
-        allow_stale: bool = False,
-    ) -> AsyncRows[T]:
-        fetch = partial(self.blocking.fetch, *key)
-        return AsyncRows(
-            self._own, lambda: fetch(start=start, stop=stop, reverse=reverse, allow_stale=allow_stale)
-        )
-
-    def fetch_all(
-        self,
-        start: Time | None = None,
-        stop: Time | None = None,
-        reverse: bool = False,
-        *,
-        allow_stale: bool = False,
-    ) -> AsyncRows[T]:
-        fetch = self.blocking.fetch_all
-        return AsyncRows(self._own, lambda: fetch(start, stop, reverse, allow_stale=allow_stale))
-
-    async def latest(self, *key: Any, allow_stale: bool = False) -> T | None:
-        return await self._own.shortly(partial(self.blocking.latest, *key, allow_stale=allow_stale))
+        return Opening(opened, AsyncPinnedRows.close)
 
     async def stats(self) -> WindowTableStats:
         return await self._own.shortly(self.blocking.stats)

@@ -20,7 +20,7 @@ from statestore.tables.entity_reads import EntityReads
 from statestore.tables.lifecycle import BoundTopic
 from statestore.tables.reads import RowReads
 from statestore.tables.snapshot import BytesTableSnapshot, PinnedRows, TableSnapshot
-from statestore.tables.window_table import WindowReads, WindowTableStats
+from statestore.tables.window_table import WindowReads, WindowTableSnapshot, WindowTableStats
 
 T = TypeVar("T")
 
@@ -126,6 +126,10 @@ class WindowTable(WindowReads[T], Table[T]):  # pyright: ignore[reportIncompatib
             f"table {self._binding.name!r} is that of window {self._keys.form.window.label} of "
             f"{self._cls.__name__}: read it, or ask what bind({self._cls.__name__}) returns for others"
         )
+
+    def snapshot(self, *, allow_stale: bool = False) -> WindowTableSnapshot[T]:
+        store = self._binding.readable or self._binding.reading(allow_stale)
+        return WindowTableSnapshot(self._binding, self._codec, self._scans, store.pinned(), self._manager)
 
     def stats(self) -> WindowTableStats:
         """Return how much the table holds and how far it has come, ready or not; also a mapping.

@@ -16,6 +16,7 @@ from statestore.runtime.times import milliseconds
 from statestore.serde.window_keys import WindowedKeys
 from statestore.serde.window_times import Time, bound_of, bounds, exact_time
 from statestore.tables.entity_reads import EntityReads
+from statestore.tables.snapshot import TableSnapshot
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -207,3 +208,7 @@ def _check_stop(stop: Time | None) -> None:
     """Raise for what is no time by the name it was given by; keys know it by that of their field."""
     if stop is not None:
         bound_of("stop", stop)
+
+
+class WindowTableSnapshot(WindowReads[T], TableSnapshot[T]):
+    """A snapshot of the table of one window."""

@@ -92,6 +92,7 @@ def test_every_public_name_and_nothing_else_is_exported() -> None:
         "WindowStats",
         "WindowStore",
         "WindowTable",
+        "WindowTableSnapshot",
         "WindowTableStats",
         "WindowedTable",
         "WindowedTableHealth",

@@ -24,6 +24,7 @@ from statestore import (
     WindowSnapshot,
     WindowStore,
     WindowTable,
+    WindowTableSnapshot,
     aio,
 )
 from statestore.query.facade import TableGrouping
@@ -35,6 +36,7 @@ FORMS: dict[type, type] = {
     WindowedTable: aio.AsyncTable,
     BytesTable: aio.AsyncBytesTable,
     TableSnapshot: aio.AsyncTableSnapshot,
+    WindowTableSnapshot: aio.AsyncWindowTableSnapshot,
     BytesTableSnapshot: aio.AsyncBytesTableSnapshot,
     TableQuery: aio.AsyncTableQuery,
     TableGrouping: aio.AsyncTableGrouping,

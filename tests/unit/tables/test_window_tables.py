@@ -471,3 +471,17 @@ def test_what_a_window_fills_is_a_field_like_any_other(opener: Opener) -> None:
     with table.snapshot() as before:
         opened.apply([(record(opened, rows[0])[0], None)])
         assert (before.to_list(), table.to_list()) == (rows, rows[1:])
+
+
+def test_a_snapshot_reads_windows_of_its_moment(opener: Opener) -> None:
+    opened = opener(Count)
+    table = opened.table()
+    opened.apply([record(opened, Count("A", at(minutes), at(5), 0, minutes)) for minutes in (0, 5, 10)])
+    table._manager = None
+    with table.snapshot() as snapshot:
+        opened.apply([record(opened, Count("A", at(100), at(5), 0, 100))])  # ends the first, and all after it
+        assert [row.n for row in table.fetch("A")] == [100]
+        assert [row.n for row in snapshot.fetch("A", start=at(5))] == [5, 10]
+        assert [row.n for row in snapshot.fetch_all(reverse=True)] == [10, 5, 0]
+        ends = [snapshot.latest("A"), snapshot.get("A", start=at(0))]
+        assert [None if row is None else row.n for row in ends] == [10, 0]
