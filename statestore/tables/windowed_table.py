@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, fields
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -14,7 +14,7 @@ from statestore.changelog.health import TableHealth
 from statestore.changelog.readiness import WORST_FIRST, Reason, State, worst
 from statestore.changelog.sync import synced
 from statestore.changelog.until_ready import readied
-from statestore.errors import ConfigError, QueryError
+from statestore.errors import ConfigError, QueryError, StoreClosedError
 from statestore.fields.windows import DeclaredWindow, Window, find_window
 from statestore.producing.writer import EntityWriter
 from statestore.runtime.steps import Steps, run_async, run_blocking
@@ -68,7 +68,7 @@ class WindowedTable(Table[T]):
         return tuple(self._tables)
 
     def window(self, spec: DeclaredWindow | Window | None = None) -> WindowTable[T]:
-        self._check_open()
+        self._check_any_open()
         if spec is None and len(self._tables) == 1:
             return next(iter(self._tables.values()))
         found = None if spec is None else find_window(spec, self.windows)
@@ -83,7 +83,7 @@ class WindowedTable(Table[T]):
         )
 
     def all_windows(self) -> list[WindowTable[T]]:
-        self._check_open()
+        self._check_any_open()
         return list(self._tables.values())
 
     # As of all of them
@@ -205,6 +205,15 @@ class WindowedTable(Table[T]):
     def _check_open(self) -> None:
         for one in self._tables.values():
             one._binding.check_open()  # noqa: SLF001 - of the same package
+
+    def _check_any_open(self) -> None:
+        """Raise where the tables of all windows are closed."""
+        *others, last = self._tables.values()
+        for one in others:
+            with suppress(StoreClosedError):
+                one._binding.check_open()  # noqa: SLF001 - of the same package
+                return
+        last._binding.check_open()  # noqa: SLF001 - of the same package
 
     def _each(self, call: Callable[[WindowTable[T]], None]) -> None:
         """Call it for each table, for all of them where one raises, too; what one raises comes out."""

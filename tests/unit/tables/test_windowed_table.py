@@ -136,6 +136,8 @@ def test_a_window_that_was_closed_is_bound_anew_and_the_others_stay(manager: Sto
     closed, kept = candles.all_windows()
     closed.close()
     assert list(manager.health().tables) == ["Candle_5min_Store"]
+    assert candles.window(5) is kept
+    assert candles.all_windows() == [closed, kept]
     again = manager.bind(Candle)
     assert again.window(5) is kept
     assert again.window(1) is not closed
