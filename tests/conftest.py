@@ -38,8 +38,13 @@ os.environ.pop(FILE_VARIABLE, None)
 # Programs that tests start import the packages, and would compile them anew each time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# A busy machine is slow: how long an example takes says nothing of the code.
-hypothesis.settings.register_profile("unhurried", hypothesis.settings(), deadline=None)
+# A busy machine is slow: how long an example takes says nothing of the code. Each run draws others.
+hypothesis.settings.register_profile(
+    "unhurried",
+    hypothesis.settings(),
+    deadline=None,
+    max_examples=100 if os.environ.get("STATESTORE_SOAK") == "1" else 50,
+)
 hypothesis.settings.load_profile("unhurried")
 
 # Brokers live for seconds: the optimising compiler of the JVM and a collector with threads of its own cost
