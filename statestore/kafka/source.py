@@ -145,16 +145,16 @@ class KafkaSource:
                     ) from failure
                 continue
             self._errors.clear()
+            # The first description may have come too late. Metadata has no id, and leaves a topic out that we
+            # may not see.
+            described = self._described(topic)
+            if described is not None:
+                return described
             found = answer.topics.get(topic)
-            if found is None:
-                # What we may not see is left out, too. A description tells; the first may have come too late.
-                described = self._described(topic)
-                if described is not None:
-                    return described
-                error = Code(Code.UNKNOWN_TOPIC_OR_PART)
-            elif found.error is None:
-                return TopicInfo(len(found.partitions), answer.cluster_id)
-            else:
+            error = Code(Code.UNKNOWN_TOPIC_OR_PART)
+            if found is not None:
+                if found.error is None:
+                    return TopicInfo(len(found.partitions), answer.cluster_id)
                 error = found.error
             if kind_of(error) in (KafkaErrorKind.NOT_AUTHORIZED, KafkaErrorKind.UNKNOWN_TOPIC) or left <= 0.5:
                 raise self._refused(topic, error)
