@@ -74,7 +74,7 @@ class Contact:
     def found(self, info: TopicInfo) -> None:
         """The topic is there, with so many partitions."""
         self._mirror.partition_count = info.partitions
-        self._mirror.found_id = info.topic_id
+        self._mirror.found_id, self._mirror.found_cluster = info.topic_id, info.cluster_id
 
     def failed(self, start_id: int, failure: Failure, cause: str) -> None:
         """The first contact failed; it is tried again while the start ``runs``."""

@@ -80,6 +80,8 @@ class Mirror(MirrorFiles):
         """Bytes applied since the last flush."""
         self.found_id: str | None = None
         """The id that the topic had when it was looked up, if that was told: no record was read before."""
+        self.found_cluster: str | None = None
+        """The id of the cluster that told it."""
         self.followed = False
         """Whether the mirror followed the topic until just before the next ``capture``."""
         self._records_identified = 0
@@ -351,6 +353,8 @@ class Mirror(MirrorFiles):
             self.progress.partitions = known
             if self.store is not None:
                 self.store.track(len(known), is_new=True)
+            if self.found_id is not None:  # the store may be closed before the broker is asked for it again
+                self._keep_identity(self.found_id, self.found_cluster, len(known))
         if len(known) != len(bounds):
             return losses.grown(len(known), len(bounds))
         if self.store is not None:
@@ -421,9 +425,13 @@ class Mirror(MirrorFiles):
         self.identity = found.known_or(self.identity)
         if None not in (found.partitions, self.partition_count) and found.partitions != self.partition_count:
             return losses.grown(self.partition_count, found.partitions)
-        if self.directory is not None and found.topic_id and self.directory.file.topic_id is None:
-            self.directory.update(topic_id=found.topic_id, cluster_id=cluster_id, partitions=found.partitions)
+        if found.topic_id:
+            self._keep_identity(found.topic_id, cluster_id, found.partitions)
         return self._too_old()
+
+    def _keep_identity(self, topic_id: str, cluster_id: str | None, partitions: int | None) -> None:
+        if self.directory is not None and self.directory.file.topic_id is None:
+            self.directory.update(topic_id=topic_id, cluster_id=cluster_id, partitions=partitions)
 
     def _too_old(self) -> str | None:
         """Tell whether tombstones may have been removed between the stored position and the first contact."""
