@@ -25,9 +25,6 @@ from statestore import (
     Table,
     entity,
 )
-from statestore.changelog.binder import Binder
-from statestore.kafka.answers import TopicInfo
-from statestore.kafka.source import KafkaSource
 from statestore.testing.kafka import FILLER_KEY, Broker
 
 pytestmark = pytest.mark.kafka
@@ -86,30 +83,6 @@ def test_recreated_while_away(
     rows = rebuilt(manager, table)
     assert rows == fold(broker, name)
     assert len(rows) == records
-
-
-def test_recreated_after_a_busy_moment(
-    broker: Broker, topic: NewTopic, managers: Managers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first description of the topic came too late, and the store was closed as soon as it was ready."""
-    name = topic()
-    broker.create_topic(name)
-    broker.produce(name, [(b"old%03d" % i, b"1") for i in range(100)])
-    describe = KafkaSource._described
-    asked: list[str] = []
-
-    def late(source: KafkaSource, about: str) -> TopicInfo | None:
-        asked.append(about)
-        return None if len(asked) == 1 else describe(source, about)
-
-    with monkeypatch.context() as patched, managers(broker, backend="rocksdb") as manager:
-        patched.setattr(KafkaSource, "_described", late)
-        patched.setattr(Binder, "_identified", lambda *_: None)  # what is asked meanwhile is not answered
-        manager.bind(name).wait_until_ready(60)
-        assert len(asked) == 2
-    recreate(broker, name, 150)
-    table = managers(broker, backend="rocksdb").bind(name)
-    assert_failed(table, StorePositionError, "deleted and created again")
 
 
 # The next look at the topic's id comes when the new topic is complete: one in between would find none.

@@ -44,7 +44,7 @@ def fetcher(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 def produce_large_batch(broker: Broker, topic: str) -> None:
     """Write sixty rows of 100 kB in one batch, which takes a few kB."""
-    most = {"batch.size": 10_000_000, "message.max.bytes": 10_000_000, "linger.ms": 1000}
+    most = {"batch.size": 10_000_000, "message.max.bytes": 10_000_000, "linger.ms": 60_000}  # until the flush
     producer = Producer({"bootstrap.servers": broker.bootstrap, "compression.type": "zstd", **most})
     for number in range(60):
         producer.produce(topic, b"x" * 100_000, b"large %d" % number)
