@@ -225,7 +225,7 @@ cdef inline int compared(PyObject *one, PyObject *other) noexcept:
 
 
 cdef tuple NATIVE_STEPS = (
-    PairQueue.__next__, GuardedPairs.__next__, OrderedIterator.__next__, UnendedPairs.__next__, PlainPairs.__next__
+    PairQueue.__next__, GuardedPairs.__next__, OrderedIterator.__next__, ChosenPairs.__next__
 )
 
 

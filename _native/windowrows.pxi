@@ -2,7 +2,30 @@
 # statestore/core/pure_scan.py.
 
 
-cdef class UnendedPairs(PairSource):
+cdef class ChosenPairs(PairSource):
+    """Pairs of another scan: a subclass has ``take_next``, which chooses them."""
+
+    cdef Steps steps
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef PyObject *pair = self.advance()
+        if pair == NULL:
+            raise StopIteration
+        return owned_pair(pair)
+
+    cdef PyObject *advance(self) except? NULL:
+        cdef Pair pair
+        if not self.take_next(&pair):
+            return NULL
+        both = (owned(pair.key), owned(pair.value))
+        take(<PyObject *>both)
+        return <PyObject *>both
+
+
+cdef class UnendedPairs(ChosenPairs):
     """The pairs of a scan without the rows whose time is before ``first``, at most ``limit`` (``None``: all).
 
     The key of a row begins with the byte ``row``, and its time is the 8 bytes that begin ``back`` bytes before its
@@ -10,7 +33,6 @@ cdef class UnendedPairs(PairSource):
     All other pairs stay, and so do keys that are too short for a time.
     """
 
-    cdef Steps steps
     cdef bytes first
     cdef Py_ssize_t back, left
     cdef char row, entry
@@ -23,27 +45,10 @@ cdef class UnendedPairs(PairSource):
         self.row, self.entry = PyBytes_AS_STRING(row)[0], PyBytes_AS_STRING(entry)[0]
         self.left = -1 if limit is None else limit
 
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        cdef PyObject *pair = self.advance()
-        if pair == NULL:
-            raise StopIteration
-        return owned_pair(pair)
-
     def close(self):
         """Release the snapshot of the scan now. Idempotent."""
         self.left = 0
         self.steps.source.close()
-
-    cdef PyObject *advance(self) except? NULL:
-        cdef Pair pair
-        if not self.take_next(&pair):
-            return NULL
-        both = (owned(pair.key), owned(pair.value))
-        take(<PyObject *>both)
-        return <PyObject *>both
 
     cdef bint take_next(self, Pair *pair) except -1:
         while self.left != 0 and self.steps.take_next(pair):
@@ -71,13 +76,12 @@ cdef class UnendedPairs(PairSource):
 
 
 @cython.final
-cdef class PlainPairs(PairSource):
+cdef class PlainPairs(ChosenPairs):
     """The pairs of a scan, up to the first with a zero byte in its key; then those of ``others(that, scan)``.
 
     The first ``front`` and the last ``back`` bytes of a key do not count.
     """
 
-    cdef Steps steps
     cdef object scan, others
     cdef Py_ssize_t front, back
 
@@ -86,26 +90,9 @@ cdef class PlainPairs(PairSource):
         self.scan, self.others = scan, others
         self.front, self.back = front, back
 
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        cdef PyObject *pair = self.advance()
-        if pair == NULL:
-            raise StopIteration
-        return owned_pair(pair)
-
     def close(self):
         """Release the snapshot of the scan now. Idempotent."""
         self.scan.close()
-
-    cdef PyObject *advance(self) except? NULL:
-        cdef Pair pair
-        if not self.take_next(&pair):
-            return NULL
-        both = (owned(pair.key), owned(pair.value))
-        take(<PyObject *>both)
-        return <PyObject *>both
 
     cdef bint take_next(self, Pair *pair) except -1:
         if not self.steps.take_next(pair):
