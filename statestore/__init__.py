@@ -26,6 +26,7 @@ from statestore.errors import (
     ForkedProcessError,
     KafkaError,
     KeyTypeError,
+    KsqlError,
     NewerRecordError,
     ProducerFencedError,
     QueryError,
@@ -74,9 +75,9 @@ from statestore.manager.validation import check_entities
 from statestore.producing.producer import ProducerHealth
 from statestore.producing.transaction import Transaction, TransactionHealth
 from statestore.query.facade import TableQuery
-from statestore.query.results import Row
 from statestore.query.row_iterator import RowIterator
-from statestore.query.values import Query
+from statestore.relational.results import Row
+from statestore.relational.values import Query
 from statestore.serde.normalise import normalise
 from statestore.settings import Settings
 from statestore.storage.store import KeyValueStore, WriteBatch
@@ -120,6 +121,7 @@ __all__ = [
     "KafkaError",
     "Key",
     "KeyTypeError",
+    "KsqlError",
     "KeyValueStore",
     "ManagerHealth",
     "MaxLength",

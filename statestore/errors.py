@@ -4,6 +4,7 @@
 
     StateStoreError
     ├── ConfigError(faults)                      all faults of the settings or entities at once
+    │   └── KsqlError                            what ksqlDB cannot do, or means otherwise
     ├── DirectoryLockedError(pid, path)          another process, or manager, owns the data directory
     ├── StoreClosedError                         the store, snapshot, iterator or manager is closed
     ├── StoreNotReadyError(lag, reason)          retry: the table has not reached the end of its topic
@@ -52,6 +53,11 @@ class ConfigError(StateStoreError):
         else:
             text = f"{len(self.faults)} faults:\n" + "\n".join(f"  - {fault}" for fault in self.faults)
         super().__init__(text)
+
+
+class KsqlError(ConfigError):
+    """An entity or query has no KSQL that means the same. Each fault names the Python expression, the reason
+    and what would work."""
 
 
 class DirectoryLockedError(StateStoreError):

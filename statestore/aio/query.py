@@ -13,8 +13,8 @@ from statestore.errors import QueryError
 from statestore.expressions.aggregates import Aggregate
 from statestore.expressions.expr import Condition, Descending, Expr, Value
 from statestore.query.facade import Queryable, TableGrouping, TableQuery
-from statestore.query.results import Row
-from statestore.query.values import Query
+from statestore.relational.results import Row
+from statestore.relational.values import Query
 from statestore.settings import OnScan
 
 if TYPE_CHECKING:

@@ -1,10 +1,7 @@
-"""Queries: values that say which rows are wanted, and what finds them in a store.
+"""Running queries, the values of ``statestore.relational``: what finds their rows in a store.
 
 A file imports only from files above it::
 
-    results.py         Row, the rows of a select without a class; classes that select fills; dicts
-    checking.py        a clause against the fields that it is over: every fault, at the call that adds it
-    values.py          Query: what is asked for, as a plain value that knows no store
     rows.py            the rows of a range of keys, in the order of the keys' values
     source.py          EntitySource: what rows are read from, and decoded with
     constants.py       constants as programs take them

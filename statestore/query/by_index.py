@@ -11,8 +11,8 @@ from statestore.core import KeyRange
 from statestore.errors import EncodeError
 from statestore.expressions.nodes import FieldPath, IsNull, Node, Not
 from statestore.fields.types import Field, Nullable, scalar_type
-from statestore.query.checking import OrderTerm
 from statestore.query.key_ranges import FieldRange, key_ranges
+from statestore.relational.checking import OrderTerm
 from statestore.serde.entities import EntityCodec
 from statestore.storage.indexes import ReadyIndex
 from statestore.storage.view import StoredPairs, StoreReader

@@ -19,13 +19,13 @@ from statestore.expressions.type_checking import record_of
 from statestore.fields.types import Field, RecordType
 from statestore.query import run
 from statestore.query.arrow import NativeColumn, array, field, native_column, pyarrow, rounded, stored
-from statestore.query.checking import Clause
 from statestore.query.compile import Filter
 from statestore.query.plan import Planned
 from statestore.query.reading import KeyScan
 from statestore.query.rows import Scan, stored_pairs
 from statestore.query.source import Source
-from statestore.query.values import Query
+from statestore.relational.checking import Clause
+from statestore.relational.values import Query
 from statestore.runtime.slices import in_slices, pause_point
 from statestore.serde.formats import FieldValueError
 from statestore.storage.layout import DATA, HEADER

@@ -1,4 +1,4 @@
-"""Queries on a table or a snapshot: the clauses of ``values.py`` where they run, and what gives results."""
+"""Queries on a table or a snapshot: the clauses of ``relational`` where they run, and what gives results."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from statestore.expressions.aggregates import Aggregate, agg
 from statestore.expressions.expr import Condition, Descending, Expr, Value
 from statestore.expressions.type_checking import record_of
 from statestore.query import columns, run
-from statestore.query.checking import Clause, Column
 from statestore.query.explain import explained
 from statestore.query.grouping import Aggregation
 from statestore.query.plan import Planned
-from statestore.query.results import Row, as_dict
 from statestore.query.row_iterator import RowIterator
 from statestore.query.source import Source
-from statestore.query.values import Grouping, Query
+from statestore.relational.checking import Clause, Column
+from statestore.relational.results import Row, as_dict
+from statestore.relational.values import Grouping, Query
 from statestore.runtime.text import bounded_repr
 from statestore.settings import OnScan
 

@@ -19,9 +19,9 @@ from statestore.expressions.evaluation import DECIMALS, compiled
 from statestore.expressions.expr import Expr
 from statestore.expressions.type_checking import Rows, expression_type
 from statestore.fields.types import Scalar
-from statestore.query.checking import Column
 from statestore.query.compile import Measure
 from statestore.query.nans import nan_test
+from statestore.relational.checking import Column
 
 _NAN: Final = {float: float("nan"), Decimal: Decimal("NaN")}
 """The one NaN of each type that groups have: no two others are equal."""

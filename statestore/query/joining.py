@@ -26,7 +26,7 @@ from statestore.query.reading import TableRead
 from statestore.query.rows import find, stored_pairs
 from statestore.query.source import Source
 from statestore.query.table_rows import opened, table_rows
-from statestore.query.values import Join, Query
+from statestore.relational.values import Join, Query
 from statestore.serde.entities import EntityCodec
 from statestore.storage.indexes import ReadyIndex
 from statestore.storage.layout import DATA, HEADER

@@ -14,8 +14,8 @@ from statestore.expressions.evaluation import compiled
 from statestore.expressions.expr import Expr
 from statestore.expressions.type_checking import Rows, expression_type
 from statestore.fields.types import Nullable
-from statestore.query.checking import OrderTerm
 from statestore.query.nans import nan_test
+from statestore.relational.checking import OrderTerm
 from statestore.runtime.slices import in_slices, with_pauses
 from statestore.runtime.sorting import PART, release, sort
 

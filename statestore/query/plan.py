@@ -20,9 +20,9 @@ from statestore.query.grouping import Aggregation
 from statestore.query.joining import JoinPlan, join_plan
 from statestore.query.ordering import Ordering
 from statestore.query.reading import NO_SCAN, NoRows, Order, TableRead, is_of, table_read, why_all
-from statestore.query.results import has_only_scalars, maker
 from statestore.query.source import Source
-from statestore.query.values import Query
+from statestore.relational.results import has_only_scalars, maker
+from statestore.relational.values import Query
 from statestore.serde.entities import EntityCodec
 from statestore.storage.indexes import ReadyIndex
 

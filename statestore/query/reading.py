@@ -18,9 +18,9 @@ from statestore.expressions.nodes import FieldPath, Node, all_of, node_text
 from statestore.expressions.type_checking import Rows, place_of
 from statestore.fields.types import RecordType
 from statestore.query.by_index import IndexScan, index_scans
-from statestore.query.checking import OrderTerm, paths_of
 from statestore.query.compile import Filter, compile_filter
 from statestore.query.key_ranges import FieldRange, key_ranges
+from statestore.relational.checking import OrderTerm, paths_of
 from statestore.serde.entities import EntityCodec
 from statestore.serde.formats import KeyPlan
 from statestore.storage.indexes import ReadyIndex

@@ -22,10 +22,10 @@ from statestore.query.joining import joined
 from statestore.query.ordering import Ordering
 from statestore.query.plan import Plan, Planned
 from statestore.query.reading import KeyScan
-from statestore.query.results import row_class
 from statestore.query.rows import PairScan, Scan, chosen_keys, stored_pairs
 from statestore.query.source import Source
 from statestore.query.table_rows import Opened, opened, stored_rows, table_rows
+from statestore.relational.results import row_class
 from statestore.runtime.slices import in_slices, with_pauses
 
 

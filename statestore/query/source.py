@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from statestore.changelog.counts import Counts
 from statestore.errors import QueryError
-from statestore.query.values import Query
+from statestore.relational.values import Query
 from statestore.serde.entities import EntityCodec
 from statestore.settings import OnScan
 from statestore.storage.changelog_store import ChangelogSnapshot, Rows

@@ -10,7 +10,7 @@ from statestore.query.index_rows import index_entities, open_index
 from statestore.query.reading import KeyScan, NoRows, PointReads, TableRead
 from statestore.query.rows import PairScan, Scan, planned_pairs, planned_rows, point_rows
 from statestore.query.source import Source
-from statestore.query.values import Query
+from statestore.relational.values import Query
 
 Opened = NoRows | PointReads | KeyScan | OpenIndex
 """How rows are found, where an index that finds them is open already."""

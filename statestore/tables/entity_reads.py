@@ -11,7 +11,7 @@ from statestore.errors import DecodeError
 from statestore.query.facade import Queryable, TableQuery
 from statestore.query.rows import Scan, count_rows, find, key_rows, planned_rows, stored_keys
 from statestore.query.source import ScanPolicy, Source
-from statestore.query.values import Query
+from statestore.relational.values import Query
 from statestore.runtime.slices import with_pauses
 from statestore.runtime.text import bounded_repr
 from statestore.serde.entities import EntityCodec

@@ -34,6 +34,7 @@ def test_every_public_name_and_nothing_else_is_exported() -> None:
         "KafkaError",
         "Key",
         "KeyTypeError",
+        "KsqlError",
         "KeyValueStore",
         "ManagerHealth",
         "MaxLength",

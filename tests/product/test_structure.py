@@ -26,6 +26,8 @@ PACKAGES = (
     "backends",
     "settings",
     "entity",
+    "relational",
+    "ksql",
     "serde",
     "storage",
     "kafka",

@@ -26,9 +26,9 @@ from statestore.expressions.expr import Expr
 from statestore.expressions.type_checking import expression_faults
 from statestore.fields.attributes import Float32, Int32, MaxLength, Precision
 from statestore.fields.types import Nullable, Scalar
-from statestore.query.checking import Column
 from statestore.query.compile import compile_filter, compile_groups
 from statestore.query.grouping import Aggregation
+from statestore.relational.checking import Column
 from statestore.serde.entities import EntityCodec
 
 pytestmark = pytest.mark.skipif(

@@ -35,7 +35,7 @@ from statestore.expressions.type_checking import (
 )
 from statestore.fields.types import Field, FieldType, Nullable, RecordType, scalar_type, type_name
 from statestore.naming import did_you_mean
-from statestore.query.results import Parameter, Row, parameters_of
+from statestore.relational.results import Parameter, Row, parameters_of
 from statestore.runtime.text import bounded_repr
 
 

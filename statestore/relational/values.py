@@ -21,8 +21,8 @@ from statestore.expressions.expr import Condition, Descending, Expr, Value
 from statestore.expressions.nodes import Logic, Node, node_text, parts_of
 from statestore.expressions.type_checking import Rows
 from statestore.fields.types import Nullable, RecordType
-from statestore.query.checking import Clause, Column, OrderTerm, qualified
-from statestore.query.results import Row
+from statestore.relational.checking import Clause, Column, OrderTerm, qualified
+from statestore.relational.results import Row
 from statestore.settings import OnScan
 
 T = TypeVar("T")
