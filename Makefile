@@ -60,13 +60,14 @@ TESTS_OF_native := $(CONFORMANCE) tests/contract/golden tests/unit/core tests/un
 	tests/unit/changelog tests/unit/query tests/unit/serde tests/unit/storage tests/unit/tables \
 	tests/kafka/test_restore.py tests/kafka/test_following.py
 
-# Those of a pair know nothing of each other: with both off each twin still meets the fast paths beside it.
+# Those of a pair know nothing of each other: with both off each twin still meets the fast paths beside it. The
+# suite has drawn many examples of each property, with the fast paths on.
 # "make test-without" turns each off alone.
 PAIRS := fetcher,decoder bulk,program cache,scan
 comma := ,
 
 test-twins: $(VENV)/installed ## the tests of each fast path with it off, and of the native core on its pure-Python twin
-	@$(foreach pair,$(PAIRS),echo "Without: $(pair)" >&2 && STATESTORE_WITHOUT=$(pair) $(PYTEST) $(PARALLEL) \
+	@$(foreach pair,$(PAIRS),echo "Without: $(pair)" >&2 && STATESTORE_WITHOUT=$(pair) $(PYTEST) --hypothesis-profile=few $(PARALLEL) \
 		$(sort $(foreach path,$(subst $(comma), ,$(pair)),$(TESTS_OF_$(path)))) &&) \
 	echo "Without: the extension" >&2 && STATESTORE_PURE_PYTHON=1 $(PYTEST) $(PARALLEL) $(TESTS_OF_native)
 
@@ -77,10 +78,11 @@ TESTS_OF_AVRO := tests/unit/serde/avro tests/unit/cli/test_schema.py tests/unit/
 TESTS_OF_OURS := tests/unit/backends/memory tests/contract/conformance/test_teeth.py tests/contract/conformance/test_example.py \
 	$(addprefix tests/unit/core/test_,choice.py key_properties.py record_cache.py record_cache_memory.py scan.py)
 
+# A release that is too old fails at the first example, so that each property has a few only.
 test-lowest: $(VENV)/installed $(LOWEST)/core/installed $(LOWEST)/avro/installed ## unit, contract and some Kafka tests with the oldest dependencies allowed
-	@$(LOWEST)/core/bin/python -m pytest -W ignore::DeprecationWarning $(PARALLEL) $(TESTS_OF_AVRO:%=--ignore=%) $(TESTS_OF_OURS:%=--ignore=%) \
+	@$(LOWEST)/core/bin/python -m pytest -W ignore::DeprecationWarning --hypothesis-profile=few $(PARALLEL) $(TESTS_OF_AVRO:%=--ignore=%) $(TESTS_OF_OURS:%=--ignore=%) \
 		tests/unit tests/contract tests/kafka/test_restore.py tests/kafka/test_following.py tests/kafka/test_topics.py
-	@$(LOWEST)/avro/bin/python -m pytest -W ignore::DeprecationWarning $(PARALLEL) $(TESTS_OF_AVRO)
+	@$(LOWEST)/avro/bin/python -m pytest -W ignore::DeprecationWarning --hypothesis-profile=few $(PARALLEL) $(TESTS_OF_AVRO)
 
 # The extension is compiled to be traced, in place, and afterwards as before.
 coverage: ## what the tests run of the Python and the Cython code: coverage.cobertura.xml, build/coverage/index.html

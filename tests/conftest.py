@@ -45,6 +45,8 @@ hypothesis.settings.register_profile(
     deadline=None,
     max_examples=100 if os.environ.get("STATESTORE_SOAK") == "1" else 50,
 )
+# For runs that try the same tests once more, with another Python or other parts.
+hypothesis.settings.register_profile("few", hypothesis.settings.get_profile("unhurried"), max_examples=12)
 hypothesis.settings.load_profile("unhurried")
 
 # Brokers live for seconds: the optimising compiler of the JVM and a collector with threads of its own cost

@@ -72,6 +72,8 @@ class FieldRange:
             self.is_empty = self.is_empty or not self.values
         elif self.start is not None and self.stop is not None:
             self.is_empty = self.is_empty or self.start >= self.stop
+        if self.is_empty:
+            self.values = set()
 
     def _includes(self, value: Any) -> bool:
         return (self.start is None or value >= self.start) and (self.stop is None or value < self.stop)

@@ -197,6 +197,29 @@ def test_a_query_by_index_equals_filtering_all_rows(
         check()
 
 
+@pytest.mark.parametrize(
+    "contradiction",
+    [
+        (F.weight == 0.0, F.weight > math.inf),
+        (F.weight >= 0.0, F.weight > math.inf),
+        (F.weight > math.inf, F.weight.in_([0.0, 1.0])),
+        (F.weight < -math.inf, F.weight <= 0.0),
+        (F.weight >= 1.0, F.weight < 1.0),
+        (F.weight == 0.0, F.weight == 1.0),
+    ],
+    ids=repr,
+)
+def test_conditions_that_no_value_fulfils_find_nothing(
+    engine: Engine, contradiction: tuple[Any, ...], tmp_path: Path
+) -> None:
+    with closing(Store(engine, tmp_path / "store", Row)) as opened:
+        for number, weight in enumerate([None, 0.0, 1.0, math.inf, -math.inf, math.nan]):
+            opened.write(opened.codec.encode(Row("x", number, "", Decimal(0), weight, open=False)))
+        asked = opened.table.where(*contradiction)
+        assert asked.to_list() == []
+        assert asked.count() == 0
+
+
 def plan(asked: Any) -> str:
     return str(asked.explain()).partition("\n")[2]
 
