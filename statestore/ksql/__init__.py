@@ -4,5 +4,8 @@ Pure: it knows fields, expressions, entities and query values, and nothing of st
 A file imports only from files above it::
 
     lexis.py           names and literals, quoted and escaped
+    scope.py           Scope: what an expression is translated over, and where its faults go
+    expressions.py     expressions, conditions and their types
+    aggregates.py      aggregates, and their types
     statements.py      Statement: one statement, and what a deployer must know of it
 """
