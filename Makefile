@@ -122,7 +122,8 @@ lint: $(VENV)/installed ## ruff, mypy --strict, pyright; also what they say of t
 	@$(VENV)/bin/ruff format --check --quiet
 	@$(PY) -m mypy
 	@$(VENV)/bin/pyright
-	@$(PYTEST) -q -m types tests/product/docs/test_types.py tests/unit/expressions/test_expression_types.py
+	@$(PYTEST) -q -m types tests/product/docs/test_types.py tests/product/packaging/test_wheel.py \
+		tests/unit/expressions/test_expression_types.py
 
 # What is measured: make bench GROUPS="reads scan" BENCH="--records 2000000 --pairs 7"; each group is a file.
 GROUPS := $(filter-out peers peer_windows,$(patsubst benchmarks/bench_%.py,%,$(sort $(wildcard benchmarks/bench_*.py))))

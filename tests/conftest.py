@@ -43,7 +43,7 @@ hypothesis.settings.register_profile(
     "unhurried",
     hypothesis.settings(),
     deadline=None,
-    max_examples=100 if os.environ.get("STATESTORE_SOAK") == "1" else 50,
+    max_examples=100 if os.environ.get("STATESTORE_SOAK") == "1" else 30,
 )
 # For runs that try the same tests once more, with another Python or other parts.
 hypothesis.settings.register_profile("few", hypothesis.settings.get_profile("unhurried"), max_examples=12)

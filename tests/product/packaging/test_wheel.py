@@ -158,7 +158,9 @@ with_extension = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("kind", ["wheel", pytest.param("editable", marks=with_extension)])
+@pytest.mark.parametrize(
+    "kind", ["wheel", pytest.param("editable", marks=[with_extension, pytest.mark.types])]
+)
 def test_type_checkers_see_the_extension_and_the_backends(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
