@@ -116,14 +116,16 @@ format: $(VENV)/installed ## lay out the Python files, and mend what ruff can
 	@$(VENV)/bin/ruff check --quiet --fix
 	@$(VENV)/bin/ruff format --quiet
 
+TESTS_OF_TYPES := tests/product/docs/test_types.py tests/product/packaging/test_wheel.py \
+	tests/unit/expressions/test_expression_types.py
+
 # The same commands are the hooks of .pre-commit-config.yaml.
 lint: $(VENV)/installed ## ruff, mypy --strict, pyright; also what they say of the samples in the docs
 	@$(VENV)/bin/ruff check --quiet
 	@$(VENV)/bin/ruff format --check --quiet
 	@$(PY) -m mypy
 	@$(VENV)/bin/pyright
-	@$(PYTEST) -q -m types tests/product/docs/test_types.py tests/product/packaging/test_wheel.py \
-		tests/unit/expressions/test_expression_types.py
+	@$(PYTEST) -q -m types $(TESTS_OF_TYPES)
 
 # What is measured: make bench GROUPS="reads scan" BENCH="--records 2000000 --pairs 7"; each group is a file.
 GROUPS := $(filter-out peers peer_windows,$(patsubst benchmarks/bench_%.py,%,$(sort $(wildcard benchmarks/bench_*.py))))
