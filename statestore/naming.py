@@ -39,6 +39,8 @@ KSQL_RESERVED = frozenset(
 KSQL_SYSTEM_COLUMNS = frozenset({"ROWTIME", "ROWPARTITION", "ROWOFFSET", "WINDOWSTART", "WINDOWEND"})
 """Columns that every source has in ksqlDB. No field can have such a name."""
 
+_NOT_KSQL = re.compile(r"[^A-Za-z0-9_-]")
+_NOT_PLAIN_KSQL = re.compile(r"[^A-Z0-9_]")
 _NOT_PHYSICAL = re.compile(r"[^a-z0-9_]")
 _NOT_IN_TOPIC = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -102,6 +104,29 @@ def check_topic_name(name: object) -> str:
     if odd := _NOT_IN_TOPIC.search(name):
         raise ConfigError(
             f"topic {shown}: {odd.group()!r} is not allowed; use letters, digits, '.', '_' and '-' only"
+        )
+    return name
+
+
+def ksql_name(topic: str) -> str:
+    """Return the name in ksqlDB of the stream or table of a topic, where none is given."""
+    return _NOT_PLAIN_KSQL.sub("_", topic.upper())
+
+
+def window_ksql_name(name: str, label: str) -> str:
+    """Return the name in ksqlDB of the table of one window: ``CANDLES_5MIN`` beside ``CANDLES``."""
+    return f"{name}_{label.upper()}"
+
+
+def check_ksql_name(name: object) -> str:
+    """Return ``name`` if a stream or table of ksqlDB can have it. Raises ``ConfigError``."""
+    shown = bounded_repr(name)
+    if not isinstance(name, str) or not name:
+        raise ConfigError(f"ksql_name must be a non-empty string, not {shown}")
+    if odd := _NOT_KSQL.search(name):
+        raise ConfigError(
+            f"ksql_name {shown}: {odd.group()!r} is not allowed; names of streams and tables in ksqlDB have "
+            "letters, digits, '_' and '-' only, and are upper case by custom"
         )
     return name
 

@@ -56,6 +56,9 @@ class EntityArguments(TypedDict, total=False):
     reader takes them from the key. Default: False."""
     ksql: bool
     """Whether ksqlDB reads or writes the topic: names are upper case, JSON is its dialect. Default: False."""
+    ksql_name: str
+    """The name of its stream or table in ksqlDB. Default: the topic in upper case, ``_`` for all but
+    ``[A-Z0-9_]``."""
     partitions: Annotated[int, Constraint(gt=0)]
     """Partitions of the topic, if it is created here. Default: 1."""
     replication: Annotated[int, Constraint(gt=0)]

@@ -95,6 +95,8 @@ class EntityModel:
     key_in_value: bool
     """Whether the key fields are written into the value, too."""
     ksql: bool
+    ksql_name: str
+    """The name of its stream or table in ksqlDB; of a window's model that of the window's table."""
     options: TableSettings
     """The options of its table that the class states; the settings and ``bind`` go before them."""
     cache_reason: str | None
@@ -137,6 +139,7 @@ class EntityModel:
             topic=topic or self.windowing.topic_of(window, self.topic),
             logical_name=logical,
             physical_name=physical,
+            ksql_name=naming.window_ksql_name(self.ksql_name, window.label),
             key_fields=(*self.key_fields, *(filled[part] for part in form.parts)),
             windowing=None,
             window=form,
@@ -222,6 +225,7 @@ class _Builder:
         source = self._source(model_of)
         topic = self._topic(source)
         logical, physical = self._store_names()
+        ksql_name = self._ksql_name(topic)
         self._check_is_concrete()
         before = len(self._faults)
         record_type = self._record()
@@ -231,7 +235,7 @@ class _Builder:
         indexes = self._indexes(record_type, kind) if is_readable else ()
         self._check_value_format(record_type)
         if arguments.get("ksql", False):
-            self._check_ksql(record_type, topic)
+            self._check_ksql(record_type, arguments.get("ksql_name", topic))
             if is_readable:
                 is_json = arguments.get("value_format") == "json"
                 column_type(record_type, self._where, self._faults, is_json=is_json)
@@ -253,6 +257,7 @@ class _Builder:
             value_format=arguments.get("value_format", "msgpack"),
             key_in_value=arguments.get("key_in_value", False),
             ksql=arguments.get("ksql", False),
+            ksql_name=ksql_name,
             options=table_settings(arguments),
             cache_reason=arguments.get("cache_reason"),
             indexes=indexes,
@@ -320,6 +325,13 @@ class _Builder:
         if "physical_name" in arguments:
             return logical, self._named(naming.check_physical_name, arguments["physical_name"])
         return logical, self._named(naming.physical_name, logical) if logical else ""
+
+    def _ksql_name(self, topic: str) -> str:
+        if "ksql_name" not in self._arguments:
+            return naming.ksql_name(topic)
+        if not self._arguments.get("ksql", False):
+            self._fault("ksql_name= requires ksql=True")
+        return self._named(naming.check_ksql_name, self._arguments["ksql_name"])
 
     def _check_is_concrete(self) -> None:
         if inspect.isabstract(self._cls):
@@ -404,10 +416,10 @@ class _Builder:
         if record_type.fields and not any(field.is_key for field in record_type.fields):
             self._fault("key_in_value=True has no effect without a key field: remove it")
 
-    def _check_ksql(self, record_type: RecordType, topic: str) -> None:
+    def _check_ksql(self, record_type: RecordType, name_or_topic: str) -> None:
         """Check the names, which are upper case in ksqlDB."""
         names = {field.name: field.wire_name for field in record_type.fields}
-        for name in (topic, *names.values()):
+        for name in (name_or_topic, *names.values()):
             if name.upper() in naming.KSQL_RESERVED:
                 self._warn(f"{name!r} is a reserved word of KSQL: quote it in statements, `{name}`")
         for field, name in names.items():

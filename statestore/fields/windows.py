@@ -150,6 +150,14 @@ def retention_of(spec: WindowSpec) -> timedelta:
     return _checked_size(spec, "retention")
 
 
+def length_of(spec: WindowSpec, what: str) -> timedelta:
+    """Return a length of time, given as a window's size is; ``what`` names it in errors.
+
+    Raises ``ConfigError`` for what is not a positive length of whole seconds.
+    """
+    return _checked_size(spec, what)
+
+
 def label_of_size(size: timedelta) -> str:
     """Return the label of a size in whole seconds."""
     if size in (_DAY, _WEEK):

@@ -1,0 +1,86 @@
+"""What a query makes in ksqlDB: a stream or a table, by which key, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from statestore.expressions.expr import Expr
+from statestore.expressions.nodes import IsNull, Node, Not, node_text, parts_of
+from statestore.expressions.type_checking import expression_type
+from statestore.fields.types import Nullable
+from statestore.ksql.joins import Keys, joined
+from statestore.ksql.reads import Read, in_full
+from statestore.ksql.sources import Kind
+from statestore.relational.values import Query
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a query makes."""
+
+    kind: Kind
+    keys: Keys
+    """Of each key column the expressions that are it, over the sources and with the classes of fields."""
+    of_streams: tuple[bool, ...]
+    """Of each join whether it is of two streams."""
+    reasons: tuple[str, ...]
+    """Why it is a stream or a table, and what its key is, a sentence each."""
+
+
+def shape_of(
+    query: Query[Any],
+    reads: Sequence[Read],
+    faults: list[str],
+    *,
+    partition_by: tuple[Node, ...] = (),
+    has_window: bool = False,
+    has_within: bool = False,
+) -> Shape:
+    """Return what a query makes, appending to ``faults`` what ksqlDB cannot make."""
+    found = joined(query, reads, faults, has_within=has_within)
+    kind, keys, of_streams = found.kind, found.keys, tuple(found.of_streams)
+    names = ", ".join(f"{one.name} ({one.kind})" for one in reads)
+    why = f"A {kind}: its rows are those of {names}" + (", joined" if query.joins else "")
+    if has_window and query.keys is None:
+        faults.append("window=: ksqlDB has windows of groups only: write group_by(…).aggregate(…)")
+    if has_window and kind == "table":
+        faults.append(
+            f"window=: ksqlDB has windows over streams only, and the rows are of a table: declare "
+            f'{reads[0].cls.__name__} with kind="stream"'
+        )
+    if partition_by and query.keys is not None:
+        faults.append("partition_by=: the rows are groups, whose key is that of group_by: leave it out")
+    elif partition_by and kind == "table":
+        faults.append(
+            "partition_by=: ksqlDB gives streams another key, not tables, whose rows have one key each: "
+            "group_by(…), or read the topic as a stream"
+        )
+    if query.keys is not None:
+        over, kind = kind, "table"
+        why = f"A table: it has one row for each group of a {over}" + ", in each window" * has_window
+        keys = tuple((in_full(column.node, query),) for column in query.keys)
+        _check_groups(query, keys, faults)
+    elif partition_by:
+        keys = tuple((in_full(node, query),) for node in partition_by)
+    return Shape(kind, keys, of_streams, (f"{why}.", f"Its key: {key_text(keys)}."))
+
+
+def key_text(keys: Keys) -> str:
+    """Return the key as a user writes it."""
+    return ", ".join(node_text(viable[0]) for viable in keys) or "none"
+
+
+def _check_groups(query: Query[Any], keys: Keys, faults: list[str]) -> None:
+    """Append to ``faults`` the groups of ``None``, which ksqlDB leaves out."""
+    condition = query.condition
+    sure = () if condition is None else parts_of(in_full(condition, query))
+    for (node,) in keys:
+        type_ = expression_type(Expr(node), *query.sources)
+        if isinstance(type_, Nullable) and Not(IsNull(node)) not in sure:
+            text = node_text(node)
+            faults.append(
+                f"group_by({text}): it can be None, which is a group here, and in ksqlDB such rows are left "
+                f"out: write where(~{text}.is_null()) before"
+            )

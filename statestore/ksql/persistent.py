@@ -1,0 +1,197 @@
+"""Persistent queries: what a server computes from then on, into a stream or a table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from statestore.errors import KsqlError
+from statestore.expressions.expr import Expr
+from statestore.expressions.nodes import Node, node_text
+from statestore.expressions.type_checking import expression_faults
+from statestore.ksql.clauses import Emit
+from statestore.ksql.making import Asked, Way, made
+from statestore.ksql.sources import Kind
+from statestore.ksql.statements import Statement
+from statestore.ksql.windows import WindowGiven, Within, check_window
+from statestore.relational.values import Query
+from statestore.runtime.text import bounded_repr
+
+_EMITS: Final = ("changes", "final")
+
+
+@dataclass(frozen=True, init=False)
+class PersistentQuery:
+    """A query that ksqlDB runs from then on, as a plain value: CREATE … AS SELECT, or INSERT INTO.
+
+    ::
+
+        totals = ksql.PersistentQuery(
+            Query.of(Order).group_by(F.customer).aggregate(total=agg.sum(F.amount)), into=Total
+        )
+
+    Immutable; it compares by its parts. Nothing is translated before :meth:`statements`, which raises
+    ``KsqlError`` with every fault. Docs: ``docs/ksql.md``.
+    """
+
+    query: Query[Any]
+    into: type[Any] | str
+    """The entity class that the rows are of, or the name of a stream or table."""
+    window: WindowGiven | None
+    """The windows of groups: a size as in ``windows=``, ``Hopping(…)`` or ``ksql.Sessions(…)``."""
+    grace: object
+    """How long after its end a window takes records, or a join of streams partners: ``"3s"``, a timedelta."""
+    retention: object
+    """How long windows are kept: ``"7d"`` or a ``timedelta``."""
+    window_start: str | None
+    """The column that the start of the window goes into."""
+    window_end: str | None
+    """The column that the end of the window goes into."""
+    within: Within | None
+    """How far apart in time joined records of two streams are; a tuple: before, and after."""
+    partition_by: tuple[Node, ...]
+    """The key that the rows of a stream get."""
+    emit: Emit
+    """``"changes"``: each change; ``"final"``: a window once, when it is closed."""
+    kind: Kind | None
+    """What :meth:`as_stream` or :meth:`as_table` asks for."""
+    way: Way
+    location: str = field(compare=False)
+    """Where it is declared: ``file:line``."""
+
+    def __init__(
+        self,
+        query: Query[Any],
+        into: type[Any] | str,
+        *,
+        window: WindowGiven | None = None,
+        grace: object = None,
+        retention: object = None,
+        window_start: str | None = None,
+        window_end: str | None = None,
+        within: Within | None = None,
+        partition_by: Expr | Iterable[Expr] = (),
+        emit: Emit = "changes",
+    ) -> None:
+        _check(query, into, emit)
+        check_window(window)
+        caller = sys._getframe(1)  # noqa: SLF001 - what `inspect.stack` reads, without reading source files
+        values = {
+            "query": query,
+            "into": into,
+            "window": window,
+            "grace": grace,
+            "retention": retention,
+            "window_start": window_start,
+            "window_end": window_end,
+            "within": within,
+            "partition_by": _partition_by(query, partition_by),
+            "emit": emit,
+            "kind": None,
+            "way": "create",
+            "location": f"{caller.f_code.co_filename}:{caller.f_lineno}",
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def as_stream(self) -> PersistentQuery:
+        """Return the same as a stream: of a table that table, and a stream over its topic."""
+        return self._with(kind="stream")
+
+    def as_table(self) -> PersistentQuery:
+        """Return the same as a table: of a stream that stream, and a table over its topic."""
+        return self._with(kind="table")
+
+    def or_replace(self) -> PersistentQuery:
+        """Return the same with OR REPLACE instead of IF NOT EXISTS."""
+        return self._with(way="replace")
+
+    def insert(self) -> PersistentQuery:
+        """Return the same as INSERT INTO, for a stream that is there already."""
+        return self._with(way="insert")
+
+    def statements(self) -> tuple[Statement, ...]:
+        """Return the statements in the order in which they are sent: two for ``as_stream()`` of a table.
+
+        Raises ``KsqlError`` with everything that ksqlDB cannot do, or means otherwise.
+        """
+        return made(
+            Asked(
+                self.query,
+                self.into,
+                self.window,
+                self.grace,
+                self.retention,
+                self.window_start,
+                self.window_end,
+                self.within,
+                self.partition_by,
+                self.emit,
+                self.kind,
+                self.way,
+            )
+        )
+
+    def to_ksql(self) -> str:
+        """Return the text of :meth:`statements`, which raises the same."""
+        return "\n\n".join(one.text for one in self.statements())
+
+    def explain(self) -> str:
+        """Return the statements with the reasons for each as comments: stream or table, key, casts."""
+        return explained(self.statements())
+
+    def _with(
+        self, *, kind: Literal["stream", "table"] | None = None, way: Way | None = None
+    ) -> PersistentQuery:
+        found = object.__new__(PersistentQuery)
+        found.__dict__.update(self.__dict__, kind=kind or self.kind, way=way or self.way)
+        return found
+
+    def __repr__(self) -> str:
+        into = repr(self.into) if isinstance(self.into, str) else self.into.__name__
+        text = f"PersistentQuery({self.query!r}, into={into}"
+        for name in ("window", "grace", "retention", "window_start", "window_end", "within"):
+            value = getattr(self, name)
+            text += "" if value is None else f", {name}={value!r}"
+        if self.partition_by:
+            text += f", partition_by=({', '.join(map(node_text, self.partition_by))})"
+        text += "" if self.emit == "changes" else f", emit={self.emit!r}"
+        text += ")" + ("" if self.kind is None else f".as_{self.kind}()")
+        return text + {"create": "", "replace": ".or_replace()", "insert": ".insert()"}[self.way]
+
+
+def explained(statements: Iterable[Statement]) -> str:
+    """Return statements with their notes as comments before each."""
+    return "\n\n".join("\n".join([*(f"-- {note}" for note in one.notes), one.text]) for one in statements)
+
+
+def _partition_by(query: Query[Any], given: object) -> tuple[Node, ...]:
+    exprs = (given,) if isinstance(given, Expr) else tuple(given) if isinstance(given, Iterable) else ()
+    wrong = [one for one in exprs if not isinstance(one, Expr)]
+    if wrong or (given is not None and not isinstance(given, Expr | Iterable)):
+        shown = bounded_repr(wrong[0] if wrong else given)
+        raise KsqlError(f"partition_by={shown}: give an expression such as F.customer, or several")
+    faults = [
+        f"partition_by: {fault}"
+        for one in exprs
+        if isinstance(one, Expr)
+        for fault in expression_faults(one, *query.sources)
+    ]
+    if faults:
+        raise KsqlError(faults)
+    return tuple(one.node for one in exprs if isinstance(one, Expr))
+
+
+def _check(query: object, into: object, emit: object) -> None:
+    """Raise ``KsqlError`` for arguments of another type."""
+    if not isinstance(query, Query):
+        raise KsqlError(
+            f"PersistentQuery({bounded_repr(query)}): give a query value, as in "
+            "Query.of(Order).where(…); that of a table's query is its .value"
+        )
+    if not isinstance(into, (type, str)):
+        raise KsqlError(f"into={bounded_repr(into)}: give an entity class, or the name of a stream or table")
+    if emit not in _EMITS:
+        raise KsqlError(f"emit={bounded_repr(emit)}: give 'changes' or 'final'")
