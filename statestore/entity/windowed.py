@@ -20,7 +20,7 @@ from statestore.entity.arguments import (
     as_timedelta,
 )
 from statestore.errors import ConfigError
-from statestore.expressions.aggregates import OHLC, Aggregate, aggregate_type
+from statestore.expressions.aggregates import LISTS, OHLC, Aggregate, aggregate_type
 from statestore.fields.types import Field, FieldType, Nullable, RecordType, Scalar, type_name
 from statestore.fields.windows import Window, find_window, read_windows
 from statestore.naming import check_topic_name, did_you_mean
@@ -182,7 +182,9 @@ def check_bars(record_type: RecordType, windowing: Windowing, source: RecordType
         elif aggregate is not None:
             found: list[str] = []
             given = aggregate_type(aggregate, found, source)
-            if given is not None and aggregate.function == "ohlc":
+            if aggregate.function in LISTS:
+                found.append(f"{aggregate!r} makes a list of a query's rows, and no field of a bar")
+            elif given is not None and aggregate.function == "ohlc":
                 found += _ohlc_faults(bar.type, given)
             elif given is not None and (fault := _type_mismatch(bar.type, given)):
                 found.append(f"{aggregate!r} returns {type_name(given)}: {fault}")

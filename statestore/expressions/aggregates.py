@@ -1,23 +1,38 @@
 """Aggregates: how a window's records make a field of a bar, as in ``Annotated[Decimal, agg.max(F.price)]``.
 
 Every aggregate but ``reduce`` skips records for which its expression is ``None``. Without a non-null input,
-``count`` and ``sum`` give 0, all others ``None``.
+``count`` and ``sum`` give 0, those of lists an empty one, all others ``None``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal, NoReturn
 
 from statestore.expressions.expr import Expr
 from statestore.expressions.nodes import Node, node_text
 from statestore.expressions.type_checking import NUMBERS, ORDERED, Rows, expression_faults, expression_type
-from statestore.fields.types import FieldType, Nullable, Scalar, type_name
+from statestore.fields.types import FieldType, ListOf, Nullable, Scalar, type_name
 from statestore.runtime.text import bounded_repr
 
-AggregateFunction = Literal["first", "last", "max", "min", "sum", "count", "avg", "ohlc", "reduce"]
+AggregateFunction = Literal[
+    "first",
+    "last",
+    "max",
+    "min",
+    "sum",
+    "count",
+    "avg",
+    "ohlc",
+    "reduce",
+    "topk",
+    "collect_list",
+    "collect_set",
+]
+LISTS: Final = ("topk", "collect_list", "collect_set")
+"""The aggregates that make a list: of queries, not of bars."""
 InputOrder = Literal["offset", "event_time"]
 OHLC: Final = ("open", "high", "low", "close")
 """The fields of what ``ohlc`` makes."""
@@ -51,11 +66,14 @@ class Aggregate:
     """The order for ``first`` and ``last``; between equal event times the offset decides."""
     reducer: Reducer | None = None
     """Of ``reduce`` only."""
+    size: int = 0
+    """Of ``topk`` only: the most values."""
 
     def __repr__(self) -> str:
         if self.reducer is not None:
             return f"agg.reduce({self.reducer!r})"
         by = "" if self.by == "offset" else f", by={self.by!r}"
+        by += f", {self.size}" if self.function == "topk" else ""
         return f"agg.{self.function}({'' if self.of is None else node_text(self.of)}{by})"
 
     def _compared(self, _other: object) -> NoReturn:
@@ -106,6 +124,30 @@ class Aggregates:
         expression's type.
         """
         return _aggregate("ohlc", of)
+
+    def topk(self, of: Expr, size: int) -> Aggregate:
+        """The ``size`` greatest values, the greatest first, equal ones too; of a query only.
+
+        On ksqlDB of an int or a float, over a stream.
+        """
+        if type(size) is not int or size < 1:
+            raise ValueError(f"agg.topk({of!r}, {bounded_repr(size)}): give the number of values, from 1 on")
+        return replace(_aggregate("topk", of), size=size)
+
+    def collect_list(self, of: Expr) -> Aggregate:
+        """All values, in a list; of a query only.
+
+        On ksqlDB over a stream, in the order of offsets, and no more of them than the server's setting
+        ``ksql.functions.collect_list.limit`` says: the rest is dropped there.
+        """
+        return _aggregate("collect_list", of)
+
+    def collect_set(self, of: Expr) -> Aggregate:
+        """Each value once, in a list, in the order in which they come first; of a query only.
+
+        On ksqlDB over a stream, with the limit ``ksql.functions.collect_set.limit``.
+        """
+        return _aggregate("collect_set", of)
 
     def reduce(
         self,
@@ -163,12 +205,18 @@ def aggregate_type(aggregate: Aggregate, faults: list[str], *rows: Rows) -> Fiel
     if aggregate.function == "count":
         return Scalar(int)
     bare = type_.item if isinstance(type_, Nullable) else type_
+    if aggregate.function == "collect_list":
+        return ListOf(bare)
     kind = bare.type if isinstance(bare, Scalar) else None
-    wanted = ORDERED if aggregate.function in ("max", "min", "ohlc") else NUMBERS
+    wanted: tuple[type, ...] = NUMBERS if aggregate.function in ("sum", "avg") else ORDERED
+    if aggregate.function == "collect_set":
+        wanted = (*ORDERED, bool)
     if kind is None or kind not in wanted:
         names = ", ".join(one.__name__ for one in wanted)
         faults.append(f"{aggregate!r}: {of!r} is of type {type_name(type_)}; it must be one of {names}")
         return None
+    if aggregate.function in LISTS:
+        return ListOf(bare)
     if aggregate.function in ("max", "min", "ohlc"):
         return type_
     if aggregate.function == "sum":

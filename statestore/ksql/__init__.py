@@ -5,7 +5,14 @@ A file imports only from files above it::
 
     lexis.py           names and literals, quoted and escaped
     scope.py           Scope: what an expression is translated over, and where its faults go
-    expressions.py     expressions, conditions and their types
+    terms.py           parts of an expression, put together by precedence
+    kinds.py           the types of values, and the numbers that they can have
+    values.py          fields and constants
+    arithmetic.py      computations
+    comparisons.py     comparisons, by type
+    texts.py           tests of texts
+    conditions.py      conditions, true or false
+    expressions.py     expressions and conditions, checked, and their types
     aggregates.py      aggregates, and their types
     statements.py      Statement: one statement, and what a deployer must know of it
     durations.py       lengths of time

@@ -156,6 +156,14 @@ def decimal_digits(value: Decimal) -> tuple[int, int]:
     return whole + scale, scale
 
 
+def unscaled(value: Decimal, scale: int) -> int:
+    """Return ``value`` in units of the last of ``scale`` decimal places, of which it needs no more."""
+    sign, digits, exponent = value.as_tuple()
+    assert isinstance(exponent, int)
+    number: int = int("".join(map(str, digits))) * 10 ** (scale + exponent)
+    return -number if sign else number
+
+
 def _bytes(value: bytes) -> str:
     return f"TO_BYTES('{value.hex().upper()}', 'hex')"
 

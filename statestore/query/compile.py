@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from statestore import core
+from statestore.expressions.aggregates import LISTS
 from statestore.expressions.evaluation import DECIMALS, compiled
 from statestore.expressions.expr import Expr
 from statestore.expressions.nodes import (
@@ -190,6 +191,8 @@ def compile_groups(
         measure_places: list[tuple[str, int | None]] = []
         zeros = []
         for function, at in measures:
+            if function in LISTS:
+                return f"{function} makes a list"
             node = None if at is None else compiler.node(at)
             measure_places.append((function, node))
             kind = "int" if node is None else compiler.kind(node)

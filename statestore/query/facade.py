@@ -20,7 +20,7 @@ from statestore.query.row_iterator import RowIterator
 from statestore.query.source import Source
 from statestore.relational.checking import Clause, Column
 from statestore.relational.results import Row, as_dict
-from statestore.relational.values import Grouping, Query
+from statestore.relational.values import Grouping, Query, check_runs_here
 from statestore.runtime.text import bounded_repr
 from statestore.settings import OnScan
 
@@ -303,6 +303,7 @@ class TableQuery(Queryable[T]):
     """
 
     def __init__(self, value: Query[T], opens: tuple[Callable[[bool], Source[Any]], ...]) -> None:
+        check_runs_here(value)
         self._planned = Planned(value)
         self._few: dict[int, TableQuery[T]] = {}
         self.opens = opens

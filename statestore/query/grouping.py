@@ -1,8 +1,8 @@
 """``group_by`` and ``aggregate``: what is computed of many rows, in one pass and the memory of the groups.
 
-An aggregate skips rows for which its expression is ``None``. Without one, ``count`` and ``sum`` are 0, the
-others ``None``. ``None`` is a group of its own. Decimals add up to 38 digits, as in expressions. NaN counts
-as greater than every number.
+An aggregate skips rows for which its expression is ``None``. Without one, ``count`` and ``sum`` are 0, lists
+empty, the others ``None``. ``None`` is a group of its own. Decimals add up to 38 digits, as in expressions.
+NaN counts as greater than every number.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final
 
 from statestore.core import acyclic
-from statestore.expressions.aggregates import Aggregate, aggregate_type, greatest, least
+from statestore.expressions.aggregates import LISTS, Aggregate, aggregate_type, greatest, least
 from statestore.expressions.evaluation import DECIMALS, compiled
 from statestore.expressions.expr import Expr
 from statestore.expressions.type_checking import Rows, expression_type
@@ -123,6 +123,9 @@ class _Parts:
 
     def result(self, aggregate: Aggregate) -> _Value:
         """Return what makes the aggregate's value of what is kept of a group."""
+        if aggregate.function in LISTS:
+            place, made = self._place(aggregate), _list_of(aggregate)
+            return lambda state: made(state[place] or ())
         if aggregate.function != "avg":
             return operator.itemgetter(self._place(aggregate))
         total = self._place(Aggregate("sum", aggregate.of))
@@ -147,6 +150,12 @@ class _Parts:
             case "sum":
                 kind = self._sum_of(aggregate)
                 return kind(), DECIMALS.add if kind is Decimal else operator.add
+            case "collect_list":
+                return None, _appended
+            case "collect_set":
+                return None, _added
+            case "topk":
+                return None, partial(_among_greatest, aggregate.size)
             case "min":
                 return None, least
             case _:
@@ -160,3 +169,47 @@ class _Parts:
 
 def _one(_row: Any) -> int:
     return 1
+
+
+# Lists. A group's begins as None, since all groups begin with the same state.
+
+
+def _appended(values: list[Any] | None, value: Any) -> list[Any]:
+    if values is None:
+        return [value]
+    values.append(value)
+    return values
+
+
+def _added(values: dict[Any, None] | None, value: Any) -> dict[Any, None]:
+    values = {} if values is None else values
+    values[_NAN[type(value)] if _is_nan(value) else value] = None
+    return values
+
+
+def _among_greatest(size: int, values: list[Any] | None, value: Any) -> list[Any]:
+    values = _appended(values, value)
+    if len(values) > 2 * size + _SPARE:
+        values[:] = _greatest(size, values)
+    return values
+
+
+_SPARE: Final = 100
+"""So many more values than needed are kept before those that are too small are taken out."""
+
+
+def _greatest(size: int, values: Iterable[Any]) -> list[Any]:
+    return sorted(values, key=_rank, reverse=True)[:size]
+
+
+def _rank(value: Any) -> tuple[bool, Any]:
+    return (True, 0) if _is_nan(value) else (False, value)
+
+
+def _is_nan(value: Any) -> bool:
+    return value.is_nan() if isinstance(value, Decimal) else value != value
+
+
+def _list_of(aggregate: Aggregate) -> _Value:
+    """Return what makes the list of what is kept."""
+    return partial(_greatest, aggregate.size) if aggregate.function == "topk" else list

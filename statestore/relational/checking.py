@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 
 from statestore.errors import QueryError
-from statestore.expressions.aggregates import Aggregate, aggregate_type
+from statestore.expressions.aggregates import OHLC, Aggregate, aggregate_type
 from statestore.expressions.expr import Descending, Expr
 from statestore.expressions.nodes import (
     Between,
@@ -66,6 +66,10 @@ class OrderTerm:
 
 class Group:
     """Stands for the rows that ``aggregate`` makes, in messages."""
+
+
+class Ohlc:
+    """Stands for what ``agg.ohlc`` makes, in messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +203,10 @@ class Clause:
 
     def aggregate_type(self, aggregate: Aggregate) -> FieldType:
         """Return the type of an aggregate without faults, in a group of at least one row."""
-        if aggregate.function in ("first", "last", "ohlc"):
+        if aggregate.by == "event_time":
             raise self.fault(
-                f"{aggregate!r}: a table keeps no order of records; use agg.min or agg.max of the field with "
-                "the time"
+                f"{aggregate!r} makes a field of a bar: here use agg.min or agg.max of the field with the "
+                "time"
             )
         if aggregate.function == "reduce":
             raise self.fault(
@@ -212,6 +216,9 @@ class Clause:
         type_ = aggregate_type(aggregate, faults, *self.rows)
         if type_ is None:
             raise self.fault("; ".join(dict.fromkeys(faults)))
+        if aggregate.function == "ohlc":
+            record = RecordType(Ohlc, tuple(_field(name, type_) for name in OHLC), positional=True)
+            return Nullable(record) if isinstance(type_, Nullable) else record
         return type_
 
     def grouped(self, keys: Sequence[Column], aggregates: Sequence[Column]) -> RecordType:

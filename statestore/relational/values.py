@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar, cast, get_args, overload
 
 from statestore.entity import entity_of, model_of
+from statestore.errors import QueryError
 from statestore.expressions.aggregates import Aggregate
 from statestore.expressions.expr import Condition, Descending, Expr, Value
 from statestore.expressions.nodes import Logic, Node, node_text, parts_of
@@ -321,6 +322,16 @@ class Query(Generic[T]):
             text += f".select({into}{_columns_text(self.columns)})"
         text += "".join(f".map({_name_of(fn)})" for fn in self.functions)
         return text + (f".on_scan({self.scan!r})" if self.scan else "")
+
+
+def check_runs_here(query: Query[Any]) -> None:
+    """Raise ``QueryError`` for an aggregate that a stream has, and a table has not."""
+    for column in query.aggregates:
+        if isinstance(column.value, Aggregate) and column.value.function in ("first", "last", "ohlc"):
+            raise QueryError(
+                f"{query!r}: {column.value!r} runs on ksqlDB only, over a stream, since a table keeps no "
+                "order of records: here use agg.min or agg.max of the field with the time"
+            )
 
 
 _MISPLACED = {

@@ -144,8 +144,8 @@ FAULTS: list[tuple[Callable[[], Any], str]] = [
     ),
     (lambda: ALL.aggregate(total=agg.avg(F.amuont)), "aggregate: F.amuont: Order has no field 'amuont'"),
     (
-        lambda: ALL.aggregate(n=agg.first(F.id)),
-        "agg.first(F.id): a table keeps no order of records; use agg.min",
+        lambda: ALL.aggregate(n=agg.first(F.id, by="event_time")),
+        "agg.first(F.id, by='event_time') makes a field of a bar: here use agg.min",
     ),
     (lambda: ALL.aggregate(n=F.id), "aggregate: n=F.id: give an aggregate, as in n=agg.sum(F.amount)"),
     (lambda: ALL.group_by(F.paid).aggregate(paid=agg.count()), "aggregate: 'paid' is a field of group_by"),
