@@ -31,7 +31,16 @@ FILE_VARIABLE = "STATESTORE_SETTINGS"
 """The variable that names the settings file, if the code names none."""
 NOT_SETTINGS = frozenset(
     f"{PREFIX}{name}"
-    for name in ("BUILD", "KAFKA_JARS", "PURE_PYTHON", "SETTINGS", "SOAK", "TEST_KAFKA", "WITHOUT")
+    for name in (
+        "BUILD",
+        "KAFKA_JARS",
+        "PURE_PYTHON",
+        "SETTINGS",
+        "SOAK",
+        "TEST_KAFKA",
+        "TEST_KSQLDB",
+        "WITHOUT",
+    )
 )
 """Variables with our prefix that are not settings."""
 

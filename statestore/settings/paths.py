@@ -13,7 +13,7 @@ SettingPath = tuple[str, ...]
 """The names from the top to a setting: ``("tables", "Order", "max_lag")``."""
 
 
-_UNREAD = {("ksql",), ("dlq",), *(("logging", name) for name in ("ksql", "query", "windowing"))}
+_UNREAD = {("dlq",), *(("logging", name) for name in ("query", "windowing"))}
 
 
 def is_unread(path: SettingPath) -> bool:

@@ -27,6 +27,7 @@ Compatibility = Literal[
     "FULL",
     "FULL_TRANSITIVE",
 ]
+OffsetReset = Literal["earliest", "latest"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 OWNED_PROPERTIES: dict[str, str] = {
@@ -179,6 +180,29 @@ class RegistrySettings(Section):
     """Schemas kept in memory."""
 
 
+class KsqlSettings(Section):
+    """The ksqlDB server that statestore ksql deploys to."""
+
+    url: Url | None = None
+    """Address, such as http://localhost:8088. Not set: no server."""
+    user: str | None = None
+    """User name for basic authentication; not set: no authentication."""
+    password: SecretStr | None = None
+    """Password for basic authentication."""
+    ca: str | None = None
+    """A file of certificates that the server's is checked with. Not set: the system's."""
+    timeout: Seconds = 30.0
+    """Longest wait for an answer of the server, in seconds."""
+    retries: Annotated[int, Field(ge=0)] = 5
+    """Further tries after a time-out and a status of 5xx; a refusal is not tried again."""
+    retry_wait: SecondsOrZero = 0.5
+    """Seconds before the first further try; each later wait is twice as long."""
+    application: str | None = None
+    """Name of the application whose statements a plan has; the history keeps each application apart."""
+    offset_reset: OffsetReset = "earliest"
+    """Where a query that is created begins to read its topics."""
+
+
 class LoggingSettings(Section):
     """Levels of the library's loggers; an unset one stays as it is. The root logger is never configured."""
 
@@ -188,6 +212,8 @@ class LoggingSettings(Section):
     """Level of statestore.changelog: restoring and following topics."""
     entity: LogLevel | None = None
     """Level of statestore.entity: declarations."""
+    ksql: LogLevel | None = None
+    """Level of statestore.ksql: statements of ksqlDB, and deploying them."""
     producer: LogLevel | None = None
     """Level of statestore.producer: writing to Kafka."""
     serde: LogLevel | None = None
@@ -212,6 +238,7 @@ class Settings(Section):
     topics: Mapping[str, TopicSettings] = Field(default_factory=dict)
     """Settings of single topics, by the topic's name."""
     schema_registry: RegistrySettings = RegistrySettings()
+    ksql: KsqlSettings = KsqlSettings()
     logging: LoggingSettings = LoggingSettings()
 
     @field_validator("kafka", mode="before")

@@ -121,6 +121,9 @@ def test_the_registry_has_defaults_for_all_but_its_address() -> None:
             "schema_registry.url: .*username and password",
         ),
         ({"schema_registry": {"url": "r:8081"}}, "schema_registry.url: "),
+        ({"ksql": {"url": "https://u:hunter2@k"}}, "ksql.url: .*appears in logs"),
+        ({"ksql": {"password": ["hunter2"]}}, "ksql.password: "),
+        ({"ksql": {"offset_reset": "none"}}, "ksql.offset_reset: "),
         ({"logging": {"root": "INFO"}}, "logging.root: "),
         (
             {"tables": {"Bar": {"windows": {"1h": {}, "60min": {}}}}},
@@ -153,7 +156,6 @@ def test_a_bad_value_is_refused_at_its_path(section: dict[str, object], fault: s
 @pytest.mark.parametrize(
     ("given", "shown"),
     [
-        ({"ksql": {"url": "http://k:8088"}}, "[ksql]"),
         ({"dlq": {}}, "[dlq]"),
         ({"logging": {"windowing": "DEBUG"}}, "logging.windowing"),
     ],
@@ -192,8 +194,8 @@ def test_a_window_is_one_section_however_its_sources_spell_it() -> None:
 
 def test_such_a_setting_in_the_environment_is_refused_too() -> None:
     for name, shown in (
-        ("STATESTORE_KSQL", "[ksql]"),
-        ("STATESTORE_KSQL__URL", "[ksql]"),
+        ("STATESTORE_DLQ", "[dlq]"),
+        ("STATESTORE_DLQ__TOPIC", "[dlq]"),
         ("STATESTORE_LOGGING__QUERY", "logging.query"),
     ):
         with pytest.raises(ConfigError) as caught:
