@@ -20,6 +20,8 @@
     ├── KafkaError(address, cause)               the broker is unreachable, or refuses the request
     ├── RegistryError(address, subject, cause)   the schema registry refuses the request
     │   └── UnreachableRegistryError             retry: it does not answer, or denies access
+    ├── KsqlServerError(url, message, code)      ksqlDB refuses a request, or does not answer
+    ├── DeployError(report)                      a deployment stopped: apply again, and it goes on there
     ├── DeliveryError(undelivered, delivered)    Kafka did not confirm all records: perhaps write them again
     │   └── EntityRejectedError                  an entity cannot be written as it is (also an EncodeError)
     ├── NewerRecordError(read, found)            unless_newer_than: read the record again and decide anew
@@ -202,6 +204,35 @@ class RegistryError(StateStoreError):
 
 class UnreachableRegistryError(RegistryError):
     """The schema registry does not answer, or denies access. The data may be right: retry."""
+
+
+class KsqlServerError(StateStoreError):
+    """ksqlDB at ``url`` refuses a request, or does not answer.
+
+    ``code`` is the server's ``error_code``, or the status of HTTP where it gives none; ``None``: no answer
+    came. ``statement`` is the text that it is about; empty: none.
+    """
+
+    def __init__(self, url: str, message: str, *, code: int | None = None, statement: str = "") -> None:
+        self.url = url
+        self.message = message
+        self.code = code
+        self.statement = statement
+        shown = f" (error {code})" if code is not None else ""
+        about = f"; statement: {statement}" if statement else ""
+        super().__init__(f"ksqlDB at {url}: {message}{shown}{about}")
+
+
+class DeployError(StateStoreError):
+    """A deployment stopped at a statement. ``report`` has what was applied before it, and the history has it
+    too:
+
+    the next ``apply`` of the plan goes on where this one stood. The cause is the ``__cause__``.
+    """
+
+    def __init__(self, message: str, report: Any) -> None:
+        self.report = report
+        super().__init__(message)
 
 
 class EncodeError(StateStoreError):

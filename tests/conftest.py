@@ -60,6 +60,9 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
 PATIENCE = 60.0
 """Seconds after which a test takes what it waits for as never coming."""
 
+KSQLDB_VARIABLE = "STATESTORE_TEST_KSQLDB"
+"""Has the address of a ksqlDB server for the tests marked ``ksqldb``, which create and drop things there."""
+
 NO_BROKER = "Skipped: no broker: "
 
 no_broker: list[str] = []
@@ -116,6 +119,9 @@ def pytest_collection_finish() -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("kafka") and (fault := kafka_fault()):
         pytest.skip(NO_BROKER.removeprefix("Skipped: ") + fault)
+
+    if item.get_closest_marker("ksqldb") and KSQLDB_VARIABLE not in os.environ:
+        pytest.skip(f"no ksqlDB server: set {KSQLDB_VARIABLE}=http://host:8088")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -33,6 +33,7 @@ PACKAGES = (
     "kafka",
     "changelog",
     "producing",
+    "deploy",
     "query",
     "tables",
     "windowing",
@@ -54,6 +55,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     ),
     "fastavro": ("statestore.serde.avro",),
     "pyarrow": ("statestore.query", "statestore.aio.query"),
+    "httpx2": ("statestore.deploy.client",),
 }
 
 ABOVE_STORAGE = PACKAGES[PACKAGES.index("storage") + 1 : PACKAGES.index("testing")]

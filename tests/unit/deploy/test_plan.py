@@ -1,0 +1,112 @@
+"""Plans and their files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from statestore.deploy import Plan
+from statestore.errors import ConfigError
+from statestore.ksql.statements import Statement
+
+Faults = Callable[..., tuple[str, ...]]
+
+
+def test_a_file_round_trips(tmp_path: Path, shop: Any, plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of(shop.orders(), shop.large(), shop.totals(), shop.returns("naïve 'x'"))
+    plan.save(tmp_path / "plan.json")
+    read = Plan.load(tmp_path / "plan.json")
+    assert read == plan
+    assert (read.created, read.statestore) == (plan.created, plan.statestore)
+    assert read.to_json() == plan.to_json()
+
+
+def test_a_statement_altered_by_hand_is_noticed(
+    tmp_path: Path, shop: Any, plan_of: Callable[..., Plan], faults: Faults
+) -> None:
+    path = tmp_path / "plan.json"
+    plan_of(shop.orders(), shop.large(100)).save(path)
+    path.write_text(path.read_text().replace("AMOUNT > 100", "AMOUNT > 1000"))
+    (fault,) = faults(Plan.load, path)
+    assert fault.startswith(f"{path}: statement LARGE: its text has SHA-256")
+    assert "altered after the plan was made" in fault
+
+
+def test_other_white_space_by_hand_is_no_alteration(
+    tmp_path: Path, shop: Any, plan_of: Callable[..., Plan]
+) -> None:
+    path = tmp_path / "plan.json"
+    plan_of(shop.orders(), shop.large()).save(path)
+    path.write_text(path.read_text().replace(" WHERE AMOUNT", '  WHERE",\n"  AMOUNT'))
+    assert "WHERE\n  AMOUNT" in Plan.load(path).statements[1].text
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "is not a plan"),
+        ("[]", "format is []"),
+        ('{"format": 2}', "format is 2, but this version reads format 1"),
+        ('{"format": 1}', "'application' is missing"),
+        ('{"format": 1, "application": "a", "statements": [3], "created": ""}', "is not a plan"),
+    ],
+)
+def test_what_is_no_plan_is_told(tmp_path: Path, text: str, says: str, faults: Faults) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(text)
+    (fault,) = faults(Plan.load, path)
+    assert fault.startswith(str(path))
+    assert says in fault
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path, faults: Faults) -> None:
+    assert "cannot be read" in faults(Plan.load, tmp_path / "none.json")[0]
+
+
+def test_all_faults_are_told_at_once(shop: Any, faults: Faults) -> None:
+    found = faults(
+        Plan.of,
+        "my shop",
+        [
+            shop.totals(),
+            shop.large(),
+            shop.large(7),
+            shop.returns(),
+            shop.returns(),
+            replace(shop.orders(), name="OR DERS"),
+            Statement("DROP STREAM X;", "drop stream", "X"),
+            Statement("CREATE STREAM Y AS SELECT * FROM Y; DROP STREAM X;", "create stream", "Y", ("Y",)),
+            replace(shop.totals(), name="OTHER"),
+        ],
+    )
+    for part in (
+        "application 'my shop'",
+        "TOTALS: comes before LARGE, which it needs",
+        "LARGE is created twice",
+        "the same INSERT INTO LARGE is there twice",
+        "OR DERS: a stream or table is named with letters",
+        "X: drop stream is not deployed by a plan",
+        "Y: is not one statement that ends with ';'",
+        "Y: reads itself",
+        "TOTALS and OTHER both write to topic 'totals'",
+    ):
+        assert any(part in fault for fault in found), (part, found)
+
+
+def test_the_file_is_readable_in_a_diff(shop: Any, plan_of: Callable[..., Plan]) -> None:
+    content = json.loads(plan_of(shop.orders()).to_json())
+    assert content["format"] == 1
+    assert content["application"] == "shop"
+    (statement,) = content["statements"]
+    assert statement["columns"] == {"ID": "BIGINT KEY", "AMOUNT": "DECIMAL(9, 2)"}
+    assert list(statement)[:4] == ["name", "action", "text", "sha256"]
+
+
+def test_a_plan_without_an_application_is_refused() -> None:
+    with pytest.raises(ConfigError, match="application of \\[ksql\\]"):
+        Plan.of("", [])
