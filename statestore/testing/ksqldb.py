@@ -173,7 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = -1  # head and body in one packet: the system would hold the second back
     ksqldb: ClassVar[StandInKsqldb]
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ARG002 - the name of http.server
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of http.server
         pass
 
     def do_GET(self) -> None:
