@@ -225,7 +225,8 @@ cdef inline int compared(PyObject *one, PyObject *other) noexcept:
 
 
 cdef tuple NATIVE_STEPS = (
-    PairQueue.__next__, GuardedPairs.__next__, OrderedIterator.__next__, ChosenPairs.__next__
+    PairQueue.__next__, GuardedPairs.__next__, OrderedIterator.__next__, ChosenPairs.__next__,
+    ChainedPairs.__next__,
 )
 
 

@@ -70,6 +70,7 @@ from types import TracebackType
 from typing import Any, ClassVar, NamedTuple, Self
 
 from statestore.backends.options import EngineOptions
+from statestore.core import ChainedPairs
 from statestore.core import KeyRange as KeyRange  # a part of this contract, as is the next
 from statestore.core import SortedRun as SortedRun
 from statestore.core.common import check_limit as check_limit
@@ -101,6 +102,10 @@ class BackendIterator(ABC, Iterator[tuple[bytes, bytes]]):
     @abstractmethod
     def close(self) -> None:
         """Release the snapshot now. Idempotent."""
+
+
+class ChainedScan(ChainedPairs, BackendIterator):
+    """Scans of one moment as one: ``ChainedScan(scans, release)`` reads each after the other."""
 
 
 class BackendReader(ABC):
@@ -146,6 +151,15 @@ class OpenStore(BackendReader):
     @abstractmethod
     def snapshot(self) -> Snapshot:
         """Return a view fixed at this moment."""
+
+    def scan_ranges(self, ranges: Sequence[KeyRange], reverse: bool = False) -> BackendIterator:
+        """Iterate over each of ``ranges`` after the other, in their order, as of this call.
+
+        They come in the order of the keys, in ``reverse`` from the last one on, and none overlaps another.
+        This makes scans of one snapshot. An engine that can read them with one iterator does so.
+        """
+        snapshot, wanted = self.snapshot(), list(ranges)
+        return ChainedScan((snapshot.scan(keys, reverse) for keys in wanted), snapshot.close)
 
     @abstractmethod
     def size(self) -> int:

@@ -18,7 +18,14 @@ from statestore.backends.contract import (
 )
 from statestore.backends.lifetime import Lifetime, check_bytes
 from statestore.backends.rocksdb import errors
-from statestore.backends.rocksdb.scan import RocksDBIterator, fills_cache, is_of_all, ranged, whole
+from statestore.backends.rocksdb.scan import (
+    RocksDBIterator,
+    RocksDBRanges,
+    fills_cache,
+    is_of_all,
+    ranged,
+    whole,
+)
 from statestore.errors import StateStoreError, StoreFullError, StoreUnavailableError
 from statestore.runtime import fork
 from statestore.runtime.interrupts import pass_on
@@ -81,6 +88,10 @@ class RocksDBReads(OpenStore):
             moment_of = whole if reads_all and not reverse else ranged
             moment = moment_of(self._lifetime, self._database, keys, fill)
             return RocksDBIterator(self._lifetime, self._directory, moment, keys, reverse, limit)
+
+    def scan_ranges(self, ranges: Sequence[KeyRange], reverse: bool = False) -> BackendIterator:
+        with self._lifetime.call:
+            return RocksDBRanges(self._lifetime, self._directory, self._database, list(ranges), reverse)
 
     def size(self) -> int:
         with self._lifetime.call:

@@ -12,10 +12,10 @@ from typing import Any
 from rocksdict import Rdict, RdictIter, ReadOptions
 from rocksdict import Snapshot as RdictSnapshot
 
-from statestore.backends.contract import KeyRange
+from statestore.backends.contract import BackendIterator, KeyRange
 from statestore.backends.lifetime import ChunkedIterator, Lifetime, TrackedReader
 from statestore.backends.rocksdb import errors
-from statestore.core import read_pairs
+from statestore.core import CursorPairs, GuardedPairs, read_pairs
 
 _FILES = "rocksdb.total-sst-files-size"
 _PROPERTIES = "rocksdb.aggregated-table-properties"
@@ -105,6 +105,37 @@ def _options(keys: KeyRange, fill_cache: bool) -> ReadOptions:
     if keys.stop is not None:
         options.set_iterate_upper_bound(keys.stop)
     return options
+
+
+class RocksDBRanges(GuardedPairs, TrackedReader, BackendIterator):
+    """A scan of several ranges with an iterator of its own, which takes each pair when it is asked for.
+
+    The ranges come in the order of the keys, in ``reverse`` from the last one on.
+    """
+
+    def __init__(
+        self, lifetime: Lifetime, directory: Path, database: Rdict, ranges: list[KeyRange], reverse: bool
+    ) -> None:
+        self._guard = self._lifetime = lifetime
+        self._directory = directory
+        last = KeyRange(None, ranges[0 if reverse else -1].stop) if ranges else KeyRange()
+        # Kept, so that a forked child can keep it for ever.
+        self._iterator: RdictIter | None = database.iter(_options(last, True))
+        self._source = CursorPairs(self._iterator, ranges, reverse)
+        lifetime.readers.add(self)
+
+    def _failed(self, error: Exception) -> None:
+        raise self._lifetime.failure(errors.translate(self._directory, "scanning", error)) from error
+
+    @property
+    def holds(self) -> bool:
+        return self._iterator is not None
+
+    def release(self) -> None:
+        self._source = iter(())
+        self._iterator = None
+
+    end = release
 
 
 class RocksDBIterator(ChunkedIterator):

@@ -47,6 +47,13 @@ if not TYPE_CHECKING and os.environ.get("STATESTORE_PURE_PYTHON") == "1":
         split_window_key,
         window_key,
     )
+    from statestore.core.pure_segments import (
+        SegmentChanges,
+        SegmentKeys,
+        SegmentRows,
+        SessionChanges,
+        WindowChanges,
+    )
 
     IMPLEMENTATION = "pure"
 else:
@@ -61,6 +68,11 @@ else:
             PointReads,
             Readable,
             RecordCache,
+            SegmentChanges,
+            SegmentKeys,
+            SegmentRows,
+            SessionChanges,
+            WindowChanges,
             WindowFold,
             WriteRun,
             acyclic,
@@ -95,7 +107,9 @@ def uses(path: FastPath) -> bool:
 if not TYPE_CHECKING and (IMPLEMENTATION == "pure" or not uses("scan")):
     from statestore.core.pure_scan import (
         CallGuard,
+        ChainedPairs,
         CountedRows,
+        CursorPairs,
         GuardedPairs,
         PairQueue,
         Pairs,
@@ -108,7 +122,9 @@ if not TYPE_CHECKING and (IMPLEMENTATION == "pure" or not uses("scan")):
 else:
     from statestore._native import (
         CallGuard,
+        ChainedPairs,
         CountedRows,
+        CursorPairs,
         GuardedPairs,
         PairQueue,
         Pairs,
@@ -134,7 +150,9 @@ __all__ = [
     "FastPath",
     "Folded",
     "CallGuard",
+    "ChainedPairs",
     "CountedRows",
+    "CursorPairs",
     "GuardedPairs",
     "KeyCodec",
     "KeyPattern",
@@ -149,8 +167,13 @@ __all__ = [
     "Readable",
     "RecordCache",
     "RejectedRecord",
+    "SegmentChanges",
+    "SegmentKeys",
+    "SegmentRows",
+    "SessionChanges",
     "SortedRun",
     "UnendedPairs",
+    "WindowChanges",
     "WindowFold",
     "WriteRun",
     "Writes",

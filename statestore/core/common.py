@@ -168,6 +168,10 @@ BEFORE_ALL, NEVER = -(2**63), 2**63 - 1
 """Milliseconds before and after every time."""
 
 
+FIRST_TIME = times.FIRST_MICROSECOND // 1000
+END_OF_TIME = times.LAST_MICROSECOND // 1000 + 1
+"""The first millisecond, and the one after the last, of the years 1 to 9999."""
+
 EARLIEST = times.FIRST_MICROSECOND // 1000 + 366 * 86_400_000
 LATEST = times.LAST_MICROSECOND // 1000 - 366 * 86_400_000
 """The milliseconds of event times: of the years 2 to 9998, so that windows begin and end in years, too."""
@@ -393,6 +397,10 @@ def window_key_short(data: bytes) -> DecodeError:
     return DecodeError(
         f"a window key ends with 8 bytes of start, this one has {len(data)}: {bounded_repr(data)}"
     )
+
+
+def ends_before_start(start: object, end: object) -> EncodeError:
+    return EncodeError(f"a session that ends at {end} before its start {start}: exchange the two")
 
 
 def must_be_bytes(what: str, given: object) -> TypeError:

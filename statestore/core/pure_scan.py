@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
 from typing import Any, Self
 
@@ -141,6 +141,94 @@ class GuardedPairs:
         """Release the snapshot now. Idempotent."""
         self._finished = True
         self.release()
+
+
+class ChainedPairs:
+    """The pairs of all of ``scans``, one after the other. At the end and by ``close`` it ``release``s."""
+
+    def __init__(self, scans: Iterable[Any], release: Callable[[], object] | None = None) -> None:
+        self._scans: Iterator[Any] | None = iter(scans)
+        self._release = release
+        self._scan: Any = None  # the present one
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Pair:
+        while True:
+            if self._scan is None:
+                self._scan = None if self._scans is None else next(self._scans, None)
+                if self._scan is None:
+                    self._end()
+                    raise StopIteration
+            try:
+                pair: Pair = next(self._scan)
+            except StopIteration:
+                self._end_scan()
+            else:
+                return pair
+
+    def close(self) -> None:
+        """Release what is held now. Idempotent."""
+        self._end_scan()
+        self._end()
+
+    def _end_scan(self) -> None:
+        scan, self._scan = self._scan, None
+        if scan is not None:
+            scan.close()
+
+    def _end(self) -> None:
+        release, self._release, self._scans = self._release, None, None
+        if release is not None:
+            release()
+
+
+class CursorPairs:
+    """The pairs of ``ranges``, one range after the other, which a ``cursor`` of RocksDB reads.
+
+    In ``reverse`` each is read from its end. The cursor's ``status()`` raises where it stopped for an error.
+    """
+
+    def __init__(self, cursor: Any, ranges: list[Any], reverse: bool) -> None:
+        self._cursor = cursor
+        self._step = cursor.prev if reverse else cursor.next
+        self._ranges: Iterator[Any] = iter(ranges)
+        self._reverse = reverse
+        self._range: Any = None  # the present one
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Pair:
+        while self._range is not None or self._begin():
+            key = self._cursor.key()
+            if key is not None and self._is_within(key):
+                pair = key, self._cursor.value()
+                self._step()
+                return pair
+            self._range = None
+            self._cursor.status()
+        raise StopIteration
+
+    def _begin(self) -> bool:
+        keys = next(self._ranges, None)
+        if keys is None:
+            return False
+        if not self._reverse:
+            self._cursor.seek(keys.start or b"")
+        elif keys.stop is None:
+            self._cursor.seek_to_last()
+        else:
+            self._cursor.seek_for_prev(keys.stop)
+            if self._cursor.key() == keys.stop:
+                self._step()
+        self._range = keys
+        return True
+
+    def _is_within(self, key: bytes) -> bool:
+        start, stop = self._range.start, self._range.stop
+        return (start is None or key >= start) if self._reverse else (stop is None or key < stop)
 
 
 class Pairs:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from statestore.core.common import END_OF_TIME as END_OF_TIME  # others take them from here
+from statestore.core.common import FIRST_TIME as FIRST_TIME
 from statestore.errors import EncodeError
 from statestore.runtime.text import bounded_repr
 from statestore.runtime.times import FIRST_MICROSECOND, LAST_MICROSECOND, microseconds
 
 Time = datetime | int
 """A ``datetime`` with a time zone, or an ``int`` of milliseconds since 1970 UTC."""
-
-FIRST_TIME = FIRST_MICROSECOND // 1000
-END_OF_TIME = LAST_MICROSECOND // 1000 + 1
-"""The first millisecond, and the one after the last, of the years 1 to 9999."""
 
 
 def exact_time(what: str, time: Time) -> int:

@@ -40,7 +40,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import NamedTuple
 
-from statestore.core import ALL_PARTITIONERS, KeyRange
+from statestore.core import ALL_PARTITIONERS, KeyRange, SegmentKeys
 
 DATA = b"\x01"
 WINDOWS = b"\x02"
@@ -247,42 +247,16 @@ _SEGMENT = struct.Struct(">BI")
 SEGMENT_PREFIX = _SEGMENT.size
 """Bytes in front of the key of a row in a segment."""
 _SEGMENT_SIGN, _TIME_SIGN = 1 << 31, 1 << 63
-_TIME = struct.Struct(">HQ")
-_TIMES = struct.Struct(">HQQ")
 LEAST_SEGMENT = 120_000
 """Milliseconds of the shortest segment: the years 1 to 9999 have numbers then."""
 
 
-class WindowKeys:
-    """The stored keys of rows with a time, in segments of so many milliseconds."""
-
-    def __init__(self, segment: int) -> None:
-        self.segment = segment
+class WindowKeys(SegmentKeys):
+    """The stored keys of rows with a time, and the ranges of their segments."""
 
     def number(self, time: int) -> int:
         """Return the number of the segment of ``time``."""
         return time // self.segment
-
-    def window(self, key: bytes, start: int) -> bytes:
-        """Return the stored key of a window."""
-        return (
-            _SEGMENT.pack(2, start // self.segment + _SEGMENT_SIGN)
-            + key.replace(b"\0", b"\0\xff")
-            + _TIME.pack(0, start + _TIME_SIGN)
-        )
-
-    def session(self, key: bytes, start: int, end: int) -> bytes:
-        """Return the stored key of a session."""
-        return (
-            _SEGMENT.pack(2, end // self.segment + _SEGMENT_SIGN)
-            + key.replace(b"\0", b"\0\xff")
-            + _TIMES.pack(0, end + _TIME_SIGN, start + _TIME_SIGN)
-        )
-
-    def of_key(self, number: int, key: bytes, low: int, high: int) -> KeyRange:
-        """Return where a segment has the rows of ``key`` with times from ``low`` to before ``high``."""
-        prefix = _SEGMENT.pack(2, number + _SEGMENT_SIGN) + key.replace(b"\0", b"\0\xff")
-        return KeyRange(prefix + _TIME.pack(0, low + _TIME_SIGN), prefix + _TIME.pack(0, high + _TIME_SIGN))
 
     def segments(self, first: int, last: int | None = None) -> KeyRange:
         """Return where the segments ``first`` to before ``last`` are; ``None``: all from ``first`` on."""
@@ -306,32 +280,6 @@ def window_start(stored: bytes) -> int:
 def session_end(stored: bytes) -> int:
     """Return the end of a session by its stored key."""
     return int.from_bytes(stored[-16:-8]) - _TIME_SIGN
-
-
-def window_row(pair: tuple[bytes, bytes]) -> tuple[int, bytes]:
-    """Return ``(start, value)`` of a window's stored pair."""
-    return int.from_bytes(pair[0][-8:]) - _TIME_SIGN, pair[1]
-
-
-def session_row(pair: tuple[bytes, bytes]) -> tuple[int, int, bytes]:
-    """Return ``(start, end, value)`` of a session's stored pair."""
-    stored, value = pair
-    return int.from_bytes(stored[-8:]) - _TIME_SIGN, int.from_bytes(stored[-16:-8]) - _TIME_SIGN, value
-
-
-def keyed_window_row(pair: tuple[bytes, bytes]) -> tuple[bytes, int, bytes]:
-    """Return ``(key, start, value)`` of a window's stored pair without its segment."""
-    stored, value = pair
-    return _unescaped(stored[:-10]), int.from_bytes(stored[-8:]) - _TIME_SIGN, value
-
-
-def keyed_session_row(pair: tuple[bytes, bytes]) -> tuple[bytes, int, int, bytes]:
-    """Return ``(key, start, end, value)`` of a session's stored pair without its segment."""
-    return _unescaped(pair[0][:-18]), *session_row(pair)
-
-
-def _unescaped(key: bytes) -> bytes:
-    return key.replace(b"\0\xff", b"\0") if b"\0" in key else key
 
 
 PARTITIONING = b"\x00partitioning"

@@ -9,8 +9,8 @@ from statestore.fields.windows import label_of_size
 from statestore.storage.layout import LEAST_SEGMENT
 
 _MILLISECOND = timedelta(milliseconds=1)
-SEGMENTS = 4
-"""Segments in a retention: a fetch reads one more at most, and a fourth of the rows on disk have ended."""
+SEGMENTS = 2
+"""Segments in a retention: a fetch reads one more at most, and a third of the rows on disk have ended."""
 
 
 class StoredWindow(TypedDict):

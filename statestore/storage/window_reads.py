@@ -7,30 +7,24 @@ is visible follows from what is stored, in one snapshot with the rows, and never
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from heapq import merge
 from types import TracebackType
-from typing import NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, NamedTuple, Self
 
-from statestore.backends import BackendIterator, BackendReader, KeyRange
-from statestore.core import Pairs, count_pairs
-from statestore.core.common import must_be_bytes
-from statestore.errors import EncodeError
+from statestore.backends import BackendReader
+from statestore.core import ChainedPairs, Pairs, SegmentRows, count_pairs
+from statestore.core.common import ends_before_start, must_be_bytes
 from statestore.serde.window_times import END_OF_TIME, FIRST_TIME, Time, bounds, exact_time
 from statestore.storage.layout import (
     SEGMENT_PREFIX,
     WindowKeys,
     WindowTimes,
-    keyed_session_row,
-    keyed_window_row,
     session_end,
-    session_row,
-    window_row,
     window_start,
 )
 
-Row = TypeVar("Row")
 Stored = tuple[bytes, bytes]
 TimeOf = Callable[[bytes], int]
 """Gives the time that decides whether a row is visible, by its stored key."""
@@ -50,6 +44,7 @@ class TimedReader(ABC):
 
     _keys: WindowKeys
     _time_of: TimeOf
+    _sessions: ClassVar[bool]
 
     @abstractmethod
     def _pinned(self) -> Moment:
@@ -76,22 +71,16 @@ class TimedReader(ABC):
         finally:
             release()
 
-    def _of_key(
-        self, key: bytes, low: int, high: int, reverse: bool, row_of: Callable[[Stored], Row]
-    ) -> Iterator[Row]:
+    def _of_key(self, key: bytes, low: int, high: int, reverse: bool) -> Iterator[Any]:
         """Iterate over the rows of ``key`` with times from ``low`` to before ``high``, as of this call."""
         check_key(key)
         reader, times, release = self._pinned()
-        low, high = max(low, times.first), min(high, times.newest + 1)
-        numbers = self._numbers(low, high, reverse)
-        ranges = [self._keys.of_key(number, key, low, high) for number in numbers]
-        return _chained(reader, ranges, reverse, row_of, release, self)
+        ranges = self._keys.ranges_of(key, max(low, times.first), min(high, times.newest + 1), reverse)
+        scans = ChainedPairs(reader.scan(keys, reverse) for keys in ranges)
+        return SegmentRows(scans, self._sessions, False, release, self)
 
-    def _of_all(self, low: int, high: int, reverse: bool, row_of: Callable[[Stored], Row]) -> Iterator[Row]:
-        """Iterate over all rows with times from ``low`` to before ``high``, by key and time.
-
-        ``row_of`` is given pairs as they are stored, without the segment.
-        """
+    def _of_all(self, low: int, high: int, reverse: bool) -> Iterator[Any]:
+        """Iterate over all rows with times from ``low`` to before ``high``, by key and time."""
         reader, times, release = self._pinned()
         low, high = max(low, times.first), min(high, times.newest + 1)
         scans: list[Iterator[Stored]] = []
@@ -101,7 +90,7 @@ class TimedReader(ABC):
             begins = number * self._keys.segment
             is_whole = low <= begins and begins + self._keys.segment <= high
             scans.append(rows if is_whole else _between(rows, self._time_of, low, high))
-        return _merged(scans, reverse, row_of, release)
+        return _merged(scans, reverse, self._sessions, release)
 
     def _numbers(self, low: int, high: int, reverse: bool) -> range:
         """Return the segments with times from ``low`` to before ``high``."""
@@ -110,15 +99,14 @@ class TimedReader(ABC):
         numbers = range(self._keys.number(low), self._keys.number(high - 1) + 1)
         return numbers[::-1] if reverse else numbers
 
-    def _latest(self, key: bytes, row_of: Callable[[Stored], Row]) -> Row | None:
+    def _latest(self, key: bytes) -> Any:
         """Return the last row of ``key``: segment by segment, from the newest on."""
         check_key(key)
         reader, times, release = self._pinned()
         try:
-            low, high = max(times.first, FIRST_TIME), times.newest + 1
-            for number in self._numbers(low, high, reverse=True):
-                for stored in reader.scan(self._keys.of_key(number, key, low, high), reverse=True, limit=1):
-                    return row_of(stored)
+            for keys in self._keys.ranges_of(key, max(times.first, FIRST_TIME), times.newest + 1, True):
+                for row in SegmentRows(reader.scan(keys, True, 1), self._sessions, False, None):
+                    return row
             return None
         finally:
             release()
@@ -143,12 +131,17 @@ class WindowReads(TimedReader):
     """
 
     _time_of = staticmethod(window_start)
+    _sessions = False
 
     def get(self, key: bytes, start: Time) -> bytes | None:
         """Return the value of one window; ``None``: there is none, or its retention has ended."""
-        check_key(key)
-        at = exact_time("start", start)
-        return self._get(self._keys.window(key, at), at)
+        try:
+            stored = self._keys.window(key, start)
+        except (TypeError, ValueError):  # as most are given, in one call
+            check_key(key)
+            start = exact_time("start", start)
+            stored = self._keys.window(bytes(key), start)
+        return self._get(stored, start)  # type: ignore[arg-type] # it is an int now
 
     def fetch(
         self, key: bytes, start: Time | None = None, stop: Time | None = None, reverse: bool = False
@@ -158,7 +151,7 @@ class WindowReads(TimedReader):
         They start at ``start`` or later and before ``stop``, also in ``reverse``; ``None`` is open. The
         iterator's next step after the store was closed raises ``StoreClosedError``.
         """
-        return self._of_key(key, *bounds(start, stop), reverse, window_row)
+        return self._of_key(key, *bounds(start, stop), reverse)
 
     def fetch_all(
         self, start: Time | None = None, stop: Time | None = None, reverse: bool = False
@@ -167,11 +160,12 @@ class WindowReads(TimedReader):
 
         Otherwise as ``fetch``.
         """
-        return self._of_all(*bounds(start, stop), reverse, keyed_window_row)
+        return self._of_all(*bounds(start, stop), reverse)
 
     def latest(self, key: bytes) -> tuple[int, bytes] | None:
         """Return ``(start, value)`` of the last window of ``key``; ``None``: it has none."""
-        return self._latest(key, window_row)
+        found: tuple[int, bytes] | None = self._latest(key)
+        return found
 
 
 class SessionReads(TimedReader):
@@ -182,6 +176,7 @@ class SessionReads(TimedReader):
     """
 
     _time_of = staticmethod(session_end)
+    _sessions = True
 
     def get(self, key: bytes, start: Time, end: Time) -> bytes | None:
         """Return the value of one session; ``None``: there is none, or its retention has ended."""
@@ -199,7 +194,7 @@ class SessionReads(TimedReader):
         after the store was closed raises ``StoreClosedError``.
         """
         low, high = bounds(start, stop)
-        rows = self._of_key(key, low, END_OF_TIME, reverse, session_row)
+        rows = self._of_key(key, low, END_OF_TIME, reverse)
         return rows if stop is None and start is None else (row for row in rows if low <= row[0] < high)
 
     def fetch_all(
@@ -210,12 +205,13 @@ class SessionReads(TimedReader):
         Otherwise as ``fetch``.
         """
         low, high = bounds(start, stop)
-        rows = self._of_all(low, END_OF_TIME, reverse, keyed_session_row)
+        rows = self._of_all(low, END_OF_TIME, reverse)
         return rows if stop is None and start is None else (row for row in rows if low <= row[1] < high)
 
     def latest(self, key: bytes) -> tuple[int, int, bytes] | None:
         """Return ``(start, end, value)`` of the session of ``key`` that ends last; ``None``: it has none."""
-        return self._latest(key, session_row)
+        found: tuple[int, int, bytes] | None = self._latest(key)
+        return found
 
 
 class TimedSnapshot(TimedReader):
@@ -256,7 +252,7 @@ def session_times(start: Time, end: Time) -> tuple[int, int]:
     """Return the milliseconds of a session. Raises ``EncodeError`` where it ends before it starts."""
     begins, ends = exact_time("start", start), exact_time("end", end)
     if ends < begins:
-        raise EncodeError(f"a session that ends at {end} before its start {start}: exchange the two")
+        raise ends_before_start(start, end)
     return begins, ends
 
 
@@ -264,47 +260,12 @@ def _nothing() -> None:
     pass
 
 
-def _chained(
-    reader: BackendReader,
-    ranges: Sequence[KeyRange],
-    reverse: bool,
-    row_of: Callable[[Stored], Row],
-    release: Callable[[], object],
-    owner: object,  # noqa: ARG001 - lives as long as the iterator
-) -> Iterator[Row]:
-    try:
-        for keys in ranges:
-            with closing(reader.scan(keys, reverse)) as scan:
-                yield from map(row_of, scan)
-    finally:
-        release()
-
-
-def joined_rows(
-    scans: Sequence[BackendIterator],
-    row_of: Callable[[Stored], Row],
-    owner: object,  # noqa: ARG001 - lives as long as the iterator
-) -> Iterator[Row]:
-    """Iterate over the rows of scans, one after the other."""
-    try:
-        for scan in scans:
-            yield from map(row_of, scan)
-    finally:
-        for scan in scans:
-            scan.close()
-
-
 def _between(rows: Iterator[Stored], time_of: TimeOf, low: int, high: int) -> Iterator[Stored]:
     return (pair for pair in rows if low <= time_of(pair[0]) < high)
 
 
 def _merged(
-    scans: Sequence[Iterator[Stored]],
-    reverse: bool,
-    row_of: Callable[[Stored], Row],
-    release: Callable[[], object],
-) -> Iterator[Row]:
-    try:
-        yield from map(row_of, scans[0] if len(scans) == 1 else merge(*scans, reverse=reverse))
-    finally:
-        release()
+    scans: list[Iterator[Stored]], reverse: bool, sessions: bool, release: Callable[[], object]
+) -> Iterator[Any]:
+    rows = scans[0] if len(scans) == 1 else merge(*scans, reverse=reverse)
+    return SegmentRows(rows, sessions, True, release)

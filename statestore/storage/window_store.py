@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 from statestore.backends import Backend, Batch
-from statestore.core import RecordCache
-from statestore.core.common import must_be_bytes
+from statestore.core import RecordCache, SegmentChanges, SegmentRows, SessionChanges, WindowChanges
 from statestore.errors import EncodeError, StateStoreError
 from statestore.runtime.health_report import HealthReport
 from statestore.runtime.interrupts import shielded
@@ -28,16 +28,12 @@ from statestore.storage.stored_window import StoredWindow
 from statestore.storage.user_store import BatchScope, UserStore
 from statestore.storage.window_reads import (
     Moment,
-    Row,
     SessionReads,
     SessionSnapshot,
-    Stored,
     TimedReader,
     WindowReads,
     WindowSnapshot,
     check_key,
-    joined_rows,
-    session_times,
 )
 
 log = logging.getLogger("statestore.store")
@@ -45,8 +41,9 @@ log = logging.getLogger("statestore.store")
 _PAUSES = 9
 """How many times longer than a step of removing expired rows the pause after it is."""
 
-Change = tuple[int, bytes, bytes | None]
-"""A row's time, its stored key, and its value, ``None`` to delete it."""
+
+_Forms = tuple[WindowKeys, int, Callable[[bytes, bytes], EncodeError], Callable[[str, Any], int]]
+"""How changes get their stored keys and times: see ``SegmentChanges``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +81,7 @@ class TimedStore(UserStore, TimedReader):
         self._longest = max_key_size + len(WINDOWS)  # of stored keys, in bytes
         self._retention = window["retention_ms"]
         self._keys = WindowKeys(window["segment_ms"])
+        self._forms = self._keys, self._longest, self._too_long, exact_time
         self._late = 0
         self._writes = 0  # odd while rows are written
         self._use(backend)
@@ -133,30 +131,26 @@ class TimedStore(UserStore, TimedReader):
             before = self._kept(window_times_of(reader.get(WINDOW_TIMES)))
         return Moment(reader, before, reader.close)
 
-    def _of_key(
-        self, key: bytes, low: int, high: int, reverse: bool, row_of: Callable[[Stored], Row]
-    ) -> Iterator[Row]:
-        """Iterate by a scan of each segment, which costs less than a snapshot, while nothing is written."""
+    def _of_key(self, key: bytes, low: int, high: int, reverse: bool) -> Iterator[Any]:
+        """Iterate by a scan, which costs less than a snapshot, while nothing is written."""
         check_key(key)
         before = self._writes
         if not (before & 1 or self._moves):
-            times = self._times
-            low_now, high_now = max(low, times.first), min(high, times.newest + 1)
-            numbers = self._numbers(low_now, high_now, reverse)
-            ranges = [self._keys.of_key(number, key, low_now, high_now) for number in numbers]
-            scans = [self._backend.scan(keys, reverse) for keys in ranges]
-            if self._writes == before and scans:  # they are of one moment
-                return joined_rows(scans, row_of, self)
-        return super()._of_key(key, low, high, reverse, row_of)
+            newest, first = self._times
+            ranges = self._keys.ranges_of(key, max(low, first), min(high, newest + 1), reverse)
+            scan = self._backend.scan_ranges(ranges, reverse)
+            if self._writes == before:  # the times are of its moment
+                return SegmentRows(scan, self._sessions, False, None, self)
+        return super()._of_key(key, low, high, reverse)
 
     def _get(self, stored: bytes, time: int) -> bytes | None:
         value = self._backend.get(stored)
         if value is None:
             return None
-        times = self._times
+        first = self._times[1]
         if self._moves:
-            times = self._kept(window_times_of(self._backend.get(WINDOW_TIMES)))
-        return value if time >= times.first else None
+            first = self._kept(window_times_of(self._backend.get(WINDOW_TIMES))).first
+        return value if time >= first else None
 
     def approximate_count(self) -> int:
         """Return about how many rows there are, cheaply."""
@@ -182,27 +176,15 @@ class TimedStore(UserStore, TimedReader):
 
     # Writes
 
-    def _commit(self, changes: Iterable[Change]) -> int:
+    def _commit(self, changes: SegmentChanges) -> int:
         """Write ``changes`` in their order, as one unit; return how many rows came too late."""
         with self._write_lock:
             if self._moves:
                 if self.followed is not None:
                     self._backend.write(Batch([]))  # raises: another process writes
                 self._load()
-            newest, first = self._times
-            rows: dict[bytes, bytes | None] = {}
-            late = 0
-            for time_of_row, stored, value in changes:
-                if time_of_row < first:
-                    late += value is not None
-                    continue
-                rows[stored] = value
-                if value is not None and time_of_row > newest:
-                    newest = time_of_row
-                    first = max(first, newest - self._retention + 1)
-            if rows:
-                puts = [(stored, value) for stored, value in rows.items() if value is not None]
-                deletes = [stored for stored, value in rows.items() if value is None]
+            newest, first, late, puts, deletes = changes.accepted(*self._times, self._retention)
+            if puts or deletes:
                 is_inner = self._writes & 1  # a signal handler's, in the middle of a write
                 self._writes |= 1
                 try:
@@ -253,11 +235,6 @@ class TimedStore(UserStore, TimedReader):
             f"{longer_keys(self._max_key_size)}"
         )
 
-    def _checked(self, key: bytes, stored: bytes) -> bytes:
-        if len(stored) > self._longest:
-            raise self._too_long(key, stored)
-        return stored
-
     def flush(self) -> None:
         """Return when everything written before survives power loss."""
         self._backend.flush()
@@ -288,38 +265,27 @@ class WindowStore(TimedStore, WindowReads):
 
     def put(self, key: bytes, start: Time, value: bytes) -> bool:
         """Set the value of one window. Return whether it was accepted; ``False``: it came too late."""
-        return not self._commit([self._put(key, start, value)])
+        change = WindowChanges(*self._forms, True)
+        change.put(key, start, value)
+        return not self._commit(change)
 
     def delete(self, key: bytes, start: Time) -> None:
         """Remove one window; fine when it is absent. It moves no time."""
-        self._commit([self._deleted(key, start)])
+        change = WindowChanges(*self._forms, True)
+        change.delete(key, start)
+        self._commit(change)
 
     def batch(self) -> WindowBatch:
         """Return a context manager with ``put`` and ``delete``, written atomically when it ends well.
 
         Rows are accepted or refused in their order, as if each were written by itself.
         """
-        return WindowBatch(self._commit, self._put, self._deleted)
+        return WindowBatch(self._forms, self._commit)
 
     def snapshot(self) -> WindowSnapshot:
         """Return a read-only view fixed at this moment; close it, or use it in ``with``."""
         reader, times, _ = self._pinned()
         return WindowSnapshot(reader, times, self._keys, self)
-
-    def _put(self, key: bytes, start: Time, value: bytes) -> Change:
-        if not isinstance(value, bytes):
-            raise must_be_bytes("a value", value)
-        check_key(key)
-        at = exact_time("start", start)
-        stored = self._keys.window(key, at)
-        if len(stored) > self._longest:
-            raise self._too_long(key, stored)
-        return at, stored, value
-
-    def _deleted(self, key: bytes, start: Time) -> Change:
-        check_key(key)
-        at = exact_time("start", start)
-        return at, self._checked(key, self._keys.window(key, at)), None
 
 
 class SessionStore(TimedStore, SessionReads):
@@ -332,34 +298,27 @@ class SessionStore(TimedStore, SessionReads):
 
     def put(self, key: bytes, start: Time, end: Time, value: bytes) -> bool:
         """Set the value of one session. Return whether it was accepted; ``False``: it came too late."""
-        return not self._commit([self._put(key, start, end, value)])
+        change = SessionChanges(*self._forms, True)
+        change.put(key, start, end, value)
+        return not self._commit(change)
 
     def delete(self, key: bytes, start: Time, end: Time) -> None:
         """Remove one session; fine when it is absent. It moves no time."""
-        self._commit([self._deleted(key, start, end)])
+        change = SessionChanges(*self._forms, True)
+        change.delete(key, start, end)
+        self._commit(change)
 
     def batch(self) -> SessionBatch:
         """Return a context manager with ``put`` and ``delete``, written atomically when it ends well.
 
         Rows are accepted or refused in their order, as if each were written by itself.
         """
-        return SessionBatch(self._commit, self._put, self._deleted)
+        return SessionBatch(self._forms, self._commit)
 
     def snapshot(self) -> SessionSnapshot:
         """Return a read-only view fixed at this moment; close it, or use it in ``with``."""
         reader, times, _ = self._pinned()
         return SessionSnapshot(reader, times, self._keys, self)
-
-    def _put(self, key: bytes, start: Time, end: Time, value: bytes) -> Change:
-        if not isinstance(value, bytes):
-            raise must_be_bytes("a value", value)
-        ends, stored, _ = self._deleted(key, start, end)
-        return ends, stored, value
-
-    def _deleted(self, key: bytes, start: Time, end: Time) -> Change:
-        check_key(key)
-        begins, ends = session_times(start, end)
-        return ends, self._checked(key, self._keys.session(key, begins, ends)), None
 
 
 class _TimedBatch(BatchScope):
@@ -369,57 +328,30 @@ class _TimedBatch(BatchScope):
     raises ``RuntimeError``.
     """
 
-    def __init__(self, commit: Callable[[Iterable[Change]], int]) -> None:
-        super().__init__()
+    _write: Callable[[SegmentChanges], int]
+
+
+class WindowBatch(WindowChanges, _TimedBatch):
+    __doc__ = _TimedBatch.__doc__
+
+    def __init__(self, forms: _Forms, commit: Callable[[SegmentChanges], int]) -> None:
+        WindowChanges.__init__(self, *forms)
+        _TimedBatch.__init__(self)
         self._write = commit
-        self._changes: list[Change] = []
 
     def _commit(self) -> None:
-        if self._changes:
-            self._write(self._changes)
+        if len(self):
+            self._write(self)
 
 
-class WindowBatch(_TimedBatch):
+class SessionBatch(SessionChanges, _TimedBatch):
     __doc__ = _TimedBatch.__doc__
 
-    def __init__(
-        self,
-        commit: Callable[[Iterable[Change]], int],
-        put: Callable[[bytes, Time, bytes], Change],
-        delete: Callable[[bytes, Time], Change],
-    ) -> None:
-        super().__init__(commit)
-        self._put, self._delete = put, delete
+    def __init__(self, forms: _Forms, commit: Callable[[SegmentChanges], int]) -> None:
+        SessionChanges.__init__(self, *forms)
+        _TimedBatch.__init__(self)
+        self._write = commit
 
-    def put(self, key: bytes, start: Time, value: bytes) -> None:
-        """Set the value of one window when the block ends, unless it comes too late."""
-        self._check_inside()
-        self._changes.append(self._put(key, start, value))
-
-    def delete(self, key: bytes, start: Time) -> None:
-        """Remove one window when the block ends; fine when it is absent."""
-        self._check_inside()
-        self._changes.append(self._delete(key, start))
-
-
-class SessionBatch(_TimedBatch):
-    __doc__ = _TimedBatch.__doc__
-
-    def __init__(
-        self,
-        commit: Callable[[Iterable[Change]], int],
-        put: Callable[[bytes, Time, Time, bytes], Change],
-        delete: Callable[[bytes, Time, Time], Change],
-    ) -> None:
-        super().__init__(commit)
-        self._put, self._delete = put, delete
-
-    def put(self, key: bytes, start: Time, end: Time, value: bytes) -> None:
-        """Set the value of one session when the block ends, unless it comes too late."""
-        self._check_inside()
-        self._changes.append(self._put(key, start, end, value))
-
-    def delete(self, key: bytes, start: Time, end: Time) -> None:
-        """Remove one session when the block ends; fine when it is absent."""
-        self._check_inside()
-        self._changes.append(self._delete(key, start, end))
+    def _commit(self) -> None:
+        if len(self):
+            self._write(self)

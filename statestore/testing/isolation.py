@@ -68,6 +68,25 @@ class IsolationTests:
         stocked.compact()
         assert pairs + list(scan) == sorted(BEFORE.items(), reverse=reverse)
 
+    @pytest.mark.parametrize("reverse", [False, True])
+    def test_a_scan_of_ranges_sees_the_moment_of_its_call(self, stocked: Backend, reverse: bool) -> None:
+        bounds = [(b"0", b"003"), (b"050", b"050"), (b"050", b"0505"), (b"07", b"073"), (b"098", b"zzzz")]
+        ranges = [KeyRange(*both) for both in bounds]
+        scan = stocked.scan_ranges(ranges[::-1] if reverse else ranges, reverse)
+        empty = stocked.scan_ranges([])
+        stocked.write(CHANGE)
+        wanted = [(key, b"before") for key in BEFORE if any(low <= key < high for low, high in bounds)]
+        assert list(scan) == sorted(wanted, reverse=reverse)
+        assert list(scan) == list(empty) == []
+        whole = [KeyRange(stop=b"002"), KeyRange(b"zz")]
+        found = list(stocked.scan_ranges(whole[::-1] if reverse else whole, reverse))
+        assert found == sorted([(b"000", b"after"), (b"zzz", b"new")], reverse=reverse)
+        stocked.scan_ranges(ranges).close()
+        half_read = stocked.scan_ranges(ranges)
+        next(half_read)
+        half_read.close()
+        assert list(half_read) == []
+
     def test_several_scans_side_by_side(self, stocked: Backend) -> None:
         forwards, backwards, part = (
             stocked.scan(),

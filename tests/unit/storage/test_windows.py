@@ -265,7 +265,7 @@ def test_expired_rows_leave_the_backend(windows: WindowStore, eventually: Eventu
         windows.delete(b"absent", T + 599 * MINUTE)  # where removing takes steps, each write has one
         return sum(1 for _ in inner(windows).scan())
 
-    eventually(lambda: left() <= 60 + 15 + 3)  # a segment has 15 minutes; times and identity are two more
+    eventually(lambda: left() <= 60 + 30 + 3)  # a segment has 30 minutes; times and identity are two more
 
 
 def test_removing_goes_on_in_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,17 +337,17 @@ def test_a_fetch_is_of_one_moment_beside_writes(windows: WindowStore) -> None:
     starts = [T + minute * MINUTE for minute in (0, 20, 40)]
     for start in starts:
         windows.put(b"a", start, b"1")
-    backend, scan = inner(windows), inner(windows).scan
+    backend, scan = inner(windows), inner(windows).scan_ranges
 
     def scan_and_write(*arguments: Any) -> Any:
-        vars(backend).pop("scan")
+        vars(backend).pop("scan_ranges")
         found = scan(*arguments)
         with windows.batch() as batch:
             for start in starts:
                 batch.put(b"a", start, b"2")
         return found
 
-    vars(backend)["scan"] = scan_and_write
+    vars(backend)["scan_ranges"] = scan_and_write
     assert list(windows.fetch(b"a")) == [(start, b"2") for start in starts]
 
 
@@ -412,7 +412,7 @@ def test_a_store_keeps_what_it_is(tmp_path: Path, backend: str) -> None:
     assert described(tmp_path, "w")["window"] == {
         "size_ms": 5 * MINUTE,
         "retention_ms": HOUR,
-        "segment_ms": 15 * MINUTE,
+        "segment_ms": 30 * MINUTE,
     }
     assert (described(tmp_path, "w")["values"], described(tmp_path, "s")["values"]) == ("windows", "sessions")
     with manager() as stores:
