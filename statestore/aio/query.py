@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
 
 from statestore.aio.documented import documented_by
 from statestore.aio.loop import OwnLoop
@@ -14,6 +14,7 @@ from statestore.expressions.aggregates import Aggregate
 from statestore.expressions.expr import Condition, Descending, Expr, Value
 from statestore.query.facade import Queryable, TableGrouping, TableQuery
 from statestore.relational.results import Row
+from statestore.relational.translation import Emit
 from statestore.relational.values import Query
 from statestore.settings import OnScan
 
@@ -179,8 +180,11 @@ class AsyncTableQuery(AsyncQueryable[T]):
     async def count(self, *, allow_stale: bool = False) -> int:
         return await self._own.in_slices(self._query.count, allow_stale=allow_stale)
 
-    async def explain(self, *, allow_stale: bool = False) -> str:
-        return await self._own.in_slices(self._query.explain, allow_stale=allow_stale)
+    def to_ksql(self, emit: Emit | None = None) -> str:
+        return self._query.to_ksql(emit)
+
+    async def explain(self, *, side: Literal["local", "ksql"] = "local", allow_stale: bool = False) -> str:
+        return await self._own.in_slices(self._query.explain, side=side, allow_stale=allow_stale)
 
     def __bool__(self) -> NoReturn:
         raise TypeError(f"{self!r} is not true or false: ask it with `await …any()`, or `await …count()`")

@@ -55,6 +55,9 @@ class AsyncStream(Generic[T]):
         read = self._stream._entities  # noqa: SLF001 - of its other form
         return AsyncRows(self._own, lambda: read(limit, until), waits=True)
 
+    def to_ksql(self) -> str:
+        return self._stream.to_ksql()
+
     def health(self) -> StreamHealth:
         return self._stream.health()
 

@@ -190,6 +190,9 @@ class AsyncTable(AsyncEntityReads[T], AsyncBoundTable[T]):
     def all_windows(self) -> list[AsyncWindowTable[T]]:
         return [self._form(one) for one in self._table.all_windows()]
 
+    def to_ksql(self) -> str:
+        return self._table.to_ksql()
+
     def snapshot(self, *, allow_stale: bool = False) -> Opening[AsyncTableSnapshot[T]]:
         async def opened() -> AsyncTableSnapshot[T]:
             taken = await self._own.opened_in_slices(

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 
 import click
 
-from statestore.cli.modules import declared_by, find_here, modules_argument
+from statestore.cli.modules import declared_by, find_here, loaded_since, modules_argument
 from statestore.entity import declared_classes, deferred_faults
-from statestore.errors import ConfigError
+from statestore.errors import ConfigError, KsqlError
+from statestore.ksql.collect import declared_in, ordered
 from statestore.manager.resolve import SettingsResolver, refused_properties
 from statestore.manager.validation import Finding, check_entities
 from statestore.serde.formats import FormatContext
@@ -29,13 +32,14 @@ def check(modules: Sequence[str], file: str | None, strict: bool, relaxed: bool)
     """Check the entities that modules declare, without Kafka.
 
     Imports the modules, from here or installed, and checks every entity that is declared by then: each class,
-    its formats, what classes share, and the settings. Prints a line "file:line: error: ..." or
+    its formats, what classes share, the settings, and the KSQL of the classes that are ksqlDB's and of the
+    persistent queries. Prints a line "file:line: error: ..." or
     "file:line: warning: ..." for each fault; the line is that of the declaration. Nothing is opened, and no
     other program is asked. Exit status: 0 without errors, 1 with errors, 2 for a wrong command line.
     """
     if strict and relaxed:
         raise click.UsageError("--strict and --relaxed exclude each other: give one of them")
-    before = set(declared_classes())
+    before, known = set(declared_classes()), set(sys.modules)
     find_here()
     with deferred_faults("strict" if strict else "relaxed" if relaxed else None):
         errors = [finding for name in modules for finding in _imported(name)]
@@ -46,13 +50,15 @@ def check(modules: Sequence[str], file: str | None, strict: bool, relaxed: bool)
         context = FormatContext(layers.settings.schema_registry if layers and file else None)
         report = check_entities(classes, context)
         errors += report.errors
+        queries = _ksql(loaded_since(modules, known), classes, errors)
         if layers is not None and not report.errors:
             errors += [Finding(file or "settings", fault) for fault in _unmatched_sections(layers, classes)]
     for kind, findings in (("error", errors), ("warning", report.warnings)):
         for finding in findings:
             print(f"{_shown(finding.location)}: {kind}: {finding.text}")
+    checked = ", ".join(filter(None, (_count(len(classes), "entity", "entities"), queries)))
     print(
-        f"{_count(len(classes), 'entity', 'entities')}: {_count(len(errors), 'error', 'errors')}, "
+        f"{checked}: {_count(len(errors), 'error', 'errors')}, "
         f"{_count(len(report.warnings), 'warning', 'warnings')}"
     )
     return 1 if errors else 0
@@ -67,6 +73,19 @@ def _imported(name: str) -> Iterator[Finding]:
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the module does
         what = "".join(traceback.format_exception_only(error)).strip()
         yield Finding(_place(error, name), f"importing {name} raised {what}")
+
+
+def _ksql(modules: Sequence[ModuleType], classes: Sequence[type], errors: list[Finding]) -> str:
+    """Check the KSQL of classes, and of the queries of modules; return how many queries there are."""
+    found, faults = declared_in(modules, classes)
+    errors += [Finding(location, fault) for location, fault in faults]
+    if not faults:
+        try:
+            ordered([one for each in found for one in each.statements])
+        except KsqlError as error:
+            errors += [Finding(modules[0].__name__, fault) for fault in error.faults]
+    count = sum(one.is_query for one in found)
+    return _count(count, "query", "queries") if count else ""
 
 
 def _place(error: BaseException, name: str) -> str:

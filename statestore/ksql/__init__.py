@@ -24,7 +24,7 @@ A file imports only from files above it::
     inference.py       stream or table, the key, and why
     results.py         the columns of a query's rows
     clauses.py         SELECT, FROM, WHERE, GROUP BY …: a function each
-    select.py          SELECT: pull and push queries
+    transient.py       SELECT: pull and push queries
     targets.py         what a persistent query makes, and whether its rows fit the class
     making.py          CREATE … AS SELECT, INSERT INTO
     persistent.py      PersistentQuery: the value, and its statements
@@ -35,9 +35,9 @@ A file imports only from files above it::
 from statestore.ksql.bars import statements
 from statestore.ksql.collect import collect
 from statestore.ksql.persistent import PersistentQuery
-from statestore.ksql.select import select
 from statestore.ksql.sources import create, drop
 from statestore.ksql.statements import SourceColumn, Statement
+from statestore.ksql.transient import select
 from statestore.ksql.windows import Sessions
 
 __all__ = [

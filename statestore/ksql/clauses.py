@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Literal
 
 from statestore.expressions.nodes import Node
 from statestore.ksql import expressions
@@ -15,8 +14,7 @@ from statestore.ksql.inference import Shape
 from statestore.ksql.lexis import source_name
 from statestore.ksql.results import ResultColumn, Translation, select_item, value_text
 from statestore.ksql.windows import Lengths, within_clause
-
-Emit = Literal["changes", "final"]
+from statestore.relational.translation import Emit
 
 
 def select_clause(columns: Sequence[ResultColumn], *, is_joined: bool) -> str:

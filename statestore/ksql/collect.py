@@ -40,13 +40,18 @@ def collect(modules: Iterable[ModuleType | str]) -> tuple[Statement, ...]:
     return ordered([one for each in found for one in each.statements])
 
 
-def declared_in(modules: Iterable[ModuleType | str]) -> tuple[list[Declared], list[tuple[str, str]]]:
-    """Return what modules declare for ksqlDB, and the location and text of each fault."""
+def declared_in(
+    modules: Iterable[ModuleType | str], classes: Sequence[type] | None = None
+) -> tuple[list[Declared], list[tuple[str, str]]]:
+    """Return what modules declare for ksqlDB, and the location and text of each fault.
+
+    ``classes`` are the entity classes in question; ``None``: those of the modules.
+    """
     loaded = [importlib.import_module(one) if isinstance(one, str) else one for one in modules]
     faults: list[tuple[str, str]] = []
     queries = [_translated(name, one, faults) for name, one in _queries(loaded)]
     made = {one.name for each in queries for one in each.statements if one.action.startswith("create")}
-    classes = [one for one in (_of_class(cls, faults) for cls in _classes(loaded)) if one is not None]
+    asked = _classes(loaded) if classes is None else classes
     found = [
         Declared(
             one.name,
@@ -54,7 +59,8 @@ def declared_in(modules: Iterable[ModuleType | str]) -> tuple[list[Declared], li
             tuple(each for each in one.statements if each.name not in made),
             is_query=False,
         )
-        for one in classes
+        for one in (_of_class(cls, faults) for cls in asked)
+        if one is not None
     ]
     found += queries
     faults += _clashes(found)

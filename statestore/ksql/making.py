@@ -12,7 +12,6 @@ from statestore.errors import KsqlError
 from statestore.expressions.nodes import Constant, Node
 from statestore.fields.types import scalar_type
 from statestore.ksql.clauses import (
-    Emit,
     check_is_translated,
     emit_clause,
     from_clause,
@@ -26,7 +25,6 @@ from statestore.ksql.inference import Shape, shape_of
 from statestore.ksql.lexis import source_name, string
 from statestore.ksql.reads import Read, reads_of
 from statestore.ksql.results import ResultColumn, Translation, field_of, keyed, result_columns, translation
-from statestore.ksql.select import known_columns
 from statestore.ksql.sources import (
     Kind,
     Property,
@@ -48,6 +46,7 @@ from statestore.ksql.targets import (
     target_of,
     target_properties,
 )
+from statestore.ksql.transient import known_columns
 from statestore.ksql.windows import (
     Lengths,
     QueryWindow,
@@ -60,6 +59,7 @@ from statestore.ksql.windows import (
     within_of,
 )
 from statestore.naming import KSQL_SYSTEM_COLUMNS
+from statestore.relational.translation import Emit
 from statestore.relational.values import Query
 
 Way = Literal["create", "replace", "insert"]

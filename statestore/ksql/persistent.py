@@ -11,11 +11,11 @@ from statestore.errors import KsqlError
 from statestore.expressions.expr import Expr
 from statestore.expressions.nodes import Node, node_text
 from statestore.expressions.type_checking import expression_faults
-from statestore.ksql.clauses import Emit
 from statestore.ksql.making import Asked, Way, made
 from statestore.ksql.sources import Kind
-from statestore.ksql.statements import Statement
+from statestore.ksql.statements import Statement, explained
 from statestore.ksql.windows import WindowGiven, Within, check_window
+from statestore.relational.translation import Emit
 from statestore.relational.values import Query
 from statestore.runtime.text import bounded_repr
 
@@ -160,11 +160,6 @@ class PersistentQuery:
         text += "" if self.emit == "changes" else f", emit={self.emit!r}"
         text += ")" + ("" if self.kind is None else f".as_{self.kind}()")
         return text + {"create": "", "replace": ".or_replace()", "insert": ".insert()"}[self.way]
-
-
-def explained(statements: Iterable[Statement]) -> str:
-    """Return statements with their notes as comments before each."""
-    return "\n\n".join("\n".join([*(f"-- {note}" for note in one.notes), one.text]) for one in statements)
 
 
 def _partition_by(query: Query[Any], given: object) -> tuple[Node, ...]:

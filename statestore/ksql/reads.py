@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from statestore.entity import EntityModel, Field
 from statestore.errors import ConfigError
 from statestore.expressions.nodes import FieldPath, Node
+from statestore.fields.windows import Window
 from statestore.ksql.sources import Kind, column_type_of, columns_of, declared_models, key_columns
 from statestore.ksql.sources import key_format as key_format_of
 from statestore.ksql.sources import value_format as value_format_of
@@ -52,17 +55,22 @@ class Read:
         return column_type_of(self.model, field, [])
 
 
-def reads_of(query: Query[Any], faults: list[str]) -> tuple[Read, ...]:
-    """Return what a query reads, appending to ``faults`` what of it ksqlDB cannot have."""
+def reads_of(query: Query[Any], faults: list[str], windows: Sequence[Window | None] = ()) -> tuple[Read, ...]:
+    """Return what a query reads, appending to ``faults`` what of it ksqlDB cannot have.
+
+    ``windows`` says of each class with several windows which one is read.
+    """
     found: list[Read] = []
-    for cls in (query.entity, *(join.entity for join in query.joins)):
+    classes = (query.entity, *(join.entity for join in query.joins))
+    for cls, window in zip_longest(classes, windows):
         try:
             models = declared_models(cls)
         except ConfigError as error:
             faults += error.faults
             continue
-        model = models[0]
-        if len(models) > 1:
+        chosen = [one for one in models if window is None or (one.window and one.window.window == window)]
+        model = chosen[0]
+        if len(chosen) > 1:
             labels = ", ".join(one.window.window.label for one in models if one.window)
             faults.append(
                 f"Query.of({cls.__name__}): the class has several windows ({labels}), a table each, and a "

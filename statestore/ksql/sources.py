@@ -28,17 +28,21 @@ _READABLE: Final = 'ksqlDB reads "json", "avro" and "kafka"'
 _OF_KAFKA: Final[tuple[type, ...]] = (int, float, str, bytes, UUID)
 
 
-def create(entity: type[Any], *, or_replace: bool = False) -> Statement:
-    """Return CREATE STREAM or CREATE TABLE for an entity class, IF NOT EXISTS or OR REPLACE.
+def create(entity: type[Any], *, window: Window | None = None, or_replace: bool = False) -> Statement:
+    """Return CREATE STREAM or CREATE TABLE over the topic of an entity class, IF NOT EXISTS or OR REPLACE.
 
-    Raises ``KsqlError`` with everything that ksqlDB cannot have of the class, and for a class of several
-    windows, or with a source, which ``statements`` translates.
+    Of a class with several windows ``window`` says which. Raises ``KsqlError`` with everything that ksqlDB
+    cannot have of the class.
     """
     models = declared_models(entity)
-    if len(models) > 1 or (models[0].windowing is not None and models[0].windowing.source is not None):
-        name = models[0].of_class.name
-        raise KsqlError(f"{name} has windows, a table each: write ksql.statements({name})")
-    return declaration(models[0], or_replace=or_replace)
+    chosen = [one for one in models if window is None or (one.window and one.window.window == window)]
+    if len(chosen) != 1:
+        labels = ", ".join(one.window.window.label for one in models if one.window) or "none"
+        raise KsqlError(
+            f"{models[0].name} has a table for each of its windows ({labels}): say which, or write "
+            f"ksql.statements({models[0].name}) for all"
+        )
+    return declaration(chosen[0], or_replace=or_replace)
 
 
 def drop(entity: type[Any], *, delete_topic: bool = False) -> Statement:
@@ -68,17 +72,22 @@ def declared_models(entity: type[Any]) -> tuple[EntityModel, ...]:
     Raises ``KsqlError`` where the class is none of ksqlDB's, ``ConfigError`` where it is no entity.
     """
     model = model_of(entity_of(entity))
-    if not model.ksql:
-        raise KsqlError(
-            f"{model.name}: the class does not say ksql=True, so its records are not as ksqlDB has them: "
-            'write @entity(…, ksql=True, value_format="json", key_format="kafka")'
-        )
+    check_is_ksql(model)
     if model.windowing is None:
         return (model,)
     try:
         return tuple(model.of_window(window) for window in model.windows)
     except ConfigError as error:
         raise KsqlError(error.faults) from None
+
+
+def check_is_ksql(model: EntityModel) -> None:
+    """Raise ``KsqlError`` for a class that is none of ksqlDB's."""
+    if not model.ksql:
+        raise KsqlError(
+            f"{model.name}: the class does not say ksql=True, so its records are not as ksqlDB has them: "
+            'write @entity(…, ksql=True, value_format="json", key_format="kafka")'
+        )
 
 
 def declaration(
@@ -90,6 +99,7 @@ def declaration(
     """
     faults: list[str] = []
     notes: list[str] = []
+    check_is_ksql(model)
     kind = kind or model.kind
     name = name or model.ksql_name
     columns = columns_of(model, faults)

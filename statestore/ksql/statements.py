@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,3 +42,8 @@ class Statement:
 
     def __str__(self) -> str:
         return self.text
+
+
+def explained(statements: Iterable[Statement]) -> str:
+    """Return statements with their notes as comments before each."""
+    return "\n\n".join("\n".join([*(f"-- {note}" for note in one.notes), one.text]) for one in statements)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, cast, overload
 
 from statestore.entity import is_alias
 from statestore.errors import QueryError, RowCountError
 from statestore.expressions.aggregates import Aggregate, agg
 from statestore.expressions.expr import Condition, Descending, Expr, Value
 from statestore.expressions.type_checking import record_of
+from statestore.fields.windows import Window
+from statestore.ksql import transient
 from statestore.query import columns, run
 from statestore.query.explain import explained
 from statestore.query.grouping import Aggregation
@@ -20,6 +22,7 @@ from statestore.query.row_iterator import RowIterator
 from statestore.query.source import Source
 from statestore.relational.checking import Clause, Column
 from statestore.relational.results import Row, as_dict
+from statestore.relational.translation import Emit
 from statestore.relational.values import Grouping, Query, check_runs_here
 from statestore.runtime.text import bounded_repr
 from statestore.settings import OnScan
@@ -61,7 +64,8 @@ class Queryable(ABC, Generic[T]):
             raise QueryError(
                 f"{value!r} cannot run on {given}: give it the tables of {names}, without clauses"
             )
-        return TableQuery(value, tuple(table.opens[0] for table in tables))
+        opens = tuple(table.opens[0] for table in tables)
+        return TableQuery(value, opens, tuple(table.windows[0] for table in tables))
 
     def alias(self, cls: type[T]) -> TableQuery[T]:
         """Return the table under another name, to join it with itself.
@@ -103,8 +107,8 @@ class Queryable(ABC, Generic[T]):
         Conditions may come before or after, a function in ``where`` after only. Raises ``QueryError`` where
         ``on`` does not say which rows belong together, for two tables of one name, and for a fourth table.
         """
-        here, cls, opens = self._with(other, "join")
-        return TableQuery(here.value.join(cls, on=on), opens)
+        here, table = self._with(other, "join")
+        return here.joined(here.value.join(table.value.entity, on=on), table)
 
     @overload
     def left_join(  # type: ignore[overload-overlap]
@@ -117,12 +121,10 @@ class Queryable(ABC, Generic[T]):
 
         A condition that is never true of ``None``, ``where(F[Customer].city == "Paris")``, drops such rows.
         """
-        here, cls, opens = self._with(other, "left_join")
-        return TableQuery(here.value.left_join(cls, on=on), opens)
+        here, table = self._with(other, "left_join")
+        return here.joined(here.value.left_join(table.value.entity, on=on), table)
 
-    def _with(
-        self, other: object, name: str
-    ) -> tuple[TableQuery[T], type[Any], tuple[Callable[[bool], Source[Any]], ...]]:
+    def _with(self, other: object, name: str) -> tuple[TableQuery[T], TableQuery[Any]]:
         here = self._query()
         table = other._query() if isinstance(other, Queryable) else None  # noqa: SLF001 - of this class
         if table is None or table.value != Query(table.value.entity):
@@ -131,7 +133,7 @@ class Queryable(ABC, Generic[T]):
                 "where(F[Customer].city == …)"
             )
             raise Clause(name, here.value.sources).fault(fault)
-        return here, table.value.entity, (*here.opens, *table.opens)
+        return here, table
 
     def where(self, *conditions: Condition | Callable[[T], object]) -> TableQuery[T]:
         """Keep the rows of which every condition is true: expressions, or functions of a row.
@@ -302,12 +304,19 @@ class TableQuery(Queryable[T]):
     ``value`` is what is asked for. Each result is read anew, from one snapshot of the table.
     """
 
-    def __init__(self, value: Query[T], opens: tuple[Callable[[bool], Source[Any]], ...]) -> None:
+    def __init__(
+        self,
+        value: Query[T],
+        opens: tuple[Callable[[bool], Source[Any]], ...],
+        windows: tuple[Window | None, ...] = (None,),
+    ) -> None:
         check_runs_here(value)
         self._planned = Planned(value)
         self._few: dict[int, TableQuery[T]] = {}
         self.opens = opens
         """What opens each table of the query; takes whether a stale one will do."""
+        self.windows = windows
+        """The window of each table of the query; ``None``: it is no window's."""
 
     @property
     def value(self) -> Query[T]:
@@ -319,7 +328,11 @@ class TableQuery(Queryable[T]):
 
     def having_value(self, value: Query[S]) -> TableQuery[S]:
         """Return the same with another value."""
-        return TableQuery(value, self.opens)
+        return TableQuery(value, self.opens, self.windows)
+
+    def joined(self, value: Query[S], other: TableQuery[Any]) -> TableQuery[S]:
+        """Return a query of the same tables and that of ``other``."""
+        return TableQuery(value, (*self.opens, *other.opens), (*self.windows, *other.windows))
 
     def few(self, count: int) -> TableQuery[T]:
         """Return ``take(count)``, the same each time, so that it is planned once."""
@@ -386,8 +399,20 @@ class TableQuery(Queryable[T]):
         ((result,),) = aggregation.of_rows(self.scan(allow_stale=allow_stale))
         return result
 
-    def explain(self, *, allow_stale: bool = False) -> str:
-        """Return how the rows are found, a line for each step, and how many are read; it reads none."""
+    def to_ksql(self, emit: Emit | None = None) -> str:
+        """Return the query as a SELECT of ksqlDB, as ``Query.to_ksql`` does. Raises ``KsqlError``."""
+        return transient.select(self.value, emit, windows=self.windows).text
+
+    def explain(self, *, side: Literal["local", "ksql"] = "local", allow_stale: bool = False) -> str:
+        """Return how the rows are found, a line for each step, and how many are read; it reads none.
+
+        With ``side="ksql"`` return the query as a SELECT of ksqlDB, the reasons for it as comments: a pull
+        query, or a push query if it joins or groups. Raises ``KsqlError`` for what ksqlDB cannot do.
+        """
+        if side == "ksql":
+            return transient.shown(self.value, self.windows)
+        if side != "local":
+            raise QueryError(f"explain(side={bounded_repr(side)}): give 'local' or 'ksql'")
         sources = self._sources(allow_stale)
         return explained(self._planned.plan(sources), sources)
 

@@ -24,6 +24,7 @@ from statestore.expressions.type_checking import Rows
 from statestore.fields.types import Nullable, RecordType
 from statestore.relational.checking import Clause, Column, OrderTerm, qualified
 from statestore.relational.results import Row
+from statestore.relational.translation import Emit, translated
 from statestore.settings import OnScan
 
 T = TypeVar("T")
@@ -233,6 +234,14 @@ class Query(Generic[T]):
         It goes before the setting ``on_scan`` of the table.
         """
         return self._with(scan=Clause("on_scan", self.rows).one_of(action, get_args(OnScan)))
+
+    def to_ksql(self, emit: Emit | None = None) -> str:
+        """Return the query as a SELECT of ksqlDB: a pull query, which returns rows and ends.
+
+        With ``emit="changes"`` it is a push query, which returns changes until the client goes. Raises
+        ``KsqlError`` with everything of the query that ksqlDB cannot do, or means otherwise.
+        """
+        return translated(self, emit)
 
     # What the value says
 

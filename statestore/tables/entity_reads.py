@@ -34,6 +34,7 @@ class EntityReads(Queryable[T], RowReads[T]):
         self._codec = codec
         self._scans = scans
         self._all: Query[T] = Query.of(codec.cls)
+        self._window = None if codec.window is None else codec.window.form.window
         self._one_key = codec.has_one_key  # else there may be several for the same values
         self._fills_event_time = codec.fills_event_time
         self._key_of = attrgetter(*codec.key_types)  # of several, a tuple
@@ -182,7 +183,7 @@ class EntityReads(Queryable[T], RowReads[T]):
         return values[0] if len(values) == 1 else values
 
     def _query(self) -> TableQuery[T]:
-        return TableQuery(self._all, (self._source,))
+        return TableQuery(self._all, (self._source,), (self._window,))
 
     def _source(self, allow_stale: bool) -> Source[T]:
         store = self._binding.readable or self._binding.reading(allow_stale)

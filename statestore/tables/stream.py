@@ -15,6 +15,7 @@ from statestore.entity import EntityModel
 from statestore.errors import DecodeError, StateStoreError
 from statestore.kafka.source import KafkaSource
 from statestore.kafka.topic_records import KafkaRecord, read_records
+from statestore.ksql.sources import declaration
 from statestore.runtime import fork
 from statestore.runtime.health_report import HealthReport
 from statestore.runtime.slices import pause_point
@@ -124,6 +125,14 @@ class Stream(Generic[T]):
         """
         with closing(self._entities(limit, until)) as entities:
             return list(entities)
+
+    def to_ksql(self) -> str:
+        """Return the statement with which ksqlDB declares the stream.
+
+        Raises ``KsqlError`` with everything of the class that ksqlDB cannot have.
+        """
+        self._check_open()
+        return declaration(self._model).text
 
     def health(self) -> StreamHealth:
         """Return the counts of all reads so far."""

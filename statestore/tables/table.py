@@ -6,6 +6,7 @@ from abc import abstractmethod
 from dataclasses import replace
 from typing import Generic, TypeVar
 
+from statestore import ksql
 from statestore.changelog.binding import Binding
 from statestore.changelog.health import TableHealth
 from statestore.errors import ConfigError
@@ -104,6 +105,15 @@ class Table(  # pyright: ignore[reportIncompatibleVariableOverride] - as above
             "table itself, or declare windows=[…] in the class"
         )
 
+    def to_ksql(self) -> str:
+        """Return the statement with which ksqlDB declares the table; of a class with windows one for each.
+
+        Those of a class with a source are its whole set: see ``ksql.statements``. Raises ``KsqlError`` with
+        everything of the class that ksqlDB cannot have.
+        """
+        self._binding.check_open()
+        return "\n\n".join(one.text for one in ksql.statements(self._cls))
+
     def health(self) -> TableHealth:
         codec = self._codec
         return replace(
@@ -126,6 +136,11 @@ class WindowTable(WindowReads[T], Table[T]):  # pyright: ignore[reportIncompatib
             f"table {self._binding.name!r} is that of window {self._keys.form.window.label} of "
             f"{self._cls.__name__}: read it, or ask what bind({self._cls.__name__}) returns for others"
         )
+
+    def to_ksql(self) -> str:
+        """Return the statement with which ksqlDB declares the table of this window. Raises ``KsqlError``."""
+        self._binding.check_open()
+        return ksql.create(self._cls, window=self._window).text
 
     def snapshot(self, *, allow_stale: bool = False) -> WindowTableSnapshot[T]:
         store = self._binding.readable or self._binding.reading(allow_stale)

@@ -68,6 +68,7 @@ WITHOUT: dict[str, str] = {
     "few": INTERNAL,
     "batches": INTERNAL,
     "aggregated": INTERNAL,
+    "joined": INTERNAL,
     # of a store's reader
     "scan_stored": INTERNAL,
     "cache_reads": INTERNAL,

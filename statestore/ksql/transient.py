@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from statestore.errors import KsqlError
+from statestore.fields.windows import Window
 from statestore.ksql.clauses import (
-    Emit,
     check_is_translated,
     emit_clause,
     from_clause,
@@ -20,22 +20,26 @@ from statestore.ksql.clauses import (
 from statestore.ksql.inference import shape_of
 from statestore.ksql.reads import Read, reads_of
 from statestore.ksql.results import ResultColumn, result_columns, translation
-from statestore.ksql.statements import SourceColumn, Statement
+from statestore.ksql.statements import SourceColumn, Statement, explained
+from statestore.relational.translation import Emit, translate_with
 from statestore.relational.values import Query
 from statestore.runtime.text import bounded_repr
 
 
-def select(query: Query[Any], emit: Emit | None = None) -> Statement:
+def select(
+    query: Query[Any], emit: Emit | None = None, *, windows: Sequence[Window | None] = ()
+) -> Statement:
     """Return SELECT for a query: a pull query, which returns rows and ends.
 
-    With ``emit="changes"`` it is a push query, which returns changes until the client goes. Raises
-    ``KsqlError`` with everything of the query that ksqlDB cannot do, or means otherwise.
+    With ``emit="changes"`` it is a push query, which returns changes until the client goes. ``windows`` says
+    of each class with several windows which one is read. Raises ``KsqlError`` with everything of the query
+    that ksqlDB cannot do, or means otherwise.
     """
     if emit not in (None, "changes", "final"):
         raise KsqlError(f"emit={bounded_repr(emit)}: give 'changes', or None for the rows of now")
     faults: list[str] = []
     notes: list[str] = []
-    reads = reads_of(query, faults)
+    reads = reads_of(query, faults, windows)
     if faults:
         raise KsqlError(tuple(dict.fromkeys(faults)))
     shape = shape_of(query, reads, faults)
@@ -63,6 +67,12 @@ def select(query: Query[Any], emit: Emit | None = None) -> Statement:
         known_columns(columns),
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def shown(query: Query[Any], windows: Sequence[Window | None] = ()) -> str:
+    """Return SELECT with its reasons as comments: a pull query, or a push query if it joins or groups."""
+    needs_push = bool(query.joins) or query.keys is not None
+    return explained([select(query, "changes" if needs_push else None, windows=windows)])
 
 
 def known_columns(columns: Sequence[ResultColumn]) -> tuple[SourceColumn, ...]:
@@ -98,3 +108,6 @@ def _pull_notes(reads: Sequence[Read], emit: Emit | None) -> list[str]:
         f"A pull query: the server answers if {reads[0].name} is a table that it keeps, one that a "
         "PersistentQuery makes."
     ]
+
+
+translate_with(lambda query, emit: select(query, emit).text)
