@@ -12,8 +12,8 @@ from statestore.expressions.nodes import FieldPath
 from statestore.fields.windows import Window
 from statestore.ksql import aggregates, expressions
 from statestore.ksql.clauses import emit_clause
-from statestore.ksql.lexis import quoted, source_name
-from statestore.ksql.results import ResultColumn, select_item
+from statestore.ksql.lexis import quoted, source_name, string
+from statestore.ksql.results import ResultColumn, names_of_ohlc, select_item
 from statestore.ksql.scope import Scope
 from statestore.ksql.sources import (
     column_type_of,
@@ -137,7 +137,7 @@ def _table(
     known = columns_of(model, faults)
     topic = windowing.topic_of(window, model.topic)
     properties = [
-        (name, f"'{topic}'" if name == "KAFKA_TOPIC" else value)
+        (name, string(topic) if name == "KAFKA_TOPIC" else value)
         for name, value in topic_properties(model, faults)
     ]
     properties += timestamp_properties(model, faults, notes)
@@ -175,8 +175,9 @@ def _column(model: EntityModel, origin: EntityModel, field: Field, scope: Scope)
     declared = column_type_of(model, field, [])
     value = windowing.aggregates.get(field.name, path)
     if isinstance(value, Aggregate):
-        text = aggregates.aggregate(value, scope, over="stream")
-        type_ = aggregates.aggregate_ksql_type(value, scope)
+        names = names_of_ohlc(field)
+        text = aggregates.aggregate(value, scope, over="stream", names=names)
+        type_ = aggregates.aggregate_ksql_type(value, scope, names=names)
         column = ResultColumn(field.name, field.wire_name, value, text, type_)
     else:
         of_origin = next((one for one in origin.record_type.fields if one.name == field.name), None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from statestore.expressions.expr import Expr
-from statestore.expressions.nodes import IsNull, Node, Not, node_text, parts_of
+from statestore.expressions.nodes import FieldPath, IsNull, Node, Not, node_text, parts_of
 from statestore.expressions.type_checking import expression_type
 from statestore.fields.types import Nullable
 from statestore.ksql.joins import Keys, joined
@@ -27,6 +27,8 @@ class Shape:
     """Of each join whether it is of two streams."""
     reasons: tuple[str, ...]
     """Why it is a stream or a table, and what its key is, a sentence each."""
+    key_names: tuple[str, ...]
+    """The key as a user writes it."""
 
 
 def shape_of(
@@ -64,22 +66,29 @@ def shape_of(
         _check_groups(query, keys, faults)
     elif partition_by:
         keys = tuple((in_full(node, query),) for node in partition_by)
-    return Shape(kind, keys, of_streams, (f"{why}.", f"Its key: {key_text(keys)}."))
+    shown = tuple(as_written(viable[0], query) for viable in keys)
+    return Shape(kind, keys, of_streams, (f"{why}.", f"Its key: {', '.join(shown) or 'none'}."), shown)
 
 
-def key_text(keys: Keys) -> str:
-    """Return the key as a user writes it."""
-    return ", ".join(node_text(viable[0]) for viable in keys) or "none"
+def as_written(node: Node, query: Query[Any]) -> str:
+    """Return an expression over a query's sources as a user writes it."""
+    if isinstance(node, FieldPath) and not query.joins:
+        return node_text(FieldPath(None, node.steps))
+    return node_text(node)
+
+
+def sure_parts(query: Query[Any]) -> tuple[Node, ...]:
+    """Return the conditions that all rows of a query fulfil, with the class of each field."""
+    return () if query.condition is None else parts_of(in_full(query.condition, query))
 
 
 def _check_groups(query: Query[Any], keys: Keys, faults: list[str]) -> None:
     """Append to ``faults`` the groups of ``None``, which ksqlDB leaves out."""
-    condition = query.condition
-    sure = () if condition is None else parts_of(in_full(condition, query))
+    sure = sure_parts(query)
     for (node,) in keys:
         type_ = expression_type(Expr(node), *query.sources)
         if isinstance(type_, Nullable) and Not(IsNull(node)) not in sure:
-            text = node_text(node)
+            text = as_written(node, query)
             faults.append(
                 f"group_by({text}): it can be None, which is a group here, and in ksqlDB such rows are left "
                 f"out: write where(~{text}.is_null()) before"

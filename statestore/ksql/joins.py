@@ -119,16 +119,14 @@ class _Step:
                 "same type"
             )
         path = found[0].path(found[1])
-        checked = any(part == Not(IsNull(path)) for part in parts_of(self._condition()))
+        condition = self.query.condition
+        sure = () if condition is None else parts_of(in_full(condition, self.query))
+        checked = Not(IsNull(path)) in sure
         if self.join.is_outer and isinstance(found[1].type, Nullable) and not checked:
             self._fault(
                 f"{_shown(found)} can be None: here such a row stays without a partner, and ksqlDB leaves it "
                 f"out; write join(…), or where(~{node_text(path)}.is_null())"
             )
-
-    def _condition(self) -> Node | None:
-        condition = self.query.condition
-        return None if condition is None else in_full(condition, self.query)
 
     def _check_partitions(self, left: Read) -> None:
         models = (left.model, self.right.model)

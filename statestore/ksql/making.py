@@ -121,7 +121,7 @@ class _Parts:
             has_window=asked.window is not None,
             has_within=asked.within is not None,
         )
-        given = translation(asked.query, self.reads, faults, self.notes)
+        given = translation(asked.query, self.reads, faults, self.notes, self.target.model)
         check_is_translated(given, is_persistent=True)
         self._check_sources(shape)
         self._check_emit()

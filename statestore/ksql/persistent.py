@@ -162,21 +162,20 @@ class PersistentQuery:
         return text + {"create": "", "replace": ".or_replace()", "insert": ".insert()"}[self.way]
 
 
-def _partition_by(query: Query[Any], given: object) -> tuple[Node, ...]:
-    exprs = (given,) if isinstance(given, Expr) else tuple(given) if isinstance(given, Iterable) else ()
+def _partition_by(query: Query[Any], given: Any) -> tuple[Node, ...]:
+    try:
+        exprs = (given,) if isinstance(given, Expr) else tuple(given)
+    except TypeError:
+        exprs = (given,)
     wrong = [one for one in exprs if not isinstance(one, Expr)]
-    if wrong or (given is not None and not isinstance(given, Expr | Iterable)):
-        shown = bounded_repr(wrong[0] if wrong else given)
-        raise KsqlError(f"partition_by={shown}: give an expression such as F.customer, or several")
-    faults = [
-        f"partition_by: {fault}"
-        for one in exprs
-        if isinstance(one, Expr)
-        for fault in expression_faults(one, *query.sources)
-    ]
+    if wrong:
+        raise KsqlError(
+            f"partition_by={bounded_repr(wrong[0])}: give an expression such as F.customer, or several"
+        )
+    faults = [f"partition_by: {fault}" for one in exprs for fault in expression_faults(one, *query.sources)]
     if faults:
         raise KsqlError(faults)
-    return tuple(one.node for one in exprs if isinstance(one, Expr))
+    return tuple(one.node for one in exprs)
 
 
 def _check(query: object, into: object, emit: object) -> None:

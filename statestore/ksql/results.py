@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, cast
 
 from statestore.entity import EntityModel, Field
-from statestore.expressions.aggregates import Aggregate
+from statestore.expressions.aggregates import OHLC, Aggregate
 from statestore.expressions.expr import Expr
-from statestore.expressions.nodes import FieldPath, Node, node_text
+from statestore.expressions.nodes import FieldPath, IsNull, Node, Not, node_text
 from statestore.expressions.type_checking import expression_faults
+from statestore.fields.attributes import WindowEnd, WindowStart
+from statestore.fields.types import Nullable, RecordType
 from statestore.ksql import aggregates, expressions
-from statestore.ksql.inference import Shape
+from statestore.ksql.inference import Shape, sure_parts
 from statestore.ksql.lexis import quoted, source_name
 from statestore.ksql.reads import Read, in_full, read_of
 from statestore.ksql.scope import Scope
@@ -60,7 +62,11 @@ class Translation:
 
 
 def translation(
-    query: Query[Any], reads: tuple[Read, ...], faults: list[str], notes: list[str]
+    query: Query[Any],
+    reads: tuple[Read, ...],
+    faults: list[str],
+    notes: list[str],
+    into: EntityModel | None = None,
 ) -> Translation:
     """Return the scopes of a query's clauses."""
     names = tuple(one.name for one in reads) if query.joins else ()
@@ -69,15 +75,28 @@ def translation(
     over: Kind = "table" if all(one.kind == "table" for one in reads) else "stream"
     if query.keys is None:
         return Translation(query, reads, over, scope, scope)
-    substitutes = {one.name: _operand(one.value, scope, over) for one in (*query.keys, *query.aggregates)}
+    columns = (*query.keys, *query.aggregates)
+    substitutes = {one.name: _operand(one, scope, over, into) for one in columns}
     rows = Scope(query.rows, (), (), substitutes, faults, notes)
     return Translation(query, reads, over, scope, rows)
 
 
-def _operand(value: Node | Aggregate, scope: Scope, over: Literal["stream", "table"]) -> str:
+def _operand(column: Column, scope: Scope, over: Kind, into: EntityModel | None) -> str:
+    value = column.value
     if isinstance(value, Aggregate):
-        return aggregates.aggregate(value, scope, over=over)
+        field = None if into is None else field_of(into, column.name)
+        return aggregates.aggregate(value, scope, over=over, names=names_of_ohlc(field))
     return expressions.operand(value, scope)
+
+
+def names_of_ohlc(field: Field | None) -> tuple[str, ...]:
+    """Return the names in records of what ``ohlc`` makes in a field, in the order of ``OHLC``."""
+    type_ = None if field is None else field.type
+    record = type_.item if isinstance(type_, Nullable) else type_
+    if not isinstance(record, RecordType):
+        return aggregates.OHLC_NAMES
+    names = {one.name: one.wire_name for one in record.fields}
+    return tuple(names.get(one, one.upper()) for one in OHLC)
 
 
 def result_columns(given: Translation, shape: Shape, into: EntityModel | None) -> list[ResultColumn]:
@@ -85,7 +104,7 @@ def result_columns(given: Translation, shape: Shape, into: EntityModel | None) -
     faults = given.scope.faults
     selected = _selected(given, into)
     names = _names(given, selected, into)
-    found = [_column(given, shape, one, names[one.name]) for one in selected if one.name in names]
+    found = [_column(given, shape, one, names[one.name], into) for one in selected if one.name in names]
     if len(found) > len({one.name for one in found}):
         twice = next(one for one in found if [other.name for other in found].count(one.name) > 1)
         same = " and ".join(one.field for one in found if one.name == twice.name)
@@ -122,7 +141,8 @@ def _selected(given: Translation, into: EntityModel | None) -> Sequence[Column]:
         return (*query.keys, *query.aggregates)
     if not query.joins:
         read = given.reads[0]
-        fields = (*read.keys, *value_columns(read.model))
+        bounds = [one for one in read.model.record_type.fields if one.window in (WindowStart, WindowEnd)]
+        fields = (*read.keys, *bounds, *value_columns(read.model))
         return [Column(field.name, FieldPath(None, (field.name,))) for field in fields]
     if into is None:
         given.scope.faults.append(
@@ -156,23 +176,28 @@ def _own_name(given: Translation, column: Column) -> str:
         found = read_of(in_full(value, given.query), given.reads)
         if found is not None:
             return found[1].wire_name
+    if isinstance(value, FieldPath) and given.reads[0].model.window is not None:
+        names = {one.name: one.wire_name for one in given.reads[0].model.record_type.fields}
+        return names.get(column.name, column.name.upper())
     return column.name.upper()
 
 
 def _below(given: Translation, value: Node | Aggregate) -> Node | Aggregate:
     """Return what a column is over the sources; one that is computed of groups as it is."""
-    if given.query.keys is None or not isinstance(value, FieldPath) or len(value.steps) > 1:
+    if given.query.keys is None or not isinstance(value, FieldPath):
         return value
-    columns = {one.name: one.value for one in (*given.query.keys, *given.query.aggregates)}
-    return columns.get(str(value.steps[0]), value)
+    columns = {(one.name,): one.value for one in (*given.query.keys, *given.query.aggregates)}
+    return columns.get(cast("tuple[str]", value.steps), value)
 
 
-def _column(given: Translation, shape: Shape, column: Column, name: str) -> ResultColumn:
+def _column(
+    given: Translation, shape: Shape, column: Column, name: str, into: EntityModel | None
+) -> ResultColumn:
     value = column.value
     below = _below(given, value)
     is_of_groups = given.query.keys is not None and given.query.columns is not None and below is value
     if isinstance(value, Aggregate):
-        text = aggregates.aggregate(value, given.scope, over=given.over)
+        text = given.rows.substitutes[column.name]
     elif isinstance(below, Aggregate):
         text = given.rows.substitutes[str(column.node.steps[0])] if isinstance(column.node, FieldPath) else ""
     elif is_of_groups:
@@ -181,7 +206,8 @@ def _column(given: Translation, shape: Shape, column: Column, name: str) -> Resu
         text = value_text(below, given)
     place = None
     if isinstance(below, Aggregate):
-        type_ = aggregates.aggregate_ksql_type(below, given.scope)
+        field = None if into is None else field_of(into, column.name)
+        type_ = aggregates.aggregate_ksql_type(below, given.scope, names=names_of_ohlc(field))
     elif is_of_groups:
         type_ = expressions.ksql_type(below, given.rows)
     else:
@@ -197,10 +223,9 @@ def keyed(columns: Sequence[ResultColumn], shape: Shape, faults: list[str]) -> l
     Appends to ``faults`` the key columns that are not selected.
     """
     chosen: dict[int, ResultColumn] = {}
-    for place, viable in enumerate(shape.keys):
+    for place, text in enumerate(shape.key_names):
         of_key = [one for one in columns if one.place == place]
         if not of_key:
-            text = node_text(viable[0])
             faults.append(
                 f"select: {text} is the key of the rows, and ksqlDB wants each key column selected: add "
                 f"{text}"
@@ -226,6 +251,18 @@ def select_item(column: ResultColumn, *, is_named: bool) -> str:
     """Return ``SUM(AMOUNT) AS TOTAL``; the name is left out where ksqlDB gives the same."""
     name = quoted(column.name)
     return column.text if column.text == name and not is_named else f"{column.text} AS {name}"
+
+
+def is_never_none(given: Translation, column: ResultColumn) -> bool:
+    """Whether ``where`` leaves only rows in which a column has a value, though its field may lack one."""
+    below = _below(given, column.value)
+    if isinstance(below, Aggregate):
+        return False
+    try:
+        full = in_full(below, given.query)
+    except ValueError:  # of a column of the groups
+        return False
+    return Not(IsNull(full)) in sure_parts(given.query)
 
 
 def field_of(model: EntityModel, name: str) -> Field | None:

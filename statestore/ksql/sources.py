@@ -51,12 +51,11 @@ def drop(entity: type[Any], *, delete_topic: bool = False) -> Statement:
     With ``delete_topic`` the topic is deleted with all of its records. Raises ``KsqlError`` for a class of
     several windows.
     """
-    models = declared_models(entity)
-    if len(models) > 1:
-        name = models[0].of_class.name
-        names = ", ".join(model.ksql_name for model in models)
-        raise KsqlError(f"{name} has several windows, a table each ({names}): drop each in ksqlDB")
-    return drop_statement(models[0].ksql_name, models[0].kind, delete_topic=delete_topic)
+    model, *others = declared_models(entity)
+    if others:
+        names = ", ".join(one.ksql_name for one in (model, *others))
+        raise KsqlError(f"{model.name} has several windows, a table each ({names}): drop each in ksqlDB")
+    return drop_statement(model.ksql_name, model.kind, delete_topic=delete_topic)
 
 
 def drop_statement(name: str, kind: Kind, *, delete_topic: bool = False) -> Statement:

@@ -46,4 +46,6 @@ class Statement:
 
 def explained(statements: Iterable[Statement]) -> str:
     """Return statements with their notes as comments before each."""
-    return "\n\n".join("\n".join([*(f"-- {note}" for note in one.notes), one.text]) for one in statements)
+    return "\n\n".join(
+        "\n".join([*(f"-- {' '.join(note.split())}" for note in one.notes), one.text]) for one in statements
+    )

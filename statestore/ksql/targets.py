@@ -13,10 +13,10 @@ from statestore.expressions.aggregates import Aggregate
 from statestore.expressions.expr import Expr
 from statestore.expressions.type_checking import expression_type, record_of
 from statestore.fields.types import FieldType, Nullable, Scalar, scalar_type, type_name
-from statestore.ksql.inference import Shape, key_text
+from statestore.ksql.inference import Shape
 from statestore.ksql.lexis import string
 from statestore.ksql.reads import Read
-from statestore.ksql.results import ResultColumn, Translation, field_of
+from statestore.ksql.results import ResultColumn, Translation, field_of, is_never_none
 from statestore.ksql.scope import Scope
 from statestore.ksql.sources import (
     Property,
@@ -110,8 +110,9 @@ def check_key(target: Target, shape: Shape, columns: Sequence[ResultColumn], fau
     if target.model is None:
         return
     wanted = key_columns(target.model)
-    names, own = ", ".join(one.name for one in wanted) or "none", key_text(shape.keys)
-    what = f"into={target.model.name}: its key is ({names}), and that of the rows is ({own})"
+    names = ", ".join(one.name for one in wanted) or "none"
+    own = ", ".join(shape.key_names) or "none"
+    what = f"into={target.model.name}: its key is ({names}), that of the rows ({own})"
     if len(wanted) != len(shape.keys):
         faults.append(f"{what}: mark the same fields with Key, or group, partition or join by others")
         return
@@ -119,9 +120,7 @@ def check_key(target: Target, shape: Shape, columns: Sequence[ResultColumn], fau
     if places == list(range(len(wanted))):
         return
     if None not in places and sorted(one for one in places if one is not None) == list(range(len(wanted))):
-        faults.append(
-            f"{what}: the order of the key columns is that of the bytes of the key; give both the same order"
-        )
+        faults.append(f"{what}: give both the same order, for it is that of the key's bytes")
     else:
         faults.append(f"{what}: select the key of the rows as {names}, and no other value")
 
@@ -165,6 +164,8 @@ def _fitted(given: Translation, model: EntityModel, field: Field, column: Result
     faults = given.scope.faults
     place, declared = f"{model.name}.{field.name}", column_type_of(model, field, [])
     type_ = _type_of(given, column)
+    if isinstance(type_, Nullable) and is_never_none(given, column):
+        type_ = type_.item
     if type_ is not None and (wrong := _python_fault(type_, field.type)):
         faults.append(
             f"{column.shown} {wrong}, but {place} is declared {type_name(field.type)}: declare it so"
@@ -180,7 +181,7 @@ def _fitted(given: Translation, model: EntityModel, field: Field, column: Result
 
 def cast_to(declared: str, place: str, column: ResultColumn, scope: Scope) -> ResultColumn:
     """Return a column of the type ``declared``, appending to the faults what no CAST makes so."""
-    if column.type is None or column.type == declared:
+    if column.type is None or _is_same(column.type, declared):
         return column if column.type else replace(column, type=declared)
     if column.place is not None or not _can_cast(column.type, declared):
         scope.fault(
@@ -224,6 +225,13 @@ def _stored_format(model: EntityModel, field: Field) -> str | None:
     if form != "json" or not isinstance(bare, Scalar) or declared not in ("VARCHAR", "BIGINT"):
         return None
     return bare.format
+
+
+def _is_same(found: str, declared: str) -> bool:
+    """Whether two types are one, in whatever order a STRUCT has its fields: records have them by name."""
+    both = [text.removeprefix("STRUCT<").removesuffix(">").split(", `") for text in (found, declared)]
+    one, other = (sorted(part.removeprefix("`") for part in parts) for parts in both)
+    return found == declared or (found.startswith("STRUCT<") and one == other)
 
 
 def _can_cast(found: str, declared: str) -> bool:

@@ -181,3 +181,38 @@ def test_as_a_program(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "No module named 'shop.nothing'" in done.stdout
     assert run().returncode == 2
+
+
+KSQL = """
+from statestore import Query, ksql
+
+@entity(topic="orders", kind="stream", ksql=True, key_format="kafka", value_format="json")
+@dataclass(frozen=True)
+class Order:
+    number: Annotated[int, Key]
+    customer: str
+
+@entity(topic="counts", ksql=True, key_format="kafka", value_format="json")
+@dataclass(frozen=True)
+class Count:
+    customer: Annotated[str, Key]
+    orders: int
+
+counts = ksql.PersistentQuery(
+    Query.of(Order).group_by(F.customer).aggregate(orders=agg.count()), into=Count
+)
+"""
+
+
+def test_queries_for_ksqldb_are_translated(check: Check) -> None:
+    assert check(KSQL) == (0, ["2 entities, 1 query: 0 errors, 0 warnings"])
+    status, lines = check(KSQL + "\nfirst = ksql.PersistentQuery(Query.of(Order).take(3), into='FIRST')\n")
+    assert status == 1
+    assert re.match(r"shop\.py:\d+: error: first: take\(3\): ", lines[0])
+    assert lines[-1] == "2 entities, 2 queries: 1 error, 0 warnings"
+
+
+def test_entities_for_ksqldb_have_formats_that_it_reads(check: Check) -> None:
+    status, lines = check(KSQL.replace('key_format="kafka", value_format="json"', "", 1))
+    assert status == 1
+    assert any("Order: value_format='msgpack'" in line for line in lines)
