@@ -147,7 +147,7 @@ bench-peers: $(VENV)/installed $(PEERS)/installed ## restores and windows beside
 # "core" of confluent_kafka, too, in "avro" as that extra asks for it. What tests only compare with is in "core".
 LOWEST_REQUIREMENTS := import re, sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 	extras = p["optional-dependencies"]; own = p["dependencies"] + extras["testing"]; avro = sys.argv[1] == "avro"; \
-	asked = own + extras["avro"] if avro else extras["avro"] + own + extras["arrow"] + extras["ksql"]; \
+	asked = own + extras["avro"] if avro else extras["avro"] + own + extras["arrow"] + extras["ksql"] + extras["bench"]; \
 	tools = ("pytest-xdist", "setuptools") if avro else ("cryptography", "duckdb", "msgpack", "pandas", "polars", "pytest-xdist", \
 	"setuptools", "sortedcontainers"); \
 	oldest = {re.match(r"[\w-]+", line)[0]: re.sub(">=([^,]+).*", r"==\1", line) for line in asked}; \

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import click
 
+from statestore.cli.bench import bench
 from statestore.cli.check import check
 from statestore.cli.config import config
 from statestore.cli.ksql import ksql
@@ -21,14 +22,14 @@ from statestore.errors import StateStoreError
     name="statestore", no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]}
 )
 def program() -> None:
-    """Looks into data directories, checks entities, settings and schemas, and deploys to ksqlDB.
+    """Looks into data directories, checks entities, settings and schemas, deploys to ksqlDB, measures backends.
 
     Exit status: 0 done, 1 an error or a fault found, 2 a wrong command line. For completion, have your shell
     evaluate what _STATESTORE_COMPLETE=bash_source statestore (or zsh_source, fish_source) prints.
     """
 
 
-for command in (ls, config, check, schema, ksql):
+for command in (ls, config, check, schema, ksql, bench):
     program.add_command(command)
 
 

@@ -1,0 +1,177 @@
+"""The process that measures one candidate: ``python -m statestore.bench.child``.
+
+It reads a ``Job`` from the standard input and writes a line of JSON for each thing that happened. So the
+memory is that of one candidate alone, and its parent can look at it from outside.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import msgspec
+
+from statestore.backends.contract import directory_size
+from statestore.bench.candidates import Candidate, Kind, Opening, backend
+from statestore.bench.content import Content
+from statestore.bench.measuring import Measured, measure, overhead
+from statestore.bench.messages import Broke, Done, Ended, Job, Message, Phase
+from statestore.bench.references import REFERENCES
+from statestore.bench.results import Sample, Turn
+from statestore.bench.workloads import LOADS, WORKLOADS, Ground, Workload
+
+_LOOKED_AT = 200
+
+
+def tell(message: Message) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def kind_of(job: Job) -> Kind:
+    return REFERENCES[job.candidate] if job.is_reference else backend(job.candidate)
+
+
+def written_bytes() -> int | None:
+    """Return the bytes that this process has had written to disk; ``None`` where the system does not say."""
+    try:
+        lines = Path("/proc/self/io").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith("write_bytes:")), None)
+
+
+class Session:
+    """Opens the candidate and runs the job's workloads on it, one after the other."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._kind = kind = kind_of(job)
+        self._directory = Path(job.directory)
+        self._ground: Ground | None = None
+        self._opening: partial[Candidate] = partial(kind.open, Opening(self._directory, job.durable))
+        self.workload: str | None = None
+        content = Content(job.key_size, job.value_size, job.seed)
+        self._turn = Turn(
+            candidate=job.candidate,
+            keys=job.keys,
+            round=job.round,
+            load=None,
+            overhead=overhead() / 1000,
+            content=content.mean * job.keys,
+            samples=[],
+        )
+
+    def run(self) -> None:
+        try:
+            for name in self._job.workloads:
+                self._run(WORKLOADS[name])
+            self._finish()
+        finally:
+            if self._ground is not None:
+                self._ground.candidate.close()
+        tell(Ended(self._turn))
+
+    def _run(self, workload: Workload) -> None:
+        ground = self._filled() if workload.name not in LOADS else self._empty()
+        for threads in self._job.threads if workload.threads else [1]:
+            self.workload = workload.name
+            tell(Phase(workload.name))
+            before = written_bytes()
+            job = self._job
+            measured = measure(ground, workload, threads, job.seconds, job.seed + 7_919 * job.round, job.rate)
+            if workload.name in LOADS:
+                ground.candidate.flush()
+            after = written_bytes()
+            sample = sample_of(workload, threads, measured, job.keys)
+            sample.written = None if before is None or after is None else after - before
+            tell(Done(sample))
+            tell(Phase(None))
+            if workload.mend is not None:
+                workload.mend(ground)
+        if workload.name in LOADS:
+            self._look(ground)
+            self._turn.loaded = self._size()
+
+    def _empty(self) -> Ground:
+        """Return the ground for a load: nothing of an earlier one is there."""
+        if self._ground is not None:
+            self._ground.candidate.close()
+            self._ground = None
+            shutil.rmtree(self._directory)
+        self._directory.mkdir(parents=True, exist_ok=True)
+        content = Content(self._job.key_size, self._job.value_size, self._job.seed)
+        self._ground = Ground(content, self._job.keys, self._opening)
+        return self._ground
+
+    def _filled(self) -> Ground:
+        if self._ground is None:
+            raise RuntimeError("the first workload must be a load")
+        return self._ground
+
+    def _look(self, ground: Ground) -> None:
+        """Raise ``RuntimeError`` where what was loaded is not there: speed would mean nothing."""
+        random = Random(self._job.seed)
+        for _ in range(_LOOKED_AT):
+            number = random.randrange(self._job.keys)
+            if not isinstance(ground.candidate.get(ground.content.key(number)), bytes):
+                raise RuntimeError(f"record {number} was loaded, and is not there")
+            if ground.candidate.get(ground.content.absent(number)) is not None:
+                raise RuntimeError(f"there is a record after {number} that was never loaded")
+
+    def _size(self) -> int | None:
+        return directory_size(self._directory) if self._kind.abilities.files else None
+
+    def _finish(self) -> None:
+        candidate = self._filled().candidate
+        candidate.flush()
+        self._turn.used = self._size()
+        self.workload = None
+        if self._kind.abilities.files:
+            candidate.compact()
+            self._turn.compacted = self._size()
+
+
+def sample_of(workload: Workload, threads: int, measured: Measured, records: int) -> Sample:
+    """Return what was measured, as it is kept."""
+    latencies = measured.latencies
+    keys = workload.keys or records
+    total = records if workload.once else measured.operations * keys
+    return Sample(
+        workload=workload.name,
+        threads=threads,
+        unit="ops" if keys == 1 else "keys",
+        operations=measured.operations,
+        seconds=measured.seconds,
+        throughput=total / measured.seconds,
+        p50=latencies.percentile(50),
+        p95=latencies.percentile(95),
+        p99=latencies.percentile(99),
+        p999=latencies.percentile(99.9),
+        longest=latencies.percentile(100),
+        mean=latencies.mean(),
+        histogram=latencies.encoded(),
+        interval=measured.interval,
+        series=measured.series,
+        cpu_seconds=measured.cpu_seconds,
+        late=measured.late,
+    )
+
+
+def main() -> int:
+    """Run the job of the standard input; return the exit status."""
+    session: Session | None = None
+    try:
+        session = Session(msgspec.json.decode(sys.stdin.buffer.read(), type=Job))
+        session.run()
+    except Exception as error:  # noqa: BLE001 - told to the parent, which goes on with the next candidate
+        tell(Broke(session.workload if session else None, f"{type(error).__name__}: {error}"))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

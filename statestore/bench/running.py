@@ -1,0 +1,263 @@
+"""Measures all candidates in turns: forwards in the first round, backwards in the second, and so on.
+
+What slows the machine down for a while so slows each candidate down, and what a round leaves behind meets
+another one first.
+"""
+
+from __future__ import annotations
+
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from statestore.bench.candidates import Kind
+from statestore.bench.histogram import check_extra
+from statestore.bench.machine import load, machine, private_memory, versions
+from statestore.bench.messages import Broke, Done, Ended, Job, Message, Phase
+from statestore.bench.options import BenchOptions
+from statestore.bench.results import FORMAT, CandidateInfo, Left, Results, Sample, Turn
+from statestore.bench.workloads import LOADS, Workload, lacking
+
+_LOOK = 0.01
+"""Seconds between two looks at the memory of the process that measures."""
+
+
+class Progress(Protocol):
+    """What is told while a run goes on."""
+
+    def begin(self, workloads: int) -> None:
+        """Hear how many workloads will be measured, all rounds and candidates together."""
+
+    def turn(self, candidate: str, keys: int, round_: int) -> None:
+        """Hear that a process begins with a candidate."""
+
+    def workload(self, name: str | None) -> None:
+        """Hear which workload begins; ``None``: something that is not measured."""
+
+    def sample(self, sample: Sample) -> None:
+        """Hear what was measured."""
+
+    def left(self, left: Left) -> None:
+        """Hear what is not measured, and why."""
+
+
+class Quiet:
+    """Tells nobody."""
+
+    def begin(self, workloads: int) -> None: ...
+
+    def turn(self, candidate: str, keys: int, round_: int) -> None: ...
+
+    def workload(self, name: str | None) -> None: ...
+
+    def sample(self, sample: Sample) -> None: ...
+
+    def left(self, left: Left) -> None: ...
+
+
+def run(options: BenchOptions, directory: Path, progress: Progress | None = None) -> Results:
+    """Measure, and return the results. Stores are below ``directory``, and removed afterwards.
+
+    A candidate that fails is told in ``Results.left``, and the others go on. Raises ``ConfigError`` before
+    anything is measured: for names that nothing has, and without the extra.
+    """
+    check_extra()
+    candidates = options.candidates()
+    workloads = options.workloads()
+    directory.mkdir(parents=True, exist_ok=True)
+    results = Results(
+        format=FORMAT,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=0.0,
+        machine=machine(directory),
+        versions=versions(),
+        options={name: list(one) if isinstance(one, tuple) else one for name, one in asdict(options).items()},
+        candidates=[
+            CandidateInfo(name=one.name, kind=one.kind, beside=one.beside, says=one.says)
+            for one in candidates
+        ],
+        workloads={one.name: one.says for one in workloads},
+        turns=[],
+        left=[],
+    )
+    _Run(options, directory, results, progress or Quiet()).all(candidates, workloads)
+    return results
+
+
+class _Run:
+    def __init__(self, options: BenchOptions, directory: Path, results: Results, progress: Progress) -> None:
+        self._options = options
+        self._directory = directory
+        self._results = results
+        self._progress = progress
+        self._failed: set[tuple[str, int]] = set()
+        """Candidates that failed with a number of keys: they are not tried again."""
+
+    def all(self, candidates: tuple[Kind, ...], workloads: tuple[Workload, ...]) -> None:
+        begun = time.monotonic()
+        options, progress = self._options, self._progress
+        doing = {one.name: self._possible(one, workloads) for one in candidates}
+        each = sum(
+            len(options.threads) if one.threads and one.name not in LOADS else 1
+            for possible in doing.values()
+            for one in possible
+        )
+        progress.begin(each * options.rounds * len(options.keys))
+        for keys in options.keys:
+            for round_ in range(options.rounds):
+                for candidate in candidates if round_ % 2 == 0 else reversed(candidates):
+                    if (candidate.name, keys) not in self._failed:
+                        progress.turn(candidate.name, keys, round_)
+                        self._measure(candidate, doing[candidate.name], keys, round_)
+        self._results.seconds = time.monotonic() - begun
+
+    def _possible(self, candidate: Kind, workloads: tuple[Workload, ...]) -> list[Workload]:
+        """Return the workloads that the candidate can do, and note the others."""
+        possible = []
+        for workload in workloads:
+            if (lack := lacking(workload, candidate.abilities)) is None:
+                possible.append(workload)
+            else:
+                self._note(Left(candidate=candidate.name, workload=workload.name, why=lack))
+        return possible
+
+    def _note(self, left: Left) -> None:
+        self._results.left.append(left)
+        self._progress.left(left)
+
+    def _measure(self, candidate: Kind, workloads: list[Workload], keys: int, round_: int) -> None:
+        options = self._options
+        home = Path(tempfile.mkdtemp(prefix="bench-", dir=self._directory))
+        several = candidate.abilities.threads
+        job = Job(
+            candidate=candidate.name,
+            is_reference=candidate.kind == "reference",
+            directory=str(home / "store"),
+            workloads=[one.name for one in workloads],
+            keys=keys,
+            key_size=options.key_size,
+            value_size=options.value_size,
+            threads=list(options.threads) if several else [1],
+            seconds=options.seconds,
+            rate=options.rate,
+            durable=options.durable,
+            seed=options.seed,
+            round=round_,
+        )
+        loaded = load()
+        samples: list[Sample] = []
+        try:
+            for message in told(job):
+                self._hear(message, job, samples)
+                if isinstance(message, Ended):
+                    message.turn.load = loaded
+                    message.turn.samples = samples
+                    self._results.turns.append(message.turn)
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
+
+    def _hear(self, message: Message, job: Job, samples: list[Sample]) -> None:
+        if isinstance(message, Phase):
+            self._progress.workload(message.workload)
+        elif isinstance(message, Done):
+            samples.append(message.sample)
+            self._progress.sample(message.sample)
+        elif isinstance(message, Broke):
+            self._failed.add((job.candidate, job.keys))
+            why = message.error
+            self._note(
+                Left(candidate=job.candidate, workload=message.workload, why=why, failed=True, keys=job.keys)
+            )
+            if samples:  # what was measured before is as good as ever
+                self._results.turns.append(
+                    Turn(candidate=job.candidate, keys=job.keys, round=job.round, samples=samples)
+                )
+
+
+def told(job: Job) -> Iterator[Message]:
+    """Run the process of ``job``; give what it tells as it comes, with its memory in each sample.
+
+    A process that ends without a word is told as ``Broke``. Whoever stops listening ends the process.
+    """
+    with tempfile.TemporaryFile() as complaints:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "statestore.bench.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+        )
+        try:
+            ended = yield from _listen(process, job)
+            status = process.wait()
+            if not ended:
+                complaints.seek(0)
+                said = complaints.read().decode(errors="replace").strip().splitlines()
+                last = f": {said[-1]}" if said else ""
+                yield Broke(None, f"its process ended with status {status}{last}")
+        finally:
+            process.kill()
+            process.wait()
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    stream.close()
+
+
+def _listen(process: subprocess.Popen[bytes], job: Job) -> Generator[Message, None, bool]:
+    """See ``told``; its value is whether the process said how it ended."""
+    lines: queue.Queue[bytes | None] = queue.Queue()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    output = process.stdout
+
+    def read() -> None:
+        for line in output:
+            lines.put(line)
+        lines.put(None)
+
+    reader = threading.Thread(target=read, name="statestore-bench", daemon=True)
+    reader.start()
+    process.stdin.write(msgspec.json.encode(job))
+    process.stdin.close()
+    try:
+        return (yield from _messages(lines, process.pid))
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        reader.join()
+
+
+def _messages(lines: queue.Queue[bytes | None], process: int) -> Generator[Message, None, bool]:
+    most: int | None = None
+    ended = False
+    while True:
+        try:
+            line = lines.get(timeout=_LOOK)
+        except queue.Empty:
+            most = _more(most, private_memory(process))
+            continue
+        if line is None:
+            return ended
+        message = msgspec.json.decode(line, type=Message)
+        if isinstance(message, Phase):
+            most = private_memory(process)
+        elif isinstance(message, Done):
+            message.sample.memory = _more(most, private_memory(process))
+        else:
+            ended = True
+        yield message
+
+
+def _more(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one if other is None else max(one, other)

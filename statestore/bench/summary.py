@@ -1,0 +1,141 @@
+"""What the results say: medians, spreads, and what differs by more than those."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from statestore.bench.results import Results, Sample
+
+
+class Work(NamedTuple):
+    """What is comparable: the same workload, with as many keys and threads."""
+
+    keys: int
+    workload: str
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A median of rounds, and the range they were in."""
+
+    median: float
+    least: float
+    most: float
+    rounds: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Figure:
+        return cls(statistics.median(values), min(values), max(values), len(values))
+
+    @property
+    def spread(self) -> float:
+        """How far the rounds were apart."""
+        return self.most - self.least
+
+    def differs(self, other: Figure) -> bool:
+        """Whether the medians are further apart than the rounds of either; never with one round only."""
+        if min(self.rounds, other.rounds) < 2:
+            return False
+        return abs(self.median - other.median) > max(self.spread, other.spread)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One candidate in one work, over all rounds."""
+
+    candidate: str
+    unit: str
+    throughput: Figure
+    p50: float
+    p99: float
+    p999: float
+    longest: float
+    cpu: float
+    """Microseconds of processor time of one operation."""
+    memory: int | None
+    late: bool
+
+
+def by_work(results: Results) -> dict[Work, list[Row]]:
+    """Return the rows of each work, in the order of the candidates."""
+    order = [one.name for one in results.candidates]
+    samples: dict[Work, dict[str, list[Sample]]] = {}
+    for turn in results.turns:
+        for sample in turn.samples:
+            work = Work(turn.keys, sample.workload, sample.threads)
+            samples.setdefault(work, {}).setdefault(turn.candidate, []).append(sample)
+    place = {name: number for number, name in enumerate(results.workloads)}
+    return {
+        work: [_row(name, samples[work][name]) for name in order if name in samples[work]]
+        for work in sorted(samples, key=lambda one: (one.keys, place.get(one.workload, 0), one.threads))
+    }
+
+
+def _row(candidate: str, samples: Sequence[Sample]) -> Row:
+    def middle(figure: Callable[[Sample], float]) -> float:
+        return statistics.median(map(figure, samples))
+
+    return Row(
+        candidate=candidate,
+        unit=samples[0].unit,
+        throughput=Figure.of([one.throughput for one in samples]),
+        p50=middle(lambda one: one.p50),
+        p99=middle(lambda one: one.p99),
+        p999=middle(lambda one: one.p999),
+        longest=max(one.longest for one in samples),
+        cpu=middle(lambda one: one.cpu_seconds * 1e6 / max(1, one.operations)),
+        memory=most(one.memory for one in samples),
+        late=any(one.late for one in samples),
+    )
+
+
+def most(values: Iterable[int | None]) -> int | None:
+    """Return the greatest of those that are known."""
+    return max((one for one in values if one is not None), default=None)
+
+
+def sentence(rows: Sequence[Row]) -> str:
+    """Say which candidates are the fastest, and how far behind them the next one is."""
+    ordered = sorted(rows, key=lambda row: -row.throughput.median)
+    if len(ordered) < 2:
+        return f"Only {ordered[0].candidate} was measured." if ordered else "Nothing was measured."
+    first = ordered[0]
+    equal = [row for row in ordered if not row.throughput.differs(first.throughput)]
+    others = [row for row in ordered if row not in equal]
+    names = [row.candidate for row in equal]
+    if len(names) == 1:
+        begin = f"{names[0]} is the fastest"
+    else:
+        begin = f"{', '.join(names[:-1])} and {names[-1]} are equal: they differ less than their rounds"
+    if not others:
+        return f"{begin}."
+    following = others[0]
+    if following.throughput.median <= 0:
+        return f"{begin}; {following.candidate} did nothing in the time."
+    factor = first.throughput.median / following.throughput.median
+    return f"{begin}; {following.candidate} follows, at 1/{factor:.2f} of the speed of {first.candidate}."
+
+
+def figure(value: float) -> str:
+    """Return a number with three significant digits, large ones with k or M."""
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if abs(value) >= size:
+            return f"{_three(value / size)} {unit}"
+    return _three(value)
+
+
+def _three(value: float) -> str:
+    if value == 0:
+        return "0"
+    magnitude = abs(value)
+    digits = 0 if magnitude >= 100 else 1 if magnitude >= 10 else 2 if magnitude >= 0.1 else 4
+    return f"{value:.{digits}f}"
+
+
+def size(value: float | None) -> str:
+    """Return bytes in MiB; "-" where they are not known."""
+    return "-" if value is None else f"{_three(value / (1 << 20))} MiB"

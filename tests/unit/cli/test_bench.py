@@ -1,0 +1,113 @@
+"""``statestore bench``: a backend of another package beside a plain dict, and two runs compared."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from statestore.bench.results import read_results, write_results
+from statestore.cli import main
+
+PACKAGE = """
+from statestore.backends.memory import MemoryEngine
+
+
+class TinyEngine(MemoryEngine):
+    name = "tiny"
+"""
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a run with a backend that an installed package registers."""
+    packages = tmp_path_factory.mktemp("packages")
+    (packages / "tiny_engine.py").write_text(PACKAGE)
+    metadata = packages / "tiny_engine-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-engine\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[statestore.backends]\ntiny = tiny_engine:TinyEngine\n")
+    out = tmp_path_factory.mktemp("measured")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(packages))
+        earlier = os.environ.get("PYTHONPATH", "")
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(packages), earlier))))
+        arguments = ["--backends", "tiny", "--references", "none", "--keys", "2e2", "--seconds", "0.02"]
+        status = main(
+            ["bench", *arguments, "--workload", "ycsb-a,scan-full", "--threads", "1,2", "--out", str(out)]
+        )
+    assert status == 0
+    return out
+
+
+@pytest.mark.slow(seconds=4)
+def test_a_backend_of_another_package_is_measured_like_ours(measured: Path) -> None:
+    results = read_results(measured / "results.json")
+    assert [(one.name, one.kind) for one in results.candidates] == [("tiny", "backend")]
+    assert [turn.round for turn in results.turns] == [0, 1]
+    for turn in results.turns:
+        work = [(one.workload, one.threads, one.unit) for one in turn.samples]
+        assert work == [
+            ("load-random", 1, "keys"),
+            ("ycsb-a", 1, "ops"),
+            ("ycsb-a", 2, "ops"),
+            ("scan-full", 1, "keys"),
+            ("scan-full", 2, "keys"),
+        ]
+        for sample in turn.samples:
+            assert 0 < sample.p50 <= sample.p95 <= sample.p99 <= sample.p999 <= sample.longest
+            assert sum(sample.series) == sample.operations > 0
+            assert sample.throughput > 0
+            assert sample.memory is None or sample.memory > 1 << 20
+        assert turn.loaded is None  # in memory
+        assert turn.overhead is not None
+    assert results.left == []
+    assert [path.name for path in measured.iterdir()] == ["results.json"]
+
+
+@pytest.mark.slow
+def test_two_runs_are_compared_and_what_is_slower_is_the_status(
+    measured: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = measured / "results.json"
+    assert main(["bench", "compare", str(before), str(before)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "0 slower, 0 faster, 5 equal."
+    for name, speed in (("before", 1e6), ("after", 1e3)):
+        results = read_results(before)
+        for sample in (one for turn in results.turns for one in turn.samples):
+            sample.throughput = speed if sample.workload == "ycsb-a" else 1e6
+        write_results(results, tmp_path / f"{name}.json")
+    assert main(["bench", "compare", str(tmp_path / "before.json"), str(tmp_path / "after.json")]) == 1
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in printed if line.endswith("slower")] == [["tiny", "ycsb-a"]] * 2
+    assert printed[-1] == "2 slower, 0 faster, 3 equal."
+
+
+def test_the_workloads_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--workloads"]) == 0
+    printed = capsys.readouterr().out
+    assert "ycsb-e" in printed
+    assert "95 % scans of 1 to 100 pairs" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["--keys", "many"], 2, "'many': whole numbers with commas between"),
+        (["--keys", "1.5"], 2, "'1.5': whole numbers"),
+        (["--workload", "ycsb-z"], 1, "--workload ycsb-z: no workload has this name"),
+        (["--backends", "redis"], 1, "backend 'redis' is not registered"),
+        (["--rounds", "1"], 1, "--rounds 1: must be from 2"),
+        (["compare", "nowhere.json", "nowhere.json"], 1, "nowhere.json: No such file or directory"),
+        (["compare", "--noise", "-1", "a", "b"], 2, "-1: percent, from 0 to 1000"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_is_measured(
+    arguments: list[str], status: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out: list[Any] = [] if "compare" in arguments else ["--out", str(tmp_path / "out")]
+    assert main(["bench", *out, *arguments]) == status
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
