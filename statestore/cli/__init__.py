@@ -22,7 +22,7 @@ from statestore.errors import StateStoreError
     name="statestore", no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]}
 )
 def program() -> None:
-    """Looks into data directories, checks entities, settings and schemas, deploys to ksqlDB, measures backends.
+    """Looks into data directories, checks entities and settings, deploys to ksqlDB, measures backends.
 
     Exit status: 0 done, 1 an error or a fault found, 2 a wrong command line. For completion, have your shell
     evaluate what _STATESTORE_COMPLETE=bash_source statestore (or zsh_source, fish_source) prints.
