@@ -90,7 +90,8 @@ def _translated(agg: Aggregate, scope: Scope, over: str, names: Sequence[str]) -
         term, kind = typed(agg.of, scope)
         if not kind.name:
             return Term(UNTRANSLATED), kind
-        is_nullable = isinstance(expression_type(Expr(agg.of), *scope.rows), Nullable)
+        # Of a table, a group can lose its last row, and ksqlDB keeps the group.
+        is_nullable = over == "table" or isinstance(expression_type(Expr(agg.of), *scope.rows), Nullable)
         return _FUNCTIONS[agg.function](_Input(agg, term, kind, is_nullable, scope, names))
     except KsqlError as error:
         scope.fault(f"{agg!r}: {error}")

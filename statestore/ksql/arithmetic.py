@@ -32,7 +32,7 @@ def value(node: Node, scope: Scope, *, wraps: bool = False) -> Value:
         case FieldPath():
             return column(node, scope)
         case Constant(constant):
-            return constant_value(node, constant, scope)
+            return constant_value(constant)
         case Negative(operand):
             return _negative(node, value(operand, scope, wraps=wraps), scope, wraps=wraps)
         case Binary(op, left, right):
@@ -94,7 +94,7 @@ def _exact(
 ) -> tuple[Term, Kind]:
     is_decimal = Decimal in (left.kind.python, right.kind.python)
     limit, scale = _largest(op, left.kind, right.kind)
-    one, other = left.term, right.term
+    one, other, first = left.term, right.term, left.kind
     if is_decimal and len(str(limit)) > MOST_DIGITS:
         reason = (
             f"can have {len(str(limit))} digits; with more than {MOST_DIGITS} it is rounded here, but not in "
@@ -110,8 +110,8 @@ def _exact(
             in_32 = left.kind.name == right.kind.name == "INT" and limit <= INT32_MAX
             kind = Kind("INT" if in_32 else "BIGINT", int, limit)
             return terms.binary(op, one, other, _tight(op)), kind
-        one = terms.cast(one, "DECIMAL(19, 0)")
-    precision = _precision(op, left.kind, right.kind)
+        one, first = terms.cast(one, "DECIMAL(19, 0)"), decimal(int, 19, 0, left.kind.limit)
+    precision = _precision(op, first, right.kind)
     kind = decimal(Decimal if is_decimal else int, precision, scale, limit)
     return terms.binary(op, one, other, _tight(op)), kind
 
@@ -182,7 +182,7 @@ def _decimal_quotient(node: Binary, left: Value, scope: Scope) -> tuple[Term, Ki
     if isinstance(node.right, Constant) and node.right.value:
         inverse = _finite_inverse(node.right.value)
         if inverse is not None:
-            factor = constant_value(node, inverse, scope)
+            factor = constant_value(inverse)
             return _exact(node, "*", left, factor, scope)
     elif _is_zero(node):
         return left.term, left.kind

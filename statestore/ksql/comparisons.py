@@ -21,7 +21,7 @@ from statestore.ksql.arithmetic import EXACT_FLOAT, value
 from statestore.ksql.kinds import DOUBLE
 from statestore.ksql.scope import Scope
 from statestore.ksql.terms import Term
-from statestore.ksql.values import Value
+from statestore.ksql.values import Value, refused
 
 OPPOSITE: Final = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 _MIRRORED: Final = {"==": "==", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
@@ -46,15 +46,15 @@ def sides_of(node: Node, op: str, left: Node, right: Node, scope: Scope) -> Side
     """Return the sides of ``left op right``; ``node`` is what a fault names."""
     if isinstance(left, Constant) and not isinstance(right, Constant):
         left, op, right = right, _MIRRORED[op], left
-    one, other = value(left, scope), value(right, scope)
-    if not one.kind.name:  # it has a fault
-        return Sides(one, op, other)
-    make = _OF.get(one.kind.python or type(None), _as_they_are)
     try:
+        one, other = value(left, scope), value(right, scope)
+        if not one.kind.name:  # it has a fault
+            return Sides(one, op, other)
+        make = _OF.get(one.kind.python or type(None), _as_they_are)
         return make(_Pair(node, op, one, other, right.value if isinstance(right, Constant) else None, scope))
     except KsqlError as error:
-        scope.fault(f"{node_text(node)}: {error}")
-        return Sides(one, op, other)
+        nothing = refused(node, scope, str(error))
+        return Sides(nothing, op, nothing)
 
 
 def condition_of(sides: Sides, truth: bool) -> Term:

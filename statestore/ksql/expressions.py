@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from statestore.errors import KsqlError
 from statestore.expressions.expr import Expr
 from statestore.expressions.nodes import (
     Between,
@@ -107,10 +108,13 @@ def _checked(node: Node, translated: Callable[[], Term], scope: Scope) -> Term:
         if term.depth <= MOST_NESTED:
             return term
         size = f"is nested {term.depth} levels deep, {MOST_NESTED}"
+    except KsqlError as error:
+        scope.fault(f"{Expr(node)!r}: {error}")
+        return Term(UNTRANSLATED)
     except TooLongError:
         size = f"has more than {MOST_CHARACTERS} characters, which"
     scope.fault(
-        f"{str(Expr(node))[:200]}: as KSQL it {size} are the most: compute a part of it in a stream of its "
+        f"{repr(Expr(node))[:200]}: as KSQL it {size} are the most: compute a part of it in a stream of its "
         "own"
     )
     return Term(UNTRANSLATED)

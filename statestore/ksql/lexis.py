@@ -110,7 +110,7 @@ def _int(value: int) -> str:
     if not INT_MIN <= value <= INT_MAX:
         raise KsqlError(
             f"{bounded_repr(value)} is beyond the 64 bits of ksqlDB's BIGINT: no field holds such a value, "
-            "so leave the comparison out, or write a Decimal"
+            "so leave the comparison out"
         )
     return signed(str(value))
 
@@ -135,7 +135,7 @@ def _decimal(value: Decimal) -> str:
             "sides: write fewer digits"
         )
     text = f"{value:f}"
-    if value.adjusted() < _SMALLEST_PLAIN:
+    if value.adjusted() < _SMALLEST_PLAIN or not scale:
         # ksqlDB writes a statement anew before it keeps it, this one with an exponent: then a DOUBLE.
         return f"CAST({string(text)} AS DECIMAL({digits}, {scale}))"
     return signed(text if "." in text else f"{text}.0")
@@ -151,8 +151,9 @@ def decimal_digits(value: Decimal) -> tuple[int, int]:
     """Return the number of digits and the scale of the DECIMAL that :func:`literal` makes of ``value``."""
     _, digits, exponent = value.as_tuple()
     assert isinstance(exponent, int)
-    scale = max(-exponent, 1 if exponent >= 0 else 0)
     whole = max(len(digits) + exponent, 1)
+    # Without a decimal place it would be an INT; with one, of 38 digits, a place too long.
+    scale = max(-exponent, int(whole < MOST_DIGITS), 0)
     return whole + scale, scale
 
 

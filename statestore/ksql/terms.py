@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-MOST_CHARACTERS: Final = 1_000_000
+MOST_CHARACTERS: Final = 200_000
 """A text with more is given up at once: some operands are needed several times, and so are theirs."""
 
 

@@ -141,12 +141,9 @@ def _bare(type_: FieldType) -> FieldType:
 # Constants
 
 
-def constant_value(node: Node, constant: Any, scope: Scope) -> Value:
-    """Return a constant of any type."""
-    try:
-        return Value(Term(lexis.literal(constant)), _constant_kind(constant))
-    except KsqlError as error:
-        return refused(node, scope, str(error), type(constant))
+def constant_value(constant: Any) -> Value:
+    """Return a constant of any type. Raises ``KsqlError`` for one without a literal."""
+    return Value(Term(lexis.literal(constant)), _constant_kind(constant))
 
 
 def _constant_kind(constant: Any) -> Kind:

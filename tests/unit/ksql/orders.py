@@ -79,6 +79,35 @@ TYPES: Final[Mapping[str, Any]] = {
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+def order_with(**given: Any) -> Order:
+    """Return an order with these fields, all others plain or None."""
+    fields: dict[str, Any] = {
+        "id": 1,
+        "small": 1,
+        "count": 1,
+        "maybe": None,
+        "amount": Decimal("1.00"),
+        "fee": None,
+        "rate": 1.0,
+        "ratio": None,
+        "name": "a",
+        "note": None,
+        "paid": True,
+        "seen": None,
+        "at": datetime(2024, 1, 1, tzinfo=UTC),
+        "until": None,
+        "sent": datetime(2024, 1, 1, tzinfo=UTC),
+        "written": datetime(2024, 1, 1, tzinfo=UTC),
+        "day": datetime(2024, 1, 1, tzinfo=UTC).date(),
+        "ref": UUID(int=0),
+        "raw": b"",
+        "address": None,
+        "tags": {},
+        "prices": [],
+    }
+    return Order(**{**fields, **given})
+
+
 def scope_of_orders(alias: str | None = None) -> Scope:
     """Return a scope over the class."""
     return Scope((RECORD,), (alias,), (True,))

@@ -297,7 +297,7 @@ def _cast(parts: list[Any], types: Mapping[str, Any]) -> Typed:
             assert (source, target) == ("INT", "BIGINT"), f"CAST of {source} to {target}"
             return value
         number = Decimal(value)
-        if abs(number) >= 10 ** (target[1] - target[2]):
+        if number.copy_abs() >= 10 ** (target[1] - target[2]):
             raise ServerError("ArithmeticException")
         return number.quantize(Decimal((0, (1,), -target[2])), rounding="ROUND_HALF_UP", context=_EXACT)
 

@@ -25,6 +25,7 @@ from tests.unit.ksql.orders import (
     floats,
     instants,
     ints,
+    order_with,
     orders,
     raws,
     refs,
@@ -157,7 +158,7 @@ NAN: Final = float("nan")
 def test_nan_and_infinity_compare_alike(
     compare: Callable[[Any, Any], Condition], ratio: float | None
 ) -> None:
-    order = _order(ratio=ratio)
+    order = order_with(ratio=ratio)
     for condition in (
         compare(F.ratio, 1.5),
         compare(F.ratio, F.rate),
@@ -169,39 +170,11 @@ def test_nan_and_infinity_compare_alike(
             assert computed(text, TYPES, stored(order)) is (evaluate(one, order) is True), text
 
 
-def _order(**given: Any) -> Order:
-    fields: dict[str, Any] = {
-        "id": 1,
-        "small": 1,
-        "count": 1,
-        "maybe": None,
-        "amount": Decimal("1.00"),
-        "fee": None,
-        "rate": 1.0,
-        "ratio": None,
-        "name": "a",
-        "note": None,
-        "paid": True,
-        "seen": None,
-        "at": datetime(2024, 1, 1, tzinfo=UTC),
-        "until": None,
-        "sent": datetime(2024, 1, 1, tzinfo=UTC),
-        "written": datetime(2024, 1, 1, tzinfo=UTC),
-        "day": datetime(2024, 1, 1, tzinfo=UTC).date(),
-        "ref": None,
-        "raw": b"",
-        "address": None,
-        "tags": {},
-        "prices": [],
-    }
-    return Order(**{**fields, **given})
-
-
 def test_an_instant_between_two_milliseconds_is_between_them_there_too() -> None:
     between = datetime(2024, 1, 1, 0, 0, 0, 500, tzinfo=UTC)
     for compare in _COMPARE:
         for at in (between.replace(microsecond=0), between.replace(microsecond=1000)):
             condition = compare(F.at, between)
             text = expressions.condition(condition.node, scope_of_orders())
-            order = _order(at=at, until=at + timedelta(days=1))
+            order = order_with(at=at, until=at + timedelta(days=1))
             assert computed(text, TYPES, stored(order)) is evaluate(condition, order)

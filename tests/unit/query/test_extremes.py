@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import pytest
 
-from statestore import EncodeError, F, Key, Table, agg, entity
+from statestore import EncodeError, F, Key, Table, agg, core, entity
 from statestore.storage.changelog_store import ChangelogStore
 from tests.unit.query.tables import Filled, store_of
 
@@ -54,6 +54,19 @@ def test_a_decimal_nan_is_greater_than_every_number(prices: Table[Any]) -> None:
     assert prices.max(F.amount).is_nan()
     assert prices.where(F.id > 4).max(F.amount) == Decimal("Infinity")
     assert ids(prices.order_by(F.amount - F.amount).take(3)) == [1, 5, 6]  # infinity less itself is NaN
+
+
+def test_lists_of_values_that_are_no_numbers(prices: Table[Any]) -> None:
+    query = prices.aggregate(
+        all=agg.collect_list(F.amount), each=agg.collect_set(F.amount), most=agg.topk(F.amount, 5)
+    )
+    row = query.single()
+    assert [str(one) for one in row.all] == AMOUNTS
+    assert [str(one) for one in row.each] == ["NaN", "1", "-Infinity", "2", "Infinity"]
+    assert [str(one) for one in row.most[3:]] == ["Infinity", "2"]
+    assert all(one.is_nan() for one in row.most[:3])
+    if core.IMPLEMENTATION == "native" and core.uses("decoder") and core.uses("program"):
+        assert "(collect_list makes a list)" in query.explain()
 
 
 @pytest.mark.parametrize("only", [F.id.in_([0, 1, 2]), F.id < 3], ids=["Python", "a scan"])

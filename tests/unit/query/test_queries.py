@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import pickle
 import re
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from statestore.changelog.counts import Counts
 from statestore.core import IMPLEMENTATION, Readable, WriteRun
 from statestore.entity import model_of
 from statestore.errors import StoreNotReadyError
+from statestore.query import grouping
 from statestore.query.source import ScanPolicy
 from statestore.serde.entities import EntityCodec
 from statestore.storage.changelog_store import ChangelogStore
@@ -169,6 +171,53 @@ def test_groups(orders: Table[Order]) -> None:
     assert groups.to_dicts()[0]["customer"] == "ada"
     whole = orders.where(F.shop == "x").aggregate(n=agg.count(), mean=agg.avg(F.amount))
     assert whole.to_list() == [(0, None)]
+
+
+def test_groups_have_lists(orders: Table[Order]) -> None:
+    groups = orders.group_by(F.customer).aggregate(
+        ids=agg.collect_list(F.id), shops=agg.collect_set(F.shop), most=agg.topk(F.amount, 1)
+    )
+    found = {row.customer: (sorted(row.ids), sorted(row.shops), row.most) for row in groups.to_list()}
+    expected: dict[str | None, Any] = {}
+    for order in orders.to_list():
+        ids, shops, most = expected.setdefault(order.customer, ([], set(), []))
+        ids.append(order.id)
+        shops.add(order.shop)
+        most.append(order.amount)
+    assert found == {
+        name: (sorted(ids), sorted(shops), [max(most)]) for name, (ids, shops, most) in expected.items()
+    }
+    whole = orders.aggregate(some=agg.collect_list(F.weight), most=agg.topk(F.amount, 2)).single()
+    assert sorted(whole.some) == sorted(one.weight for one in orders.to_list() if one.weight is not None)
+    assert whole.most == sorted((one.amount for one in orders.to_list()), reverse=True)[:2]
+    none = orders.where(F.shop == "x").aggregate(some=agg.collect_list(F.tags), most=agg.topk(F.amount, 2))
+    assert none.to_list() == [([], [])]
+
+
+def test_the_greatest_values_of_many(orders: Table[Order]) -> None:
+    values = [float(number % 97) for number in range(1000)] + [math.nan, 96.0]
+    step = grouping._Parts((model_of(Order).record_type,))._kind(agg.topk(F.weight, 3))[1]
+    kept: Any = None
+    for value in values:
+        kept = step(kept, value)
+    assert len(kept) < 110
+    result = grouping._list_of(agg.topk(F.weight, 3))(kept)
+    assert [str(value) for value in result] == ["nan", "96.0", "96.0"]
+
+
+@pytest.mark.parametrize("aggregate", [agg.first(F.id), agg.last(F.id), agg.ohlc(F.weight)], ids=repr)
+def test_what_needs_an_order_of_records_runs_on_ksqldb_only(orders: Table[Order], aggregate: Any) -> None:
+    query = Query.of(Order).group_by(F.customer).aggregate(value=aggregate)
+    runs: list[Callable[[], object]] = [
+        lambda: orders.query(query),
+        lambda: orders.aggregate(value=aggregate),
+        lambda: orders.group_by(F.customer).aggregate(value=aggregate),
+    ]
+    for run in runs:
+        with pytest.raises(
+            QueryError, match="runs on ksqlDB only, over a stream, since a table keeps no order"
+        ):
+            run()
 
 
 def test_a_value_runs_on_the_table_of_its_class(orders: Table[Order]) -> None:
