@@ -16,9 +16,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from statestore.changelog.host import Member
-from statestore.changelog.lane import Lane
+from statestore.changelog.lane import FOLLOW_LIMITS, Lane
 from statestore.changelog.machine import Connection
 from statestore.changelog.readiness import State
+from statestore.changelog.running import THREADS, Running
 from statestore.errors import ConfigError
 from statestore.kafka.admin import AdminConnection
 from statestore.kafka.answers import (
@@ -38,7 +39,7 @@ from statestore.kafka.source import KafkaSource
 from statestore.runtime import fork
 from statestore.runtime.budget import MemoryShares
 from statestore.runtime.futures import when_all_done
-from statestore.runtime.worker import Worker
+from statestore.runtime.times import Clock
 from statestore.settings import Defaults
 
 log = logging.getLogger("statestore.changelog")
@@ -53,11 +54,6 @@ STUCK_TIME = 1.0
 """Seconds without a record after which a table that lags is the one whose records are not taken."""
 PAUSED_INTERVAL = 1.0
 """Most seconds between two questions for the ends while a table is paused, and reads no records that tell."""
-
-FOLLOW_LIMITS = BatchLimits(records=4_000, memory=512 << 10, wait=0.1, idle=0.001, span=0.05)
-"""Small batches, so that other threads get their turn and a record is visible soon.
-
-Only a transaction makes a larger one."""
 
 
 def restore_limits(memory: int) -> BatchLimits:
@@ -84,6 +80,7 @@ class Binder:
 
     restoring: Lane
     following: Lane
+    clock: Clock
 
     def __init__(
         self,
@@ -93,24 +90,26 @@ class Binder:
         defaults: Defaults,
         *,
         owns: bool = True,
+        make_source: Callable[..., KafkaSource] = KafkaSource,
+        running: Running = THREADS,
     ) -> None:
         self.defaults = defaults
-        self.changed = fork.rlock()
+        self.clock, self._running = running.clock, running
+        self.changed = running.lock()
         self.connection = Connection(fetcher="none: another process reads the topics")
         self.members: list[Member] = []
         self.cluster_id: str | None = None
         self.owns = False
         self._closed = False
-        self._make_source = partial(
-            KafkaSource, admin, properties, name, defaults.request_timeout, self._client_failed
-        )
+        timeout = defaults.request_timeout
+        self._make_source = partial(make_source, admin, properties, name, timeout, self._client_failed)
         self._source: KafkaSource | None = None
         self._making_source = fork.lock()
         self.address: str = properties.get("bootstrap.servers", "")  # a reader may have none
         if owns:  # before any thread is started: it may raise
             self._source = self._make_source()
-        self.supervisor = Worker("statestore-supervisor" if owns else "statestore-reader")
-        self.events = Worker("statestore-events")
+        self.supervisor = running.worker("statestore-supervisor" if owns else "statestore-reader")
+        self.events = running.worker("statestore-events")
         self._asking_ends = self._asking_identity = self._asking_refusal = False
         self._ticks = 0
         self._identity_timeouts = 0
@@ -141,8 +140,9 @@ class Binder:
         restore = replace(restore_limits(shares.run), held=shares.held)
         follow = replace(FOLLOW_LIMITS, held=shares.held)
         self.connection.fetcher = self.source.fetcher
-        self.restoring = Lane("statestore-restore", self.source.reader(restore, shares.queue))
-        self.following = Lane("statestore-follow", self.source.reader(follow, shares.queue))
+        lane, reader, clock = self._running.lane, self.source.reader, self.clock
+        self.restoring = lane("statestore-restore", reader(restore, shares.queue), clock)
+        self.following = lane("statestore-follow", reader(follow, shares.queue), clock)
         self.supervisor.thread.name = "statestore-supervisor"
         self.owns = True
         self.supervisor.later(self._period(), self._tick)
@@ -193,7 +193,7 @@ class Binder:
         if member.contact.partition_count is None and not self._find_topic(member, start_id, attempt):
             return
         partitions = [(member.topic, number) for number in range(member.contact.partition_count or 0)]
-        asked_at = time.time()
+        asked_at = self.clock()
         ends, starts = self.source.ends(partitions), self.source.starts(partitions)
         asked = [Asked(member, start_id, {}, member.contact.applied)]
         identity = self._ask_identity([member.topic])
@@ -326,7 +326,7 @@ class Binder:
         self.source.serve()
         # One that comes before its time takes the place of the next one.
         self.supervisor.later(self._period(), lambda: self._tick() if number == self._ticks else None)
-        now = time.time()
+        now = self.clock()
         asking = [
             (one, one.start_id)
             for one in list(self.members)

@@ -8,7 +8,6 @@ carries out what comes back: transitions while it holds the lock, everything els
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
@@ -77,14 +76,15 @@ class Binding(ReaderTable):
         machine = TableMachine(
             options,
             host.connection,
-            time.time(),
+            host.clock(),
             retry_waits=defaults.retry_waits,
             auto_restart=defaults.auto_restart,
             reads_only=not host.owns,
         )
-        super().__init__(mirror, options, machine, host.changed, host.events, host.connection.fetcher)
+        shared = host.changed, host.events, host.connection.fetcher, host.clock
+        super().__init__(mirror, options, machine, *shared)
         self.host = host
-        self.contact = Contact(mirror, machine, self._handle, self.refresh_readable)
+        self.contact = Contact(mirror, machine, self._handle, self.refresh_readable, self.clock)
         self.reports = ReaderReports(mirror, machine, self._handle, self.held_back, self.contact)
         self.record_filter, self.key_limit = mirror.record_filter, mirror.key_limit
         self._on_close = on_close
@@ -103,7 +103,7 @@ class Binding(ReaderTable):
         """Open the store and begin to restore. Fine when running already."""
         with self._lifecycle:
             self.check_open()
-            self._handle(lambda: self.machine.start(time.time()))
+            self._handle(lambda: self.machine.start(self.clock()))
 
     def stop(self, timeout: float = STOP_TIMEOUT) -> None:
         """Stop applying and make durable what was applied. Fine when stopped already."""
@@ -115,7 +115,7 @@ class Binding(ReaderTable):
         """Stop applying; ``stop`` or ``close`` waits until what was applied is durable."""
         with self._lifecycle:
             self._check_not_closed()
-            self._handle(lambda: self.machine.stop(time.time()))
+            self._handle(lambda: self.machine.stop(self.clock()))
 
     def clear(self) -> None:
         """Replace the store by an empty one, and read the topic from its start."""
@@ -136,14 +136,14 @@ class Binding(ReaderTable):
             if failure is not None and not isinstance(failure, StorePositionError):
                 self.close_failed()  # an engine may stay in its error until it is opened again
             self.mirror.counts.restarts += 1
-            self._handle(lambda: self.machine.restart(time.time(), rebuild))
+            self._handle(lambda: self.machine.restart(self.clock(), rebuild))
 
     def pause(self) -> None:
         """Stop applying; a table that was ready goes on being read, within its limits."""
         with self._lifecycle:
             self.check_open()
             self.check_owns("pause")
-            if self._handle(lambda: self.machine.pause(time.time())):
+            if self._handle(lambda: self.machine.pause(self.clock())):
                 self.mirror.progress.told_at = None  # until a later question is answered
                 self.host.ask_ends()
             self._wait_until_left(STOP_TIMEOUT)
@@ -153,7 +153,7 @@ class Binding(ReaderTable):
         with self._lifecycle:
             self.check_open()
             self.check_owns("resume")
-            self._handle(lambda: self.machine.resume(time.time()))
+            self._handle(lambda: self.machine.resume(self.clock()))
 
     def close(self, timeout: float = STOP_TIMEOUT) -> None:
         """Stop and close the store; live iterators end with ``StoreClosedError``. Idempotent."""
@@ -163,7 +163,7 @@ class Binding(ReaderTable):
             if self.machine.closed:
                 return
             self.stop(timeout)
-            self._handle(lambda: self.machine.close(time.time()))
+            self._handle(lambda: self.machine.close(self.clock()))
             self.host.forget(self)
             self.mirror.close()
         self._on_close()  # takes the manager's mutex, under which a takeover waits for the lock above
@@ -249,7 +249,7 @@ class Binding(ReaderTable):
             if entered and self.machine.was_away:  # a lane notices what happens while the table is in it
                 self.contact.doubt("the broker was away while nothing was read")
             elif entered:
-                self._flushed_at = time.time()
+                self._flushed_at = self.clock()
                 lane.add(self)
                 self._advanced()
                 with self.changed:
@@ -309,7 +309,7 @@ class Binding(ReaderTable):
 
     def _rebuild(self, start_id: int) -> None:
         def rebuild() -> None:
-            self._handle(lambda: self.machine.rebuilding(start_id, time.time()))
+            self._handle(lambda: self.machine.rebuilding(start_id, self.clock()))
 
         self._leaves(lambda: None).when_done(lambda: self.host.supervisor.soon(rebuild))
 
@@ -329,11 +329,11 @@ class Binding(ReaderTable):
 
     def lost(self, cause: str) -> None:
         """The topic no longer continues at the stored position: fail, or rebuild."""
-        self._handle(lambda: self.machine.lost(self.mirror.position_lost(cause), time.time()))
+        self._handle(lambda: self.machine.lost(self.mirror.position_lost(cause), self.clock()))
 
     def _fail(self, error: StoreUnavailableError, origin: BaseException | None = None) -> None:
         error.__cause__ = origin
-        self._handle(lambda: self.machine.failed(error, time.time()))
+        self._handle(lambda: self.machine.failed(error, self.clock()))
 
     # Member, on the supervisor's thread
 
@@ -345,7 +345,7 @@ class Binding(ReaderTable):
         self.mirror.close_replaced()
 
         def evaluate() -> Effects:
-            now = time.time()
+            now = self.clock()
             if self.machine.running:
                 if (missing := self.mirror.vanished()) is not None:
                     return self.machine.lost(missing, now)
@@ -400,7 +400,7 @@ class Binding(ReaderTable):
         def reached_end() -> Effects:
             if not self.machine.applying:
                 return NOTHING  # records before it may have been refused
-            now = time.time()
+            now = self.clock()
             lost = self.mirror.reached_end(partition, offset, now)
             if self._awaited:
                 self._tell_passed()
@@ -411,7 +411,7 @@ class Binding(ReaderTable):
         self._handle(reached_end)
 
     def _advanced(self) -> None:
-        self._handle(lambda: self.machine.advanced(self.mirror.progress, time.time()))
+        self._handle(lambda: self.machine.advanced(self.mirror.progress, self.clock()))
 
     def tick(self, now: float) -> None:
         defaults = self.host.defaults
@@ -462,7 +462,7 @@ class Binding(ReaderTable):
         else:
             failure = self.mirror.unavailable(str(error), "remove the cause, then restart()")
             failure.__cause__ = error
-        for effect in self._handle(lambda: self.machine.write_failed(failure, final=final, now=time.time())):
+        for effect in self._handle(lambda: self.machine.write_failed(failure, final=final, now=self.clock())):
             if isinstance(effect, EnterLane):
                 log.warning(
                     "table %r: a write failed and is tried again in %g s: %s", self.name, effect.delay, error

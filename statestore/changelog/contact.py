@@ -19,6 +19,7 @@ from statestore.delivery import Delivery
 from statestore.errors import StoreUnavailableError
 from statestore.kafka.answers import Bounds, Failure, KafkaErrorKind, TopicInfo, TopicState, kind_of
 from statestore.kafka.remedies import table_remedy
+from statestore.runtime.times import Clock
 
 log = logging.getLogger("statestore.changelog")
 
@@ -40,11 +41,13 @@ class Contact:
         machine: TableMachine,
         handle: Callable[[Callable[[], Effects]], Effects],
         show_store: Callable[[], None],
+        clock: Clock = time.time,
     ) -> None:
         self._mirror = mirror
         self._machine = machine
         self._handle = handle
         self._show_store = show_store
+        self.clock = clock
 
     @property
     def partition_count(self) -> int | None:
@@ -83,7 +86,7 @@ class Contact:
         # That a topic is gone is learned by the question for its id.
         away = kind in (KafkaErrorKind.UNREACHABLE, KafkaErrorKind.NO_LEADER)
         self._handle(
-            lambda: self._machine.contact_failed(start_id, error, final=final, away=away, now=time.time())
+            lambda: self._machine.contact_failed(start_id, error, final=final, away=away, now=self.clock())
         )
 
     def is_past_end(self, bounds: Mapping[int, Bounds]) -> bool:
@@ -148,7 +151,7 @@ class Contact:
                 lost = mirror.retention.learn(found, mirror.store, mirror.directory)
                 self._show_store()
         except StoreUnavailableError as error:
-            return self._machine.failed(error, time.time())
+            return self._machine.failed(error, self.clock())
         return NOTHING if lost is None else self._lost(lost)
 
     def confirmed(
@@ -216,8 +219,8 @@ class Contact:
 
     def _lost(self, cause: str) -> Effects:
         """Tell the machine that the topic no longer continues at the stored position: fail, or rebuild."""
-        return self._machine.lost(self._mirror.position_lost(cause), time.time())
+        return self._machine.lost(self._mirror.position_lost(cause), self.clock())
 
     def _fail(self, cause: str, remedy: str) -> None:
         error = self._mirror.unavailable(cause, remedy)
-        self._handle(lambda: self._machine.failed(error, time.time()))
+        self._handle(lambda: self._machine.failed(error, self.clock()))

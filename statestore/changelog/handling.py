@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from abc import abstractmethod
 from collections.abc import Callable
 
@@ -57,7 +56,7 @@ class EffectHandling(Status):
         generation = self.mirror.generation
 
         def lost() -> Effects:
-            return self.machine.lost(error, time.time()) if self.mirror.generation == generation else NOTHING
+            return self.machine.lost(error, self.clock()) if self.mirror.generation == generation else NOTHING
 
         def later() -> None:
             self._handle(lost)

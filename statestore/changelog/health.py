@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -177,7 +176,7 @@ def table_health(table: Status) -> TableHealth:
     """Return what is known of ``table`` now."""
     partitioner = _partitioner(table)  # it may read the store
     with table.changed:
-        now = time.time()
+        now = table.clock()
         mirror, machine, options = table.mirror, table.machine, table.options
         progress, identity = mirror.progress, mirror.identity
         store, view = mirror.store, mirror.view

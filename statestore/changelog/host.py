@@ -16,6 +16,7 @@ from statestore.changelog.lane import Lane
 from statestore.changelog.machine import Connection
 from statestore.changelog.owner_watch import Sight
 from statestore.changelog.readiness import State
+from statestore.runtime.times import Clock
 from statestore.runtime.worker import Worker
 from statestore.settings import Defaults
 
@@ -83,6 +84,8 @@ class Host(Protocol):
     owns: bool
     """Whether this process applies the topics; otherwise there are no lanes."""
     changed: threading.RLock
+    clock: Clock
+    """Of the times that are compared with those of records, and told."""
     connection: Connection
     restoring: Lane
     following: Lane

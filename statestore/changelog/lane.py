@@ -19,9 +19,10 @@ from statestore.changelog.reader_reports import ReaderReports
 from statestore.core import Folded, KeyLimit, Partitioning, RecordFilter
 from statestore.errors import StoreClosedError
 from statestore.kafka.answers import KafkaErrorKind, kind_of_code
-from statestore.kafka.reader import BatchReader, Event
+from statestore.kafka.reader import BatchLimits, BatchReader, Event
 from statestore.runtime import fork
 from statestore.runtime.futures import complete
+from statestore.runtime.times import Clock
 
 log = logging.getLogger("statestore.changelog")
 
@@ -29,6 +30,11 @@ LOOK_INTERVAL = 0.5
 """Seconds between two looks whether open transactions hold records back."""
 IDLE_WAIT = 0.1
 """Seconds between two looks of an idle lane at its connection's events."""
+
+FOLLOW_LIMITS = BatchLimits(records=4_000, memory=512 << 10, wait=0.1, idle=0.001, span=0.05)
+"""Small batches, so that other threads get their turn and a record is visible soon.
+
+Only a transaction makes a larger one."""
 
 
 class LaneMember(Protocol):
@@ -77,15 +83,16 @@ class LaneMember(Protocol):
 class Lane:
     """See the module. The lane owns ``reader`` from now on, and closes it."""
 
-    def __init__(self, name: str, reader: BatchReader) -> None:
+    def __init__(self, name: str, reader: BatchReader, clock: Clock) -> None:
         self._reader = reader
+        self._clock = clock
         self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._members: dict[str, LaneMember] = {}
         self._ending = threading.RLock()
         self._ended = False
         self._looked_at = 0.0
         self.thread = threading.Thread(target=self._loop, name=name, daemon=True)
-        self.thread.start()
+        self._begin()
         fork.register(self)
 
     def call(self, command: Callable[[], Any]) -> Future[Any]:
@@ -150,26 +157,37 @@ class Lane:
         self.thread.join(timeout)
         return not self.thread.is_alive()
 
+    def _begin(self) -> None:
+        self.thread.start()
+
     def _loop(self) -> None:
         while self._run_commands():
-            try:
-                if self._members:
-                    self._dispatch(*self._reader.read())
-                else:
-                    self._reader.poll()
-                now = time.time()
+            self._turn()
+        self._end()
+
+    def _turn(self) -> None:
+        """Read a batch and apply it, and see to what is due."""
+        try:
+            if self._members:
+                self._dispatch(*self._reader.read())
+            else:
+                self._reader.poll()
+            now = self._clock()
+            for member in list(self._members.values()):
+                member.tick(now)
+            if not 0 <= now - self._looked_at < LOOK_INTERVAL:
+                self._looked_at = now
                 for member in list(self._members.values()):
-                    member.tick(now)
-                if not 0 <= now - self._looked_at < LOOK_INTERVAL:
-                    self._looked_at = now
-                    for member in list(self._members.values()):
-                        member.reports.high_watermarks(self._reader.high_watermarks(member.topic))
-            except Exception as error:
-                # What was read is lost to this loop: going on would leave a hole in every mirror.
-                log.exception("thread %s met an unexpected error", self.thread.name)
-                for member in list(self._members.values()):
-                    self.remove(member)
-                    member.broken(error)
+                    member.reports.high_watermarks(self._reader.high_watermarks(member.topic))
+        except Exception as error:
+            # What was read is lost to this loop: going on would leave a hole in every mirror.
+            log.exception("thread %s met an unexpected error", self.thread.name)
+            for member in list(self._members.values()):
+                self.remove(member)
+                member.broken(error)
+
+    def _end(self) -> None:
+        """Answer who waits, and close the reader."""
         with self._ending:
             self._ended = True
         while not self._commands.empty():  # whoever waits for one of them is answered

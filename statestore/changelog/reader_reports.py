@@ -6,7 +6,6 @@ All of it is called on the thread of the lane that reads.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 
 from statestore.changelog.contact import Contact
@@ -59,7 +58,7 @@ class ReaderReports:
         cause = f"{self._mirror.topic} [{partition}] @ {position}: {text}"
         if alone:  # the next answer is as large
             error = self._mirror.unavailable(cause, UNREADABLE[KafkaErrorKind.TOO_LARGE])
-            self._handle(lambda: self._machine.failed(error, time.time()))
+            self._handle(lambda: self._machine.failed(error, self._contact.clock()))
         else:
             self._try_again(KafkaErrorKind.TOO_LARGE, partition, cause)
 
@@ -97,7 +96,9 @@ class ReaderReports:
         away = kind is KafkaErrorKind.UNREACHABLE
         first = not self._machine.failures.is_unread(partition, position)
         effects = self._handle(
-            lambda: self._machine.read_failed(partition, position, error, away=away, now=time.time())
+            lambda: self._machine.read_failed(
+                partition, position, error, away=away, now=self._contact.clock()
+            )
         )
         if first and any(isinstance(effect, EnterLane) for effect in effects):
             name = self._mirror.name

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import fields
 
@@ -56,7 +55,7 @@ class ReaderTable(EffectHandling):
         except StateStoreError as error:  # closed meanwhile
             log.debug("table %r: %s", self.name, error)
             return
-        self._handle(lambda: self.machine.told(word, time.time()))
+        self._handle(lambda: self.machine.told(word, self.clock()))
         with self.changed:
             if self.readable is not self.mirror.view:
                 self.refresh_readable()
@@ -140,7 +139,7 @@ class ReaderTable(EffectHandling):
 
     def _excess(self) -> str:
         progress = self.mirror.progress
-        return excess(self.options, progress.lag, progress.staleness(time.time()))
+        return excess(self.options, progress.lag, progress.staleness(self.clock()))
 
     def _contradiction(self, sight: Sight, report: TableReport) -> str:
         """Say how the owner has bound the table in another way; empty: in the same one."""
@@ -238,5 +237,5 @@ class ReaderTable(EffectHandling):
                     log.warning("table %r: opening it anew: %s", self.name, error)
                     self.mirror.close()
                 self.mirror.progress.confirmed_at = confirmed_at
-            effects = self._decide(lambda: self.machine.takes_over(cause, time.time(), opened=opened))
+            effects = self._decide(lambda: self.machine.takes_over(cause, self.clock(), opened=opened))
         self._carry_out_all(effects)

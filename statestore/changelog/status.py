@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 
@@ -30,6 +29,7 @@ from statestore.errors import (
     StoreUnavailableError,
 )
 from statestore.runtime import fork
+from statestore.runtime.times import Clock
 from statestore.runtime.worker import Worker
 from statestore.settings import TableOptions
 from statestore.storage.changelog_store import ChangelogView
@@ -60,6 +60,7 @@ class Status(Readable):
         changed: threading.RLock,
         events: Worker,
         fetcher: str,
+        clock: Clock,
     ) -> None:
         self.mirror = mirror
         self.options = options
@@ -70,6 +71,7 @@ class Status(Readable):
         self.changed = changed
         self.fetcher = fetcher
         """What reads the topic, and why not the faster one."""
+        self.clock = clock
         self.listeners = Listeners(events)
         self.readable = None
         self.group: Sequence[Status] = (self,)
@@ -122,7 +124,7 @@ class Status(Readable):
         told_at = self.mirror.progress.told_at
         if told_at is None or self.machine.stalled:
             return False
-        return time.time() - told_at <= max(self.mirror.grace, LEAST_PATIENCE)
+        return self.clock() - told_at <= max(self.mirror.grace, LEAST_PATIENCE)
 
     @property
     def max_staleness(self) -> float | None:
@@ -142,7 +144,7 @@ class Status(Readable):
         started_at = self.machine.started_at
         if self.state is State.RESTORING and started_at is not None:
             records = self.mirror.records_since_capture
-            rate = records / max(1e-3, time.time() - started_at)
+            rate = records / max(1e-3, self.clock() - started_at)
             eta = self.lag / rate if self.lag is not None and rate > 0 else None
             self.listeners.progressed(RestoreProgress(self.name, self.lag, records, rate, eta))
 

@@ -173,6 +173,11 @@ class HeldRecords:
         """Return how long the next read may wait."""
         return min(usual, HOLDING_WAIT) if self._memory else usual
 
+    @property
+    def holds(self) -> bool:
+        """Whether anything is held back."""
+        return self._memory > 0
+
     def pass_on(self, messages: list[Any]) -> list[Any]:
         """Return those of ``messages``, and of what was held back before, that may be applied."""
         if not self._memory and not self._reaches_tail(messages):

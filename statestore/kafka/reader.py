@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -135,9 +136,14 @@ class ConsumerReader:
     """At once: each is a Python object until it is applied."""
 
     def __init__(
-        self, properties: Mapping[str, Any], limits: BatchLimits, heard: Callable[[KafkaError], None]
+        self,
+        properties: Mapping[str, Any],
+        limits: BatchLimits,
+        heard: Callable[[KafkaError], None],
+        make: Callable[..., Consumer] = Consumer,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._consumer = Consumer({**properties, "error_cb": heard}, logger=ClientLog(log))
+        self._consumer = make({**properties, "error_cb": heard}, logger=ClientLog(log))
         self._connected = False
         self._batch = min(limits.records, self.MOST_RECORDS)
         self._wait = limits.wait
@@ -145,7 +151,7 @@ class ConsumerReader:
         self._filters: dict[str, RecordFilter] = {}
         self._key_limits: dict[str, KeyLimit] = {}
         self._partitioning: dict[str, Partitioning] = {}
-        self._cuts = Cuts(limits.hold())
+        self._cuts = Cuts(limits.hold(), clock)
         self._held = HeldRecords(self._consumer, self._cuts)
 
     def assign(

@@ -10,7 +10,7 @@ from concurrent.futures import Future, wait
 from functools import partial
 from typing import Any
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka import KafkaError as Code
 from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, OffsetSpec
 
@@ -90,6 +90,10 @@ class KafkaSource:
             return ConsumerReader(properties, limits, self._heard)
         reader = NativeReader(properties, limits, self._heard)
         return ReadAhead(reader, "statestore-fetch") if limits.read_ahead else reader
+
+    def consumer(self, properties: Mapping[str, Any]) -> Consumer:
+        """Make a consumer that lives for one read; the caller closes it."""
+        return Consumer(dict(properties), logger=self.client_log)
 
     def consumer_properties(self, queue_bytes: int) -> dict[str, Any]:
         """Return the properties of a consumer that queues about ``queue_bytes``."""

@@ -12,8 +12,8 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import wait
 from typing import Any, NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka import KafkaError as Code
+from confluent_kafka import KafkaException, TopicPartition
 
 from statestore.kafka.answers import (
     UNREADABLE,
@@ -92,7 +92,7 @@ class _BoundedRead:
         """What librdkafka tries again by itself."""
         self._forked_here = False
         properties = {**source.consumer_properties(QUEUE), "error_cb": self._heard.hear}
-        self._consumer = Consumer(properties, logger=source.client_log)
+        self._consumer = source.consumer(properties)
         fork.register(self)
         with contextlib.suppress(KafkaException):
             self._consumer.list_topics(topic, timeout=FIRST_ANSWER)

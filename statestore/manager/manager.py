@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, TypeVar, cast, overload
 
 from statestore.changelog.binder import Binder
+from statestore.changelog.running import THREADS, Running
 from statestore.changelog.status import read_together
 from statestore.entity import EntityModel, model_of
 from statestore.errors import ConfigError
 from statestore.fields.windows import Window
-from statestore.kafka.admin import AdminConnection
+from statestore.kafka.clients import CONFLUENT, Clients
 from statestore.kafka.topics import Mode, Topics, TopicsReport
 from statestore.manager.lifetime import ManagerLifetime, await_closing
 from statestore.manager.opened import Opened, OpenStore, OpenStores
@@ -78,6 +79,9 @@ class StoreManager(ManagerLifetime, UserStoresMixin, ManagerWriteMixin, ManagerR
     ``replace=True``, as a notebook's cell wants it that runs again.
     """
 
+    _clients: Clients = CONFLUENT
+    _running: Running = THREADS
+
     def __init__(
         self,
         directory: str | Path,
@@ -137,15 +141,16 @@ class StoreManager(ManagerLifetime, UserStoresMixin, ManagerWriteMixin, ManagerR
         with self._mutex:
             if self._closed:  # an exception of a signal handler came first
                 return
-            self._opener = open_directory(directory, self._settings, slots)
+            self._opener = open_directory(directory, self._settings, slots, self._running.clock)
             self._path = self._opener.path
             try:
                 timeout = self._settings.defaults.request_timeout
-                self._admin = AdminConnection(self._settings.kafka)
+                self._admin = self._clients.admin(self._settings.kafka)
                 topics = Topics(self._admin, timeout)
                 codec_of = _codecs(self._formats)
                 kafka, place = self._settings.kafka, self._resolver.partitioner
-                self._writer = EntityWriter(kafka, timeout, codec_of, topics, place)
+                client = self._clients.producer
+                self._writer = EntityWriter(kafka, timeout, codec_of, topics, place, client)
                 name = f"statestore-{self._opener.directory_id}"
                 if not self._opener.owns:  # two processes with one name would fence each other
                     name = f"{name}-{uuid.uuid4().hex[:12]}"
@@ -389,7 +394,15 @@ class StoreManager(ManagerLifetime, UserStoresMixin, ManagerWriteMixin, ManagerR
 
     def _made_binder(self) -> Binder:
         settings, opener = self._settings, self._opener
-        return Binder(self._admin, settings.kafka, opener.directory_id, settings.defaults, owns=opener.owns)
+        return Binder(
+            self._admin,
+            settings.kafka,
+            opener.directory_id,
+            settings.defaults,
+            owns=opener.owns,
+            make_source=self._clients.source,
+            running=self._running,
+        )
 
     def _release(self, logical: str) -> None:
         with self._mutex:

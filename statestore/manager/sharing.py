@@ -16,19 +16,20 @@ from statestore.changelog.owner_watch import Sight
 from statestore.changelog.succession import OwnerFollower
 from statestore.errors import ConfigError, DirectoryLockedError, StateStoreError, StoreUnavailableError
 from statestore.manager.opened import OpenStores
+from statestore.runtime.times import Clock
 from statestore.settings import Settings
 from statestore.storage.opening import StoreOpener
 
 log = logging.getLogger("statestore.store")
 
 
-def open_directory(directory: str | Path, settings: Settings, slots: int | None) -> StoreOpener:
+def open_directory(directory: str | Path, settings: Settings, slots: int | None, clock: Clock) -> StoreOpener:
     """Open a data directory, or with ``slots`` the first that is free of so many below it.
 
     Raises ``DirectoryLockedError``, also where all slots are taken.
     """
     if slots is None:
-        return StoreOpener(directory, settings)
+        return StoreOpener(directory, settings, clock)
     if slots < 1:
         raise ConfigError(f"slots={slots}: give the number of directories, 1 or more")
     if settings.defaults.role != "owner":
@@ -40,7 +41,7 @@ def open_directory(directory: str | Path, settings: Settings, slots: int | None)
     Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
     for number in range(slots):
         try:
-            return StoreOpener(Path(directory) / str(number), settings)
+            return StoreOpener(Path(directory) / str(number), settings, clock)
         except DirectoryLockedError as error:
             owner = "this process" if error.is_here else f"process {error.pid} {error.place}".rstrip()
             taken.append(f"{number} by {owner}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -56,7 +56,13 @@ class Producer:
     ``ConfigError`` for properties that librdkafka refuses. Nothing is sent before the first record.
     """
 
-    def __init__(self, given: Mapping[str, Any], request_timeout: float) -> None:
+    def __init__(
+        self,
+        given: Mapping[str, Any],
+        request_timeout: float,
+        make: Callable[..., KafkaProducer] = KafkaProducer,
+    ) -> None:
+        self._make = make
         self.address = str(given["bootstrap.servers"])
         self.max_record_bytes = largest_record(given)
         """Most bytes of key and value of a record."""
@@ -80,7 +86,7 @@ class Producer:
 
     def _make_handle(self) -> KafkaProducer:
         try:
-            return KafkaProducer(self._properties, logger=self._client_log)
+            return self._make(self._properties, logger=self._client_log)
         except KafkaException as error:
             raise ConfigError(f"kafka: {error.args[0].str()}") from error
 

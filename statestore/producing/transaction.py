@@ -380,7 +380,7 @@ class Transactions:
             "delivery.timeout.ms": self._transaction_timeout,
             "error_cb": self._on_error,  # else a fatal error is raised into the next callback
         }
-        handle = KafkaProducer(properties, logger=self._client_log)
+        handle = self._writer.make_client(properties, logger=self._client_log)
         self._heard.forget()
 
         def may_pass(error: Exception) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError as Code
 from confluent_kafka import KafkaException
+from confluent_kafka import Producer as KafkaProducer
 
 from statestore.delivery import Delivery
 from statestore.entity import EntityModel, model_of
@@ -80,7 +81,10 @@ class EntityWriter:
         codec_of: Callable[[EntityModel], EntityCodec[Any]],
         topics: Topics,
         partitioner_of: Callable[[EntityModel], Partitioner] = lambda _model: DEFAULT_PARTITIONER,
+        make_client: Callable[..., KafkaProducer] = KafkaProducer,
     ) -> None:
+        self.make_client = make_client
+        """Makes librdkafka's producers, of transactions too."""
         self._kafka = kafka
         self._request_timeout = request_timeout
         self.topics = topics
@@ -125,7 +129,7 @@ class EntityWriter:
                         "writing needs a broker: StoreManager(kafka='host:port'), or bootstrap.servers under "
                         "[kafka]"
                     )
-                self._producer = Producer(self._kafka, self._request_timeout)
+                self._producer = Producer(self._kafka, self._request_timeout, self.make_client)
             return self._producer
 
     def health(self) -> ProducerHealth:

@@ -7,7 +7,7 @@ from typing import Any
 
 from statestore.backends import EngineOptions, find_engine
 from statestore.errors import ConfigError
-from statestore.runtime.plugins import BACKENDS, installed
+from statestore.runtime.plugins import BACKENDS, find
 from statestore.settings.paths import SettingPath, dotted
 from statestore.settings.sections import Settings
 
@@ -22,7 +22,7 @@ def engine_faults(settings: Settings, origin: Callable[[SettingPath], str]) -> l
     faults = [
         (path, fault)
         for path, name in named
-        if name and name not in installed(BACKENDS)
+        if name and find(BACKENDS, name) is None
         for fault in _engine_faults(name)
     ]
     for name, options in settings.backends.items():

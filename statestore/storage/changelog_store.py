@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from statestore.backends import Backend, Batch
 from statestore.core import CountedWrites, PairRun, Partitioning, RecordCache, SortedRun, uses
+from statestore.runtime.times import Clock
 from statestore.serde.indexes import EntityIndexes
 from statestore.storage.expiry import ExpiringBackend, Sweep, expiring
 from statestore.storage.indexes import SecondaryIndexes
@@ -101,8 +102,10 @@ class ChangelogStore(ChangelogView):
         cache: RecordCache | None = None,
         spellings: KeySpellings | None = None,
         indexes: EntityIndexes | None = None,
+        clock: Clock = time.time,
     ) -> None:
         super().__init__(backend, cache)
+        self._clock = clock
         self._view: ChangelogView | None = None
         self._ending = backend if isinstance(backend, ExpiringBackend) else None
         self.name = name
@@ -182,7 +185,7 @@ class ChangelogStore(ChangelogView):
         known, merged = self._partitioning, Merged()
         marks: SortedRun = PairRun([])
         if known is not None:
-            now = int(time.time() * 1000)
+            now = int(self._clock() * 1000)
             known = known._replace(
                 candidates=candidates or known.candidates, shares=known.shares or bool(strays)
             )
@@ -288,7 +291,7 @@ class ChangelogStore(ChangelogView):
             self._ending.ttl = ttl
         elif ttl is not None:
             self._forget()  # what is cached would not end
-            self._ending = expiring(self._backend, ttl)
+            self._ending = expiring(self._backend, ttl, self._clock)
             self._view = ChangelogView(self._ending)
             self._view.has_spellings, self._view.indexes = self.has_spellings, self.indexes
             self._view.besides = self.besides

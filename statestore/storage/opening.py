@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 import uuid
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from statestore.errors import (
 )
 from statestore.runtime import fork
 from statestore.runtime.budget import MemoryShares
+from statestore.runtime.times import Clock
 from statestore.serde.indexes import EntityIndexes
 from statestore.settings import Role, Settings, TableOptions, make_options
 from statestore.storage.changelog_store import ChangelogStore
@@ -99,8 +101,9 @@ class StoreOpener:
     that cannot share its stores where they are to be shared, before anything is created.
     """
 
-    def __init__(self, directory: str | Path, settings: Settings) -> None:
+    def __init__(self, directory: str | Path, settings: Settings, clock: Clock = time.time) -> None:
         self._settings = settings
+        self._clock = clock
         self._role: Role = settings.defaults.role
         self.path = data_path(directory)
         self._engines: dict[str, Engine] = {}
@@ -307,9 +310,13 @@ class StoreOpener:
             if window is not None:
                 backend, cache = WindowExpiry(backend, window), None  # what is cached would not end
             if options.ttl is not None:
-                backend, cache = expiring(backend, options.ttl), None  # what is cached would not end
+                backend = expiring(backend, options.ttl, self._clock)
+                cache = None  # what is cached would not end
             try:
-                return ChangelogStore(wanted.logical, backend, engine.max_key_size, cache, spellings, indexes)
+                largest = engine.max_key_size
+                return ChangelogStore(
+                    wanted.logical, backend, largest, cache, spellings, indexes, self._clock
+                )
             except BaseException:  # its index of keys may have to be made, which reads and writes
                 backend.close()
                 raise

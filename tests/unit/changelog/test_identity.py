@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable
 from concurrent.futures import Future
 from types import SimpleNamespace
@@ -167,6 +168,7 @@ def started(source: Source, waiting: Waiting, *, knows_id: bool = True) -> tuple
     )
     member.runs = lambda start_id: start_id == 1
     binder: Any = Binder.__new__(Binder)
+    binder.clock = time.time
     binder._source, binder.members, binder.supervisor = source, [member], waiting
     binder.connection, binder.cluster_id = Connection(), None
     binder.changed = threading.RLock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from concurrent.futures import Future
 from types import SimpleNamespace
@@ -53,6 +54,7 @@ class Source:
 def test_the_ends_are_asked_for_again_although_a_table_restarts_meanwhile() -> None:
     source = Source()
     binder: Any = Binder.__new__(Binder)
+    binder.clock = time.time
     binder._source, binder.members, binder._asking_ends, binder._asking_identity = source, [], False, True
     binder.supervisor = SimpleNamespace(soon=lambda call: call(), later=lambda delay, call: None)
     binder.defaults = SimpleNamespace(confirm_interval=1.0)

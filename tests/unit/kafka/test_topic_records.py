@@ -52,9 +52,8 @@ class Client:
 def test_a_read_that_is_interrupted_leaves_no_client_open(
     monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr(topic_records, "Consumer", Client)
     monkeypatch.setattr(topic_records, "_bounds", lambda *_: {0: Bounds(0, 1)})
-    source: Any = SimpleNamespace(consumer_properties=lambda _: {}, client_log=None, request_timeout=60.0)
+    source: Any = SimpleNamespace(consumer_properties=lambda _: {}, consumer=Client, request_timeout=60.0)
 
     def read() -> None:
         assert len(list(read_records(source, "topic", lambda: None))) == 1
