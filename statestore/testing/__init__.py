@@ -1,6 +1,6 @@
 """What a backend's author needs to prove it: ``from statestore.testing import BackendConformance``.
 
-:func:`run_windows` makes the bars of a list of records.
+:func:`run_windows` makes the bars of a list of records. :class:`TestDriver` runs a service's tables without a broker.
 
 :mod:`.kafka` runs a broker for tests, and :mod:`.registry` stands in for a schema registry.
 
@@ -40,8 +40,9 @@ pytest.register_assert_rewrite(
 )
 
 from statestore.testing.conformance import BackendConformance  # noqa: E402 - after the registration
+from statestore.testing.driver import TestDriver  # noqa: E402
 from statestore.testing.machine import backend_machine  # noqa: E402
 from statestore.testing.sharing import SharingConformance  # noqa: E402
 from statestore.testing.windows import run_windows  # noqa: E402
 
-__all__ = ["BackendConformance", "SharingConformance", "backend_machine", "run_windows"]
+__all__ = ["BackendConformance", "SharingConformance", "TestDriver", "backend_machine", "run_windows"]
