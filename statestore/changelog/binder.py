@@ -80,7 +80,6 @@ class Binder:
 
     restoring: Lane
     following: Lane
-    clock: Clock
 
     def __init__(
         self,
@@ -94,7 +93,8 @@ class Binder:
         running: Running = THREADS,
     ) -> None:
         self.defaults = defaults
-        self.clock, self._running = running.clock, running
+        self.clock: Clock = running.clock
+        self._running = running
         self.changed = running.lock()
         self.connection = Connection(fetcher="none: another process reads the topics")
         self.members: list[Member] = []

@@ -84,8 +84,6 @@ class Host(Protocol):
     owns: bool
     """Whether this process applies the topics; otherwise there are no lanes."""
     changed: threading.RLock
-    clock: Clock
-    """Of the times that are compared with those of records, and told."""
     connection: Connection
     restoring: Lane
     following: Lane
@@ -93,6 +91,11 @@ class Host(Protocol):
     events: Worker
     address: str
     """Of the broker."""
+
+    @property
+    def clock(self) -> Clock:
+        """Tells the times that are compared with those of records, and shown."""
+        ...
 
     def connect(self, member: Member, start_id: int) -> None:
         """Find out where the partitions begin and end, and tell ``captured``. Any thread."""

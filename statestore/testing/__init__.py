@@ -1,6 +1,7 @@
 """What a backend's author needs to prove it: ``from statestore.testing import BackendConformance``.
 
-:func:`run_windows` makes the bars of a list of records. :class:`TestDriver` runs a service's tables without a broker.
+:func:`run_windows` makes the bars of a list of records. :class:`TestDriver` runs a service's tables without
+a broker.
 
 :mod:`.kafka` runs a broker for tests, and :mod:`.registry` stands in for a schema registry.
 

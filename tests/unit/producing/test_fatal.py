@@ -106,10 +106,10 @@ def test_only_a_producer_that_was_there_before_stays_fenced(
     fenced_in: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A new one has fenced all others itself: it may have met its own question, which was asked twice."""
-    monkeypatch.setattr(transaction, "KafkaProducer", FencedClient)
     monkeypatch.setattr(FencedClient, "fenced_in", fenced_in)
     record = ProducerRecord("orders", b"k", b"v", 0, "subject", str)
     with StoreManager(tmp_path, kafka="127.0.0.1:1") as manager:
+        monkeypatch.setattr(manager._writer, "make_client", FencedClient)
         transactions = manager._transactions
 
         def commit() -> None:

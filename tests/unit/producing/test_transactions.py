@@ -11,7 +11,6 @@ from confluent_kafka import KafkaError as Code
 from confluent_kafka import KafkaException
 
 from statestore import StoreManager, TransactionHealth
-from statestore.producing import transaction
 from statestore.testing.interrupts import interrupted
 
 
@@ -47,7 +46,7 @@ class StartingClient:
 def test_a_coordinator_that_is_starting_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transaction, "KafkaProducer", StartingClient)
     with StoreManager(tmp_path, kafka="127.0.0.1:1") as manager:
+        monkeypatch.setattr(manager._writer, "make_client", StartingClient)
         handle: Any = manager._transactions._make_handle()
         assert handle.tries == 3

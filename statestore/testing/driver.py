@@ -30,9 +30,9 @@ from statestore.runtime.times import milliseconds
 from statestore.serde.entities import EntityCodec
 from statestore.settings import SettingsArgument
 from statestore.tables.table import BytesTable, Table
-from statestore.testing.driver.clients import ADDRESS, clients, placed
-from statestore.testing.driver.log import Cluster, Headers, PartitionLog, TopicLog
-from statestore.testing.driver.stage import Stage
+from statestore.testing.driver_clients import ADDRESS, clients, placed
+from statestore.testing.driver_log import Cluster, Headers, PartitionLog, TopicLog
+from statestore.testing.driver_stage import Stage
 
 T = TypeVar("T")
 
