@@ -95,10 +95,13 @@ for command in (status, diff, apply, retire):
 
 
 def _is_same(made: Plan, path: Path) -> bool:
+    """Whether a file has the plan already. Raises ``ConfigError`` for one that is no plan's."""
     try:
         return Plan.load(path) == made
     except ConfigError:
-        return False
+        if b'"statements"' in path.read_bytes():  # of another format, or altered by hand
+            return False
+        raise ConfigError(f"{path} is there, and is not a plan: give --out another name") from None
 
 
 def _count(of: Plan) -> str:

@@ -180,11 +180,11 @@ class KsqlClient:
                 if answer.status_code != 200:
                     answer.read()
                     raise self._refusal(answer, sql)
-                yield from self._rows(answer.iter_lines(), sql)
+                yield from self._rows(_lines(answer.iter_bytes()), sql)
         except httpx2.TransportError as error:
             raise KsqlServerError(self.url, _told(error, self.timeout), statement=sql) from error
 
-    def _rows(self, lines: Iterator[str], sql: str) -> Iterator[dict[str, Any]]:
+    def _rows(self, lines: Iterator[bytes], sql: str) -> Iterator[dict[str, Any]]:
         columns: list[str] = []
         for line in lines:
             if not line.strip():
@@ -330,6 +330,15 @@ _REMEDIES = {
     401: "; set user and password of [ksql]",
     403: "; the user of [ksql] lacks the right to do this",
 }
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Iterate over the lines of an answer; a text in it may have separators of lines that are no new line."""
+    left = b""
+    for chunk in chunks:
+        *lines, left = (left + chunk).split(b"\n")
+        yield from lines
+    yield left
 
 
 def _told(error: Exception, timeout: float) -> str:

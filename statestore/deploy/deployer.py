@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from typing import Literal
 
 from statestore.deploy.answers import Description, ServerInfo
-from statestore.deploy.client import KsqlClient
+from statestore.deploy.client import KsqlClient, LostAnswerError
 from statestore.deploy.diff import step_difference
 from statestore.deploy.history import History, HistoryRecord, latest
 from statestore.deploy.inserts import Inserts
@@ -23,7 +23,7 @@ from statestore.deploy.report import APPLIED, DeployMetrics, ObjectStatus, Outco
 from statestore.deploy.schema import differences
 from statestore.deploy.steps import Decision, Step, decide
 from statestore.deploy.text import emits_final, quoted
-from statestore.errors import ConfigError, DeployError, StateStoreError
+from statestore.errors import ConfigError, DeployError, KsqlServerError, StateStoreError
 
 log = logging.getLogger("statestore.ksql")
 
@@ -249,10 +249,19 @@ class Deployer:
         outcome: Outcome = "created" if found is None else "found"
         message = "was there already" if found is not None else ""
         if found is None:
-            answer = self._client.execute(
-                step.text, lambda: self._client.describe(step.object) is not None, properties=self._properties
-            )
-            message = "the answer was lost, and it is there" if answer is None else answer.message
+            try:
+                answer = self._client.execute(
+                    step.text,
+                    lambda: self._client.describe(step.object) is not None,
+                    properties=self._properties,
+                )
+                message = "the answer was lost, and it is there" if answer is None else answer.message
+            except LostAnswerError:
+                raise
+            except KsqlServerError as error:  # another deployer may have been faster
+                if self._client.describe(step.object) is None:
+                    raise
+                outcome, message = "found", error.message
             found = self._client.describe(step.object)
         self._compare(step, found)
         recorder.write(recorder.record(step, "applied", is_found=outcome == "found"))

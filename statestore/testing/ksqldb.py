@@ -194,7 +194,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         status, content = answer
         if self.path == "/query-stream" and status == 200:
-            text = "".join(json.dumps(one) + "\n" for one in content)
+            text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in content)
         else:
             text = json.dumps(content)
         with contextlib.suppress(OSError):  # the client may be gone

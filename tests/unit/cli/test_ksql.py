@@ -116,6 +116,12 @@ def test_a_plan_is_written_once_and_validated(program: str, run: Run) -> None:
     status, printed = run("plan", "validate", "p.json")
     assert status == 1
     assert "it was altered after the plan was made" in printed
+    assert run(*arguments, "--out", "p.json") == (0, "p.json: written, 2 statements\n")
+    other = f"{program}.py"
+    assert run(*arguments, "--out", other) == (
+        1,
+        f"statestore: {other} is there, and is not a plan: give --out another name\n",
+    )
 
 
 def test_a_plan_needs_an_application(program: str, run: Run) -> None:

@@ -42,11 +42,14 @@ def test_info_and_health(server: StandInKsqldb, client: KsqlClient) -> None:
 
 def test_a_query_gives_rows_by_column(server: StandInKsqldb, client: KsqlClient) -> None:
     server.rows = [
-        {"queryId": "q", "columnNames": ["ID", "TOTAL"], "columnTypes": ["BIGINT", "DOUBLE"]},
-        [1, 2.5],
+        {"queryId": "q", "columnNames": ["ID", "NAME"], "columnTypes": ["BIGINT", "STRING"]},
+        [1, "a\u2028b\x85\n"],
         [2, None],
     ]
-    assert list(client.query("SELECT * FROM T;")) == [{"ID": 1, "TOTAL": 2.5}, {"ID": 2, "TOTAL": None}]
+    assert list(client.query("SELECT * FROM T;")) == [
+        {"ID": 1, "NAME": "a\u2028b\x85\n"},
+        {"ID": 2, "NAME": None},
+    ]
 
 
 def test_a_query_that_fails_amid_its_rows_raises(server: StandInKsqldb, client: KsqlClient) -> None:

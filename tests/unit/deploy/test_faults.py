@@ -151,6 +151,26 @@ def test_of_two_deployers_at_once_one_creates_and_the_other_finds(
         pytest.fail("the first deployer never got through alone")
 
 
+def test_a_statement_without_if_not_exists_that_another_deployer_sent_first_is_found(
+    server: StandInKsqldb,
+    history: MemoryHistory,
+    deployer: MakeDeployer,
+    shop: Any,
+    plan_of: Callable[..., Plan],
+) -> None:
+    one = shop.orders()
+    one = replace(one, text=one.text.replace("IF NOT EXISTS ", ""))
+    deployer().apply(plan_of(one), dry_run=False)
+    number = next(place for place, text in enumerate(server.requests, 1) if "CREATE" in text)
+    server.forget()
+    history.remove(history.read()[0])
+    server.before = {number: lambda: server.catalog.run(one.text)}
+    report = deployer().apply(plan_of(one), dry_run=False)
+    assert [step.outcome for step in report.steps] == ["found"]
+    assert "already exists" in report.steps[0].message
+    assert len(server.catalog.executed) == 1
+
+
 def test_the_intent_of_a_deployer_that_died_is_waited_out(
     server: StandInKsqldb, history: MemoryHistory, deployer: MakeDeployer, plan: Plan
 ) -> None:

@@ -57,5 +57,11 @@ def test_sources_are_renamed_and_keep_their_old_names_as_aliases() -> None:
     )
 
 
+@given(st.text(alphabet=st.sampled_from("AB'`\"-/* \n;.,()=")))
+def test_only_names_of_sources_are_renamed(text: str) -> None:
+    statement = f"CREATE STREAM X AS SELECT {text} FROM"
+    assert renamed(statement, {"A": "A_V2", "B": "B_V2", "X": "X_V2"}) == statement.replace("X", "X_V2", 1)
+
+
 def test_insert_into_is_renamed() -> None:
     assert renamed("INSERT INTO a SELECT * FROM b;", {"A": "A_V2"}) == "INSERT INTO A_V2 SELECT * FROM b;"
