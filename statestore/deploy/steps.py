@@ -53,6 +53,8 @@ class _Versions:
         self.live = [one for one in records.values() if one.state == "applied"]
         self.all = list(records.values())
         self.made = {one.name for one in plan.statements if one.creates}
+        self.writers = {one.topic: one.name for one in plan.statements if one.creates and one.is_persistent}
+        """The query that writes each topic."""
         self.latest = self._latest()
         self.version = {name: record.version for name, record in self.latest.items()}
         self.bumped: set[str] = set()
@@ -73,18 +75,23 @@ class _Versions:
         """Return the statement over the versions as they are now."""
         sources = dict.fromkeys((one.name, *one.reads))
         names = {name: self.object_name(name) for name in sources if self.object_name(name) != name}
-        return renamed(one.text, names, self._topics(one)) if names else one.text
+        topics = self._topics(one)
+        return renamed(one.text, names, topics) if names or topics else one.text
 
     def topic(self, one: PlannedStatement) -> str | None:
         topics = self._topics(one)
         return one.topic if topics is None else topics[1]
 
     def _topics(self, one: PlannedStatement) -> tuple[str, str] | None:
-        """Return the topic of what a query makes, old and new: two versions must not write to one topic."""
-        version = self.version.get(one.name, 1)
-        if not one.creates or not one.is_persistent or one.topic is None or version == 1:
+        """Return the topic of what a query makes, old and new: two versions must not write to one topic.
+
+        A stream that is declared over such a topic has it, too.
+        """
+        if not one.creates or one.topic is None:
             return None
-        return one.topic, versioned(one.topic, version)
+        writer = one.name if one.is_persistent else self.writers.get(one.topic)
+        version = 1 if writer is None else self.version.get(writer, 1)
+        return None if version == 1 else (one.topic, versioned(one.topic, version))
 
     def reads(self, one: PlannedStatement) -> tuple[str, ...]:
         return tuple(map(self.object_name, one.reads))

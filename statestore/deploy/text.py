@@ -111,7 +111,7 @@ def renamed(text: str, names: Mapping[str, str], topic: tuple[str, str] | None =
     result = [token.text for token in given]
     for position, place in enumerate(places):
         token = given[place]
-        before = [given[one].word for one in places[max(0, position - 6) : position]]
+        before = [given[one].word for one in places[max(0, position - 8) : position]]
         if topic is not None and token.kind == "string" and _follows_topic(given, places, position):
             if token.text == _literal(topic[0]):
                 result[place] = _literal(topic[1])

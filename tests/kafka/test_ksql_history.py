@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from statestore.deploy import Deployer, KafkaHistory, KsqlClient, Plan
-from statestore.errors import DecodeError, KafkaError
+from statestore.deploy import Deployer, HistoryRecord, KafkaHistory, KsqlClient, Plan
+from statestore.errors import ConfigError, DecodeError, KafkaError
 from statestore.ksql.statements import SourceColumn, Statement
 from statestore.testing.kafka import Broker
 from statestore.testing.ksqldb import StandInKsqldb
@@ -65,6 +65,32 @@ def test_there_is_one_record_of_each_applied_statement(
         assert (one["application"], one["cluster"], one["version"]) == ("shop", "kafka-1", 1)
         assert one["time"]
         assert one["user"]
+
+
+def test_a_topic_that_is_not_compacted_is_refused(broker: Broker, topic: Callable[[str], str]) -> None:
+    name = topic("migrations")
+    broker.create_topic(name, config={"cleanup.policy": "delete"})
+    record = HistoryRecord(
+        application="shop",
+        service="default_",
+        cluster="kafka-1",
+        object="ORDERS",
+        base="ORDERS",
+        version=1,
+        action="create stream",
+        sha256="0",
+        statement=ORDERS.text,
+        reads=(),
+        topic="orders",
+        state="applied",
+        time="2026-01-01T00:00:00+00:00",
+        user="me",
+    )
+    with (
+        KafkaHistory({"bootstrap.servers": broker.bootstrap}, topic=name) as history,
+        pytest.raises(ConfigError, match=r"cleanup\.policy is delete, but compact"),
+    ):
+        history.write(record)
 
 
 def test_reading_creates_no_topic(broker: Broker, topic: Callable[[str], str]) -> None:

@@ -57,5 +57,9 @@ def test_the_commands_print_what_they_say(server: StandInKsqldb, capsys: pytest.
         status = main(command.split())
         printed = capsys.readouterr()
         assert (status, printed.err) == (0, "")
-        # How long a statement took differs from run to run.
-        assert re.sub(r" \d\.\d{3} ", " 0.000 ", printed.out) == says
+        # How long a statement took differs from run to run, and the hash with each change of the translator.
+        assert masked(printed.out) == masked(says)
+
+
+def masked(text: str) -> str:
+    return re.sub(r"\b[0-9a-f]{12}$", "…", re.sub(r" \d\.\d{3} ", " … ", text), flags=re.MULTILINE)

@@ -11,7 +11,7 @@ import pytest
 
 from statestore.deploy import Deployer, MemoryHistory, Plan
 from statestore.errors import ConfigError, DeployError
-from statestore.ksql.statements import SourceColumn
+from statestore.ksql.statements import SourceColumn, Statement
 from statestore.testing.ksqldb import StandInKsqldb
 
 MakeDeployer = Callable[..., Deployer]
@@ -101,6 +101,23 @@ def test_a_changed_source_keeps_its_topic(
     deployer().apply(plan_of(shop.orders("REASON")), dry_run=False)
     assert server.catalog.sources["ORDERS_V2"].topic == "orders"
     assert len(server.catalog.sources["ORDERS_V2"].columns) == 3
+
+
+def test_a_stream_over_the_topic_of_a_query_follows_it(
+    server: StandInKsqldb, deployer: MakeDeployer, shop: Any, plan_of: MakePlan
+) -> None:
+    changes = Statement(
+        "CREATE STREAM IF NOT EXISTS CHANGES (CUSTOMER STRING KEY, TOTAL DECIMAL(9, 2)) "
+        "WITH (KAFKA_TOPIC='totals', VALUE_FORMAT='JSON');",
+        "create stream",
+        "CHANGES",
+        ("TOTALS",),
+        topic="totals",
+    )
+    deployer().apply(plan_of(shop.orders(), shop.large(), shop.totals(), changes), dry_run=False)
+    deployer().apply(plan_of(shop.orders(), shop.large(7), shop.totals(), changes), dry_run=False)
+    assert server.catalog.sources["TOTALS_V2"].topic == "totals_v2"
+    assert server.catalog.sources["CHANGES_V2"].topic == "totals_v2"
 
 
 def test_retire_is_a_command_of_its_own(
