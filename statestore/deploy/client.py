@@ -226,7 +226,7 @@ class KsqlClient:
                 log.warning("%s: the answer was lost, looking for what became of the statement", lost)
                 if is_done():
                     return None
-                timed_out = lost.code is None
+                timed_out = lost.code is None or lost.code in _GATEWAY
                 if wait is None or not lost.may_retry or (timed_out and not may_send_again):
                     raise
                 was_lost = True
@@ -325,6 +325,9 @@ class KsqlClient:
         lost.may_retry = True
         return lost
 
+
+_GATEWAY = (502, 504)
+"""What a proxy answers that had no answer of the server itself, which may be at it still."""
 
 _REMEDIES = {
     401: "; set user and password of [ksql]",

@@ -281,14 +281,7 @@ class Deployer:
             raise ConfigError(
                 f"{step.object} is not on the server after it was created: look at the server's log"
             )
-        faults = differences(step, found)
-        if step.planned.is_persistent and not found.written_by:
-            faults.append(
-                f"{step.object} is on the server, but no query writes to it, as the plan's statement "
-                f"would: remove it (DROP {found.kind} {step.object}) and apply again, or declare another "
-                "name (ksql_name=…)"
-            )
-        if faults:
+        if faults := differences(step, found):
             raise ConfigError(faults)
 
     def _is_removed(self, name: str, statement: str) -> bool:

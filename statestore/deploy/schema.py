@@ -30,6 +30,12 @@ def _differences(step: Step, found: Description) -> Iterator[str]:
         yield (
             f"{step.object} has topic {found.topic!r} on the server, but {step.topic!r} is declared: {remedy}"
         )
+    if step.planned.is_persistent and not found.written_by:
+        yield (
+            f"{step.object} is on the server, but no query writes to it, as the plan's statement would: "
+            f"remove it (DROP {found.kind} {step.object}) and apply again, or declare another name "
+            "(ksql_name=…)"
+        )
     if not step.planned.columns:
         return
     declared = {one.name: one for one in step.planned.columns}

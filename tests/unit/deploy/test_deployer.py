@@ -334,6 +334,9 @@ def test_status_and_diff_say_what_stands_where(
     deployer().apply(plan, dry_run=False)
     assert {one.state for one in deployer().status(plan)} == {"current"}
     assert deployer().diff(plan) == ""
+    stopped = server.catalog.queries.pop("CTAS_TOTALS_2")
+    assert "no query writes to it" in deployer().status(plan)[2].detail
+    server.catalog.queries[stopped.id] = stopped
     server.catalog.sources["ORDERS"].columns = (SourceColumn("ID", "INTEGER", True),)
     changed = plan_of(shop.orders(), shop.large(200), shop.totals())
     found = {one.object: one for one in deployer().status(changed)}

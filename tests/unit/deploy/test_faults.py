@@ -46,6 +46,29 @@ def test_whichever_request_fails_the_next_apply_ends_as_if_none_had(
     assert number > 15
 
 
+@pytest.mark.parametrize("fault", ["500 after", "lost", "lost after"])
+def test_whichever_request_of_a_retirement_fails_the_next_one_ends_as_if_none_had(
+    server: StandInKsqldb, history: MemoryHistory, deployer: MakeDeployer, plan: Plan, fault: Fault
+) -> None:
+    def retire() -> None:
+        deployer(retries=0).retire("shop", "LARGE", dry_run=False, allow_destructive=True)
+
+    fresh = replace(plan, statements=plan.statements[:3])
+    for number in range(1, 8):  # of which six are the retirement's
+        server.forget()
+        for record in history.read():
+            history.remove(record)
+        deployer().apply(fresh, dry_run=False)
+        server.faults = {len(server.requests) + number: fault}
+        try:
+            retire()
+        except StateStoreError:
+            retire()
+        assert list(server.catalog.sources) == ["ORDERS"], number
+        assert not server.catalog.queries, number
+        assert [one.object for one in history.read() if one.state == "applied"] == ["ORDERS"], number
+
+
 class HistoryThatFails(MemoryHistory):
     """A history whose n-th write fails, before or after it is done."""
 
