@@ -74,8 +74,8 @@ test-twins: $(VENV)/installed ## the tests of each fast path with it off, and of
 # In two environments, because Avro needs a newer confluent_kafka. Old releases use what newer ones of others deprecate.
 LOWEST := .venv-lowest
 TESTS_OF_AVRO := tests/unit/serde/avro tests/unit/cli/test_schema.py tests/unit/testing/test_registry.py tests/kafka/test_avro.py
-# Long ones in which no dependency has a part.
-TESTS_OF_OURS := tests/unit/backends/memory tests/contract/conformance/test_teeth.py tests/contract/conformance/test_example.py \
+# Long ones in which no dependency has a part, and one that needs a browser.
+TESTS_OF_OURS := tests/unit/bench/test_browser.py tests/unit/backends/memory tests/contract/conformance/test_teeth.py tests/contract/conformance/test_example.py \
 	$(addprefix tests/unit/core/test_,choice.py key_properties.py record_cache.py record_cache_memory.py scan.py)
 
 # A release that is too old fails at the first example, so that each property has a few only.

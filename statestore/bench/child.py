@@ -138,6 +138,7 @@ class Session:
 def sample_of(workload: Workload, threads: int, measured: Measured, records: int) -> Sample:
     """Return what was measured, as it is kept."""
     latencies = measured.latencies
+    p50, p95, p99, p999, longest = latencies.percentiles(50, 95, 99, 99.9, 100)
     keys = workload.keys or records
     total = records if workload.once else measured.operations * keys
     return Sample(
@@ -147,11 +148,11 @@ def sample_of(workload: Workload, threads: int, measured: Measured, records: int
         operations=measured.operations,
         seconds=measured.seconds,
         throughput=total / measured.seconds,
-        p50=latencies.percentile(50),
-        p95=latencies.percentile(95),
-        p99=latencies.percentile(99),
-        p999=latencies.percentile(99.9),
-        longest=latencies.percentile(100),
+        p50=p50,
+        p95=p95,
+        p99=p99,
+        p999=p999,
+        longest=longest,
         mean=latencies.mean(),
         histogram=latencies.encoded(),
         interval=measured.interval,

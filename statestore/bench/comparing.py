@@ -72,7 +72,7 @@ def compare(before: Results, after: Results, noise: float = NOISE) -> Comparison
 
 def _change(work: Work, candidate: str, before: Row, after: Row, noise: float) -> Change:
     one, other = before.throughput, after.throughput
-    least = max(noise, max(one.spread, other.spread) / one.median if one.median else noise)
+    least = max(noise, one.spread - 1, other.spread - 1)
     verdict: Verdict = "equal"
     if one.median and one.differs(other) and abs(other.median / one.median - 1) > noise:
         verdict = "faster" if other.median > one.median else "slower"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -33,14 +34,15 @@ class Figure:
 
     @property
     def spread(self) -> float:
-        """How far the rounds were apart."""
-        return self.most - self.least
+        """The best round as a multiple of the worst; 1 where they are the same."""
+        return self.most / self.least if self.least > 0 else math.inf
 
     def differs(self, other: Figure) -> bool:
-        """Whether the medians are further apart than the rounds of either; never with one round only."""
+        """Whether the medians differ by a larger factor than the rounds of either; never with one round."""
         if min(self.rounds, other.rounds) < 2:
             return False
-        return abs(self.median - other.median) > max(self.spread, other.spread)
+        low, high = sorted((self.median, other.median))
+        return low > 0 and high / low > max(self.spread, other.spread)
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,12 +100,13 @@ def bench(
 ) -> int:
     """Measure storage backends on this machine, beside the plain bindings.
 
-    Writes results.json where --out says, and prints a table for each workload. Exit status: 0 all was
-    measured, 1 something failed.
+    Writes results.json and report.html where --out says, and prints a table for each workload. Exit status:
+    0 all was measured, 1 something failed.
     """
     if context.invoked_subcommand is not None:
         return 0
     from statestore.bench.options import BenchOptions
+    from statestore.bench.report import report
     from statestore.bench.results import write_results
     from statestore.bench.running import run
     from statestore.bench.workloads import GROUPS, WORKLOADS
@@ -131,8 +132,9 @@ def bench(
     with Shown() as shown:
         results = run(options, out, shown)
     write_results(results, out / "results.json")
+    (out / "report.html").write_text(report(results), encoding="utf-8")
     show(results)
-    print(f"\nWritten: {out / 'results.json'}")
+    print(f"\nWritten: {out / 'results.json'}, {out / 'report.html'}")
     return 1 if any(one.failed for one in results.left) else 0
 
 
@@ -233,7 +235,7 @@ def _cells(row: Row) -> list[str]:
     return [
         row.candidate,
         figure(row.throughput.median) + (" (too much)" if row.late else ""),
-        f"{100 * row.throughput.spread / row.throughput.median:.0f} %" if row.throughput.median else "",
+        f"{row.throughput.spread:.2f}",
         figure(row.p50),
         figure(row.p99),
         figure(row.p999),

@@ -124,7 +124,7 @@ def test_rounds_become_medians_and_their_extremes() -> None:
     ((work, (row,)),) = by_work(results({"lmdb": (900, 1000, 1400)})).items()
     assert work == Work(1_000, "ycsb-a", 1)
     assert row.throughput == Figure(1000, 900, 1400, 3)
-    assert row.throughput.spread == 500
+    assert row.throughput.spread == pytest.approx(1400 / 900)
     assert (row.longest, row.memory) == (7.0, 12 << 20)
     assert row.cpu == pytest.approx(500)
 
@@ -139,6 +139,10 @@ def test_rounds_become_medians_and_their_extremes() -> None:
         (
             {"a": (100, 120), "b": (105, 125), "c": (10, 11)},
             "b and a are equal: they differ less than their rounds; c follows, at 1/10.95 of the speed of b.",
+        ),
+        (
+            {"a": (100, 900), "b": (20, 21), "c": (1, 1)},  # nine times is much, 24 times is more
+            "a is the fastest; b follows, at 1/24.39 of the speed of a.",
         ),
         ({"a": (100, 120), "b": (105, 125)}, "b and a are equal: they differ less than their rounds."),
         ({"a": (100, 120)}, "Only a was measured."),

@@ -64,7 +64,9 @@ def test_a_backend_of_another_package_is_measured_like_ours(measured: Path) -> N
         assert turn.loaded is None  # in memory
         assert turn.overhead is not None
     assert results.left == []
-    assert [path.name for path in measured.iterdir()] == ["results.json"]
+    assert sorted(path.name for path in measured.iterdir()) == ["report.html", "results.json"]
+    page = (measured / "report.html").read_text(encoding="utf-8")
+    assert page.count("<section") == page.count("</section>") == 6  # the machine, and five workloads
 
 
 @pytest.mark.slow
