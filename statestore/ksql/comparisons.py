@@ -103,6 +103,8 @@ def _as_they_are(pair: _Pair) -> Sides:
 
 def _ints(pair: _Pair) -> Sides:
     constant = pair.constant
+    if pair.right.kind == DOUBLE and constant is None:
+        pair.scope.doubles.append(node_text(pair.node))
     if isinstance(constant, float | Decimal):
         return _with_whole(pair, constant)
     if pair.right.kind == DOUBLE and pair.left.kind.limit > EXACT_FLOAT:
@@ -134,6 +136,7 @@ def _with_steps(pair: _Pair, whole: int, is_whole: bool, written: Callable[[int]
 
 def _floats(pair: _Pair) -> Sides:
     constant = pair.constant
+    pair.scope.doubles.append(node_text(pair.node))
     if isinstance(constant, int) and abs(constant) > EXACT_FLOAT:
         if int(float(constant)) != constant:
             raise KsqlError("ksqlDB compares as DOUBLE, which has no such number: write a float")

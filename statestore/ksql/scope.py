@@ -26,6 +26,9 @@ class Scope:
     notes: list[str] = field(default_factory=list, compare=False)
     """Filled: where a value beyond some range differs on the two sides, a sentence each."""
 
+    doubles: list[str] = field(default_factory=list, compare=False)
+    """Filled: the comparisons of DOUBLEs, which pull queries compare otherwise."""
+
     def fault(self, text: str) -> None:
         """Add a fault, once."""
         if text not in self.faults:

@@ -59,6 +59,11 @@ def select(
     if faults:
         raise KsqlError(tuple(dict.fromkeys(faults)))
     notes += [*shape.reasons, *_pull_notes(reads, emit)]
+    if emit is None:
+        notes += [
+            f"{one}: a pull query takes NaN for the greatest number, and -0.0 for less than 0.0"
+            for one in given.scope.doubles
+        ]
     return Statement(
         "\n".join(filter(None, parts)) + ";",
         "select",
