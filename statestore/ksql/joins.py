@@ -10,7 +10,7 @@ from statestore.entity import Field
 from statestore.expressions.nodes import IsNull, Node, Not, node_text, parts_of
 from statestore.fields.types import Nullable
 from statestore.ksql.reads import Read, in_full, read_of
-from statestore.ksql.sources import Kind
+from statestore.ksql.sources import Kind, stored_format
 from statestore.relational.values import Join, Query
 
 Keys = tuple[tuple[Node, ...], ...]
@@ -117,6 +117,11 @@ class _Step:
             self._fault(
                 f"{_shown(found)} is {one} in ksqlDB, and {_shown(partner)} is {other}: declare both as the "
                 "same type"
+            )
+        if stored_format(found[0].model, found[1]) != stored_format(partner[0].model, partner[1]):
+            self._fault(
+                f"{_shown(found)} and {_shown(partner)} are written with another Format, and ksqlDB compares "
+                "what is written: give both the same"
             )
         path = found[0].path(found[1])
         condition = self.query.condition

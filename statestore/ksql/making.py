@@ -123,7 +123,7 @@ class _Parts:
         )
         given = translation(asked.query, self.reads, faults, self.notes, self.target.model)
         check_is_translated(given, is_persistent=True)
-        self._check_sources(shape)
+        self._check_sources()
         self._check_emit()
         columns = self._columns(given, shape)
         select = self._select(given, shape, columns)
@@ -140,7 +140,7 @@ class _Parts:
 
     # What is checked
 
-    def _check_sources(self, shape: Shape) -> None:
+    def _check_sources(self) -> None:
         windowed = [one for one in self.reads if one.model.window is not None]
         self.faults += [
             f"Query.of({one.cls.__name__}): ksqlDB has no persistent queries over tables of windows: compute "
@@ -152,8 +152,6 @@ class _Parts:
                 "aggregate: ksqlDB keeps no table of one row for all: write group_by(…) with a field of one "
                 "value"
             )
-        if not shape.keys and shape.kind == "table":
-            return
         if self.target.name in [one.name for one in self.reads] and self.asked.way != "insert":
             self.faults.append(
                 f"into: the query reads {self.target.name} itself: give the result another name"
@@ -214,27 +212,28 @@ class _Parts:
     # The parts of the text
 
     def _columns(self, given: Translation, shape: Shape) -> list[ResultColumn]:
-        found = result_columns(given, shape, self.target.model)
-        query = self.asked.query
-        if query.columns is not None or query.keys is not None or not query.joins:
-            names = query.columns or (*(query.keys or ()), *query.aggregates)
-            wanted = [one.name for one in names] if names else [one.field for one in found]
-            if query.columns is None and query.keys is None:
-                wanted = self._own_fields()
-            check_names(given, self.target, wanted)
-        found = keyed(found, shape, self.faults)
+        check_names(given, self.target, self._names())
+        found = keyed(result_columns(given, shape, self.target.model), shape, self.faults)
         check_key(self.target, shape, found, self.faults)
         bounds = self._bounds()
         others = [one.field for one in bounds]
+        names = [one.name for one in (*found, *bounds)]
         self.faults += [
-            f"window_start=, window_end=: {one.field!r} is a column of the query, too: name another"
-            for one in found
-            if one.field in others
+            f"window_start=, window_end=: {one.field!r} is another column, too: name another"
+            for one in bounds
+            if names.count(one.name) > 1
         ]
         return [*fitted(given, self.target, found, others), *bounds]
 
-    def _own_fields(self) -> list[str]:
-        """Return the fields of the one source, which are all selected."""
+    def _names(self) -> list[str]:
+        """Return the names of the columns that the query has; of joined rows none without ``select``."""
+        query = self.asked.query
+        if query.columns is not None:
+            return [one.name for one in query.columns]
+        if query.keys is not None:
+            return [one.name for one in (*query.keys, *query.aggregates)]
+        if query.joins:
+            return []
         fields = self.reads[0].model.record_type.fields
         return [one.name for one in fields if one.window is None and not one.is_gap]
 

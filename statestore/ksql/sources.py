@@ -171,7 +171,10 @@ def timestamp_properties(model: EntityModel, faults: list[str], notes: list[str]
     properties = [("TIMESTAMP", string(quoted(field.wire_name)))]
     if scalar.type is datetime and format_ is not None and format_ not in EPOCHS:
         found: list[str] = []
-        properties.append(("TIMESTAMP_FORMAT", string(java_pattern(format_, found))))
+        try:
+            properties.append(("TIMESTAMP_FORMAT", string(java_pattern(format_, found))))
+        except KsqlError as error:
+            found += error.faults
         faults += [
             f'{place}: Format({format_!r}): {one}: write Format("epoch_ms"), or a pattern of numbers'
             for one in found
@@ -216,8 +219,13 @@ def value_columns(model: EntityModel) -> tuple[Field, ...]:
 
 
 def columns_of(model: EntityModel, faults: list[str]) -> tuple[SourceColumn, ...]:
-    """Return the columns of a class, the key's first."""
+    """Return the columns of a class, the key's first, appending to ``faults`` what no column can be."""
     fields = (*key_columns(model), *value_columns(model))
+    for field in fields:
+        try:
+            quoted(field.wire_name)
+        except KsqlError as error:
+            faults += [f"{model.name}.{field.name}: {one}" for one in error.faults]
     return tuple(
         SourceColumn(field.wire_name, column_type_of(model, field, faults), field.is_key) for field in fields
     )
@@ -225,9 +233,21 @@ def columns_of(model: EntityModel, faults: list[str]) -> tuple[SourceColumn, ...
 
 def column_type_of(model: EntityModel, field: Field, faults: list[str]) -> str:
     """Return the type of a field's column."""
-    form = _form(model, field)
     place = f"{model.name}.{field.name}"
-    return column_type(field.type, place, faults, is_json=form == "json")
+    text = column_type(field.type, place, faults, is_json=_form(model, field) == "json")
+    if "${" in text:
+        faults.append(
+            f"{place}: a name in it has '${{', which ksqlDB takes for a variable: name it otherwise"
+        )
+    return text
+
+
+def stored_format(model: EntityModel, field: Field) -> str | None:
+    """Return how a time is written, where its column is the text or number that is written."""
+    is_as_written = (
+        column_type_of(model, field, []) in ("VARCHAR", "BIGINT") and _form(model, field) == "json"
+    )
+    return _scalar(field.type).format if is_as_written else None
 
 
 def _form(model: EntityModel, field: Field) -> str:

@@ -23,6 +23,7 @@ from statestore.ksql.sources import (
     column_type_of,
     columns_of,
     key_columns,
+    stored_format,
     timestamp_properties,
     topic_properties,
     value_columns,
@@ -171,7 +172,7 @@ def _fitted(given: Translation, model: EntityModel, field: Field, column: Result
             f"{column.shown} {wrong}, but {place} is declared {type_name(field.type)}: declare it so"
         )
         return column
-    if _format_of(given, column, declared) != _stored_format(model, field):
+    if _format_of(given, column, declared) != stored_format(model, field):
         faults.append(
             f"{place}: its Format is not that of {column.shown}, and ksqlDB copies text and numbers as they "
             "are: give both the same"
@@ -216,15 +217,6 @@ def _format_of(given: Translation, column: ResultColumn, declared: str) -> str |
     type_ = expression_type(Expr(column.value), *given.query.rows)
     bare = type_.item if isinstance(type_, Nullable) else type_
     return bare.format if isinstance(bare, Scalar) else None
-
-
-def _stored_format(model: EntityModel, field: Field) -> str | None:
-    form = model.key_format if field.is_key else model.value_format
-    bare = field.type.item if isinstance(field.type, Nullable) else field.type
-    declared = column_type_of(model, field, [])
-    if form != "json" or not isinstance(bare, Scalar) or declared not in ("VARCHAR", "BIGINT"):
-        return None
-    return bare.format
 
 
 def _is_same(found: str, declared: str) -> bool:

@@ -45,7 +45,7 @@ def select(
     shape = shape_of(query, reads, faults)
     given = translation(query, reads, faults, notes)
     check_is_translated(given, is_persistent=False)
-    faults += _emit_faults(query, emit)
+    faults += [*_emit_faults(query, emit), *_window_faults(query, reads)]
     columns = result_columns(given, shape, None)
     parts = [
         select_clause(columns, is_joined=bool(query.joins)),
@@ -64,6 +64,8 @@ def select(
             f"{one}: a pull query takes NaN for the greatest number, and -0.0 for less than 0.0"
             for one in given.scope.doubles
         ]
+    elif query.limit is not None:
+        notes.append("LIMIT counts changes, not rows.")
     return Statement(
         "\n".join(filter(None, parts)) + ";",
         "select",
@@ -101,6 +103,16 @@ def _emit_faults(query: Query[Any], emit: Emit | None) -> list[str]:
         "PersistentQuery and query that"
         for name, is_there in clauses.items()
         if is_there
+    ]
+
+
+def _window_faults(query: Query[Any], reads: Sequence[Read]) -> list[str]:
+    if not query.joins and query.keys is None:
+        return []
+    return [
+        f"Query.of({one.cls.__name__}): ksqlDB neither joins nor groups tables of windows: select their rows"
+        for one in reads
+        if one.model.window is not None
     ]
 
 

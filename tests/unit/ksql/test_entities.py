@@ -126,6 +126,7 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         "key_format='kafka' is for one key field, and there are a, b: write key_format=\"json\"",
     ),
     ({"a": Annotated[int, Int16, Key]}, {}, "16 bits"),
+    ({**KEY, "v": Annotated[int, Name("a${b}")]}, {}, "takes for a variable"),
     ({"a": Annotated[date, Key]}, {}, "ksqlDB has no date"),
     ({**KEY, "v": Annotated[float, Float32]}, {"value_format": "kafka"}, "single precision"),
     ({**KEY, "at": Annotated[datetime, EventTime, Format("epoch_s")]}, {}, "milliseconds"),

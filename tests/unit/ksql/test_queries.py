@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import pytest
 
-from statestore import F, Hopping, Key, KsqlError, Query, QueryError, WindowStart, agg, entity, ksql
+from statestore import F, Format, Hopping, Key, KsqlError, Query, QueryError, WindowStart, agg, entity, ksql
 from statestore.ksql import PersistentQuery, Sessions
 from tests.unit.ksql.shop import (
     ByCustomer,
@@ -231,6 +231,24 @@ def test_joins_that_ksqldb_does_not_have(query: Query[Any], reason: str) -> None
     assert any(reason in one for one in found)
 
 
+def test_times_of_two_formats_are_not_joined() -> None:
+    of_ksqldb: Any = {"ksql": True, "key_format": "json", "value_format": "json"}
+
+    @entity(topic="german", **of_ksqldb)
+    @dataclass
+    class German:
+        day: Annotated[datetime, Format("%d.%m.%Y"), Key]
+
+    @entity(topic="iso", **of_ksqldb)
+    @dataclass
+    class Iso:
+        day: Annotated[datetime, Format("%Y-%m-%d"), Key]
+        n: int
+
+    query = Query.of(German).join(Iso, on=F[German].day == F[Iso].day).select(F[German].day, F[Iso].n)
+    assert any("another Format" in one for one in faults(PersistentQuery(query, into="X")))
+
+
 def test_topics_of_other_numbers_of_partitions() -> None:
     @entity(topic="twelve", ksql=True, key_format="kafka", value_format="json", partitions=12)
     @dataclass
@@ -318,6 +336,7 @@ WINDOWS: list[tuple[PersistentQuery, str]] = [
     ),
     (PersistentQuery(COUNTS, into=Closed, window=5), "emit='final'"),
     (PersistentQuery(COUNTS, into=Counted, window=5, window_start="when"), "has no such field"),
+    (PersistentQuery(COUNTS, into="X", window=5, window_start="customer"), "is another column, too"),
     (
         PersistentQuery(Query.of(Counted).where(F.orders > 3), into="X"),
         "no persistent queries over tables of windows",
@@ -370,6 +389,15 @@ def test_pull_and_push() -> None:
         with pytest.raises(KsqlError, match="a pull query of ksqlDB has none"):
             grouped.to_ksql()
         assert grouped.to_ksql("changes").endswith("EMIT CHANGES;")
+
+
+def test_windows_are_neither_joined_nor_grouped() -> None:
+    for query in (
+        Query.of(Counted).group_by(F.customer).aggregate(n=agg.count()),
+        Query.of(Counted).join(Customer, on=F[Counted].customer == F[Customer].id).select(F[Customer].city),
+    ):
+        with pytest.raises(KsqlError, match="neither joins nor groups tables of windows"):
+            query.to_ksql("changes")
 
 
 def test_joined_rows_need_columns() -> None:
