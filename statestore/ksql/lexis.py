@@ -25,10 +25,11 @@ FREE_KEYWORDS: Final = frozenset(
         SECOND ZONE GRACE PERIOD PARTITION STRUCT EXPLAIN ANALYZE TYPE TYPES SHOW TABLES COLUMNS COLUMN
         PARTITIONS FUNCTIONS FUNCTION ARRAY MAP SET DEFINE UNDEFINE RESET SESSION KEY SINK SOURCE PRIMARY
         REPLACE ASSERT ADD ALTER VARIABLES PLUGINS HEADERS HEADER SYSTEM TIMEOUT SCHEMA SUBJECT ID IF
+        PAUSE RESUME
         """,
     )
 )
-"""Keywords that today's servers take as names, and some older ones do not: they are quoted, too."""
+"""Keywords that some servers take as names, and older or newer ones do not: they are quoted, too."""
 INT_MIN: Final = -(2**63)
 INT_MAX: Final = 2**63 - 1
 """The range of BIGINT."""
