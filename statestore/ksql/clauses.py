@@ -33,10 +33,12 @@ def from_clause(given: Translation, shape: Shape, within: Lengths | None, grace:
     return "\n".join(lines)
 
 
-def where_clause(given: Translation) -> str:
-    """Return ``WHERE …``; empty: every row counts."""
+def where_clause(given: Translation, *, is_pull: bool = False) -> str:
+    """Return ``WHERE …``; empty: every row counts. ``is_pull``: of a pull query."""
     node = given.query.condition
-    return "" if node is None else f"WHERE {expressions.condition(node, given.scope)}"
+    # A pull query over a stream is one that ends, which has all conditions.
+    is_pull = is_pull and given.reads[0].kind == "table"
+    return "" if node is None else f"WHERE {expressions.condition(node, given.scope, is_pull=is_pull)}"
 
 
 def group_by_clause(given: Translation) -> str:

@@ -7,6 +7,7 @@ takes the other one, and neither is ever null.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -58,6 +59,32 @@ def holds(node: Node, scope: Scope, truth: bool) -> Term:
             return _text_test(node, op, value(operand, scope), text, scope, truth)
         case _:
             return terms.comparison("=", value(node, scope).term, Term(lexis.literal(truth)))
+
+
+def pulled(node: Node, scope: Scope) -> Term:
+    """Return the condition that ``node`` is true, for WHERE of a pull query over a table.
+
+    There the server has comparisons only, joined by AND and OR: no IS NULL, no NOT, no TRUE. All else is
+    compared with 1 as a whole, and so looks up no key.
+    """
+    parts = node.operands if isinstance(node, Logic) and node.op == "&" else (node,)
+    found = [_plain(holds(one, scope, True)) for one in parts]
+    if len(found) == 1 and _NOT.search(found[0].text):
+        # Of a lone comparison the server rewrites each NOT, also one that is deep inside.
+        found.insert(0, terms.comparison("=", Term("1"), Term("1")))
+    return terms.all_of(found)
+
+
+_NOT = re.compile(r"\bNOT\b(?! NULL)")
+
+
+def _plain(condition: Term) -> Term:
+    if condition.is_plain:
+        return condition
+    one, zero = Term("1"), Term("0")
+    if condition in (terms.TRUE, terms.FALSE):
+        return terms.comparison("=", one, one if condition == terms.TRUE else zero)
+    return terms.comparison("=", terms.case((condition, one), otherwise=zero), one)
 
 
 def is_condition(node: Node, scope: Scope) -> bool:

@@ -23,7 +23,7 @@ from statestore.expressions.type_checking import expression_faults, expression_t
 from statestore.fields.types import Nullable
 from statestore.ksql import terms
 from statestore.ksql.arithmetic import value
-from statestore.ksql.conditions import condition_value, holds, is_condition
+from statestore.ksql.conditions import condition_value, holds, is_condition, pulled
 from statestore.ksql.kinds import BOOLEAN, Kind
 from statestore.ksql.scope import Scope
 from statestore.ksql.terms import MOST_CHARACTERS, Term, TooLongError
@@ -47,11 +47,14 @@ def operand(node: Node, scope: Scope) -> str:
     return typed(node, scope)[0].within(terms.ATOM)
 
 
-def condition(node: Node, scope: Scope) -> str:
-    """Return a condition for WHERE or HAVING: true for the rows for which ``node`` is true, else false."""
+def condition(node: Node, scope: Scope, *, is_pull: bool = False) -> str:
+    """Return a condition for WHERE or HAVING: true for the rows for which ``node`` is true, else false.
+
+    ``is_pull``: for WHERE of a pull query over a table.
+    """
     if _is_faulty(node, scope):
         return UNTRANSLATED
-    return _checked(node, lambda: holds(node, scope, True), scope).text
+    return _checked(node, lambda: pulled(node, scope) if is_pull else holds(node, scope, True), scope).text
 
 
 def ksql_type(node: Node, scope: Scope) -> str | None:

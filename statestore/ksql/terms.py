@@ -27,6 +27,8 @@ class Term:
     """The loosest operator in it that no parentheses enclose."""
     depth: int = 0
     """How deep it is nested: calls, parentheses, CASEs and operators inside one another."""
+    is_plain: bool = False
+    """Whether pull queries over tables have this condition: comparisons, joined by AND and OR."""
 
     def __post_init__(self) -> None:
         if len(self.text) > MOST_CHARACTERS:
@@ -50,21 +52,21 @@ def binary(operator: str, left: Term, right: Term, tight: int) -> Term:
 
 def comparison(operator: str, left: Term, right: Term) -> Term:
     """Return a comparison; its sides are values."""
-    return Term(
-        f"{left.within(SUM)} {operator} {right.within(SUM)}", PREDICATE, 1 + max(left.depth, right.depth)
-    )
+    text = f"{left.within(SUM)} {operator} {right.within(SUM)}"
+    # Pull queries have no <> of WINDOWSTART, and look up no key by one.
+    return Term(text, PREDICATE, 1 + max(left.depth, right.depth), operator != "<>")
 
 
 def between(operand: Term, low: Term, high: Term) -> Term:
     """Return ``operand BETWEEN low AND high``."""
     text = f"{operand.within(SUM)} BETWEEN {low.within(SUM)} AND {high.within(SUM)}"
-    return Term(text, PREDICATE, 1 + max(operand.depth, low.depth, high.depth))
+    return Term(text, PREDICATE, 1 + max(operand.depth, low.depth, high.depth), is_plain=True)
 
 
 def one_of(operand: Term, values: Sequence[Term]) -> Term:
     """Return ``operand IN (…)``."""
     text = f"{operand.within(SUM)} IN ({', '.join(value.text for value in values)})"
-    return Term(text, PREDICATE, 1 + max(operand.depth, *(value.depth for value in values)))
+    return Term(text, PREDICATE, 1 + max(operand.depth, *(value.depth for value in values)), is_plain=True)
 
 
 def is_null(operand: Term) -> Term:
@@ -127,13 +129,18 @@ def _joined(word: str, tight: int, conditions: Sequence[Term], neutral: Term, de
     while len(given) > _MOST_IN_A_ROW:
         groups = [given[start : start + _MOST_IN_A_ROW] for start in range(0, len(given), _MOST_IN_A_ROW)]
         given = [_row(word, tight, one) if len(one) > 1 else one[0] for one in groups]
-        given = [Term(f"({one.text})", ATOM, 1 + one.depth) if one.tight == tight else one for one in given]
+        given = [_enclosed(one) if one.tight == tight else one for one in given]
     if not given:
         return neutral
     return given[0] if len(given) == 1 else _row(word, tight, given)
 
 
+def _enclosed(condition: Term) -> Term:
+    return Term(f"({condition.text})", ATOM, 1 + condition.depth, condition.is_plain)
+
+
 def _row(word: str, tight: int, conditions: Sequence[Term]) -> Term:
     # Neither needs parentheses in itself, nor AND in OR, but is easier to read with them there.
     text = f" {word} ".join(one.within(tight if one.tight == tight else NOT) for one in conditions)
-    return Term(text, tight, len(conditions) - 1 + max(one.depth for one in conditions))
+    depth = len(conditions) - 1 + max(one.depth for one in conditions)
+    return Term(text, tight, depth, all(one.is_plain for one in conditions))

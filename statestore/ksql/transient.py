@@ -50,7 +50,7 @@ def select(
     parts = [
         select_clause(columns, is_joined=bool(query.joins)),
         from_clause(given, shape, None, None),
-        where_clause(given),
+        where_clause(given, is_pull=emit is None),
         group_by_clause(given),
         having_clause(given),
         emit_clause(emit),

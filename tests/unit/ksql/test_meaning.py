@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -33,6 +34,7 @@ from tests.unit.ksql.orders import (
     stored,
     texts,
 )
+from tests.unit.ksql.parser import COMPARISONS, Tree, parsed
 from tests.unit.ksql.server import computed, type_of
 
 Values = st.SearchStrategy[Any]
@@ -140,6 +142,24 @@ def test_a_condition_is_true_for_the_same_rows(kind: str, data: st.DataObject, o
     text = _translated(condition, expressions.condition)
     assert type_of(text, TYPES) == "BOOLEAN"
     assert computed(text, TYPES, stored(order)) is (evaluate(condition, order) is True), text
+
+
+@given(st.one_of(*_CONDITIONS.values()), orders)
+def test_a_condition_of_a_pull_query_compares_only(condition: Condition, order: Order) -> None:
+    text = _translated(condition, partial(expressions.condition, is_pull=True))
+    _check_is_plain(parsed(text), is_alone=True)
+    assert computed(text, TYPES, stored(order)) is (evaluate(condition, order) is True), text
+
+
+def _check_is_plain(tree: Tree, *, is_alone: bool = False) -> None:
+    """Fail for what the server refuses in a pull query over a table, or takes apart."""
+    if tree[0] in ("and", "or"):
+        for part in tree[1:]:
+            _check_is_plain(part)
+        return
+    assert tree[0] in (*COMPARISONS, "between", "in")
+    # The server moves a NOT out of a comparison that stands alone, wherever in it.
+    assert not is_alone or "'not'" not in repr(tree)
 
 
 @given(st.one_of(*_CONDITIONS.values()), orders)
