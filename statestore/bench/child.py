@@ -158,6 +158,7 @@ def sample_of(workload: Workload, threads: int, measured: Measured, records: int
         interval=measured.interval,
         series=measured.series,
         cpu_seconds=measured.cpu_seconds,
+        paced=measured.paced,
         late=measured.late,
     )
 

@@ -22,6 +22,8 @@ class Change:
     work: Work
     candidate: str
     unit: str
+    judged: str
+    """By what: ``throughput``, or at a fixed rate ``p99``."""
     before: Figure
     after: Figure
     p99_before: float
@@ -71,12 +73,14 @@ def compare(before: Results, after: Results, noise: float = NOISE) -> Comparison
 
 
 def _change(work: Work, candidate: str, before: Row, after: Row, noise: float) -> Change:
-    one, other = before.throughput, after.throughput
+    one, other = before.speed, after.speed
     least = max(noise, one.spread - 1, other.spread - 1)
     verdict: Verdict = "equal"
     if one.median and one.differs(other) and abs(other.median / one.median - 1) > noise:
         verdict = "faster" if other.median > one.median else "slower"
-    return Change(work, candidate, before.unit, one, other, before.p99, after.p99, verdict, least)
+    return Change(
+        work, candidate, before.unit, before.judged, one, other, before.p99, after.p99, verdict, least
+    )
 
 
 def _named(work: Work) -> str:

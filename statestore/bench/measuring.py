@@ -40,6 +40,8 @@ class Measured:
     """While the clock ran."""
     cpu_seconds: float = 0.0
     """Processor time of the whole process while the clock ran, the threads of the engine included."""
+    paced: bool = False
+    """Whether operations were due at a fixed rate."""
     late: bool = False
     """Whether the fixed rate was too much: it was given up after twice the time."""
     interval: float = 0.0
@@ -197,7 +199,7 @@ def fixed_rate(
     ground: Ground, workload: Workload, threads: int, seconds: float, seed: int, rate: float
 ) -> Measured:
     """Run ``workload`` at ``rate`` operations a second, of all threads together."""
-    measured = Measured(interval=max(seconds / SERIES, 0.001))
+    measured = Measured(interval=max(seconds / SERIES, 0.001), paced=True)
     gap = threads / rate * 1e9
     each = max(1, int(rate * seconds / threads))
     samples = [Samples(each) for _ in range(threads)]

@@ -43,6 +43,8 @@ class Sample(msgspec.Struct, kw_only=True):
     """Most private memory of the process meanwhile: RssAnon, looked at from outside each 10 ms."""
     written: int | None = None
     """Bytes that the process had written to disk, warm-up included."""
+    paced: bool = False
+    """Whether operations were due at a fixed rate: the latencies then say which candidate is faster."""
     late: bool = False
     """Whether a fixed rate was more than the candidate could do."""
 

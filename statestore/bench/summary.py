@@ -60,6 +60,14 @@ class Row:
     """Microseconds of processor time of one operation."""
     memory: int | None
     late: bool
+    paced: bool
+    speed: Figure
+    """What is compared, more is better: the throughput, or at a fixed rate operations a second of the p99."""
+
+    @property
+    def judged(self) -> str:
+        """What ``speed`` was found by."""
+        return "p99" if self.paced else "throughput"
 
 
 def by_work(results: Results) -> dict[Work, list[Row]]:
@@ -92,6 +100,8 @@ def _row(candidate: str, samples: Sequence[Sample]) -> Row:
         cpu=middle(lambda one: one.cpu_seconds * 1e6 / max(1, one.operations)),
         memory=most(one.memory for one in samples),
         late=any(one.late for one in samples),
+        paced=(paced := all(one.paced for one in samples)),
+        speed=Figure.of([1e6 / max(one.p99, 1e-3) if paced else one.throughput for one in samples]),
     )
 
 
@@ -101,24 +111,27 @@ def most(values: Iterable[int | None]) -> int | None:
 
 
 def sentence(rows: Sequence[Row]) -> str:
-    """Say which candidates are the fastest, and how far behind them the next one is."""
-    ordered = sorted(rows, key=lambda row: -row.throughput.median)
+    """Say which candidates are the fastest, and how far after them the next one is.
+
+    At a fixed rate all do as much as is due: there the 99th percentile of the latencies is what counts.
+    """
+    ordered = sorted(rows, key=lambda row: -row.speed.median)
     if len(ordered) < 2:
         return f"Only {ordered[0].candidate} was measured." if ordered else "Nothing was measured."
     first = ordered[0]
-    equal = [row for row in ordered if not row.throughput.differs(first.throughput)]
+    equal = [row for row in ordered if not row.speed.differs(first.speed)]
     others = [row for row in ordered if row not in equal]
     names = [row.candidate for row in equal]
     if len(names) == 1:
-        begin = f"{names[0]} is the fastest"
+        begin = f"{names[0]} has the shortest p99" if first.paced else f"{names[0]} is the fastest"
     else:
         begin = f"{', '.join(names[:-1])} and {names[-1]} are equal: they differ less than their rounds"
     if not others:
         return f"{begin}."
     following = others[0]
-    if following.throughput.median <= 0:
-        return f"{begin}; {following.candidate} did nothing in the time."
-    factor = first.throughput.median / following.throughput.median
+    factor = first.speed.median / following.speed.median
+    if first.paced:
+        return f"{begin}; that of {following.candidate} follows, {factor:.2f} times as long."
     return f"{begin}; {following.candidate} follows, at 1/{factor:.2f} of the speed of {first.candidate}."
 
 

@@ -153,6 +153,23 @@ def test_a_plain_sentence_says_what_differs(speeds: dict[str, Sequence[float]], 
     assert sentence(rows) == said
 
 
+def test_at_a_fixed_rate_the_latencies_decide() -> None:
+    """All do what is due: a throughput that differs by little is no difference there."""
+    before, after = runs = [results({"a": (1000, 1000), "b": (999, 999)}) for _ in range(2)]
+    for run, factor in zip(runs, (1, 3), strict=True):
+        for turn in run.turns:
+            turn.samples[0].paced = True
+            turn.samples[0].p99 = 10.0 * factor if turn.candidate == "a" else 55.0
+    (rows,) = by_work(runs[0]).values()
+    assert sentence(rows) == "a has the shortest p99; that of b follows, 5.50 times as long."
+    comparison = compare(before, after)
+    assert [(one.candidate, one.verdict, one.judged) for one in comparison.changes] == [
+        ("a", "slower", "p99"),
+        ("b", "equal", "p99"),
+    ]
+    assert comparison.slower[0].factor == pytest.approx(1 / 3)
+
+
 def test_numbers_have_three_digits() -> None:
     numbers = [0, 0.00042, 0.1234, 1.234, 12.34, 123.4, 1_234, 123_456, 1_234_567]
     assert [figure(number) for number in numbers] == [

@@ -49,6 +49,7 @@ def test_at_a_fixed_rate_a_stall_delays_all_that_was_due_meanwhile(ground: Groun
     """The 60 operations of the stall are late by 60 to 0 ms: those of 200 that are late by 30 ms are 15 %."""
     measured = fixed_rate(ground, Workload("stall", "", repeating(Stalling(50))), 1, 0.2, 1, rate=1_000)
     assert measured.operations == 200
+    assert measured.paced
     assert measured.latencies.percentiles(100)[0] >= 59_000
     assert measured.latencies.percentiles(88)[0] >= 25_000
 
