@@ -127,11 +127,9 @@ class _Rounds:
         took = time.perf_counter_ns() - self._begun
         measured, made = self.measured, sum(self._made)
         measured.cpu_seconds += time.process_time() - self._cpu
+        spread(measured.series, self._busy / 1e9, (self._busy + took) / 1e9, made, measured.interval)
         self._busy += took
         measured.operations += made
-        place = int(self._busy / 1e9 / measured.interval)
-        measured.series += [0] * (place + 1 - len(measured.series))
-        measured.series[place] += made
         self._over = time.perf_counter_ns() >= self._last and not self._workload.once
         if took:
             self._size = max(1, min(self._workload.chunk, 2 * self._size, int(self._size * _CHUNK_NS / took)))
@@ -163,6 +161,21 @@ class _Rounds:
             samples.drain(measured.latencies)
             samples.close()
         return measured
+
+
+def spread(series: list[int], begun: float, ended: float, count: int, interval: float) -> None:
+    """Add ``count`` operations to the intervals from ``begun`` to ``ended``, as if all took equally long.
+
+    A chunk is longer than an interval where operations are slow, or one of them stalls.
+    """
+    first, last = int(begun / interval), int(ended / interval)
+    series += [0] * (last + 1 - len(series))
+    done = 0
+    for place in range(first, last):
+        until = int(count * ((place + 1) * interval - begun) / (ended - begun))
+        series[place] += until - done
+        done = until
+    series[last] += count - done
 
 
 def closed_loop(ground: Ground, workload: Workload, threads: int, seconds: float, seed: int) -> Measured:

@@ -14,7 +14,7 @@ import pytest
 from statestore.bench.candidates import Opening
 from statestore.bench.content import Content
 from statestore.bench.histogram import Latencies, check_extra
-from statestore.bench.measuring import closed_loop, fixed_rate, is_paced, measure, overhead
+from statestore.bench.measuring import closed_loop, fixed_rate, is_paced, measure, overhead, spread
 from statestore.bench.references import REFERENCES
 from statestore.bench.workloads import WORKLOADS, Ground, Operation, Workload
 from statestore.errors import ConfigError
@@ -75,6 +75,17 @@ def test_what_is_done_once_is_done_whole_and_its_operations_are_in_the_series(gr
     assert ground.candidate.scan(None, None) == 40_500
     assert measured.seconds > 0
     assert measured.cpu_seconds > 0
+
+
+def test_slow_operations_count_in_all_the_intervals_that_they_took() -> None:
+    series: list[int] = []
+    spread(series, 0.0, 0.25, 10, 0.1)
+    assert series == [4, 4, 2]
+    spread(series, 0.25, 0.26, 3, 0.1)
+    assert series == [4, 4, 5]
+    spread(series, 0.26, 0.86, 6, 0.1)  # one of them stalled
+    assert series == [4, 4, 5, 1, 1, 1, 1, 1, 1]
+    assert sum(series) == 19
 
 
 def test_threads_work_at_once(ground: Ground) -> None:
