@@ -215,9 +215,7 @@ class KsqlClient:
         is returned then. Only if not, and after a time-out or a status of 5xx, it is sent again. With
         ``may_send_again=False`` not after a time-out, since the server may still be about to carry it out.
         """
-        body: dict[str, Any] = {"ksql": statement, "streamsProperties": dict(properties or {})}
-        if self._sequence >= 0:
-            body["commandSequenceNumber"] = self._sequence
+        body = self._body(statement, properties or {})
         was_lost = False
         for wait in (*self._waits(), None):
             try:
@@ -268,9 +266,15 @@ class KsqlClient:
     # One request
 
     def _asked_ksql(self, statement: str) -> list[Mapping[str, Any]]:
-        body = {"ksql": statement, "streamsProperties": {}}
-        found = self._asked("POST", "/ksql", body, statement)
+        found = self._asked("POST", "/ksql", self._body(statement, {}), statement)
         return found if isinstance(found, list) else []
+
+    def _body(self, statement: str, properties: Mapping[str, str]) -> dict[str, Any]:
+        """Return a request to be carried out after what was sent before, on whichever server of a cluster."""
+        body: dict[str, Any] = {"ksql": statement, "streamsProperties": dict(properties)}
+        if self._sequence >= 0:
+            body["commandSequenceNumber"] = self._sequence
+        return body
 
     def _asked(self, method: str, path: str, body: Any = None, statement: str = "") -> Any:
         """Ask what changes nothing, again after a time-out and a status of 5xx."""

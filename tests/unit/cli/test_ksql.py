@@ -172,6 +172,26 @@ def test_a_deployment_from_the_first_look_to_the_last_version(
     assert sorted(server.catalog.sources) == ["SALES", "SUMS_V2"]
 
 
+def test_settings_reach_the_server_and_the_history(
+    program: str, run: Run, server: StandInKsqldb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[dict[str, object]] = []
+
+    def opened(kafka: object, **arguments: object) -> nullcontext[MemoryHistory]:
+        given.append({"kafka": kafka, **arguments})
+        return nullcontext(MemoryHistory())
+
+    monkeypatch.setattr(ksql_server, "KafkaHistory", opened)
+    Path("s.toml").write_text(
+        '[kafka]\n"bootstrap.servers" = "b:1"\n[ksql]\noffset_reset = "latest"\n'
+        "[topics._meta_migrations]\nreplication = 3\n[defaults]\nrequest_timeout = 7\n"
+    )
+    assert run("apply", program, "--yes", "--settings", "s.toml")[0] == 0
+    assert given == [{"kafka": {"bootstrap.servers": "b:1"}, "replication": 3, "request_timeout": 7.0}]
+    sent = [one["streamsProperties"] for one in server.bodies if "CREATE" in one["ksql"]]
+    assert sent == [{"ksql.streams.auto.offset.reset": "latest"}] * 2
+
+
 def test_a_failure_prints_what_was_done_and_ends_with_1(
     program: str, run: Run, server: StandInKsqldb
 ) -> None:
