@@ -224,10 +224,10 @@ class KsqlServerError(StateStoreError):
 
 
 class DeployError(StateStoreError):
-    """A deployment stopped at a statement. ``report`` has what was applied before it, and the history has it
-    too:
+    """A deployment stopped at a statement; the cause is the ``__cause__``.
 
-    the next ``apply`` of the plan goes on where this one stood. The cause is the ``__cause__``.
+    ``report`` has what was applied before it. The history has it, too: the next ``apply`` of the plan goes on
+    where this one stood.
     """
 
     def __init__(self, message: str, report: Any) -> None:
