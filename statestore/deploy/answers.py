@@ -72,6 +72,9 @@ class CommandAnswer:
     """The id of the query that it started."""
     warnings: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        return "; ".join([self.message, *(f"warning: {one}" for one in self.warnings)])
+
 
 def server_info(answer: Mapping[str, Any]) -> ServerInfo:
     info = answer.get("KsqlServerInfo", answer)

@@ -10,6 +10,7 @@ import logging
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, urlsplit
@@ -261,7 +262,7 @@ class KsqlClient:
             raise KsqlServerError(
                 self.url, message or f"the statement ended as {status}", statement=statement
             )
-        return answer
+        return replace(answer, status=status, message=message)
 
     # One request
 

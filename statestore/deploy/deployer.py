@@ -255,7 +255,7 @@ class Deployer:
                     lambda: self._client.describe(step.object) is not None,
                     properties=self._properties,
                 )
-                message = "the answer was lost, and it is there" if answer is None else answer.message
+                message = "the answer was lost, and it is there" if answer is None else str(answer)
             except LostAnswerError:
                 raise
             except KsqlServerError as error:  # another deployer may have been faster
@@ -274,7 +274,7 @@ class Deployer:
         recorder.write(recorder.record(step, "applied"))
         if step.replaces is not None:
             recorder.write(replace(step.replaces, state="retired"))
-        return "replaced", "" if answer is None else answer.message
+        return "replaced", "" if answer is None else str(answer)
 
     def _compare(self, step: Step, found: Description | None) -> None:
         if found is None:

@@ -51,7 +51,7 @@ class Inserts:
         queries = (query,) if query else tuple(self._new_queries(step, known)[:1])
         self._recorder.write(replace(intent, state="applied", queries=queries))
         self._recorder.clear_intents()
-        return "inserted", "the answer was lost, and it is there" if answer is None else answer.message
+        return "inserted", "the answer was lost, and it is there" if answer is None else str(answer)
 
     def _found(self, step: Step, query: str) -> tuple[Outcome, str]:
         self._recorder.write(self._recorder.record(step, "applied", queries=(query,), is_found=True))

@@ -59,6 +59,8 @@ class StandInKsqldb:
         """What is called before a request is carried out, by its number: once."""
         self.bodies: list[dict[str, Any]] = []
         """The body of each request to ``/ksql``."""
+        self.warnings: list[str] = []
+        """What the answer about each statement warns of."""
         self.is_healthy = True
         self.rows: list[Any] = []
         """What ``/query-stream`` answers: the header, and the rows."""
@@ -165,7 +167,8 @@ class StandInKsqldb:
             waits = [{"status": "EXECUTING", "message": "Executing statement"}] * max(0, self.pending - 1)
             self._statuses[answer["commandId"]] = [*waits, ended]
             ended = {"status": "QUEUED", "message": "Statement written to command topic"}
-        return {**answer, "statementText": statement, "commandStatus": ended}
+        warnings = [{"message": one} for one in self.warnings]
+        return {**answer, "statementText": statement, "commandStatus": ended, "warnings": warnings}
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -171,8 +171,17 @@ def test_a_statement_is_waited_for_until_the_server_has_carried_it_out(
     server: StandInKsqldb, deployer: MakeDeployer, plan: Plan
 ) -> None:
     server.pending = 3
-    deployer().apply(plan, dry_run=False)
+    report = deployer().apply(plan, dry_run=False)
+    assert report.steps[0].message == "Stream created"
     assert sum(one.startswith("GET /status/stream/") for one in server.requests) == 9
+
+
+def test_warnings_of_the_server_are_in_the_report(
+    server: StandInKsqldb, deployer: MakeDeployer, shop: Any, plan_of: MakePlan
+) -> None:
+    server.warnings = ["the topic has one partition"]
+    (step,) = deployer().apply(plan_of(shop.orders()), dry_run=False).steps
+    assert step.message == "Stream created; warning: the topic has one partition"
 
 
 def test_what_is_there_already_is_compared_and_taken_over(
