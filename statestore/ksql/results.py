@@ -237,8 +237,8 @@ def keyed(columns: Sequence[ResultColumn], shape: Shape, faults: list[str]) -> l
         if one.place is None or chosen.get(one.place) is one:
             found.append(one)
         else:
-            is_same = one.text == chosen[one.place].text
-            text = f"AS_VALUE({one.text})" if is_same else one.text
+            # Also the other side of a join: of several columns that can be the key ksqlDB takes the left one.
+            text = f"AS_VALUE({one.text})"
             found.append(ResultColumn(one.field, one.name, one.value, text, one.type))
     if columns and all(one.place is not None for one in found):
         faults.append(

@@ -139,6 +139,15 @@ def test_each_key_column_is_selected_once() -> None:
     assert "  NUMBER,\n  AS_VALUE(NUMBER) AS AGAIN\n" in twice.text
 
 
+def test_of_both_sides_of_a_join_the_first_one_is_the_key() -> None:
+    joined = Query.of(Order).join(Customer, on=F[Order].customer == F[Customer].id)
+    query = joined.select(F[Customer].id, F[Order].customer, F[Order].number)
+    statement = only(PersistentQuery(query, into="X"))
+    assert [one.name for one in statement.columns if one.is_key] == ["CUSTOMER_ID"]
+    # As a plain column it would be the key of what ksqlDB makes: it is left of the other one in the join.
+    assert "  AS_VALUE(ORDERS.CUSTOMER) AS CUSTOMER,\n" in statement.text
+
+
 def test_groups_of_none_are_no_groups_of_ksqldb() -> None:
     query = Query.of(Order).group_by(F.coupon).aggregate(n=agg.count())
     (fault,) = faults(PersistentQuery(query, into="X"))
