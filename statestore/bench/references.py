@@ -252,7 +252,7 @@ class PlyvelReference(Candidate):
     """``plyvel`` (LevelDB) with a cache of 128 MiB and a Bloom filter of 10 bits."""
 
     def __init__(self, opening: Opening) -> None:
-        import plyvel
+        import plyvel  # pyright: ignore[reportMissingImports] - a reference that few have
 
         opening.directory.mkdir(exist_ok=True)
         self._store: Any = plyvel.DB(
@@ -292,7 +292,7 @@ class ZictReference(Candidate):
     """``zict.LMDB``, a mapping over LMDB whose keys are text; it never waits for the disk."""
 
     def __init__(self, opening: Opening) -> None:
-        import zict
+        import zict  # pyright: ignore[reportMissingImports] - the same
 
         opening.directory.mkdir(exist_ok=True)
         self._mapping: Any = zict.LMDB(str(opening.directory / "store"), _MAP_SIZE)
