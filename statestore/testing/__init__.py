@@ -40,10 +40,24 @@ pytest.register_assert_rewrite(
     )
 )
 
+from statestore.testing.concurrent import (  # noqa: E402
+    InconsistentHistoryError,
+    Operation,
+    check_history,
+)
 from statestore.testing.conformance import BackendConformance  # noqa: E402 - after the registration
 from statestore.testing.driver import TestDriver  # noqa: E402
 from statestore.testing.machine import backend_machine  # noqa: E402
 from statestore.testing.sharing import SharingConformance  # noqa: E402
 from statestore.testing.windows import run_windows  # noqa: E402
 
-__all__ = ["BackendConformance", "SharingConformance", "TestDriver", "backend_machine", "run_windows"]
+__all__ = [
+    "BackendConformance",
+    "InconsistentHistoryError",
+    "Operation",
+    "SharingConformance",
+    "TestDriver",
+    "backend_machine",
+    "check_history",
+    "run_windows",
+]
