@@ -22,6 +22,7 @@ from statestore.ksql.sources import (
     declaration,
     declared_models,
     key_columns,
+    only_passed_on,
     timestamp_properties,
     topic_properties,
     value_columns,
@@ -81,6 +82,7 @@ def bars(model: EntityModel, *, or_replace: bool = False) -> tuple[Statement, ..
         (stream,) = (declaration(one, or_replace=or_replace) for one in declared_models(source))
     except KsqlError as error:
         raise KsqlError([*faults, *(f"source={origin.name}: {one}" for one in error.faults)]) from None
+    faults += [f"source={origin.name}: {one}" for one in only_passed_on(origin)]
     if origin.kind == "table":
         faults.append(
             f"{model.name}: source={origin.name} is a table, and ksqlDB has windows over streams only: write "

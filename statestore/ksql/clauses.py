@@ -10,7 +10,9 @@ from datetime import timedelta
 
 from statestore.expressions.nodes import Node
 from statestore.ksql import expressions
+from statestore.ksql.groups import with_keys_first
 from statestore.ksql.inference import Shape
+from statestore.ksql.kinds import INT32_MAX
 from statestore.ksql.lexis import source_name
 from statestore.ksql.results import ResultColumn, Translation, select_item, value_text
 from statestore.ksql.windows import Lengths, within_clause
@@ -54,7 +56,7 @@ def partition_by_clause(given: Translation, keys: Sequence[Node]) -> str:
 
 def having_clause(given: Translation) -> str:
     """Return ``HAVING …``; empty: every group counts."""
-    node = given.query.group_condition
+    node = with_keys_first(given.query)
     return "" if node is None else f"HAVING {expressions.condition(node, given.rows)}"
 
 
@@ -85,6 +87,8 @@ def check_is_translated(given: Translation, *, is_persistent: bool) -> None:
         faults.append(
             f"skip({query.skipped}): runs locally only; ksqlDB has no OFFSET: leave out rows it returns"
         )
+    if query.limit is not None and query.limit > INT32_MAX:
+        faults.append(f"take({query.limit}): LIMIT of ksqlDB is at most {INT32_MAX}: leave take out")
     if query.limit is not None and is_persistent:
         faults.append(
             f"take({query.limit}): a persistent query has no end, and ksqlDB limits only what a SELECT "

@@ -10,9 +10,10 @@ from statestore.expressions.expr import Expr
 from statestore.expressions.nodes import FieldPath, IsNull, Node, Not, node_text, parts_of
 from statestore.expressions.type_checking import expression_type
 from statestore.fields.types import Nullable
+from statestore.ksql.groups import group_faults
 from statestore.ksql.joins import Keys, joined
 from statestore.ksql.reads import Read, in_full
-from statestore.ksql.sources import Kind
+from statestore.ksql.sources import Kind, only_passed_on
 from statestore.relational.values import Query
 
 
@@ -64,8 +65,19 @@ def shape_of(
         why = f"A table: it has one row for each group of a {over}" + ", in each window" * has_window
         keys = tuple((in_full(column.node, query),) for column in query.keys)
         _check_groups(query, keys, faults)
+        faults += group_faults(query)
     elif partition_by:
         keys = tuple((in_full(node, query),) for node in partition_by)
+    if len(set(keys)) < len(keys):
+        twice = as_written(next(one for one in keys if keys.count(one) > 1)[0], query)
+        faults.append(
+            f"{'partition_by' if query.keys is None else 'group_by'}: {twice} is there twice, which ksqlDB "
+            f"refuses: leave one out, and write select(…, again={twice}) for a second column"
+        )
+        keys = tuple(dict.fromkeys(keys))
+    if query.joins or query.keys:
+        clause = "join" if query.joins else "group_by"
+        faults += [f"{clause}: {fault}" for one in reads for fault in only_passed_on(one.model)]
     shown = tuple(as_written(viable[0], query) for viable in keys)
     return Shape(kind, keys, of_streams, (f"{why}.", f"Its key: {', '.join(shown) or 'none'}."), shown)
 

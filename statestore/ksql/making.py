@@ -215,6 +215,11 @@ class _Parts:
         check_names(given, self.target, self._names())
         found = keyed(result_columns(given, shape, self.target.model), shape, self.faults)
         check_key(self.target, shape, found, self.faults)
+        self.faults += [
+            f"{one.shown} is {one.type} in ksqlDB, which no key can be: take a part of it"
+            for one in found
+            if one.place is not None and "MAP<" in (one.type or "")
+        ]
         bounds = self._bounds()
         others = [one.field for one in bounds]
         names = [one.name for one in (*found, *bounds)]

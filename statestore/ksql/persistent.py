@@ -77,6 +77,7 @@ class PersistentQuery:
     ) -> None:
         _check(query, into, emit)
         check_window(window)
+        _check_names(window_start=window_start, window_end=window_end)
         caller = sys._getframe(1)  # noqa: SLF001 - what `inspect.stack` reads, without reading source files
         values = {
             "query": query,
@@ -176,6 +177,13 @@ def _partition_by(query: Query[Any], given: Any) -> tuple[Node, ...]:
     if faults:
         raise KsqlError(faults)
     return tuple(one.node for one in exprs)
+
+
+def _check_names(**given: object) -> None:
+    """Raise ``KsqlError`` for a name of a column that is none."""
+    for argument, name in given.items():
+        if name is not None and not (isinstance(name, str) and name):
+            raise KsqlError(f"{argument}={bounded_repr(name)}: give the name of a column, such as 'opened'")
 
 
 def _check(query: object, into: object, emit: object) -> None:

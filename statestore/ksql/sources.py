@@ -285,12 +285,28 @@ def value_format(model: EntityModel, faults: list[str]) -> str:
         )
         return ""
     if form == "kafka":
+        if len(fields) > 1:
+            names = ", ".join(field.name for field in fields)
+            faults.append(
+                f'{model.name}: value_format="kafka" is for one value field, and there are {names}: write '
+                'value_format="json"'
+            )
         faults += [
             f'{model.name}.{field.name}: {fault} in value_format="kafka": write value_format="json"'
             for field in fields
             if (fault := _kafka_fault(_scalar(field.type)))
         ]
     return _VALUE_FORMATS[form]
+
+
+def only_passed_on(model: EntityModel) -> list[str]:
+    """Return the fault of values that ksqlDB neither joins nor groups; none: it does."""
+    if model.value_format != "kafka":
+        return []
+    return [
+        f'{model.name} has value_format="kafka", which ksqlDB neither joins nor groups: write '
+        'value_format="json"'
+    ]
 
 
 def _kafka_fault(scalar: Scalar) -> str:

@@ -1,0 +1,124 @@
+"""Groups: what ksqlDB refuses of them after it has read the statement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+
+import pytest
+
+from statestore import F, Key, KsqlError, Query, WindowStart, agg, entity, ksql
+from statestore.ksql import PersistentQuery
+from tests.unit.ksql.shop import Customer, Order
+
+
+def faults(query: PersistentQuery | Query[Any]) -> tuple[str, ...]:
+    with pytest.raises(KsqlError) as caught:
+        query.to_ksql() if isinstance(query, PersistentQuery) else query.to_ksql("changes")
+    return caught.value.faults
+
+
+BY_CUSTOMER = Query.of(Order).group_by(F.customer).aggregate(n=agg.count())
+BY_DOZENS = Query.of(Order).group_by(dozens=F.pieces * 12).aggregate(n=agg.count())
+
+
+def test_groups_have_an_aggregate_in_select_or_having() -> None:
+    assert faults(BY_CUSTOMER.select(F.customer)) == (
+        "select: it has no aggregate, and ksqlDB wants one of groups: select one, too, such as F.n",
+    )
+    assert "GROUP BY" in BY_CUSTOMER.select(F.customer, F.n).to_ksql("changes")
+    assert "HAVING COUNT(*) > 1" in BY_CUSTOMER.having(F.n > 1).select(F.customer).to_ksql("changes")
+
+
+def test_no_key_is_there_twice() -> None:
+    twice = Query.of(Order).group_by(F.customer, again=F.customer).aggregate(n=agg.count())
+    assert faults(twice) == (
+        "group_by: F.customer is there twice, which ksqlDB refuses: leave one out, and write "
+        "select(…, again=F.customer) for a second column",
+    )
+    remedy = BY_CUSTOMER.select(F.customer, F.n, again=F.customer)
+    assert "AS_VALUE(CUSTOMER) AS AGAIN" in PersistentQuery(remedy, into="X").to_ksql()
+    moved = PersistentQuery(Query.of(Order), into="X", partition_by=[F.customer, F.customer])
+    assert [one[:40] for one in faults(moved)] == ["partition_by: F.customer is there twice,"]
+
+
+def test_a_computed_key_comes_before_aggregates_or_is_refused_beside_one() -> None:
+    text = BY_DOZENS.having((F.n > 1) & (F.dozens > 3)).to_ksql("changes")
+    assert "HAVING (CAST(PIECES AS BIGINT) * 12) > 3 AND COUNT(*) > 1" in text
+    assert [one[:8] for one in faults(BY_DOZENS.having(F.n > F.dozens))] == ["having: "]
+    (fault,) = faults(BY_DOZENS.select(F.dozens, sum=F.n + F.dozens))
+    assert "select dozens as a column in a PersistentQuery before, and group by that" in fault
+    assert "COUNT(*) + NUMBER" in (
+        Query.of(Order)
+        .group_by(F.number)
+        .aggregate(n=agg.count())
+        .select(sum=F.n + F.number)
+        .to_ksql("changes")
+    )
+
+
+@entity(topic="raw", kind="stream", ksql=True, key_format="kafka", value_format="kafka")
+@dataclass(frozen=True)
+class Raw:
+    id: Annotated[str, Key]
+    n: int
+
+
+@entity(topic="bars", source=Raw, windows=[1], grace=3, ksql=True, key_format="kafka", value_format="json")
+@dataclass(frozen=True)
+class Bar:
+    id: Annotated[str, Key]
+    start: Annotated[datetime, WindowStart]
+    highest: Annotated[int, agg.max(F.n)]
+
+
+def test_values_of_kafka_are_neither_grouped_nor_joined() -> None:
+    assert "WHERE N > 1" in Query.of(Raw).where(F.n > 1).to_ksql("changes")
+    (fault,) = faults(Query.of(Raw).group_by(F.id).aggregate(n=agg.count()))
+    assert fault.startswith('group_by: Raw has value_format="kafka"')
+    joined = Query.of(Raw).join(Customer, on=F[Raw].id == F[Customer].id)
+    (fault,) = faults(joined.select(F[Raw].id, F[Raw].n))
+    assert fault.startswith("join: Raw has")
+    with pytest.raises(KsqlError, match="source=Raw: Raw has value_format"):
+        ksql.statements(Bar)
+
+
+def test_values_of_kafka_are_one_field() -> None:
+    @entity(topic="two", kind="stream", ksql=True, key_format="kafka", value_format="kafka")
+    @dataclass(frozen=True)
+    class Two:
+        id: Annotated[str, Key]
+        n: int
+        m: int
+
+    with pytest.raises(KsqlError, match="is for one value field, and there are n, m"):
+        ksql.create(Two)
+
+
+@entity(topic="tagged", kind="stream", ksql=True, key_format="json", value_format="json")
+@dataclass(frozen=True)
+class Tagged:
+    id: Annotated[str, Key]
+    tags: dict[str, int]
+
+
+def test_no_key_has_a_map() -> None:
+    (fault,) = faults(PersistentQuery(Query.of(Tagged), into="X", partition_by=F.tags))
+    assert fault == "F.tags is MAP<VARCHAR, BIGINT> in ksqlDB, which no key can be: take a part of it"
+    query = Query.of(Tagged).select(F.id, tag=F.tags["a"])
+    assert "PARTITION BY TAGS['a']" in PersistentQuery(query, into="X", partition_by=F.tags["a"]).to_ksql()
+
+
+@pytest.mark.parametrize("argument", ["window_start", "window_end"])
+@pytest.mark.parametrize("given", [5, "", b"x", [], Order])
+def test_a_column_for_a_bound_has_a_name(argument: str, given: Any) -> None:
+    with pytest.raises(KsqlError, match=f"{argument}=.*: give the name of a column"):
+        PersistentQuery(BY_CUSTOMER, into="X", window=5, **{argument: given})
+
+
+def test_a_limit_is_a_number_of_32_bits() -> None:
+    assert Query.of(Order).take(2**31 - 1).to_ksql().endswith("LIMIT 2147483647;")
+    assert faults(Query.of(Order).take(2**31)) == (
+        "take(2147483648): LIMIT of ksqlDB is at most 2147483647: leave take out",
+    )
