@@ -7,7 +7,10 @@ from confluent_kafka import KafkaError as Code
 SASL = "correct security.protocol and the sasl.* properties under [kafka], and open the StoreManager anew"
 TLS = "correct security.protocol and the ssl.* properties under [kafka], and open the StoreManager anew"
 READ = "grant the client Describe and Read on the topic"
-CREATE = "create the topic, for example with manager.ensure_topics(…)"
+CREATE = (
+    "create the topic, for example with manager.ensure_topics(…), or, if it is one of windows, start the "
+    "program that writes it"
+)
 NO_PROTOCOL = (
     "no broker can be reached: connections are closed before a request is answered; is security.protocol "
     "(plaintext, unless it is set) that of the port?"

@@ -28,11 +28,12 @@ T = TypeVar("T")
 class WindowedTableHealth(TableHealth):
     """The health of the window that is furthest from being ready, and in ``windows`` that of each.
 
-    ``store`` says which window that is.
+    ``store`` says which window that is. Where the table of one window was closed, the whole is stopped and
+    not ready, and ``cause`` names that window.
     """
 
     windows: dict[str, TableHealth]
-    """The health of each window's table by the window's label, the smallest window first."""
+    """The health of each open window's table by the window's label, the smallest window first."""
 
     def __str__(self) -> str:
         return "\n".join(str(one) for one in self.windows.values())
@@ -42,8 +43,8 @@ class WindowedTable(Table[T]):
     """The tables of all windows of an entity class, one for each. Thread-safe.
 
     ``table.window("5min")`` is the table with the rows of one window, and reads it. What this one does, it
-    does with all of them: it is ready when all are, and starts, stops and closes all. Its own reads raise
-    ``QueryError``: which window's rows are meant?
+    does with all of them: it is ready when all are, and starts, stops and closes all that are open. Its own
+    reads raise ``QueryError``: which window's rows are meant?
     """
 
     def __init__(
@@ -139,9 +140,11 @@ class WindowedTable(Table[T]):
 
     def sync(self, timeout: float | None = 15.0) -> None:
         self._furthest._binding.host.check_may_wait()  # noqa: SLF001 - as above
+        self._check_open()
         run_blocking(synced(self._bindings, timeout), timeout)
 
     async def sync_async(self, timeout: float | None = 15.0) -> None:
+        self._check_open()
         await run_async(synced(self._bindings, timeout), timeout)
 
     def _applied(self, delivered: object, timeout: float | None) -> NoReturn:  # noqa: ARG002
@@ -164,31 +167,37 @@ class WindowedTable(Table[T]):
 
     def health(self) -> WindowedTableHealth:
         """Return the health of the window that is furthest from being ready, with that of each window."""
-        reports = {window.label: table.health() for window, table in self._tables.items()}
+        self._check_any_open()
+        reports = {}
+        for window, table in self._tables.items():
+            with suppress(StoreClosedError):
+                reports[window.label] = table.health()
         first = min(reports.values(), key=lambda one: _nearness(one.ready, one.status, one.lag))
         same = {field.name: getattr(first, field.name) for field in fields(TableHealth)}
+        if (cause := self._closed_windows()) is not None:
+            same |= {"status": State.STOPPED, "ready": False, "cause": cause}
         return WindowedTableHealth(**same, windows=reports)
 
     def start(self) -> None:
-        self._each(lambda one: one.start())
+        self._each_open(lambda one: one.start())
 
     def stop(self) -> None:
-        self._each(lambda one: one.stop())
+        self._each_open(lambda one: one.stop())
 
     def restart(self) -> None:
-        self._each(lambda one: one.restart())
+        self._each_open(lambda one: one.restart())
 
     def pause(self) -> None:
-        self._each(lambda one: one.pause())
+        self._each_open(lambda one: one.pause())
 
     def resume(self) -> None:
-        self._each(lambda one: one.resume())
+        self._each_open(lambda one: one.resume())
 
     def flush(self) -> None:
-        self._each(lambda one: one.flush())
+        self._each_open(lambda one: one.flush())
 
     def compact(self) -> None:
-        self._each(lambda one: one.compact())
+        self._each_open(lambda one: one.compact())
 
     def close(self) -> None:
         """Close the table of each window. Idempotent."""
@@ -203,17 +212,34 @@ class WindowedTable(Table[T]):
         return min(self._tables.values(), key=lambda one: _nearness(one.is_ready, one.state, one.lag))
 
     def _check_open(self) -> None:
-        for one in self._tables.values():
-            one._binding.check_open()  # noqa: SLF001 - of the same package
+        """Raise where the table of a window is closed."""
+        self._check_any_open()
+        if (cause := self._closed_windows()) is not None:
+            raise StoreClosedError(cause)
+
+    def _closed_windows(self) -> str | None:
+        """Return what there is to say of windows whose table is closed; ``None``: all are open."""
+        is_open = [_is_open(one) for one in self._tables.values()]
+        if all(is_open):
+            return None
+        closed = [
+            repr(window.label) for window, open_ in zip(self._tables, is_open, strict=True) if not open_
+        ]
+        left = [repr(window.label) for window, open_ in zip(self._tables, is_open, strict=True) if open_]
+        rest = f", or go on with window({left[0]}) by itself" if left else ""
+        name, verb = self._cls.__name__, "is" if len(closed) == 1 else "are"
+        which = " and ".join(closed)
+        return f"of the windows of {name}, {which} {verb} closed: bind({name}) opens all again{rest}"
 
     def _check_any_open(self) -> None:
         """Raise where the tables of all windows are closed."""
-        *others, last = self._tables.values()
-        for one in others:
-            with suppress(StoreClosedError):
-                one._binding.check_open()  # noqa: SLF001 - of the same package
-                return
-        last._binding.check_open()  # noqa: SLF001 - of the same package
+        if not any(map(_is_open, self._tables.values())):
+            next(iter(self._tables.values()))._binding.check_open()  # noqa: SLF001 - of the same package
+
+    def _each_open(self, call: Callable[[WindowTable[T]], None]) -> None:
+        """As ``_each``, with those that are open. Raises where none is."""
+        self._check_any_open()
+        self._each(lambda one: call(one) if _is_open(one) else None)
 
     def _each(self, call: Callable[[WindowTable[T]], None]) -> None:
         """Call it for each table, for all of them where one raises, too; what one raises comes out."""
@@ -271,6 +297,14 @@ class _AllReady:
         self._ready[number] = True
         if all(self._ready):
             self._call()
+
+
+def _is_open(table: WindowTable[Any]) -> bool:
+    try:
+        table._binding.check_open()  # noqa: SLF001 - of the same package
+    except StoreClosedError:
+        return False
+    return True
 
 
 def _sum(numbers: list[int | None]) -> int | None:

@@ -138,12 +138,30 @@ def test_a_window_that_was_closed_is_bound_anew_and_the_others_stay(manager: Sto
     assert list(manager.health().tables) == ["Candle_5min_Store"]
     assert candles.window(5) is kept
     assert candles.all_windows() == [closed, kept]
+    kept.wait_until_ready(LIMIT)
+    health = candles.health()
+    assert (health.status, health.ready, list(health.windows)) == (State.STOPPED, False, ["5min"])
+    assert health.cause == (
+        "of the windows of Candle, '1min' is closed: bind(Candle) opens all again, "
+        "or go on with window('5min') by itself"
+    )
+    candles.pause()
+    assert kept.state is State.PAUSED
+    candles.resume()
+    candles.flush()
+    with pytest.raises(StoreClosedError, match=r"'1min' is closed: bind\(Candle\)"):
+        candles.sync(LIMIT)
     again = manager.bind(Candle)
     assert again.window(5) is kept
     assert again.window(1) is not closed
     again.wait_until_ready(LIMIT)
-    with pytest.raises(StoreClosedError):
+    with pytest.raises(StoreClosedError, match=r"'1min' is closed: bind\(Candle\)"):
         candles.wait_until_ready(LIMIT)
+    for one in candles.all_windows():
+        one.close()
+    for call in (candles.health, candles.pause, candles.window):
+        with pytest.raises(StoreClosedError):
+            call()
 
 
 def test_events_say_their_window_and_readiness_is_told_once(
