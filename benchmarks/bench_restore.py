@@ -123,7 +123,7 @@ def measure_restore(
     window_layout="sink",
     key_format="raw",
     value_format="raw",
-    retention=10**9,
+    retention=10**7,
 )
 @dataclass(frozen=True, slots=True)
 class Window:

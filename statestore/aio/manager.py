@@ -24,6 +24,7 @@ from statestore.errors import StateStoreError
 from statestore.fields.windows import WindowSpec
 from statestore.kafka.topics import Mode, TopicsReport
 from statestore.manager import StoreManager
+from statestore.manager.arguments import check_wait
 from statestore.manager.explain import Explanation
 from statestore.manager.health import ManagerHealth
 from statestore.producing.unless_newer import NOT_COMPARED, Read
@@ -71,6 +72,7 @@ class AsyncStoreManager:
         slots: int | None = None,
         prune: bool = False,
     ) -> None:
+        check_wait(wait)
         self._make = partial(
             StoreManager,
             directory,

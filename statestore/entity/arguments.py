@@ -69,9 +69,10 @@ class EntityArguments(TypedDict, total=False):
     compaction: Compaction
     """``cleanup.policy`` of the topic, if it is created here. Default: ``"compact"`` for a table, else
     ``"delete"``."""
-    retention: Annotated[timedelta, _POSITIVE] | Annotated[int, _SECONDS] | Annotated[float, _SECONDS]
+    retention: Annotated[timedelta, _POSITIVE] | Annotated[int, _SECONDS] | Annotated[float, _SECONDS] | str
     """``retention.ms`` of the topic, if it is created here, in seconds or as a ``timedelta``. Default: the
-    broker's. Of a class with windows: how long its windows are kept, by event time. Default: 168 h."""
+    broker's. Of a class with windows: how long its windows are kept, by event time, given as a size is:
+    minutes, ``"24h"``, ``"7d"`` or a ``timedelta``. Default: 168 h."""
     config: Mapping[str, str | int | float | bool]
     """Other properties of the topic, if it is created here."""
     cache: bool
@@ -193,9 +194,7 @@ def as_timedelta(given: timedelta | float) -> timedelta:
 
 
 def topic_spec(arguments: EntityArguments, kind: Kind) -> TopicSpec:
-    retention = arguments.get("retention")
-    if retention is not None:
-        retention = None if "windows" in arguments else as_timedelta(retention)
+    retention = None if "windows" in arguments else arguments.get("retention")
     config = {
         name: str(value).lower() if isinstance(value, bool) else str(value)
         for name, value in arguments.get("config", {}).items()
@@ -204,7 +203,7 @@ def topic_spec(arguments: EntityArguments, kind: Kind) -> TopicSpec:
         arguments.get("partitions", 1),
         arguments.get("replication", 1),
         arguments.get("compaction", "compact" if kind == "table" else "delete"),
-        retention,
+        None if retention is None or isinstance(retention, str) else as_timedelta(retention),
         config,
         arguments.get("partitioner"),
     )

@@ -360,7 +360,8 @@ class _Builder:
         if not arguments.get("cache", True):
             self._fault("cache=False is not possible with windows, which are always stored on disk")
         for derived in windowing.topics(topic) if topic else ():
-            self._named(naming.check_topic_name, derived)
+            if derived not in windowing.named_topics:  # whose faults are told where they are named
+                self._named(naming.check_topic_name, derived)
         for window in windowing.windows if logical and physical else ():
             self._named(naming.check_physical_name, naming.window_names(logical, physical, window.label)[1])
         self._warnings += retention_warnings(self._where, windowing)

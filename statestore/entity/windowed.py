@@ -22,13 +22,15 @@ from statestore.entity.arguments import (
 from statestore.errors import ConfigError
 from statestore.expressions.aggregates import LISTS, OHLC, Aggregate, aggregate_type
 from statestore.fields.types import Field, FieldType, Nullable, RecordType, Scalar, type_name
-from statestore.fields.windows import Window, find_window, read_windows
+from statestore.fields.windows import Window, find_window, length_of, read_windows
 from statestore.naming import check_topic_name, did_you_mean
 from statestore.runtime.text import bounded_repr
 
 DEFAULT_GRACE = timedelta(seconds=3)
 DEFAULT_RETENTION = timedelta(hours=168)
 DEFAULT_MAX_FUTURE = timedelta(hours=1)
+_LONGEST_BAR = timedelta(days=366)
+"""The longest window that is computed here, and its grace: event times are of the years 2 to 9998."""
 _OF_MIRRORS = ("window_layout", "window_topics")
 """Arguments that a class with a source cannot have."""
 _OF_WINDOWS = ("source", "grace", "scope", "max_future", "gap", "gap_horizon", "gap_keys", *_OF_MIRRORS)
@@ -75,6 +77,11 @@ class Windowing:
         named = self._topics.get(window)
         return named or (f"{topic}_{window.label}_final" if self.layout == "final" else topic)
 
+    @property
+    def named_topics(self) -> frozenset[str]:
+        """The topics that the declaration itself names."""
+        return frozenset(self._topics.values())
+
     def topics(self, topic: str) -> list[str]:
         """Return the names of the topics that are derived from ``topic``, that of the entity."""
         if self.source is None:
@@ -98,77 +105,122 @@ def read_windowing(
     found: list[str] = []
     aggregates = _aggregates(record_type, found)
     windows, source = arguments.get("windows"), arguments.get("source")
-    if windows is None:
-        found += [f"{name}= requires windows=[…]" for name in _OF_WINDOWS if name in arguments][:1]
-        found += [
+    found += _misplaced(record_type, arguments, aggregates)
+    windowing = None
+    if windows is not None:
+        read = read_windows(windows, found)
+        topics = _named_topics(arguments, read, found) if source is None else {}
+        found += _source_faults(source, read)
+        if not any(one.is_key for one in record_type.fields):
+            found.append("an entity with windows needs a key field: mark one with Annotated[…, Key]")
+        found += _gap_keys_faults(arguments)
+        grace, retention = _times_kept(arguments, found)
+        horizon = arguments.get("gap_horizon", ...)
+        windowing = Windowing(
+            read,
+            source,
+            grace,
+            {} if source is None else aggregates,
+            arguments.get("scope", "partition"),
+            retention,
+            as_timedelta(arguments.get("max_future", DEFAULT_MAX_FUTURE)),
+            arguments.get("gap", "skip"),
+            arguments.get("gap_keys", ()),
+            arguments.get("window_layout", "final"),
+            topics,
+            as_timedelta(horizon) if isinstance(horizon, timedelta | int | float) else horizon,
+        )
+    faults += [f"{where}: {fault}" for fault in found]
+    return windowing
+
+
+def _misplaced(
+    record_type: RecordType, arguments: EntityArguments, aggregates: Mapping[str, Aggregate]
+) -> list[str]:
+    """Return the faults of what a class without windows, or without a source, or with one, cannot have."""
+    if "windows" not in arguments:
+        of_windows = [f"{name}= requires windows=[…]" for name in _OF_WINDOWS if name in arguments][:1]
+        if isinstance(kept := arguments.get("retention"), str):
+            of_windows.append(
+                f"retention={bounded_repr(kept)}: without windows=[…] it is the topic's: give seconds or a "
+                "timedelta"
+            )
+        of_fields = [
             f"{one.name}: {'Gap' if one.window is None else one.window.__name__} requires windows=[…]"
             for one in record_type.fields
             if one.window or one.is_gap
         ]
-        found += [
-            f"{name}: {aggregate!r} requires source=… and windows=[…]"
-            for name, aggregate in aggregates.items()
+        return [
+            *of_windows,
+            *of_fields,
+            *(f"{name}: {one!r} requires source=… and windows=[…]" for name, one in aggregates.items()),
         ]
-    elif source is None:
-        found += [f"{name}: {one!r} requires source=…" for name, one in aggregates.items()]
-        found += [f"{name}= requires source=…" for name in _OF_BARS if name in arguments]
-    else:
-        found += [
-            f"{name}= is for a class without source=, whose rows others publish: remove one of them"
-            for name in _OF_MIRRORS
-            if name in arguments
+    if "source" not in arguments:
+        return [
+            *(f"{name}: {one!r} requires source=…" for name, one in aggregates.items()),
+            *(f"{name}= requires source=…" for name in _OF_BARS if name in arguments),
         ]
-    faults += [f"{where}: {fault}" for fault in found]
-    if windows is None:
-        return None
-    wrong: list[str] = []
-    read = read_windows(windows, wrong)
-    topics = _named_topics(arguments, read, wrong) if source is None else {}
-    if source is not None:
-        wrong += [
-            f"windows: {'sessions are' if one.is_session else f'Hopping windows ({one.label}) are'} not "
-            "computed here: leave source= out and mirror the topic of a program that computes them, such as "
-            "Kafka Streams or ksqlDB"
-            for one in read
-            if one.is_session or one.advance is not None
-        ]
-    if isinstance(source, str):
-        wrong += _topic_faults(source)
-    if not any(one.is_key for one in record_type.fields):
-        wrong.append("an entity with windows needs a key field: mark one with Annotated[…, Key]")
-    gap_keys: object = arguments.get("gap_keys", ())
-    if isinstance(gap_keys, str | bytes | Iterator) or not (
-        callable(gap_keys) or isinstance(gap_keys, Iterable)
-    ):
-        wrong.append(
-            f"gap_keys={bounded_repr(gap_keys)}: give a list of keys, or a function that returns them"
-        )
+    return [
+        f"{name}= is for a class without source=, whose rows others publish: remove one of them"
+        for name in _OF_MIRRORS
+        if name in arguments
+    ]
+
+
+def _source_faults(source: type | str | None, windows: Sequence[Window]) -> list[str]:
+    if source is None:
+        return []
+    found = [
+        f"windows: {'sessions are' if one.is_session else f'Hopping windows ({one.label}) are'} not "
+        "computed here: leave source= out and mirror the topic of a program that computes them, such as "
+        "Kafka Streams or ksqlDB"
+        for one in windows
+        if one.is_session or one.advance is not None
+    ]
+    found += [
+        f"windows: {one.label}: a window that is computed here has {_LONGEST_BAR.days} days at most: bars of "
+        "this one could end after the year 9999"
+        for one in windows
+        if one.size > _LONGEST_BAR
+    ]
+    return [*found, *_topic_faults(source)] if isinstance(source, str) else found
+
+
+def _gap_keys_faults(arguments: EntityArguments) -> list[str]:
+    found = []
+    keys: object = arguments.get("gap_keys", ())
+    if isinstance(keys, str | bytes | Iterator) or not (callable(keys) or isinstance(keys, Iterable)):
+        found.append(f"gap_keys={bounded_repr(keys)}: give a list of keys, or a function that returns them")
     of_gaps = [name for name in ("gap_keys", "gap_horizon") if name in arguments]
     if of_gaps and arguments.get("gap", "skip") == "skip":
-        wrong.append(f"{of_gaps[0]}= requires gap='empty' or gap='carry'")
+        found.append(f"{of_gaps[0]}= requires gap='empty' or gap='carry'")
+    return found
+
+
+def _times_kept(arguments: EntityArguments, faults: list[str]) -> tuple[timedelta, timedelta]:
+    """Return how long windows accept records, and how long they are kept."""
     grace = as_timedelta(arguments.get("grace", DEFAULT_GRACE))
-    retention = as_timedelta(arguments.get("retention", DEFAULT_RETENTION))
+    try:
+        retention = kept_for(arguments.get("retention", DEFAULT_RETENTION))
+    except ConfigError as error:
+        faults += error.faults
+        return grace, max(grace, DEFAULT_RETENTION)
+    if "source" in arguments and grace > _LONGEST_BAR:
+        faults.append(f"grace={grace}: {_LONGEST_BAR.days} days at most: windows would close after all times")
     if grace > retention:
-        wrong.append(
+        faults.append(
             f"grace={grace} is longer than the retention of windows, {retention}: windows would end before "
             "they close"
         )
-    faults += [f"{where}: {fault}" for fault in wrong]
-    horizon = arguments.get("gap_horizon", ...)
-    return Windowing(
-        read,
-        source,
-        grace,
-        {} if source is None else aggregates,
-        arguments.get("scope", "partition"),
-        retention,
-        as_timedelta(arguments.get("max_future", DEFAULT_MAX_FUTURE)),
-        arguments.get("gap", "skip"),
-        arguments.get("gap_keys", ()),
-        arguments.get("window_layout", "final"),
-        topics,
-        as_timedelta(horizon) if isinstance(horizon, timedelta | int | float) else horizon,
-    )
+    return grace, retention
+
+
+def kept_for(given: timedelta | float | str) -> timedelta:
+    """Return the retention of windows, given as a window's size is. Raises ``ConfigError`` for others.
+
+    A ``timedelta`` may be any, as that of ``grace`` may.
+    """
+    return given if isinstance(given, timedelta) else length_of(given, "retention")  # type: ignore[arg-type]
 
 
 def check_bars(record_type: RecordType, windowing: Windowing, source: RecordType, faults: list[str]) -> None:

@@ -17,6 +17,7 @@ from statestore.errors import ConfigError
 from statestore.fields.windows import Window
 from statestore.kafka.clients import CONFLUENT, Clients
 from statestore.kafka.topics import Mode, Topics, TopicsReport
+from statestore.manager.arguments import check_arguments, check_wait
 from statestore.manager.lifetime import ManagerLifetime, await_closing
 from statestore.manager.opened import Opened, OpenStore, OpenStores
 from statestore.manager.reports import ManagerReports
@@ -31,7 +32,6 @@ from statestore.producing.transaction import Transactions
 from statestore.producing.writer import EntityWriter
 from statestore.runtime.interrupts import Ending, shielded
 from statestore.runtime.steps import run_blocking
-from statestore.runtime.text import bounded_repr
 from statestore.serde.entities import EntityCodec
 from statestore.serde.formats import FormatContext
 from statestore.settings import (
@@ -99,10 +99,9 @@ class StoreManager(ManagerLifetime, UserStoresMixin, ManagerWriteMixin, ManagerR
         slots: int | None = None,
         prune: bool = False,
     ) -> None:
-        if connect not in ("eager", "lazy"):
-            raise ConfigError(f"connect={bounded_repr(connect)}: choose 'eager' or 'lazy'")
-        if not (isinstance(lock_timeout, int | float) and lock_timeout >= 0):  # type: ignore[redundant-expr]
-            raise ConfigError(f"lock_timeout={bounded_repr(lock_timeout)}: give seconds, 0 or more")
+        entities = list(entities)
+        check_arguments(connect, lock_timeout, prune, entities)
+        check_wait(wait)
         arguments = []
         if kafka is not None:
             arguments.append(SettingsSource("StoreManager(kafka=…)", {"kafka": kafka}))
@@ -110,11 +109,6 @@ class StoreManager(ManagerLifetime, UserStoresMixin, ManagerWriteMixin, ManagerR
             arguments.append(SettingsSource("StoreManager(backend=…)", {"defaults": {"backend": backend}}))
         if role is not None:
             arguments.append(SettingsSource("StoreManager(role=…)", {"defaults": {"role": role}}))
-        entities = list(entities)
-        if prune and not entities:
-            raise ConfigError(
-                "prune=True removes what the manager does not bind: give all that it binds as entities=[…]"
-            )
         self._resolver = resolve_settings(settings, arguments, entities)
         self._settings = self._resolver.settings
         self._formats = FormatContext(self._settings.schema_registry)

@@ -19,6 +19,8 @@ def engine_faults(settings: Settings, origin: Callable[[SettingPath], str]) -> l
         named.append((("defaults", "backend"), settings.defaults.backend))
     for table, own in settings.tables.items():
         named.append((("tables", table, "backend"), own.backend or ""))
+        for label, of_window in own.windows.items():
+            named.append((("tables", table, "windows", label, "backend"), of_window.backend or ""))
     faults = [
         (path, fault)
         for path, name in named

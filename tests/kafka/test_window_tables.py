@@ -33,7 +33,7 @@ def declared(topic: str) -> Any:
         window_layout="sink",
         key_format="kafka",
         value_format="kafka",
-        retention=3600,
+        retention=60,
     )
     @dataclass(frozen=True, slots=True)
     class Count:

@@ -95,6 +95,8 @@ def test_check_tells_every_fault(tmp_path: Path, capsys: pytest.CaptureFixture[s
         backend = "rockdb"
         [tables.Order]
         backend = "lmbd"
+        [tables.Order.windows."5min"]
+        backend = "clay"
         [backends.lmdb]
         map_sise = 1
         [backends.rocksdb]
@@ -108,6 +110,7 @@ def test_check_tells_every_fault(tmp_path: Path, capsys: pytest.CaptureFixture[s
     for fault in (
         "defaults.backend: backend 'rockdb' is not registered",
         "tables.Order.backend: backend 'lmbd' is not registered",
+        "tables.Order.windows.5min.backend: backend 'clay' is not registered",
         "backends.lmdb.map_sise: no such option; known here: map_size, ",
         "backends.rocksdb.bloom_bits: Input should be less than or equal to 64",
         "backends.memory.max_bytes: Input should be a valid integer",

@@ -30,7 +30,7 @@ def of_windows(model: EntityModel) -> list[EntityModel]:
 
 
 def test_a_window_has_names_a_topic_and_a_key_of_its_own() -> None:
-    minute, day = of_windows(declared(windows=["1d", 1], retention=60))
+    minute, day = of_windows(declared(windows=["1d", 1], retention=1))
     assert (minute.logical_name, minute.physical_name) == ("Count_1min_Store", "count_1min_store")
     assert (minute.topic, day.topic) == ("counts_1min_final", "counts_1d_final")
     assert [one.name for one in minute.key_fields] == ["symbol", "start"]
@@ -140,5 +140,20 @@ SYMBOL = ("symbol", Annotated[str, Key])
     ids=str,
 )
 def test_declarations_that_cannot_be(arguments: dict[str, Any], fault: str, faults: Faults) -> None:
-    bars = make_dataclass("Bars", [SYMBOL, ("n", int)])
-    assert faults(entity, bars, topic="t", **arguments)[0].startswith(f"Bars: {fault}")
+    start = ("start", Annotated[datetime, WindowStart])
+    bars = make_dataclass("Bars", [SYMBOL, start] if "windows" in arguments else [SYMBOL])
+    told, *others = faults(entity, bars, topic="t", **arguments)
+    assert told.startswith(f"Bars: {fault}")
+    assert not others, "each fault is told once"
+
+
+def test_a_retention_is_given_as_a_size_is(faults: Faults) -> None:
+    for given in (90, "90min", timedelta(minutes=90)):
+        windowing = declared(windows=[5], retention=given).windowing
+        assert windowing is not None
+        assert windowing.retention == timedelta(minutes=90)
+    bars = make_dataclass("Bars", [SYMBOL, ("start", Annotated[datetime, WindowStart])])
+    (fault,) = faults(entity, bars, topic="t", windows=[5], retention=1.5)
+    assert fault.startswith("Bars: retention 1.5: not a size; write a number of minutes, '30s'")
+    (fault,) = faults(entity, make_dataclass("Kept", [SYMBOL, ("n", int)]), topic="t", retention="1h")
+    assert fault.startswith("Kept: retention='1h': without windows=[…] it is the topic's: give seconds or")

@@ -236,6 +236,14 @@ def test_keys_of_another_type(faults: Faults) -> None:
         ),
         ({"source": Trade, "windows": [1], "grace": 1e300}, "grace=1e+300: should be"),
         (
+            {"source": Trade, "windows": [timedelta(days=400)]},
+            "windows: 576000min: a window that is computed here has 366 days at most",
+        ),
+        (
+            {"source": Trade, "windows": [1], "grace": timedelta(days=400), "retention": "500d"},
+            "grace=400 days, 0:00:00: 366 days at most",
+        ),
+        (
             {"source": Trade, "windows": [1], "cache": False},
             "cache=False is not possible with windows",
         ),

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from statestore import (
+    AsyncStoreManager,
     ConfigError,
     DirectoryLockedError,
     StoreClosedError,
@@ -108,3 +109,23 @@ def test_a_read_only_file_system_is_told(tmp_path: Path, monkeypatch: pytest.Mon
 def test_what_is_no_number_of_seconds_is_refused(wrong: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="give seconds, 0 or more"):
         StoreManager(tmp_path, lock_timeout=wrong)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ({"prune": "x"}, "prune='x': give True or False"),
+        ({"wait": True}, "wait=True: give seconds, 0 or more, or None"),
+        ({"wait": -1.0}, "wait=-1.0: give seconds"),
+        ({"lock_timeout": True}, "lock_timeout=True: give seconds"),
+    ],
+    ids=str,
+)
+def test_arguments_that_mean_nothing_are_refused(
+    arguments: dict[str, Any], fault: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=fault):
+        StoreManager(tmp_path, **arguments)
+    if "wait" in arguments:
+        with pytest.raises(ConfigError, match=fault):
+            AsyncStoreManager(tmp_path, **arguments)

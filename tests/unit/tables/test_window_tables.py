@@ -42,7 +42,7 @@ def at(minutes: float) -> datetime:
     return DAY + timedelta(minutes=minutes)
 
 
-@entity(topic="counts", windows=[5], window_layout="sink", retention=3600, key_format="kafka")
+@entity(topic="counts", windows=[5], window_layout="sink", retention=60, key_format="kafka")
 @dataclass(frozen=True, slots=True)
 class Count:
     symbol: Annotated[str, Key]
@@ -52,7 +52,7 @@ class Count:
     n: int
 
 
-@entity(topic="joined", windows=[5], window_layout="changelog", retention=3600, key_format="kafka")
+@entity(topic="joined", windows=[5], window_layout="changelog", retention=60, key_format="kafka")
 @dataclass(frozen=True, slots=True)
 class Joined:
     number: Annotated[int, Key]
@@ -60,7 +60,7 @@ class Joined:
     n: int
 
 
-@entity(topic="visits", windows="sessions", window_layout="sink", retention=3600)
+@entity(topic="visits", windows="sessions", window_layout="sink", retention=60)
 @dataclass(frozen=True, slots=True)
 class Visit:
     country: Annotated[str, Key]
@@ -72,7 +72,7 @@ class Visit:
 
 
 @entity(
-    topic="texts", windows=[5], window_layout="sink", retention=3600, key_format="json", value_format="json"
+    topic="texts", windows=[5], window_layout="sink", retention=60, key_format="json", value_format="json"
 )
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -81,7 +81,7 @@ class Text:
     n: int
 
 
-@entity(topic="numbers", windows=[5], window_layout="sink", retention=3600)
+@entity(topic="numbers", windows=[5], window_layout="sink", retention=60)
 @dataclass(frozen=True, slots=True)
 class Number:
     symbol: Annotated[str, Key]
@@ -90,7 +90,7 @@ class Number:
     n: int
 
 
-@entity(topic="wholes", windows=[5], window_layout="sink", retention=3600, key_format="kafka")
+@entity(topic="wholes", windows=[5], window_layout="sink", retention=60, key_format="kafka")
 @dataclass(frozen=True, slots=True)
 class Whole:
     number: Annotated[int, Key]

@@ -15,6 +15,7 @@ from confluent_kafka import Producer
 from statestore import (
     AsyncStoreManager,
     F,
+    KafkaError,
     Key,
     QueryError,
     State,
@@ -184,10 +185,10 @@ def test_events_say_their_window_and_readiness_is_told_once(
 
 
 def test_nothing_is_left_where_the_topic_of_a_window_is_not_there(tmp_path: Path, broker: str) -> None:
-    settings = {"tables": {"Candle": {"windows": {"5min": {"backend": "nothing"}}}}}
+    settings = {"tables": {"Candle": {"windows": {"5min": {"topic": "absent"}}}}}
     with StoreManager(tmp_path, broker, "memory", settings=settings) as manager:
         for _ in range(2):
-            with pytest.raises(Exception, match="nothing"):
+            with pytest.raises(KafkaError, match=r"'absent'.*start the program that writes it"):
                 manager.bind(Candle)
             assert manager.describe() == []
 

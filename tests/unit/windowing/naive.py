@@ -52,7 +52,7 @@ class Bar:
     gap: Annotated[bool, Gap]
 
 
-@entity(source=Tick, windows=["10s", "30s"], grace=5, scope="key", retention=60)
+@entity(source=Tick, windows=["10s", "30s"], grace=5, scope="key", retention=1)
 @dataclass(frozen=True, slots=True)
 class KeyBar(Bar):
     pass

@@ -265,7 +265,7 @@ def test_the_state_of_another_declaration_names_what_differs(faults: Faults) -> 
 
 
 def test_a_key_is_forgotten_when_no_record_of_it_can_come_in_time() -> None:
-    @entity(source=Trade, windows=[1, 5], grace=3, scope="key", retention=3600)
+    @entity(source=Trade, windows=[1, 5], grace=3, scope="key", retention=60)
     @dataclass(frozen=True, slots=True)
     class OfKey:
         symbol: Annotated[str, Key]

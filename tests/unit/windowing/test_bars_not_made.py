@@ -41,7 +41,7 @@ refused = [True]
 @pytest.mark.parametrize("scope", ["partition", "key"])
 def test_a_record_that_closes_a_bar_which_its_class_refuses_is_in_no_window(scope: str) -> None:
     refused[0] = True
-    aggregate = WindowAggregate(declared_refusing(scope=scope, retention=60))
+    aggregate = WindowAggregate(declared_refusing(scope=scope, retention=1))
     aggregate.update_all([trade(0, -1), trade(1, 2, "B")])
     state = aggregate.state()
     last = trade(200, 3, "B" if scope == "partition" else "C")
