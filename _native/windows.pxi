@@ -64,7 +64,7 @@ cdef class OpenWindows:
 cdef class WindowFold:
     cdef public list closed, late
     cdef public object ahead, skipped
-    cdef object shape, scope_of, close, record_type, time_name
+    cdef object shape, scope_of, entered, close, record_type, time_name
     cdef tuple keys, inputs, start
     cdef bint copies, acyclic, per_partition, is_busy
     cdef int64_t max_future
@@ -75,9 +75,9 @@ cdef class WindowFold:
     cdef PyObject **fresh     # owned: of each window, what its state becomes; NULL: as it is
     cdef OpenWindows last     # whose `known` windows are
 
-    def __cinit__(self, shape, scope_of, close):
+    def __cinit__(self, shape, scope_of, entered, close):
         cdef Py_ssize_t i
-        self.shape, self.scope_of, self.close = shape, scope_of, close
+        self.shape, self.scope_of, self.entered, self.close = shape, scope_of, entered, close
         self.keys, self.inputs, self.start = shape.keys, shape.inputs, shape.start
         self.record_type, self.time_name = shape.record, shape.time
         self.max_future, self.per_partition = shape.max_future, shape.per_partition
@@ -188,6 +188,8 @@ cdef class WindowFold:
                 return 0
             self.find_states(scope, key, time)
             self.compute(value, time)
+            if not self.per_partition:
+                scope = self.entered_scope(partition, key, time, scope)
             # It closes no window that it is in. If its bars cannot be made, it is in none.
             if time >= scope.closes_at:
                 self.closed += self.close(scope, time)
@@ -218,6 +220,13 @@ cdef class WindowFold:
             self.know_nothing()
             self.last = scope
         return scope
+
+    cdef OpenWindows entered_scope(self, Py_ssize_t partition, key, int64_t time, OpenWindows scope):
+        cdef OpenWindows found = self.entered(partition, key, time, scope)
+        if found is not scope:  # the key was forgotten, and is new
+            self.know_nothing()
+            self.last = found
+        return found
 
     cdef int find_states(self, OpenWindows scope, key, int64_t time) except -1:
         """Find or make the state of each window that the record is in."""

@@ -194,6 +194,7 @@ class WindowFold:
         self,
         shape: FoldShape,
         scope_of: Callable[[int, Any, int], OpenWindows | None],
+        entered: Callable[[int, Any, int, OpenWindows], OpenWindows],
         close: Callable[[OpenWindows, int], list[Any]],
     ) -> None: ...
     def take(self, record: Any, timestamp: datetime | int | None, partition: int) -> list[Any]: ...

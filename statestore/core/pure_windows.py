@@ -51,7 +51,17 @@ class WindowFold:
     to ``time`` and ``closes_at`` accordingly, and returns what it closed.
     """
 
-    __slots__ = ("_close", "_is_busy", "_scope_of", "_shape", "ahead", "closed", "late", "skipped")
+    __slots__ = (
+        "_close",
+        "_entered",
+        "_is_busy",
+        "_scope_of",
+        "_shape",
+        "ahead",
+        "closed",
+        "late",
+        "skipped",
+    )
 
     closed: list[Any]
     """What was closed and not fetched: after an exception it is there for the next call."""
@@ -66,9 +76,10 @@ class WindowFold:
         self,
         shape: FoldShape,
         scope_of: Callable[[int, Any, int], OpenWindows | None],
+        entered: Callable[[int, Any, int, OpenWindows], OpenWindows],
         close: Callable[[OpenWindows, int], list[Any]],
     ) -> None:
-        self._shape, self._scope_of, self._close = shape, scope_of, close
+        self._shape, self._scope_of, self._entered, self._close = shape, scope_of, entered, close
         self.closed = []
         self.late = [0] * len(shape.windows)
         self.ahead = self.skipped = 0
@@ -146,6 +157,7 @@ class WindowFold:
             self.late = [count + 1 for count in self.late]
             return
         changed = self._changed(scope, key, value, inputs, time)
+        scope = self._entered(partition, key, time, scope)
         # It closes no window that it is in. If its bars cannot be made, it is in none.
         if time >= scope.closes_at:
             self.closed += self._close(scope, time)

@@ -70,7 +70,7 @@ class WindowAggregate(Generic[B]):
         )
         self._read = {*shape.keys, shape.time, *shape.inputs}
         """The fields of a record that it reads."""
-        self._fold = WindowFold(shape, self._scopes.of_record, self._closing.close)
+        self._fold = WindowFold(shape, self._scopes.of_record, self._scopes.entered, self._closing.close)
         self._take = self._fold.take
         self._windows, self._grace = windows, _ms(windowing.grace)
         self._saved = Saved(model, source, parts)

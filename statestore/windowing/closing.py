@@ -55,17 +55,18 @@ class Closing(Generic[B]):
 
     def close(self, scope: OpenWindows, time: int) -> list[Closed[B]]:
         """Let the event time be ``time``; return the bars of all windows that it closes, earliest first."""
+        given = () if self._gaps is None else self._gaps.given(scope)
         due = sorted(
             (start + window.size_ms, place, start)
             for place, window in enumerate(self._windows)
-            for start in self._due(scope, place, window, time - self._grace)
+            for start in self._due(scope, place, window, time - self._grace, given)
         )
         closed: list[Closed[B]] = []
-        carried = None if self._gaps is None else dict(scope.notes.closes)
+        carried = dict(scope.notes.closes) if due and self._gaps is not None and self._gaps.carries else None
         # Nothing is changed before every bar is made: a class may refuse one.
         for end, place, start in due:
             try:
-                closed += self._bars(scope, place, start, end)
+                closed += self._bars(scope, place, start, end, given)
             except BaseException as error:
                 if carried is not None:
                     scope.notes.closes = carried
@@ -81,7 +82,7 @@ class Closing(Generic[B]):
             watermark = scope.event_time - self._grace
             starts = zip(scope.notes.next_starts, self._windows, strict=True)
             scope.notes.next_starts = [max(start, one.start_of(watermark)) for start, one in starts]
-            self._gaps.forget(scope)
+            self._gaps.forget(scope, given)
         self.expect(scope)
         return closed
 
@@ -100,19 +101,23 @@ class Closing(Generic[B]):
             found += [min(starts) + window.size_ms + self._grace] if starts else []
         return min(found, default=NEVER)
 
-    def _due(self, scope: OpenWindows, place: int, window: Window, watermark: int) -> set[int]:
+    def _due(
+        self, scope: OpenWindows, place: int, window: Window, watermark: int, given: Sequence[Any]
+    ) -> set[int]:
         """Return the starts of the windows of one size that end at the watermark or before."""
         size = window.size_ms
         due = {start for start in scope.buckets[place] if start + size <= watermark}
         if self._gaps is not None:
             stop = window.start_of(watermark)
-            last = self._gaps.last_start(scope, place)
+            last = self._gaps.last_start(scope, place, given)
             if last is not None:
                 stop = min(stop, last + 1)
             due.update(range(scope.notes.next_starts[place], stop, size))
         return due
 
-    def _bars(self, scope: OpenWindows, place: int, start: int, end: int) -> list[Closed[B]]:
+    def _bars(
+        self, scope: OpenWindows, place: int, start: int, end: int, given: Sequence[Any]
+    ) -> list[Closed[B]]:
         window = self._windows[place]
         at = times.time_at(start * 1000)
         row = self._row(window, start, end)
@@ -126,7 +131,7 @@ class Closing(Generic[B]):
             return bars
         if self._gap is not None:
             row[self._gap] = True
-        for key in self._gaps.keys(scope, place, start, end, states):
+        for key in self._gaps.keys(scope, place, start, end, states, given):
             bar = self._bar(row, key, self._gaps.values(scope, place, key))
             bars.append(self._closed(bar, window, at, scope.partition, True))
         for key, state in states.items():

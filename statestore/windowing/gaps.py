@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -39,15 +39,21 @@ class Gaps:
     def __init__(self, model: EntityModel, windowing: Windowing, parts: Parts) -> None:
         self._name, self._key_fields = model.name, model.key_fields
         self._parts = parts
-        self._carries = windowing.gap == "carry"
+        self.carries = windowing.gap == "carry"
         self._gap_keys = windowing.gap_keys
         horizons = [windowing.gap_horizon(window) for window in windowing.windows]
         self._horizons = [None if one is None else one // _MILLISECOND for one in horizons]
 
     def keys(
-        self, scope: OpenWindows, place: int, start: int, end: int, present: Container[Any]
+        self,
+        scope: OpenWindows,
+        place: int,
+        start: int,
+        end: int,
+        present: Container[Any],
+        given: Sequence[Any],
     ) -> list[Any]:
-        """Return the keys without a record in the window that have a bar of it."""
+        """Return the keys that are not ``present`` in the window and have a bar of it."""
         horizon = self._horizons[place]
         seen = scope.seen or {}
         found = [
@@ -55,13 +61,13 @@ class Gaps:
             for key, (first, last) in seen.items()
             if first < end and (horizon is None or last >= start - horizon)
         ]
-        found += self._given(scope)
+        found += given
         return [key for key in dict.fromkeys(found) if key not in present]
 
-    def last_start(self, scope: OpenWindows, place: int) -> int | None:
+    def last_start(self, scope: OpenWindows, place: int, given: Sequence[Any]) -> int | None:
         """Return the last start that a window with gap bars has as of now; ``None``: they go on for ever."""
         horizon, seen = self._horizons[place], scope.seen or {}
-        if horizon is None or self._given(scope):
+        if horizon is None or given:
             return None
         return max((last + horizon for _, last in seen.values()), default=BEFORE_ALL)
 
@@ -71,7 +77,7 @@ class Gaps:
 
     def closed(self, scope: OpenWindows, place: int, key: Any, state: State) -> None:
         """Remember the prices of a closed window that gap bars carry on."""
-        if self._carries and (found := self._parts.closes(state)):
+        if self.carries and (found := self._parts.closes(state)):
             closes: dict[tuple[int, Any], dict[Node, Any]] = scope.notes.closes
             closes[place, key] = {**closes.get((place, key), {}), **found}
 
@@ -84,18 +90,19 @@ class Gaps:
         ]
         return min(bounds)
 
-    def forget(self, scope: OpenWindows) -> None:
+    def forget(self, scope: OpenWindows, given: Sequence[Any]) -> None:
         """Drop what is known of keys that have no more gap bars."""
         oldest = self.forgets_before(scope)
         if scope.seen is None or oldest == BEFORE_ALL:
             return
-        given = frozenset(self._given(scope))
-        for key in [key for key, (_, last) in scope.seen.items() if last < oldest and key not in given]:
+        stays = frozenset(given)
+        for key in [key for key, (_, last) in scope.seen.items() if last < oldest and key not in stays]:
             del scope.seen[key]
             for place in range(len(self._horizons)):
                 scope.notes.closes.pop((place, key), None)
 
-    def _given(self, scope: OpenWindows) -> list[Any]:
+    def given(self, scope: OpenWindows) -> list[Any]:
+        """Return the keys of ``gap_keys`` that have bars here, for all that is closed together."""
         given: Iterable[Any] = self._gap_keys() if callable(self._gap_keys) else self._gap_keys
         keys = list(given)
         for key in keys:

@@ -22,6 +22,14 @@ class Scopes(Protocol):
         """Return the windows for a record; ``None`` if it is late whatever its window is."""
         ...
 
+    def entered(self, partition: int, key: Any, time: int, scope: OpenWindows, /) -> OpenWindows:
+        """Take the event time to that of a sound record; return the windows that it goes into.
+
+        ``scope`` is what ``of_record`` returned. Where a class refuses a bar this raises, and no event time
+        is later than what was closed.
+        """
+        ...
+
     def advanced(self, time: int, partition: int | None, /) -> list[OpenWindows]:
         """Return the windows whose event time becomes ``time``, of all partitions or of one."""
         ...
@@ -57,6 +65,9 @@ class PartitionScopes:
         scope = self._scopes.get(partition)
         if scope is None:
             scope = self._scopes[partition] = self._make(partition, time)
+        return scope
+
+    def entered(self, _partition: int, _key: Any, _time: int, scope: OpenWindows) -> OpenWindows:
         return scope
 
     def advanced(self, _time: int, partition: int | None) -> list[OpenWindows]:
@@ -108,21 +119,31 @@ class KeyScopes:
 
     def of_record(self, partition: int, key: Any, time: int) -> OpenWindows | None:
         found = self._partitions.get(partition)
-        if found is None:
-            found = self._partitions[partition] = _Partition()
-        if time < found.event_time - self._retention:
-            return None
-        self._advance(found, time)
-        scope = found.keys.get(key)
-        if scope is None:
-            scope = self._make(partition, time)
+        if found is not None:
+            if time < found.event_time - self._retention:
+                return None
+            if (scope := found.keys.get(key)) is not None:
+                return scope
+        return self._make(partition, time)
+
+    def entered(self, partition: int, key: Any, time: int, scope: OpenWindows) -> OpenWindows:
+        found = self._partitions.get(partition) or _Partition()
+        event_time = self._forget(found, max(found.event_time, time))
+        if key not in found.keys:
+            if scope.event_time != BEFORE_ALL:  # it was forgotten just now
+                scope = self._make(partition, time)
+        elif time >= scope.closes_at:
+            self._close(scope, time)
+        found.event_time = event_time
+        self._partitions[partition] = found
+        if key not in found.keys:
             self._add(found, key, scope, time)
         return scope
 
     def advanced(self, time: int, partition: int | None) -> list[OpenWindows]:
         chosen = [one for number, one in self._partitions.items() if partition in (None, number)]
         for one in chosen:
-            self._advance(one, time)
+            one.event_time = self._forget(one, max(one.event_time, time))
         return [scope for one in chosen for scope in one.keys.values()]
 
     def event_time(self, partition: int) -> int:
@@ -145,13 +166,13 @@ class KeyScopes:
         at = self._last_end(time) + self._retention
         heapq.heappush(partition.forgotten_at, (at, next(self._numbers), key))
 
-    def _advance(self, found: _Partition, time: int) -> None:
-        found.event_time = max(found.event_time, time)
+    def _forget(self, found: _Partition, event_time: int) -> int:
+        """Close and forget the keys that are due at ``event_time``, and return it."""
         due = []
-        while found.forgotten_at and found.forgotten_at[0][0] <= found.event_time:
+        while found.forgotten_at and found.forgotten_at[0][0] <= event_time:
             _, number, key = heapq.heappop(found.forgotten_at)
             at = self._last_end(found.keys[key].event_time) + self._retention
-            if at > found.event_time:
+            if at > event_time:
                 heapq.heappush(found.forgotten_at, (at, number, key))
             else:
                 due.append((at, number, key))
@@ -164,6 +185,8 @@ class KeyScopes:
                     heapq.heappush(found.forgotten_at, one)
                 raise
             del found.keys[key]
+            found.event_time = max(found.event_time, at)
+        return event_time
 
     def _last_end(self, time: int) -> int:
         """Return when the last one of the windows ends that a record at ``time`` is in."""

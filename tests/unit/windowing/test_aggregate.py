@@ -167,6 +167,31 @@ class Reduced:
     count: Annotated[int, agg.reduce(failing, 0)]
 
 
+def test_a_record_that_fails_moves_no_time_of_its_partition() -> None:
+    @entity(source=Trade, windows=[1], grace=0, scope="key", retention=1)
+    @dataclass(frozen=True, slots=True)
+    class ByKey:
+        symbol: Annotated[str, Key]
+        count: Annotated[int, agg.reduce(failing, 0)]
+
+    aggregate = WindowAggregate(ByKey)
+    for partition in (0, 1):
+        with pytest.raises(ArithmeticError):
+            aggregate.update(trade(0, -1), partition=partition)
+    assert aggregate.event_time() is None
+    aggregate.update(trade(0))
+    state = aggregate.state()
+    with pytest.raises(ArithmeticError):
+        aggregate.update(trade(600, -1, "B"))
+    with pytest.raises(ArithmeticError):
+        aggregate.update(trade(600, -1))
+    assert aggregate.state() == state
+    aggregate.update(trade(1))
+    (closed,) = aggregate.update(trade(600))  # of a key that is forgotten by it, and is there anew
+    assert closed.bar.count == 2
+    assert (aggregate.counts.open, aggregate.counts.late) == (1, {"1min": 0})
+
+
 def test_a_record_that_fails_is_in_no_window_and_no_bar_is_lost() -> None:
     aggregate = WindowAggregate(Reduced)
     given = [trade(0), trade(1, -1), trade(2), trade(60), trade(61, -1), trade(62)]
