@@ -52,14 +52,14 @@ REFUSED: list[tuple[type[Any], str]] = [
     (bars(extra={"no_ticks": Annotated[bool, Gap]}), "Bar.no_ticks: Gap"),
     (bars(scope="key"), "scope='key'"),
     (bars(max_future=60), "max_future="),
-    (bars(windows=["1w"], retention=3_000_000), "windows='1w'"),
+    (bars(windows=["1w"], retention=50_000), "windows='1w'"),
     (bars(agg.last(F.price, by="event_time")), "by offset only"),
     (bars(source="ticks"), "source='ticks'"),
     (bars(source=Kept), 'kind="stream" in Kept'),
     (bars(source=Plain), "source=Plain: Plain: the class does not say ksql=True"),
     (bars(ksql=False), "ksql=True"),
     (bars(key_format="ordered", value_format="msgpack"), "msgpack"),
-    (bars(retention=60, grace=3), "retention"),
+    (bars(retention=1, grace=3), "retention"),
 ]
 
 
@@ -83,7 +83,7 @@ def test_all_settings_come_at_once() -> None:
 
 
 def test_the_statements_are_of_the_settings() -> None:
-    stream, table = ksql.statements(bars(windows=["1h"], grace=60, retention=86_400))
+    stream, table = ksql.statements(bars(windows=["1h"], grace=60, retention=1_440))
     assert "WINDOW TUMBLING (SIZE 1 HOUR, RETENTION 1 DAY, GRACE PERIOD 1 MINUTE)" in table.text
     assert table.name == "BARS_60MIN"
     replaced = ksql.statements(bars(), or_replace=True)

@@ -141,7 +141,7 @@ def test_a_window_that_was_closed_is_bound_anew_and_the_others_stay(manager: Sto
     assert candles.all_windows() == [closed, kept]
     kept.wait_until_ready(LIMIT)
     health = candles.health()
-    assert (health.status, health.ready, list(health.windows)) == (State.STOPPED, False, ["5min"])
+    assert (health.status, health.ready, list(health["windows"])) == (State.STOPPED, False, ["5min"])
     assert health.cause == (
         "of the windows of Candle, '1min' is closed: bind(Candle) opens all again, "
         "or go on with window('5min') by itself"
