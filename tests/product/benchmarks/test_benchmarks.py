@@ -35,6 +35,7 @@ WITHOUT_KAFKA = {
     "memory": 6,
     "reads": 8,
     "scan": 4,
+    "window_tables": 6,
     "windows": 15,
     "writes": 2,
 }
