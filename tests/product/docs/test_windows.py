@@ -24,6 +24,6 @@ def test_the_samples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_segments_are_as_the_document_says() -> None:
-    assert SEGMENTS == 4
+    assert SEGMENTS == 2
     assert LEAST_SEGMENT == 2 * 60_000
-    assert "a fourth of the retention (two minutes at the least)" in DOCUMENT
+    assert "half the retention (two minutes at the least)" in DOCUMENT
