@@ -21,7 +21,7 @@ from statestore.ksql.inference import shape_of
 from statestore.ksql.reads import Read, reads_of
 from statestore.ksql.results import ResultColumn, result_columns, translation
 from statestore.ksql.statements import SourceColumn, Statement, explained
-from statestore.relational.translation import Emit, translate_with
+from statestore.relational.translation import Emit
 from statestore.relational.values import Query
 from statestore.runtime.text import bounded_repr
 
@@ -125,6 +125,3 @@ def _pull_notes(reads: Sequence[Read], emit: Emit | None) -> list[str]:
         f"A pull query: the server answers if {reads[0].name} is a table that it keeps, one that a "
         "PersistentQuery makes."
     ]
-
-
-translate_with(lambda query, emit: select(query, emit).text)

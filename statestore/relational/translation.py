@@ -1,4 +1,4 @@
-"""What a query is translated by. It stands above this package, and says so when it is loaded."""
+"""What translates a query. It reads queries, so it stands above this package, and is told to it."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ def translate_with(translator: Callable[[Any, Emit | None], str]) -> None:
 
 def translated(query: Any, emit: Emit | None) -> str:
     """Return a query as a SELECT of ksqlDB. Raises ``KsqlError``."""
-    (translator,) = _translators  # `import statestore` has loaded it
+    (translator,) = _translators  # told by query/facade.py, which `import statestore` loads
     return translator(query, emit)

@@ -15,7 +15,6 @@ from statestore.entity import EntityModel
 from statestore.errors import DecodeError, StateStoreError
 from statestore.kafka.source import KafkaSource
 from statestore.kafka.topic_records import KafkaRecord, read_records
-from statestore.ksql.sources import declaration
 from statestore.runtime import fork
 from statestore.runtime.health_report import HealthReport
 from statestore.runtime.slices import pause_point
@@ -132,6 +131,8 @@ class Stream(Generic[T]):
         Raises ``KsqlError`` with everything of the class that ksqlDB cannot have.
         """
         self._check_open()
+        from statestore.ksql.sources import declaration
+
         return declaration(self._model).text
 
     def health(self) -> StreamHealth:

@@ -6,7 +6,6 @@ from abc import abstractmethod
 from dataclasses import replace
 from typing import Generic, TypeVar
 
-from statestore import ksql
 from statestore.changelog.binding import Binding
 from statestore.changelog.health import TableHealth
 from statestore.errors import ConfigError
@@ -112,6 +111,8 @@ class Table(  # pyright: ignore[reportIncompatibleVariableOverride] - as above
         everything of the class that ksqlDB cannot have.
         """
         self._binding.check_open()
+        from statestore import ksql
+
         return "\n\n".join(one.text for one in ksql.statements(self._cls))
 
     def health(self) -> TableHealth:
@@ -140,6 +141,8 @@ class WindowTable(WindowReads[T], Table[T]):  # pyright: ignore[reportIncompatib
     def to_ksql(self) -> str:
         """Return the statement with which ksqlDB declares the table of this window. Raises ``KsqlError``."""
         self._binding.check_open()
+        from statestore import ksql
+
         return ksql.create(self._cls, window=self._window).text
 
     def snapshot(self, *, allow_stale: bool = False) -> WindowTableSnapshot[T]:
