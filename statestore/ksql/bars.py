@@ -36,18 +36,10 @@ from statestore.runtime.text import bounded_repr
 
 _WEEK: Final = timedelta(weeks=1)
 _HONOURED: Final[dict[str, tuple[object, str]]] = {
-    "heartbeat": (False, "ksqlDB closes windows by records only, not in silence"),
-    "idle_timeout": (None, "ksqlDB closes windows by records only, not in silence"),
     "gap": ("skip", "ksqlDB makes no rows for windows without records"),
-    "late": ("drop", "ksqlDB drops late records, and writes them nowhere"),
-    "correct_for": (None, "ksqlDB changes no window that is closed"),
     "scope": ("partition", "ksqlDB closes windows by the time of the partition"),
 }
 """Settings of bars with the one value that ksqlDB has, and what it does."""
-_ALWAYS: Final = {
-    "max_future": "ksqlDB takes a record whatever its time is",
-}
-"""Settings that ksqlDB has no counterpart for."""
 
 
 def statements(entity: type[Any], *, or_replace: bool = False) -> tuple[Statement, ...]:
@@ -100,12 +92,10 @@ def _settings(model: EntityModel) -> list[str]:
     assert windowing is not None
     faults = []
     for name, (value, why) in _HONOURED.items():
-        given = getattr(windowing, name, value)
-        if given != value:
+        if (given := getattr(windowing, name)) != value:
             faults.append(f"{model.name}: {name}={bounded_repr(given)}: {why}: write {name}={value!r}")
-    faults += [
-        f"{model.name}: {name}=: {why}: leave it out" for name, why in _ALWAYS.items() if name in model.stated
-    ]
+    if "max_future" in model.stated:
+        faults.append(f"{model.name}: max_future=: ksqlDB takes a record whatever its time is: leave it out")
     faults += [
         f"{model.name}.{one.name}: Gap marks bars without records, which ksqlDB does not make: take the "
         "field off"
