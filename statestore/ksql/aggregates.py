@@ -11,7 +11,7 @@ from statestore.errors import KsqlError
 from statestore.expressions.aggregates import Aggregate
 from statestore.expressions.expr import Expr
 from statestore.expressions.nodes import node_text
-from statestore.expressions.type_checking import expression_type
+from statestore.expressions.type_checking import expression_type, record_of
 from statestore.fields.types import Nullable
 from statestore.ksql import lexis, terms
 from statestore.ksql.expressions import UNTRANSLATED, typed
@@ -126,7 +126,8 @@ def _avg(of: _Input) -> _Translated:
     if of.kind.python is Decimal:
         raise KsqlError("ksqlDB has no AVG of DECIMAL: keep agg.sum and agg.count, and divide where you read")
     if of.kind != DOUBLE:
-        of.note("ksqlDB divides as DOUBLE, so a sum beyond ±2⁵³ is rounded before it is divided")
+        wraps = ", and one beyond 64 bits wraps around" if of.kind.name == "BIGINT" else ""
+        of.note(f"ksqlDB divides as DOUBLE, so a sum beyond ±2⁵³ is rounded before it is divided{wraps}")
     return of.or_null(terms.call("AVG", of.whole)), DOUBLE
 
 
@@ -180,8 +181,15 @@ def _collected(of: _Input, function: str) -> _Translated:
     )
     term = terms.call(function, of.term)
     if of.is_nullable:
-        term = terms.call("FILTER", term, Term("(V) => V IS NOT NULL"))
+        name = _free_name(of.scope)
+        term = terms.call("FILTER", term, Term(f"({name}) => {name} IS NOT NULL"))
     return term, Kind(f"ARRAY<{of.kind}>", None)
+
+
+def _free_name(scope: Scope) -> str:
+    """Return a name for the argument of a lambda, which must not be that of a column."""
+    taken = {field.wire_name for rows in scope.rows for field in record_of(rows).fields}
+    return next(name for name in map("V{}".format, ("", *range(len(taken)))) if name not in taken)
 
 
 def _collect_list(of: _Input) -> _Translated:

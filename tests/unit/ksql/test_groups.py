@@ -122,3 +122,18 @@ def test_a_limit_is_a_number_of_32_bits() -> None:
     assert faults(Query.of(Order).take(2**31)) == (
         "take(2147483648): LIMIT of ksqlDB is at most 2147483647: leave take out",
     )
+
+
+@entity(topic="lettered", kind="stream", ksql=True, key_format="kafka", value_format="json")
+@dataclass(frozen=True)
+class Lettered:
+    id: Annotated[str, Key]
+    v: str | None
+    v0: int
+
+
+def test_the_argument_of_a_lambda_is_no_column() -> None:
+    query = Query.of(Lettered).group_by(F.id).aggregate(all=agg.collect_list(F.v), mean=agg.avg(F.v0))
+    (statement,) = PersistentQuery(query, into="X").statements()
+    assert "FILTER(COLLECT_LIST(V), (V1) => V1 IS NOT NULL)" in statement.text
+    assert any("beyond 64 bits wraps around" in note for note in statement.notes)
