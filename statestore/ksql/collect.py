@@ -12,6 +12,7 @@ from statestore.errors import ConfigError, KsqlError
 from statestore.ksql.bars import statements
 from statestore.ksql.persistent import PersistentQuery
 from statestore.ksql.statements import Statement
+from statestore.runtime.text import bounded_repr
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,22 @@ def collect(modules: Iterable[ModuleType | str]) -> tuple[Statement, ...]:
     otherwise the order is that of the modules. Raises ``KsqlError`` with the faults of all, for two of one
     name, and for those that read each other in a circle.
     """
-    found, faults = declared_in(modules)
+    found, faults = declared_in(_checked(modules))
     if faults:
         raise KsqlError([f"{fault} ({location})" if location else fault for location, fault in faults])
     return ordered([one for each in found for one in each.statements])
+
+
+def _checked(modules: object) -> list[ModuleType | str]:
+    """Return what are modules or their names. Raises ``KsqlError`` for anything else."""
+    given = list(modules) if isinstance(modules, Iterable) and not isinstance(modules, str) else [None]
+    found = [one for one in given if isinstance(one, str | ModuleType)]
+    if len(found) < len(given):
+        raise KsqlError(
+            f"collect({bounded_repr(modules)}): give a list of modules or of their names, as "
+            "['package.module']"
+        )
+    return found
 
 
 def declared_in(

@@ -17,6 +17,7 @@ from statestore.ksql.durations import duration
 from statestore.ksql.java_times import has_zone, java_pattern
 from statestore.ksql.lexis import quoted, source_name, string
 from statestore.ksql.statements import Action, SourceColumn, Statement
+from statestore.runtime.text import bounded_repr
 
 Kind = Literal["stream", "table"]
 Property = tuple[str, str]
@@ -36,6 +37,8 @@ def create(entity: type[Any], *, window: Window | None = None, or_replace: bool 
     """
     models = declared_models(entity)
     chosen = [one for one in models if window is None or (one.window and one.window.window == window)]
+    if not chosen and models[0].window is None:
+        raise KsqlError(f"{models[0].name} has no windows: leave window={bounded_repr(window)} out")
     if len(chosen) != 1:
         labels = ", ".join(one.window.window.label for one in models if one.window) or "none"
         raise KsqlError(

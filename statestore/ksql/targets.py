@@ -29,6 +29,7 @@ from statestore.ksql.sources import (
     value_columns,
 )
 from statestore.ksql.windows import QueryWindow
+from statestore.naming import MAX_TOPIC_NAME
 from statestore.runtime.text import bounded_repr
 
 _NUMBERS: Final = ("INT", "BIGINT", "DECIMAL", "DOUBLE")
@@ -54,6 +55,11 @@ def target_of(into: type[Any] | str, window: QueryWindow | None, emit: str, faul
         if not _NAME.fullmatch(into):
             faults.append(
                 f"into={bounded_repr(into)}: the name of a stream or table has letters, digits, _ and - only"
+            )
+        if len(into) > MAX_TOPIC_NAME:
+            faults.append(
+                f"into={bounded_repr(into)}: it names a topic, too, and these have at most {MAX_TOPIC_NAME} "
+                "characters: give a shorter one"
             )
         return Target(into, into, None)
     try:

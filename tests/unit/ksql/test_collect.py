@@ -63,6 +63,12 @@ def test_two_of_one_name() -> None:
     assert "test_collect.py" in str(raised.value)
 
 
+@pytest.mark.parametrize("given", ["shop", None, 5, shop, [5]])
+def test_modules_are_a_list(given: Any) -> None:
+    with pytest.raises(KsqlError, match="give a list of modules"):
+        ksql.collect(given)
+
+
 def test_a_circle() -> None:
     one = PersistentQuery(Query.of(City), into="TWO")
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import pytest
 
 from statestore import F, Key, KsqlError, Query, WindowStart, agg, entity, ksql
+from statestore.fields.windows import Window
 from statestore.ksql import PersistentQuery
 from tests.unit.ksql.shop import Customer, Order
 
@@ -137,3 +138,14 @@ def test_the_argument_of_a_lambda_is_no_column() -> None:
     (statement,) = PersistentQuery(query, into="X").statements()
     assert "FILTER(COLLECT_LIST(V), (V1) => V1 IS NOT NULL)" in statement.text
     assert any("beyond 64 bits wraps around" in note for note in statement.notes)
+
+
+def test_a_name_is_that_of_a_topic_too() -> None:
+    assert len(PersistentQuery(Query.of(Order), into="A" * 249).statements()) == 1
+    (fault,) = faults(PersistentQuery(Query.of(Order), into="A" * 250))
+    assert "at most 249 characters" in fault
+
+
+def test_a_class_without_windows_has_none_to_choose() -> None:
+    with pytest.raises(KsqlError, match=r"Customer has no windows: leave window=.* out"):
+        ksql.create(Customer, window=Window(timedelta(minutes=5), "5min"))
