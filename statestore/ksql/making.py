@@ -255,9 +255,10 @@ class _Parts:
             field = None if model is None else field_of(model, name)
             text, type_, column = bound, "BIGINT", name.upper() if field is None else field.wire_name
             if model is not None and field is None:
-                self.faults.append(
-                    f"{argument}={name!r}: {model.name} has no such field: add one, {name}: datetime"
-                )
+                remedy = f"{model.name} has no such field: add one, {name}: datetime"
+                if any(one.name == name for one in model.record_type.fields if one.window is not None):
+                    remedy = f"{model.name} has it from the key of the topic: leave {argument}= out"
+                self.faults.append(f"{argument}={name!r}: {remedy}")
             if field is not None and model is not None:
                 declared = column_type_of(model, field, [])
                 if declared == "TIMESTAMP":

@@ -11,7 +11,7 @@ import pytest
 from statestore import F, Key, KsqlError, Query, WindowStart, agg, entity, ksql
 from statestore.fields.windows import Window
 from statestore.ksql import PersistentQuery
-from tests.unit.ksql.shop import Customer, Order
+from tests.unit.ksql.shop import Counted, Customer, Order
 
 
 def faults(query: PersistentQuery | Query[Any]) -> tuple[str, ...]:
@@ -149,3 +149,11 @@ def test_a_name_is_that_of_a_topic_too() -> None:
 def test_a_class_without_windows_has_none_to_choose() -> None:
     with pytest.raises(KsqlError, match=r"Customer has no windows: leave window=.* out"):
         ksql.create(Customer, window=Window(timedelta(minutes=5), "5min"))
+
+
+@pytest.mark.parametrize("argument", ["window_start", "window_end"])
+def test_a_field_that_the_key_fills_is_no_column_for_a_bound(argument: str) -> None:
+    query = Query.of(Order).group_by(F.customer).aggregate(orders=agg.count(), opened=agg.max(F.placed))
+    given: dict[str, Any] = {argument: "start"}
+    (fault,) = faults(PersistentQuery(query, into=Counted, window=5, **given))
+    assert fault == f"{argument}='start': Counted has it from the key of the topic: leave {argument}= out"
