@@ -33,6 +33,8 @@ from statestore.ksql.sources import (
     create_clause,
     creation,
     declaration,
+    key_columns,
+    value_columns,
     window_type,
     with_clause,
 )
@@ -228,7 +230,13 @@ class _Parts:
             for one in bounds
             if names.count(one.name) > 1
         ]
-        return [*fitted(given, self.target, found, others), *bounds]
+        made = [*fitted(given, self.target, found, others), *bounds]
+        model = self.target.model
+        if self.asked.way == "insert" and model is not None:
+            # ksqlDB compares what is inserted with what is there column by column.
+            names = [one.name for one in (*key_columns(model), *value_columns(model))]
+            made.sort(key=lambda one: names.index(one.field) if one.field in names else len(names))
+        return made
 
     def _names(self) -> list[str]:
         """Return the names of the columns that the query has; of joined rows none without ``select``."""

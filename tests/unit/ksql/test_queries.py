@@ -89,6 +89,8 @@ def test_insert_and_replace() -> None:
     inserted = only(PersistentQuery(SHIPPED, into=Shipped).insert())
     assert inserted.text.startswith("INSERT INTO SHIPPED\nSELECT\n")
     assert (inserted.action, inserted.name) == ("insert into", "SHIPPED")
+    turned = SHIPPED.select(F[Customer].city, F[Order].number, F[Order].customer)
+    assert only(PersistentQuery(turned, into=Shipped).insert()).text == inserted.text
     replaced = only(PersistentQuery(COUNTS, into=ByCustomer).or_replace()).text
     assert replaced.startswith("CREATE OR REPLACE TABLE BY_CUSTOMER WITH (")
     assert any("insert()" in one for one in faults(PersistentQuery(COUNTS, into=ByCustomer).insert()))
