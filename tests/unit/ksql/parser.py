@@ -105,7 +105,8 @@ class _Parser:
             return self._primary()
         if self.next.kind in ("integer", "decimal", "float"):
             kind, number = self._atom()
-            return self._parts((kind, -number))
+            # Not -number: of a Decimal that rounds to 28 digits.
+            return self._parts((kind, number.copy_negate() if kind == "decimal" else -number))
         return ("negative", self._signed())
 
     def _primary(self) -> Tree:

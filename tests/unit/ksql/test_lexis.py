@@ -119,6 +119,7 @@ _CONSTANTS: Final = (
 @example(Decimal("9" * 38))
 @example(Decimal("1E+37"))
 @example(Decimal("-0E-9"))
+@example(Decimal("-99999999999999999999.999999999"))
 def test_a_constant_has_its_value(constant: Any) -> None:
     found = computed(lexis.literal(constant), {}, {})
     expected: Any = str(constant) if isinstance(constant, UUID) else constant
