@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from statestore.backends.contract import (
     ALL_KEYS,
     Backend,
@@ -20,6 +22,9 @@ from statestore.backends.sharing import ReadOnlyBackend, SharingEngine, sharing
 from statestore.backends.wrapper import WrapperBackend, WrapperReader, WrapperSnapshot
 from statestore.errors import ConfigError
 from statestore.runtime.plugins import BACKENDS, find, installed
+
+AROUND_ENGINES: list[Callable[[type[Engine]], type[Engine]]] = []
+"""What is put around each engine class that is looked up: of tests, whose stores fail."""
 
 __all__ = [
     "ALL_KEYS",
@@ -58,4 +63,6 @@ def find_engine(name: str) -> type[Engine]:
         engine: type[Engine] = found.load()
     except ImportError as error:
         raise ConfigError(f"backend {name!r} ({found.value}) cannot be imported: {error}") from error
+    for around in AROUND_ENGINES:
+        engine = around(engine)
     return engine

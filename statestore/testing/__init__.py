@@ -1,7 +1,7 @@
 """What a backend's author needs to prove it: ``from statestore.testing import BackendConformance``.
 
 :func:`run_windows` makes the bars of a list of records. :class:`TestDriver` runs a service's tables without
-a broker.
+a broker. :class:`StoreFaults` has stores fail.
 
 :mod:`.kafka` runs a broker for tests, and :mod:`.registry` stands in for a schema registry.
 
@@ -47,17 +47,21 @@ from statestore.testing.concurrent import (  # noqa: E402
 )
 from statestore.testing.conformance import BackendConformance  # noqa: E402 - after the registration
 from statestore.testing.driver import TestDriver  # noqa: E402
+from statestore.testing.faults import BrokenScenarioError, StoreFaults, fail_every_call  # noqa: E402
 from statestore.testing.machine import backend_machine  # noqa: E402
 from statestore.testing.sharing import SharingConformance  # noqa: E402
 from statestore.testing.windows import run_windows  # noqa: E402
 
 __all__ = [
     "BackendConformance",
+    "BrokenScenarioError",
     "InconsistentHistoryError",
     "Operation",
     "SharingConformance",
+    "StoreFaults",
     "TestDriver",
     "backend_machine",
     "check_history",
+    "fail_every_call",
     "run_windows",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -368,7 +368,7 @@ class TestDriver:
         with tempfile.TemporaryDirectory(prefix="statestore-killed-") as aside:
             left = Path(aside) / "left"
             if kill:
-                shutil.copytree(self.directory, left)
+                _copy_at_rest(self.directory, left)
             self._close_manager()
             if kill:
                 for one in self.directory.iterdir():
@@ -396,6 +396,27 @@ class TestDriver:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _copy_at_rest(directory: Path, copy: Path) -> None:
+    """Copy a directory as it is at one moment: engines write and delete files in the background."""
+    for _ in range(100):
+        before = _files(directory)
+        with suppress(OSError):  # of a file that was deleted meanwhile
+            shutil.copytree(directory, copy)
+            if _files(directory) == before:
+                return
+        shutil.rmtree(copy, ignore_errors=True)
+    raise RuntimeError(f"the files in {directory} never rest: stop what else writes there")
+
+
+def _files(directory: Path) -> dict[Path, tuple[int, int]]:
+    found = {}
+    for one in directory.rglob("*"):
+        with suppress(FileNotFoundError):
+            status = one.stat()
+            found[one] = status.st_size, status.st_mtime_ns
+    return found
 
 
 class DriverTransaction:

@@ -178,7 +178,8 @@ def histories(
     """
     pools = st.lists(keys(cls, **given), min_size=1, max_size=MOST_KEYS, unique_by=repr)
     shape = model_of(cls).record_type
-    values = {one.name: given.get(one.name) or _values_of(one) for one in shape.fields if not one.is_key}
+    others = [one for one in shape.fields if not one.is_key]
+    values = {one.name: given[one.name] if one.name in given else _values_of(one) for one in others}
     # Keys and partitions are drawn as numbers, which are reduced to those that there are: so that all
     # strategies are made once, and not for each example.
     rows = st.fixed_dictionaries(values)
