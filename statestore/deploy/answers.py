@@ -100,13 +100,19 @@ def server_properties(answers: list[Mapping[str, Any]]) -> Iterator[tuple[str, s
             yield one[0], None if one[1] is None else str(one[1])
 
 
-def description(answer: Mapping[str, Any]) -> Description:
-    found = answer["sourceDescription"]
+def descriptions(answers: list[Mapping[str, Any]]) -> Description | None:
+    """Return the first description among the answers."""
+    return next(
+        (_description(one["sourceDescription"]) for one in answers if "sourceDescription" in one), None
+    )
+
+
+def _description(found: Mapping[str, Any]) -> Description:
     return Description(
         found["name"].strip("`"),
         found.get("type", ""),
         found.get("topic", ""),
-        tuple(_column(one) for one in found.get("fields", ()) if one["name"] not in _PSEUDO),
+        tuple(_column(one) for one in found.get("fields") or () if one["name"] not in _PSEUDO),
         tuple(one["id"] for one in found.get("writeQueries") or ()),
         tuple(one["id"] for one in found.get("readQueries") or ()),
     )
@@ -123,6 +129,11 @@ def command_answer(answer: Mapping[str, Any]) -> CommandAnswer:
         str(status.get("queryId") or ""),
         tuple(str(one.get("message", one)) for one in answer.get("warnings") or ()),
     )
+
+
+def command_status(answer: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the state of a statement, and what the server says of it."""
+    return str(answer.get("status", "")), str(answer.get("message", ""))
 
 
 def _column(field: Mapping[str, Any]) -> SourceColumn:

@@ -11,8 +11,9 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
 from statestore.deploy.answers import (
@@ -22,19 +23,22 @@ from statestore.deploy.answers import (
     ServerInfo,
     ServerSource,
     command_answer,
-    description,
+    command_status,
+    descriptions,
     server_info,
     server_properties,
     server_sources,
 )
 from statestore.deploy.text import quoted
 from statestore.errors import ConfigError, KsqlServerError
+from statestore.runtime.text import bounded_repr
 from statestore.settings import KsqlSettings
 
 if TYPE_CHECKING:
     from httpx2 import Client, Response
 
 log = logging.getLogger("statestore.ksql")
+T = TypeVar("T")
 
 TIMEOUT = 30.0
 RETRIES = 5
@@ -138,12 +142,13 @@ class KsqlClient:
 
     def info(self) -> ServerInfo:
         """Ask which server this is."""
-        return server_info(self._asked("GET", "/info"))
+        return self._read(server_info, self._asked("GET", "/info"))
 
     def is_healthy(self) -> bool:
         """Ask whether the server and what it needs are well."""
         try:
-            return bool(self._asked("GET", "/healthcheck").get("isHealthy"))
+            answer = self._asked("GET", "/healthcheck")
+            return bool(self._read(lambda given: given.get("isHealthy"), answer))
         except KsqlServerError as error:
             if isinstance(error, LostAnswerError) and error.code is None:
                 raise
@@ -151,18 +156,21 @@ class KsqlClient:
 
     def properties(self) -> dict[str, str | None]:
         """Ask for the server's properties."""
-        return dict(server_properties(self._asked_ksql("LIST PROPERTIES;")))
+        asked = "LIST PROPERTIES;"
+        return self._read(lambda given: dict(server_properties(given)), self._asked_ksql(asked), asked)
 
     def sources(self) -> dict[str, ServerSource]:
         """Ask for all streams and tables, by name."""
-        return {one.name: one for one in server_sources(self._asked_ksql("LIST STREAMS; LIST TABLES;"))}
+        asked = "LIST STREAMS; LIST TABLES;"
+        listed = self._read(lambda given: list(server_sources(given)), self._asked_ksql(asked), asked)
+        return {one.name: one for one in listed}
 
     def describe(self, name: str) -> Description | None:
         """Ask for a stream or table; ``None``: there is none of this name."""
         if name not in self.sources():
             return None
-        answers = self._asked_ksql(f"DESCRIBE {quoted(name)};")
-        return next((description(one) for one in answers if "sourceDescription" in one), None)
+        asked = f"DESCRIBE {quoted(name)};"
+        return self._read(descriptions, self._asked_ksql(asked), asked)
 
     def query(self, sql: str, properties: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
         """Run a SELECT, and iterate over its rows, each as values by column, as they arrive.
@@ -190,9 +198,11 @@ class KsqlClient:
         for line in lines:
             if not line.strip():
                 continue
-            found = json.loads(line)
+            found = self._read(json.loads, line, sql)
             if isinstance(found, list):
-                yield dict(zip(columns, found, strict=True))
+                yield self._read(partial(_row, columns), found, sql)
+            elif not isinstance(found, dict):
+                self._read(dict, found, sql)
             elif "columnNames" in found:
                 columns = found["columnNames"]
             elif "error_code" in found or found.get("status") == "error":
@@ -240,7 +250,7 @@ class KsqlClient:
         """Return the answer about a statement when the server has carried it out."""
         if not isinstance(answers, list) or not answers:  # some versions answer nothing to IF NOT EXISTS
             return CommandAnswer("", "")
-        answer = command_answer(answers[-1])
+        answer = self._read(command_answer, answers[-1], statement)
         for warning in answer.warnings:
             log.warning("ksqlDB at %s: %s", self.url, warning)
         self._sequence = max(self._sequence, answer.sequence)
@@ -257,7 +267,7 @@ class KsqlClient:
             except LostAnswerError as lost:
                 lost.may_retry = False  # the server has the statement: it is not to be sent again
                 raise
-            status, message = str(found.get("status", "")), str(found.get("message", ""))
+            status, message = self._read(command_status, found, statement)
         if status in ("ERROR", "TERMINATED"):
             raise KsqlServerError(
                 self.url, message or f"the statement ended as {status}", statement=statement
@@ -298,7 +308,7 @@ class KsqlClient:
         headers = {} if body is None else {"Content-Type": _MEDIA_TYPE}
         try:
             answer = self._client.request(method, path, content=content, headers=headers)
-        except (http.TimeoutException, http.TransportError) as error:
+        except (http.TransportError, http.DecodingError) as error:
             lost = LostAnswerError(self.url, _told(error, self.timeout), statement=statement)
             lost.may_retry = isinstance(error, http.TimeoutException)
             raise lost from error
@@ -306,10 +316,22 @@ class KsqlClient:
             raise self._refusal(answer, statement)
         try:
             return answer.json()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise KsqlServerError(
                 self.url,
                 f"{path} answers no JSON: is this the address of a ksqlDB server?",
+                statement=statement,
+            ) from error
+
+    def _read(self, reader: Callable[[Any], T], answer: Any, statement: str = "") -> T:
+        """Return what ``reader`` makes of an answer; raise for one of another form than ksqlDB's."""
+        try:
+            return reader(answer)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise KsqlServerError(
+                self.url,
+                f"an answer is not of ksqlDB's form ({bounded_repr(answer)}): is this the address of a "
+                "ksqlDB server?",
                 statement=statement,
             ) from error
 
@@ -318,10 +340,11 @@ class KsqlClient:
         status = answer.status_code
         try:
             found = answer.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             found = {}
         found = found if isinstance(found, dict) else {}
-        message = str(found.get("message") or f"HTTP status {status}") + _REMEDIES.get(status, "")
+        remedy = _elsewhere(answer) if 300 <= status < 400 else _REMEDIES.get(status, "")
+        message = str(found.get("message") or f"HTTP status {status}") + remedy
         about = str(found.get("statementText") or statement)
         code = found.get("error_code", status)
         if status < 500:
@@ -337,7 +360,24 @@ _GATEWAY = (502, 504)
 _REMEDIES = {
     401: "; set user and password of [ksql]",
     403: "; the user of [ksql] lacks the right to do this",
+    404: "; url of [ksql] has to be the address of a ksqlDB server",
+    429: "; the server has too many requests at present: do it again later",
 }
+
+
+def _elsewhere(answer: Response) -> str:
+    """Return the remedy for an answer that leads to another address, without the secrets that it may have."""
+    try:
+        parts = urlsplit(answer.headers.get("location", ""))
+        address = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+    except ValueError:
+        parts = urlsplit("")
+    where = f"; it leads to {address}" if parts.scheme and parts.hostname else "; it leads to another address"
+    return f"{where}: give that of the ksqlDB server itself as url of [ksql]"
+
+
+def _row(columns: list[str], values: list[Any]) -> dict[str, Any]:
+    return dict(zip(columns, values, strict=True))
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -363,7 +403,9 @@ def _told(error: Exception, timeout: float) -> str:
 def _checked_url(url: str) -> str:
     try:
         parts = urlsplit(url)
-        wrong = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
+        host = (parts.hostname or "").encode("idna")  # raises for a name that no server can have
+        wrong = parts.scheme not in ("http", "https") or not host or parts.port == 0
+        wrong |= bool(parts.query or parts.fragment) or not url.isprintable() or " " in url
     except ValueError:
         wrong = True
         parts = urlsplit("")

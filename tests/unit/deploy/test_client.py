@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -110,11 +113,69 @@ def test_credentials_are_sent_and_shown_nowhere(caplog: pytest.LogCaptureFixture
         ("ftp://host", "give the address"),
         ("http://", "give the address"),
         ("http://host:70000", "give the address"),
+        ("http://host:8088\n", "give the address"),
+        ("http://ho st:8088", "give the address"),
+        ("http://host:8088/?sslmode=off", "give the address"),
+        (f"http://{'a' * 70}.example", "give the address"),
     ],
 )
 def test_a_wrong_address_is_told_at_once(url: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says) as error:
         KsqlClient(url)
+    assert SECRET not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(None, [], 3, [None], [[]], [{"streams": [{}]}], [{"sourceDescription": {}}]),
+        *({"KsqlServerInfo": []}, [{"commandStatus": 3}], [{"commandSequenceNumber": "x"}]),
+        *([{"properties": [3]}], [{"warnings": 3}]),
+    ],
+)
+def test_answers_of_another_server_are_told(
+    server: StandInKsqldb, client: KsqlClient, monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    monkeypatch.setattr(server, "answer", lambda *_: (200, answer))
+    for ask in (
+        client.info,
+        client.is_healthy,
+        client.properties,
+        lambda: client.describe("A"),
+        lambda: client.execute("CREATE STREAM A;", lambda: False),
+        lambda: list(client.query("SELECT * FROM A;")),
+    ):
+        with contextlib.suppress(KsqlServerError):
+            ask()
+
+
+def test_an_answer_of_another_form_says_so(
+    server: StandInKsqldb, client: KsqlClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "answer", lambda *_: (200, ["nginx"]))
+    with pytest.raises(KsqlServerError, match=r"not of ksqlDB's form .*'nginx'.*the address of a ksqlDB"):
+        client.info()
+
+
+def test_another_address_is_not_followed_and_told_without_its_secrets() -> None:
+    class Elsewhere(BaseHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("Location", f"https://me:{SECRET}@login.example:8443/?token={SECRET}")
+            self.end_headers()
+
+    with HTTPServer(("127.0.0.1", 0), Elsewhere) as other:
+        turn = threading.Thread(target=other.handle_request)
+        turn.start()
+        with (
+            KsqlClient(f"http://127.0.0.1:{other.server_port}") as client,
+            pytest.raises(KsqlServerError, match=r"leads to https://login.example:8443: give") as error,
+        ):
+            client.info()
+        turn.join()
     assert SECRET not in str(error.value)
 
 
