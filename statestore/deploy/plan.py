@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, get_args
 
-from statestore.deploy.text import is_replacing, sha256_of, statement_fault
+from statestore.deploy.text import is_replacing, sha256_of, statement_fault, subject_of
 from statestore.errors import ConfigError
 from statestore.ksql.statements import Action, SourceColumn, Statement
 from statestore.runtime.text import bounded_repr
@@ -24,6 +24,7 @@ _SOURCE_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _KEY = " KEY"
 """Marks the columns of the key, after the type."""
 _CREATES = ("create stream", "create table")
+_DEPLOYED = (*_CREATES, "insert into")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +174,15 @@ def _planned(content: Mapping[str, Any]) -> PlannedStatement:
         for name, text in content["columns"].items()
     )
     known = {name: content[name] for name in ("name", "action", "sha256", "topic", "is_persistent")}
+    reads, text = content["reads"], "\n".join(content["text"])
     if wrong := [name for name in ("name", "action", "sha256") if not isinstance(known[name], str)]:
         raise TypeError(f"{', '.join(wrong)} of a statement is no text")
-    return PlannedStatement(
-        **known, text="\n".join(content["text"]), reads=tuple(content["reads"]), columns=columns
-    )
+    if not isinstance(reads, list) or not all(isinstance(one, str) for one in reads):
+        raise TypeError(f"reads of {known['name']} is no list of names")
+    if not isinstance(known["topic"], str | None) or not isinstance(known["is_persistent"], bool):
+        raise TypeError(f"topic or is_persistent of {known['name']} is neither text nor null, true nor false")
+    text.encode()  # half a pair of surrogates is no text
+    return PlannedStatement(**known, text=text, reads=tuple(reads), columns=columns)
 
 
 def _faults(plan: Plan) -> Iterator[str]:
@@ -209,6 +214,11 @@ def _statement_faults(one: PlannedStatement) -> Iterator[str]:
         yield "a stream or table is named with letters, digits, '_' and '-'"
     if (fault := statement_fault(one.text)) is not None:
         yield fault
+    elif one.action in _DEPLOYED and (found := subject_of(one.text)) != (one.action, one.name):
+        yield (
+            f"it is stated to {one.action} {one.name}, but its text is to {' '.join(found)}: write the plan "
+            "again with 'statestore ksql plan print … --out FILE'"
+        )
 
 
 def _order_faults(statements: Sequence[PlannedStatement], made_at: Mapping[str, int]) -> Iterator[str]:

@@ -90,6 +90,17 @@ def is_replacing(text: str) -> bool:
     return [token.word for token in significant(text)[:3]] == ["CREATE", "OR", "REPLACE"]
 
 
+def subject_of(text: str) -> tuple[str, str]:
+    """Return what a statement does and to which stream or table: ``("create table", "TOTALS")``."""
+    verb, *rest = significant(text)
+    while rest and rest[0].word in ("OR", "REPLACE", "SOURCE"):
+        del rest[0]
+    if [one.word for one in rest[1:4]] == ["IF", "NOT", "EXISTS"]:
+        del rest[1:4]
+    action = " ".join(one.word for one in (verb, *rest[:1])).lower()
+    return action, rest[1].name if len(rest) > 1 else ""
+
+
 def statement_fault(text: str) -> str | None:
     """Return why ``text`` is not one statement with its ``;`` at the end."""
     found = significant(text)

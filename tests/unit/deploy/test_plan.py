@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from statestore.deploy import Plan
+from statestore.deploy.text import subject_of
 from statestore.errors import ConfigError
 from statestore.ksql.statements import Statement
 
@@ -110,3 +111,43 @@ def test_the_file_is_readable_in_a_diff(shop: Any, plan_of: Callable[..., Plan])
 def test_a_plan_without_an_application_is_refused() -> None:
     with pytest.raises(ConfigError, match="application of \\[ksql\\]"):
         Plan.of("", [])
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        ("name", "OTHER", "stated to create stream OTHER, but its text is to create stream LARGE"),
+        ("action", "create table", "stated to create table LARGE, but its text is to create stream LARGE"),
+        ("action", "insert into", "stated to insert into LARGE"),
+        ("reads", "ORDERS", "reads of LARGE is no list of names"),
+        ("reads", [["ORDERS"]], "reads of LARGE is no list of names"),
+        ("topic", ["large"], "topic or is_persistent of LARGE"),
+        ("is_persistent", "no", "topic or is_persistent of LARGE"),
+        ("text", ["\ud800;"], "not a plan"),
+    ],
+)
+def test_a_field_altered_by_hand_is_told(
+    shop: Any, plan_of: Callable[..., Plan], place: str, value: object, says: str
+) -> None:
+    content = json.loads(plan_of(shop.orders(), shop.large()).to_json())
+    content["statements"][1][place] = value
+    with pytest.raises(ConfigError, match=says):
+        Plan.from_json(json.dumps(content), "shop.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "does"),
+    [
+        (
+            "CREATE OR REPLACE TABLE `a-b` (X INT PRIMARY KEY);",
+            ("create table", "a-b"),
+        ),
+        ("create source /* not SOURCE */ table if not exists t (X INT);", ("create table", "T")),
+        ("CREATE STREAM SOURCE (X INT);", ("create stream", "SOURCE")),
+        ("INSERT INTO `if` SELECT * FROM X;", ("insert into", "if")),
+        (";", ("", "")),
+    ],
+)
+def test_what_a_statement_does_is_read_from_its_text(text: str, does: tuple[str, str]) -> None:
+    action, name = subject_of(text)
+    assert (action.strip(" ;"), name) == does
