@@ -70,8 +70,10 @@ class Deployer:
     def status(self, plan: Plan) -> list[ObjectStatus]:
         """Return what the history and the server say of each object of ``plan`` and of old versions."""
         _, decision, lost = self._looked(plan)
-        gone = {one.object for one in lost}
-        found = [self._status_of(step, step.object in gone) for step in decision.steps]
+        gone = {(one.object, one.action != "insert into") for one in lost}
+        found = [
+            self._status_of(step, (step.object, step.planned.creates) in gone) for step in decision.steps
+        ]
         return found + [
             ObjectStatus(one.object, "superseded", one.version, one.time, one.user)
             for one in decision.superseded
@@ -92,7 +94,7 @@ class Deployer:
         """
         there, decision, lost = self._looked(plan)
         self._check(decision, there, allow_destructive or dry_run)
-        remaining = tuple(_remaining(decision))
+        remaining = (*_remaining(decision), *_of_inserts(decision))
         if dry_run:
             foreseen = [_foreseen(step, step.object in there) for step in decision.steps]
             return self._report(plan.application, True, foreseen, remaining)
@@ -182,10 +184,21 @@ class Deployer:
         self._server = self._client.info()
         there = set(self._client.sources())
         done = latest(self._history.read(), plan.application, self._server.service)
-        lost = [one for one in done.values() if one.state == "applied" and one.object not in there]
+        applied = [one for one in done.values() if one.state == "applied"]
+        running = self._running({one.object for one in applied if one.queries} & there)
+        lost = [
+            one
+            for one in applied
+            if one.object not in there or (one.queries and not running.issuperset(one.queries))
+        ]
         for one in lost:
             del done[one.object, one.sha256]
         return there, decide(plan, done), lost
+
+    def _running(self, names: Iterable[str]) -> set[str]:
+        """Return the ids of the queries that write to streams and tables."""
+        found = [self._client.describe(name) for name in sorted(names)]
+        return {query for one in found if one is not None for query in one.written_by}
 
     def _check(self, decision: Decision, there: set[str], allow_destructive: bool) -> None:
         faults = list(decision.faults)
@@ -246,6 +259,8 @@ class Deployer:
 
     def _created(self, step: Step, recorder: Recorder) -> tuple[Outcome, str]:
         found = self._client.describe(step.object)
+        if found is not None:
+            self._check_other(step, recorder)
         outcome: Outcome = "created" if found is None else "found"
         message = "was there already" if found is not None else ""
         if found is None:
@@ -262,10 +277,30 @@ class Deployer:
                 if self._client.describe(step.object) is None:
                     raise
                 outcome, message = "found", error.message
+                self._check_other(step, recorder)
             found = self._client.describe(step.object)
         self._compare(step, found)
         recorder.write(recorder.record(step, "applied", is_found=outcome == "found"))
         return outcome, message
+
+    def _check_other(self, step: Step, recorder: Recorder) -> None:
+        """Raise where what is there was made by another query, of another deployer or application."""
+        if not step.planned.is_persistent:
+            return
+        here = (step.object, recorder.server.service, "applied")
+        made = [one for one in recorder.history.read() if (one.object, one.service, one.state) == here]
+        creating = [one for one in made if one.action.startswith("create")]
+        if creating and all(one.sha256 != step.sha256 for one in creating):
+            other = creating[-1]
+            remedy = (
+                "another deployer was faster: apply again"
+                if other.application == recorder.application
+                else f"application {other.application!r} has it: declare another name (ksql_name=…)"
+            )
+            raise ConfigError(
+                f"{step.object} was made by another statement ({other.user}, {other.time}: "
+                f"{other.statement}); {remedy}"
+            )
 
     def _replaced(self, step: Step, recorder: Recorder) -> tuple[Outcome, str]:
         # To be replaced once more does no harm: whether it was cannot be seen.
@@ -354,6 +389,16 @@ def _remaining(decision: Decision) -> Iterable[str]:
                 f"{step.object} stands beside {one.object}: wait until it has caught up, move the readers "
                 f"to {step.object}{topics}, then statestore ksql retire {one.object}"
             )
+
+
+def _of_inserts(decision: Decision) -> Iterable[str]:
+    """Say which queries run on that the plan does not have any more."""
+    for one in decision.inserts:
+        query = f"TERMINATE {one.queries[0]};" if one.queries else "SHOW QUERIES; TERMINATE …"
+        yield (
+            f"an INSERT INTO {one.object} of {one.time} is not in the plan any more, and its query still "
+            f"writes: end it on the server ({query})"
+        )
 
 
 def _applications(history: Iterable[HistoryRecord], name: str, service: str) -> set[str]:

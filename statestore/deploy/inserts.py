@@ -11,7 +11,7 @@ from statestore.deploy.client import KsqlClient
 from statestore.deploy.recorder import Recorder
 from statestore.deploy.report import Outcome
 from statestore.deploy.steps import Step
-from statestore.errors import ConfigError, StateStoreError
+from statestore.errors import ConfigError, KsqlServerError, StateStoreError
 
 
 class Inserts:
@@ -43,12 +43,19 @@ class Inserts:
                 properties=self._properties,
                 may_send_again=False,
             )
+            query = answer.query if answer is not None else ""
+            queries = (query,) if query else tuple(self._new_queries(step, known)[:1])
+            if not queries:
+                raise KsqlServerError(
+                    self._client.url,
+                    f"the server took the statement, and has no new query into {step.object}: look at its "
+                    "log, and apply again",
+                    statement=step.text,
+                )
         except BaseException:  # Ctrl-C, too: the next deployer need not wait for this one
             with suppress(StateStoreError):  # of the same outage, perhaps
                 self._recorder.write(replace(intent, state="unknown"))
             raise
-        query = answer.query if answer is not None else ""
-        queries = (query,) if query else tuple(self._new_queries(step, known)[:1])
         self._recorder.write(replace(intent, state="applied", queries=queries))
         self._recorder.clear_intents()
         return "inserted", "the answer was lost, and it is there" if answer is None else str(answer)

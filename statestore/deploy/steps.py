@@ -5,7 +5,7 @@ Pure: from a plan and the records of the history to steps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,6 +43,8 @@ class Decision:
     superseded: tuple[HistoryRecord, ...]
     """What was applied, is live, and has a newer version or is not in the plan any more."""
     faults: tuple[str, ...] = ()
+    inserts: tuple[HistoryRecord, ...] = ()
+    """Applied INSERT INTO that is not in the plan any more, and writes to what the plan makes or fills."""
 
 
 class _Versions:
@@ -150,7 +152,40 @@ def decide(plan: Plan, records: Mapping[tuple[str, str], HistoryRecord]) -> Deci
                     f"ksql retire' {target}, or insert into another stream"
                 ] = None
     steps = tuple(_step(one, versions, records) for one in plan.statements)
-    return Decision(steps, _superseded(steps, versions), tuple(faults))
+    wanted = {step.object for step in steps}
+    stated = {(step.object, step.sha256) for step in steps}
+    left = [one for one in versions.live if one.action == "insert into" and one.object in wanted]
+    return Decision(
+        steps,
+        _superseded(steps, versions),
+        (*faults, *_written_twice(steps, versions)),
+        tuple(one for one in left if (one.object, one.sha256) not in stated),
+    )
+
+
+def _written_twice(steps: Sequence[Step], versions: _Versions) -> Iterator[str]:
+    """Say which topics a new query would write to beside one that runs."""
+    writers = {one.topic: one for one in versions.live if one.action.startswith("create") and one.reads}
+    for step in steps:
+        before = writers.get(step.topic) if step.planned.is_persistent and step.planned.creates else None
+        if before is not None and step.kind == "create" and before.object != step.object:
+            yield (
+                f"{step.object} would write to topic {step.topic!r} beside the query of {before.object}, "
+                f"which is not in the plan any more: give {step.object} another topic, or end the other "
+                f"first (statestore ksql retire {before.object})"
+            )
+    filled = {one.object for one in versions.live if one.action == "insert into"}
+    changed = {step.planned.name: step for step in steps if step.kind == "create"}
+    for name in dict.fromkeys(step.object for step in steps if step.kind == "insert"):
+        target = next((one for one in changed.values() if one.object == name), None)
+        before = None if target is None else target.replaces
+        if target is None or target.planned.is_persistent or before is None or before.object not in filled:
+            continue
+        yield (
+            f"{name} is a stream over the topic of {before.object}, to which an INSERT INTO {before.object} "
+            f"writes still, so that both would write to topic {target.topic!r}: declare it with another "
+            f"name and topic, or end the old query first (statestore ksql retire {before.object})"
+        )
 
 
 def _changed_inserts(versions: _Versions) -> list[str]:

@@ -309,6 +309,98 @@ def test_inserts_are_started_once_and_a_changed_one_makes_a_new_target(
     assert server.catalog.executed[-1].startswith("INSERT INTO LARGE_V2 SELECT * FROM ORDERS WHERE")
 
 
+def test_an_insert_that_left_the_plan_is_named_until_its_query_is_gone(
+    server: StandInKsqldb, history: MemoryHistory, deployer: MakeDeployer, shop: Any, plan_of: MakePlan
+) -> None:
+    whole = plan_of(shop.orders("REASON"), shop.large(), shop.returns())
+    less = plan_of(shop.orders("REASON"), shop.large())
+    deployer().apply(whole, dry_run=False)
+    (told,) = deployer().apply(less, dry_run=False).remaining
+    assert told.endswith("its query still writes: end it on the server (TERMINATE INSERTQUERY_2;)")
+    server.catalog.run("TERMINATE INSERTQUERY_2;")
+    assert deployer().apply(less, dry_run=False).remaining == ()
+    assert [one.state for one in deployer().status(whole)] == ["current", "current", "pending"]
+
+
+def test_an_insert_whose_query_is_gone_is_started_again(
+    server: StandInKsqldb, deployer: MakeDeployer, shop: Any, plan_of: MakePlan
+) -> None:
+    plan = plan_of(shop.orders("REASON"), shop.large(), shop.returns())
+    deployer().apply(plan, dry_run=False)
+    server.catalog.run("TERMINATE INSERTQUERY_2;")
+    assert [one.state for one in deployer().status(plan)] == ["current", "current", "missing"]
+    report = deployer().apply(plan, dry_run=False)
+    assert [one.outcome for one in report.steps] == ["skipped", "skipped", "inserted"]
+    assert list(server.catalog.queries) == ["CSAS_LARGE_1", "INSERTQUERY_4"]
+    assert deployer().apply(plan, dry_run=False).counts == {"skipped": 3}
+
+
+def test_an_insert_that_the_server_took_and_does_not_run_is_not_in_the_history(
+    server: StandInKsqldb,
+    history: MemoryHistory,
+    deployer: MakeDeployer,
+    shop: Any,
+    plan_of: MakePlan,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = plan_of(shop.orders("REASON"), shop.large(), shop.returns())
+    run = server.catalog.run
+    monkeypatch.setattr(server.catalog, "run", lambda text: {} if text.startswith("INSERT") else run(text))
+    with pytest.raises(DeployError, match="has no new query into LARGE"):
+        deployer().apply(plan, dry_run=False)
+    monkeypatch.undo()
+    assert deployer().apply(plan, dry_run=False).counts == {"skipped": 2, "inserted": 1}
+
+
+def test_two_versions_never_write_to_one_topic(
+    server: StandInKsqldb, deployer: MakeDeployer, shop: Any, plan_of: MakePlan
+) -> None:
+    orders = shop.orders("REASON")
+    out = replace(orders, text=orders.text.replace("ORDERS", "OUT").replace("'orders'", "'out'"))
+    out = replace(out, name="OUT", topic="out")
+    filled = Statement("INSERT INTO OUT SELECT * FROM LARGE;", "insert into", "OUT", ("LARGE",))
+    deployer().apply(plan_of(orders, out, shop.large(), filled), dry_run=False)
+    changed = plan_of(orders, out, shop.large(200), filled)
+    executed = len(server.catalog.executed)
+    with pytest.raises(ConfigError, match=r"both would write to topic 'out'.*ksql retire OUT\)"):
+        deployer().apply(changed, dry_run=False)
+    assert len(server.catalog.executed) == executed
+    deployer().retire("shop", "OUT", dry_run=False, allow_destructive=True)
+    assert deployer().apply(changed, dry_run=False).counts == {"skipped": 1, "created": 2, "inserted": 1}
+
+
+def test_a_renamed_query_does_not_write_beside_the_old_one(
+    server: StandInKsqldb, deployer: MakeDeployer, shop: Any, plan_of: MakePlan
+) -> None:
+    deployer().apply(plan_of(shop.orders(), shop.large()), dry_run=False)
+    big = replace(shop.large(), name="BIG", text=shop.large().text.replace("LARGE", "BIG"))
+    server.catalog.learn([big])
+    renamed = plan_of(shop.orders(), big)
+    with pytest.raises(ConfigError, match=r"topic 'large' beside the query of LARGE.*ksql retire LARGE\)"):
+        deployer().apply(renamed, dry_run=False)
+    deployer().retire("shop", "LARGE", dry_run=False, allow_destructive=True)
+    assert deployer().apply(renamed, dry_run=False).counts == {"skipped": 1, "created": 1}
+
+
+@pytest.mark.parametrize(
+    ("application", "says"), [("shop", "apply again"), ("other", "declare another name")]
+)
+def test_a_query_of_another_deployer_that_says_something_else_is_not_taken_over(
+    deployer: MakeDeployer, shop: Any, application: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, fast = deployer(), deployer()
+    look = slow._looked
+
+    def looked(plan: Plan) -> Any:
+        seen = look(plan)  # and another deployer is faster
+        fast.apply(Plan.of("shop", [shop.orders(), shop.large(100)]), dry_run=False)
+        return seen
+
+    monkeypatch.setattr(slow, "_looked", looked)
+    with pytest.raises(DeployError, match=rf"made by another statement .*AMOUNT > 100.*{says}"):
+        slow.apply(Plan.of(application, [shop.orders(), shop.large(200)]), dry_run=False)
+
+
 def test_what_is_gone_from_the_server_is_created_again_with_what_fills_it(
     server: StandInKsqldb, deployer: MakeDeployer, shop: Any, plan_of: MakePlan
 ) -> None:
