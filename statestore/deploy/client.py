@@ -367,12 +367,14 @@ _REMEDIES = {
 
 def _elsewhere(answer: Response) -> str:
     """Return the remedy for an answer that leads to another address, without the secrets that it may have."""
+    where = "; it leads to another address"
     try:
         parts = urlsplit(answer.headers.get("location", ""))
-        address = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
-    except ValueError:
-        parts = urlsplit("")
-    where = f"; it leads to {address}" if parts.scheme and parts.hostname else "; it leads to another address"
+        if parts.scheme and parts.hostname:
+            port = f":{parts.port}" if parts.port else ""
+            where = f"; it leads to {parts.scheme}://{parts.hostname}{port}"
+    except ValueError:  # a port that is none
+        pass
     return f"{where}: give that of the ksqlDB server itself as url of [ksql]"
 
 

@@ -159,7 +159,7 @@ def test_an_answer_of_another_form_says_so(
 
 def test_another_address_is_not_followed_and_told_without_its_secrets() -> None:
     class Elsewhere(BaseHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, format: str, *_: Any) -> None:  # noqa: A002 - the name of http.server
             pass
 
         def do_GET(self) -> None:
