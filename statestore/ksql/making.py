@@ -69,22 +69,31 @@ Way = Literal["create", "replace", "insert"]
 _logger: Final = logging.getLogger("statestore.ksql")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Asked:
     """What a persistent query is asked to be."""
 
     query: Query[Any]
     into: type[Any] | str
+    """The entity class that the rows are of, or the name of a stream or table."""
     window: WindowGiven | None
+    """The windows of groups: a size as in ``windows=``, ``Hopping(…)`` or ``ksql.Sessions(…)``."""
     grace: object
+    """How long after its end a window takes records, or a join of streams partners: ``"3s"``, a timedelta."""
     retention: object
+    """How long windows are kept: ``"7d"`` or a ``timedelta``."""
     window_start: str | None
+    """The column that the start of the window goes into."""
     window_end: str | None
+    """The column that the end of the window goes into."""
     within: Within | None
+    """How far apart in time joined records of two streams are; a tuple: before, and after."""
     partition_by: tuple[Node, ...]
+    """The key that the rows of a stream get."""
     emit: Emit
+    """``"changes"``: each change; ``"final"``: a window once, when it is closed."""
     kind: Kind | None
-    """What it is asked to make; ``None``: what it makes by itself."""
+    """What :meth:`as_stream` or :meth:`as_table` asks for."""
     way: Way
 
 

@@ -12,7 +12,6 @@ from statestore.expressions.expr import Expr
 from statestore.expressions.nodes import Node, node_text
 from statestore.expressions.type_checking import expression_faults
 from statestore.ksql.making import Asked, Way, made
-from statestore.ksql.sources import Kind
 from statestore.ksql.statements import Statement, explained
 from statestore.ksql.windows import WindowGiven, Within, check_window
 from statestore.relational.translation import Emit
@@ -23,7 +22,7 @@ _EMITS: Final = ("changes", "final")
 
 
 @dataclass(frozen=True, init=False)
-class PersistentQuery:
+class PersistentQuery(Asked):
     """A query that ksqlDB runs from then on, as a plain value: CREATE … AS SELECT, or INSERT INTO.
 
     ::
@@ -36,28 +35,6 @@ class PersistentQuery:
     ``KsqlError`` with every fault. Docs: ``docs/ksql.md``.
     """
 
-    query: Query[Any]
-    into: type[Any] | str
-    """The entity class that the rows are of, or the name of a stream or table."""
-    window: WindowGiven | None
-    """The windows of groups: a size as in ``windows=``, ``Hopping(…)`` or ``ksql.Sessions(…)``."""
-    grace: object
-    """How long after its end a window takes records, or a join of streams partners: ``"3s"``, a timedelta."""
-    retention: object
-    """How long windows are kept: ``"7d"`` or a ``timedelta``."""
-    window_start: str | None
-    """The column that the start of the window goes into."""
-    window_end: str | None
-    """The column that the end of the window goes into."""
-    within: Within | None
-    """How far apart in time joined records of two streams are; a tuple: before, and after."""
-    partition_by: tuple[Node, ...]
-    """The key that the rows of a stream get."""
-    emit: Emit
-    """``"changes"``: each change; ``"final"``: a window once, when it is closed."""
-    kind: Kind | None
-    """What :meth:`as_stream` or :meth:`as_table` asks for."""
-    way: Way
     location: str = field(compare=False)
     """Where it is declared: ``file:line``."""
 
@@ -118,22 +95,7 @@ class PersistentQuery:
 
         Raises ``KsqlError`` with everything that ksqlDB cannot do, or means otherwise.
         """
-        return made(
-            Asked(
-                self.query,
-                self.into,
-                self.window,
-                self.grace,
-                self.retention,
-                self.window_start,
-                self.window_end,
-                self.within,
-                self.partition_by,
-                self.emit,
-                self.kind,
-                self.way,
-            )
-        )
+        return made(self)
 
     def to_ksql(self) -> str:
         """Return the text of :meth:`statements`, which raises the same."""
