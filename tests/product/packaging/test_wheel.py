@@ -34,6 +34,21 @@ for name in ("rocksdb", "lmdb", "memory"):
 print(Path(statestore.__file__).parent, Path(statestore._native.__file__).parent)
 """
 
+USE_THE_FIXTURES = """
+import os, sys
+from pathlib import Path
+
+def test_nothing_of_the_package_is_imported_before():
+    assert "statestore_pytest" in sys.modules and "statestore" not in sys.modules
+
+def test_driver(driver):
+    one = driver("orders")
+    one.record("orders", b"key", b"value")
+    assert one.table("orders").get(b"key") == b"value"
+    for name in ("statestore", "statestore_pytest"):
+        assert Path(sys.modules[name].__file__).is_relative_to(os.environ["PACKAGES"])
+"""
+
 TYPED_USE = """
 from statestore import _native
 from statestore.backends import Batch, Engine, find_engine
@@ -130,6 +145,7 @@ def test_sdist_holds_every_source(distributions: tuple[Path, Path]) -> None:
     ours = our_files()
     wanted = {name for name in ours if name.startswith(("statestore/", "_native/", "tests/"))}
     wanted |= {f"statestore/{name}" for name in ours if name.startswith("backends/")}
+    wanted.add("statestore_pytest.py")
     assert wanted | {"setup.py", "pyproject.toml", "LICENSE", "README.md"} <= inside
     assert not [name for name in inside if name.endswith((".c", ".so", ".pyc"))]
 
@@ -142,6 +158,7 @@ def test_wheel_holds_the_packages_and_nothing_else(distributions: tuple[Path, Pa
     sources = {name for name in our_files() if name.endswith((".py", ".pyi", "py.typed"))}
     packaged = {name for name in sources if name.startswith("statestore/")}
     packaged |= {f"statestore/{name}" for name in sources if name.startswith("backends/")}
+    packaged.add("statestore_pytest.py")
     assert {"statestore/py.typed", "statestore/_native.pyi"} <= packaged
     assert inside - {extension} == packaged
 
@@ -151,6 +168,15 @@ def test_wheel_runs_every_backend_in_an_empty_environment(installed: Path, tmp_p
     assert output[:3] == ["rocksdb", "lmdb", "memory"]
     library = installed.parents[1] / "lib"
     assert all(Path(place).is_relative_to(library) for place in output[3].split())
+
+
+def test_pytest_finds_the_fixtures_of_the_wheel(installed: Path, tmp_path: Path) -> None:
+    packages = next((installed.parents[1] / "lib").glob("python*/site-packages"))
+    (tmp_path / "test_use.py").write_text(USE_THE_FIXTURES)
+    # The wheel's packages go before those of this environment, which has pytest.
+    test = (sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    output = run(*test, cwd=tmp_path, PYTHONPATH=str(packages), PACKAGES=str(packages))
+    assert "2 passed" in output
 
 
 with_extension = pytest.mark.skipif(
