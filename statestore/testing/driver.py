@@ -6,6 +6,7 @@ of production. The cluster is in memory, the clock is set by the test, and no th
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -317,7 +318,7 @@ class TestDriver:
 
     def truncate(self, topic: type | str, partition: int, before_offset: int) -> None:
         """Delete the records of a partition below ``before_offset``, as retention does."""
-        self._partition(topic, partition).truncate(before_offset)
+        self._partition(topic, partition).truncate(_offset("before_offset", before_offset))
         self._look_again()
 
     def cut(self, topic: type | str, partition: int, to: int) -> None:
@@ -325,7 +326,7 @@ class TestDriver:
 
         Others may then have their offsets. The tables ask the broker at once, and fail or rebuild.
         """
-        self._partition(topic, partition).cut(to)
+        self._partition(topic, partition).cut(_offset("to", to))
         self._look_again()
 
     def recreate(self, topic: type | str, partitions: int | None = None) -> None:
@@ -353,8 +354,8 @@ class TestDriver:
     def advance(self, seconds: float | timedelta) -> None:
         """Let time pass, with all that is due meanwhile: questions to the broker, flushes, rows that end."""
         given = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
-        if not given >= 0:
-            raise ValueError(f"advance({bounded_repr(seconds)}): time goes forward, give 0 seconds or more")
+        if not 0 <= given < math.inf:
+            raise ValueError(f"advance({bounded_repr(seconds)}): time goes forward, give seconds from 0 on")
         self._stage.advance(given)
 
     # The end of a process
@@ -417,6 +418,14 @@ def _files(directory: Path) -> dict[Path, tuple[int, int]]:
             status = one.stat()
             found[one] = status.st_size, status.st_mtime_ns
     return found
+
+
+def _offset(name: str, value: int) -> int:
+    if value < 0:
+        raise ConfigError(
+            f"{name}={value} is no offset: give 0 or more, such as one below end_offsets(topic)"
+        )
+    return value
 
 
 class DriverTransaction:

@@ -7,9 +7,12 @@ end never moves back unless the log is cut off.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+
+from statestore.errors import ConfigError
 
 COMPACTED: Final[Mapping[str, str]] = {
     "cleanup.policy": "compact",
@@ -19,6 +22,7 @@ COMPACTED: Final[Mapping[str, str]] = {
 }
 """Kafka's defaults, for a compacted topic."""
 
+_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 Headers = Sequence[tuple[str, bytes | None]]
 
 
@@ -123,6 +127,7 @@ class PartitionLog:
         self._epoch_ends[self.epoch] = min(to, self.end)
         self.epoch += 1
         self.end = min(to, self.end)
+        self.start = min(self.start, self.end)  # of a leader that has less than was deleted here
         self.records = [record for record in self.records if record.offset < self.end]
         self.open = {number: first for number, first in self.open.items() if first < self.end}
 
@@ -149,7 +154,11 @@ class Cluster:
         self._ids = self._transactions = 0
 
     def create(self, name: str, partitions: int, config: Mapping[str, str]) -> None:
-        """Create a topic, also in the place of another one of its name."""
+        """Create a topic, also in the place of another one of its name. Refuses what a broker refuses."""
+        if not _NAME.fullmatch(name) or name in (".", ".."):
+            raise ConfigError(f"topic {name!r}: give 1 to 249 letters, digits, '.', '_' or '-'")
+        if partitions < 1:
+            raise ConfigError(f"topic {name!r} cannot have {partitions} partitions: give 1 or more")
         self._ids += 1
         topic_id = base64.urlsafe_b64encode(self._ids.to_bytes(16)).decode().rstrip("=")
         logs = [PartitionLog() for _ in range(partitions)]

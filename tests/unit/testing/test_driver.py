@@ -336,3 +336,29 @@ def test_a_given_directory_is_kept(tmp_path: Path) -> None:
         assert own.exists()
     driver.close()
     assert not own.exists()
+
+
+def test_a_log_is_cut_below_what_retention_deleted() -> None:
+    with TestDriver([Order], settings={"defaults": {"on_missing": "rebuild"}}) as driver:
+        for number in range(10):
+            driver.record(Order, b"%d" % number, None)
+        driver.truncate(Order, 0, 5)
+        driver.cut(Order, 0, 2)
+        driver.record(Order, b"a", None)
+        assert driver.end_offsets(Order) == {0: 3}
+
+
+def test_what_is_no_offset_is_refused() -> None:
+    with TestDriver([Order]) as driver:
+        with pytest.raises(ConfigError, match=r"to=-1 is no offset"):
+            driver.cut(Order, 0, -1)
+        with pytest.raises(ConfigError, match=r"before_offset=-1 is no offset"):
+            driver.truncate(Order, 0, -1)
+        with pytest.raises(ValueError, match="time goes forward"):
+            driver.advance(float("inf"))
+
+
+@pytest.mark.parametrize(("name", "partitions"), [("", 1), ("a/b", 1), ("..", 1), ("a" * 250, 1), ("a", 0)])
+def test_topics_that_no_broker_has_are_refused(driver: TestDriver, name: str, partitions: int) -> None:
+    with pytest.raises(ConfigError, match="give 1"):
+        driver.create_topic(name, partitions)
