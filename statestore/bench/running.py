@@ -28,6 +28,7 @@ from statestore.bench.messages import Broke, Done, Ended, Job, Message, Phase
 from statestore.bench.options import BenchOptions
 from statestore.bench.results import FORMAT, CandidateInfo, Left, Results, Sample, Turn
 from statestore.bench.workloads import LOADS, Workload, lacking
+from statestore.errors import ConfigError
 
 _LOOK = 0.01
 """Seconds between two looks at the memory of the process that measures."""
@@ -75,7 +76,12 @@ def run(options: BenchOptions, directory: Path, progress: Progress | None = None
     check_extra()
     candidates = options.candidates()
     workloads = options.workloads()
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{directory} cannot be made a directory for results ({error.strerror}): give another one (--out)"
+        ) from error
     results = Results(
         format=FORMAT,
         started=datetime.now(UTC).isoformat(timespec="seconds"),

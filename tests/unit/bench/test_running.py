@@ -163,3 +163,10 @@ def test_the_machine_is_described_without_its_name(tmp_path: Path) -> None:
 
 def test_the_memory_of_a_process_that_is_gone_is_not_known() -> None:
     assert private_memory(1 << 30) is None
+
+
+def test_results_that_cannot_be_written_are_told_before_anything_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    for place in ("taken", "taken/below"):
+        with pytest.raises(ConfigError, match=r"cannot be made a directory for results .*--out"):
+            running.run(BenchOptions(backends="memory", references="none"), tmp_path / place)
