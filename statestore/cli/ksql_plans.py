@@ -29,6 +29,10 @@ def collected(modules: Sequence[str]) -> tuple[Statement, ...]:
     find_here()
     names = [one.partition(":")[::2] for one in modules]
     for module, _ in names:
+        if not module or module.startswith("."):
+            raise ConfigError(
+                f"{module!r} is no name of a module: give PACKAGE.MODULE or PACKAGE.MODULE:NAME"
+            )
         try:
             importlib.import_module(module)
         except ImportError as error:

@@ -219,3 +219,9 @@ def test_the_example_and_its_plan_file_agree(run: Run, capsys: pytest.CaptureFix
     status, printed = run("plan", "print", "minute_bars", "--application", "trading", "--out", written)
     assert (status, printed) == (0, f"{written}: up to date, 2 statements\n")
     assert Path(written).read_text() == before
+
+
+@pytest.mark.parametrize("name", ["", ":Order", ".shop"])
+def test_what_is_no_module_is_told(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ksql", "print", name]) == 1
+    assert "is no name of a module: give PACKAGE.MODULE" in capsys.readouterr().err
