@@ -70,7 +70,7 @@ class KsqlClient:
     def __init__(
         self,
         url: str,
-        user: str | None = None,
+        username: str | None = None,
         password: str | None = None,
         *,
         ca: str | None = None,
@@ -94,9 +94,9 @@ class KsqlClient:
                 f"deploying to ksqlDB needs {error.name or 'httpx2'}: install 'statestore[ksql]'"
             ) from error
         self._errors = httpx2
-        auth = None if user is None else httpx2.BasicAuth(user, password or "")
+        auth = None if username is None else httpx2.BasicAuth(username, password or "")
         if auth is not None and self.url.startswith("http:") and not _is_loopback(self.url):
-            log.warning("%s: user and password go over the network unencrypted: use https", self.url)
+            log.warning("%s: username and password go over the network unencrypted: use https", self.url)
         self._client: Client = httpx2.Client(
             base_url=self.url,
             auth=auth,
@@ -115,7 +115,7 @@ class KsqlClient:
             )
         return cls(
             settings.url,
-            settings.user,
+            settings.username,
             None if settings.password is None else settings.password.get_secret_value(),
             ca=settings.ca,
             timeout=settings.timeout,
@@ -358,7 +358,7 @@ _GATEWAY = (502, 504)
 """What a proxy answers that had no answer of the server itself, which may be at it still."""
 
 _REMEDIES = {
-    401: "; set user and password of [ksql]",
+    401: "; set username and password of [ksql]",
     403: "; the user of [ksql] lacks the right to do this",
     404: "; url of [ksql] has to be the address of a ksqlDB server",
     429: "; the server has too many requests at present: do it again later",
@@ -412,7 +412,7 @@ def _checked_url(url: str) -> str:
         wrong = True
         parts = urlsplit("")
     if parts.username is not None or parts.password is not None:
-        raise ConfigError("url of [ksql] appears in logs: set user and password as settings of their own")
+        raise ConfigError("url of [ksql] appears in logs: set username and password as settings of their own")
     if wrong:
         raise ConfigError("url of [ksql]: give the address of the server, such as http://localhost:8088")
     return url.rstrip("/")

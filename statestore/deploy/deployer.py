@@ -250,12 +250,18 @@ class Deployer:
 
     def _carried_out(self, step: Step, recorder: Recorder) -> tuple[Outcome, str]:
         if step.kind == "skip":
-            return "skipped", ""
+            return self._skipped(step)
         if step.kind == "insert":
             return Inserts(self._client, recorder, self._properties).insert(step)
         if step.kind == "replace":
             return self._replaced(step, recorder)
         return self._created(step, recorder)
+
+    def _skipped(self, step: Step) -> tuple[Outcome, str]:
+        # Somebody may have changed it by hand since, or ended its query.
+        if step.planned.creates and (found := self._client.describe(step.object)) is not None:
+            self._compare(step, found)
+        return "skipped", ""
 
     def _created(self, step: Step, recorder: Recorder) -> tuple[Outcome, str]:
         found = self._client.describe(step.object)

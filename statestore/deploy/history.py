@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Final, Literal, Protocol, Self
+
+from pydantic import TypeAdapter, ValidationError
 
 from statestore.entity.arguments import TopicSpec
 from statestore.errors import ConfigError, DecodeError, DeliveryError, KafkaError
@@ -217,12 +219,15 @@ def _json(value: object) -> bytes:
 def _decoded(record: KafkaRecord, topic: str) -> HistoryRecord:
     """Return the record in a message. What later versions add to it is left out."""
     try:
-        given = json.loads(record.value or b"")
-        known = {one.name: given[one.name] for one in fields(HistoryRecord) if one.name in given}
-        known["reads"], known["queries"] = tuple(given["reads"]), tuple(given.get("queries", ()))
-        return HistoryRecord(**known)
-    except (ValueError, KeyError, TypeError) as error:
+        return _RECORD.validate_json(record.value or b"", strict=True)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        place = ".".join(map(str, fault["loc"]))
         raise DecodeError(
             f"topic {topic!r}, partition {record.partition}, offset {record.offset}: not a record of "
-            f"deployments ({type(error).__name__}: {error}); this topic is written by statestore alone"
+            f"deployments ({place + ': ' if place else ''}{fault['msg']}); this topic is written by "
+            "statestore alone"
         ) from error
+
+
+_RECORD: Final = TypeAdapter(HistoryRecord)

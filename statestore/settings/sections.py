@@ -185,7 +185,7 @@ class KsqlSettings(Section):
 
     url: Url | None = None
     """Address, such as http://localhost:8088. Not set: no server."""
-    user: str | None = None
+    username: str | None = None
     """User name for basic authentication; not set: no authentication."""
     password: SecretStr | None = None
     """Password for basic authentication."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 
 import pytest
 
@@ -34,6 +35,23 @@ COPY = Statement(
     True,
 )
 MORE = Statement("INSERT INTO COPY SELECT * FROM ORDERS;", "insert into", "COPY", ("ORDERS",), (), None, True)
+
+RECORD = HistoryRecord(
+    application="shop",
+    service="default_",
+    cluster="kafka-1",
+    object="ORDERS",
+    base="ORDERS",
+    version=1,
+    action="create stream",
+    sha256="0",
+    statement=ORDERS.text,
+    reads=(),
+    topic="orders",
+    state="applied",
+    time="2026-01-01T00:00:00+00:00",
+    user="me",
+)
 
 
 @pytest.fixture
@@ -70,27 +88,11 @@ def test_there_is_one_record_of_each_applied_statement(
 def test_a_topic_that_is_not_compacted_is_refused(broker: Broker, topic: Callable[[str], str]) -> None:
     name = topic("migrations")
     broker.create_topic(name, config={"cleanup.policy": "delete"})
-    record = HistoryRecord(
-        application="shop",
-        service="default_",
-        cluster="kafka-1",
-        object="ORDERS",
-        base="ORDERS",
-        version=1,
-        action="create stream",
-        sha256="0",
-        statement=ORDERS.text,
-        reads=(),
-        topic="orders",
-        state="applied",
-        time="2026-01-01T00:00:00+00:00",
-        user="me",
-    )
     with (
         KafkaHistory({"bootstrap.servers": broker.bootstrap}, topic=name) as history,
         pytest.raises(ConfigError, match=r"cleanup\.policy is delete, but compact"),
     ):
-        history.write(record)
+        history.write(RECORD)
 
 
 def test_reading_creates_no_topic(broker: Broker, topic: Callable[[str], str]) -> None:
@@ -100,13 +102,27 @@ def test_reading_creates_no_topic(broker: Broker, topic: Callable[[str], str]) -
     assert not broker.has_topic(name)
 
 
-def test_what_is_no_record_is_told_with_its_place(broker: Broker, topic: Callable[[str], str]) -> None:
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (b"{}", "application: Field required"),
+        (b"{", "Invalid JSON"),
+        (b"[]", "object"),
+        (json.dumps(asdict(RECORD) | {"version": "x"}).encode(), "version: Input should be a valid integer"),
+        (json.dumps(asdict(RECORD) | {"reads": "abc"}).encode(), "reads: Input should be a valid "),
+        (json.dumps(asdict(RECORD) | {"sha256": {}}).encode(), "sha256: Input should be a valid string"),
+    ],
+)
+def test_what_is_no_record_is_told_with_its_place(
+    value: bytes, told: str, broker: Broker, topic: Callable[[str], str]
+) -> None:
     name = topic("migrations")
     broker.create_topic(name)
-    broker.produce(name, [(b"k", b"{}")])
+    later = json.dumps(asdict(RECORD) | {"more": "of a later version"}).encode()
+    broker.produce(name, [(b"k", later), (b"l", value)])
     with (
         KafkaHistory({"bootstrap.servers": broker.bootstrap}, topic=name) as history,
-        pytest.raises(DecodeError, match=r"partition 0, offset 0: not a record of deployments \(KeyError"),
+        pytest.raises(DecodeError, match=rf"partition 0, offset 1: not a record of deployments \(.*{told}"),
     ):
         history.read()
 

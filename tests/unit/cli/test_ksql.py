@@ -70,7 +70,7 @@ def server(program: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInKsq
     with StandInKsqldb(("user", SECRET)) as started:
         for name, value in (
             ("URL", started.url),
-            ("USER", "user"),
+            ("USERNAME", "user"),
             ("PASSWORD", SECRET),
             ("APPLICATION", "shop"),
         ):

@@ -98,11 +98,11 @@ def test_credentials_are_sent_and_shown_nowhere(caplog: pytest.LogCaptureFixture
             assert SECRET not in repr(client)
         with (
             KsqlClient(server.url, "user", f"{SECRET}x") as client,
-            pytest.raises(KsqlServerError, match=r"Unauthorized; set user and password of \[ksql\]") as error,
+            pytest.raises(KsqlServerError, match=r"set username and password of \[ksql\]") as error,
         ):
             client.info()
     assert SECRET not in caplog.text + str(error.value) + repr(error.value)
-    assert SECRET not in repr(load_settings({"ksql": {"user": "user", "password": SECRET}}))
+    assert SECRET not in repr(load_settings({"ksql": {"username": "user", "password": SECRET}}))
 
 
 @pytest.mark.parametrize(

@@ -452,3 +452,15 @@ def test_status_and_diff_say_what_stands_where(
     difference = deployer().diff(changed)
     assert "-WHERE AMOUNT > 100\n" in difference
     assert "+WHERE AMOUNT > 200\n" in difference
+
+
+def test_a_query_that_was_ended_by_hand_is_not_passed_over(
+    server: StandInKsqldb, deployer: MakeDeployer, plan: Plan
+) -> None:
+    deployer().apply(plan, dry_run=False)
+    ended = server.catalog.queries.pop("CTAS_TOTALS_2")
+    with pytest.raises(DeployError, match=r"TOTALS: .*no query writes to it") as error:
+        deployer().apply(plan, dry_run=False)
+    assert outcomes(error.value.report) == {"ORDERS": "skipped", "LARGE": "skipped", "TOTALS": "failed"}
+    server.catalog.queries[ended.id] = ended
+    assert deployer().apply(plan, dry_run=False).counts == {"skipped": 3}
