@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import traceback
 from collections.abc import Sequence
 
 from statestore.cli.modules import find_here
@@ -35,8 +36,11 @@ def collected(modules: Sequence[str]) -> tuple[Statement, ...]:
             )
         try:
             importlib.import_module(module)
-        except ImportError as error:
-            raise ConfigError(f"{module} cannot be imported: {error}") from error
+        except ConfigError:
+            raise
+        except (Exception, SystemExit) as error:  # whatever the module does
+            what = "".join(traceback.format_exception_only(error)).strip()
+            raise ConfigError(f"importing {module} raised {what}") from error
     declared, faults = declared_in(dict.fromkeys(module for module, _ in names))
     if faults:
         raise KsqlError([f"{fault} ({location})" if location else fault for location, fault in faults])

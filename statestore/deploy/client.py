@@ -61,10 +61,10 @@ class LostAnswerError(KsqlServerError):
 class KsqlClient:
     """Speaks to one ksqlDB server. Used by one thread at a time; ``close`` it, or use it in ``with``.
 
-    ``timeout`` is the longest wait for one answer, in seconds. After a time-out or a status of 5xx there are
-    ``retries`` further tries, the first ``backoff`` seconds later and each wait twice the last. ``ca`` is a
-    file of certificates that the server's is checked with, instead of the system's. Every method raises
-    ``KsqlServerError`` where the server refuses or does not answer.
+    ``timeout`` is the longest wait for the next part of an answer, in seconds. After a time-out or a status
+    of 5xx there are ``retries`` further tries, the first ``backoff`` seconds later and each wait twice the
+    last. ``ca`` is a file of certificates that the server's is checked with, instead of the system's. Every
+    method raises ``KsqlServerError`` where the server refuses or does not answer.
     """
 
     def __init__(

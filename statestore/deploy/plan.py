@@ -113,9 +113,12 @@ class Plan:
                     f"{place}: format is {found}, but this version reads format {FORMAT}: write the plan "
                     "again with 'statestore ksql plan print … --out FILE'"
                 )
+            application, statements = content["application"], content["statements"]
+            if not isinstance(statements, list):
+                raise TypeError("its statements are no list")
             plan = cls(
-                content["application"],
-                tuple(_planned(one) for one in content["statements"]),
+                application,
+                tuple(map(_planned, statements)),
                 datetime.fromisoformat(content["created"]),
                 content.get("statestore", ""),
             )

@@ -96,7 +96,13 @@ def test_statements_are_printed_in_order_and_for_one_declaration(program: str, r
 
 
 def test_what_cannot_be_imported_or_has_nothing_is_told(program: str, run: Run) -> None:
-    assert run("print", "no_such_module")[1].startswith("statestore: no_such_module cannot be imported")
+    assert run("print", "no_such_module")[1].startswith(
+        "statestore: importing no_such_module raised ModuleNotFoundError"
+    )
+    Path(f"{program}_broken.py").write_text("raise ValueError('no table of that name')")
+    assert run("print", f"{program}_broken") == (
+        1, f"statestore: importing {program}_broken raised ValueError: no table of that name\n",
+    )  # fmt: skip
     Path(f"{program}_empty.py").write_text("")
     assert "nothing is declared there for ksqlDB" in run("print", f"{program}_empty")[1]
 

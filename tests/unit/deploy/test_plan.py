@@ -55,6 +55,7 @@ def test_other_white_space_by_hand_is_no_alteration(
         ('{"format": 2}', "format is 2, but this version reads format 1"),
         ('{"format": 1}', "'application' is missing"),
         ('{"format": 1, "application": "a", "statements": [3], "created": ""}', "is not a plan"),
+        ('{"format": 1, "application": "a", "statements": {}, "created": ""}', "statements are no list"),
     ],
 )
 def test_what_is_no_plan_is_told(tmp_path: Path, text: str, says: str, faults: Faults) -> None:
