@@ -72,7 +72,7 @@ def test_a_map_is_not_larger_than_the_default_of_its_maximum() -> None:
     assert LMDBOptions(map_size=1 << 40).max_map_size == 1 << 40
 
 
-@pytest.mark.parametrize("other", [{"defaults": {"lag": 1}}, {"ksql": {}}, {"kafka": {"acks": "1"}}, {1: 2}])
+@pytest.mark.parametrize("other", [{"defaults": {"lag": 1}}, {"dlq": {}}, {"kafka": {"acks": "1"}}, {1: 2}])
 def test_a_wrong_option_is_told_beside_faults_of_other_sections(other: Any, tmp_path: Path) -> None:
     wrong = {"backends": {"rocksdb": {"block_size": "16k"}}, **other}
     with pytest.raises(ConfigError) as caught:
