@@ -128,7 +128,7 @@ class ChangelogStore(ChangelogView):
         if self.windows is not None:
             self.windows.beside = self._secondary.entries_of
             self._window_sweep = Sweep(self.windows, self.windows.retention)
-        self._tombstones = tombstones = OldTombstones(self._unfiltered)
+        self._tombstones = tombstones = OldTombstones(self._unfiltered, clock=clock)
         self.besides = lambda: tombstones.count  # refers not to the store, which would not be freed at once
         if isinstance(backend, ExpiringBackend):
             self._tombstones.oldest = backend.oldest

@@ -158,6 +158,18 @@ def test_a_kill_at_any_step_changes_no_row(history: History[Row], backend: str, 
     assert rows(at, backend) == rows(None, "memory")
 
 
+@pytest.mark.parametrize("kill", [False, True])
+def test_a_tombstone_is_remembered_by_the_clock_of_the_driver(kill: bool) -> None:
+    with TestDriver(entities=[Row], partitions=3) as driver:
+        driver.delete(Row, "a", partition=2)
+        driver.restart(kill=kill)
+        driver.add(Row("a", 1), partition=0)  # of the same time: the highest partition counts
+        assert driver.table(Row).to_list() == []
+        driver.advance(2 * 86_400)  # longer than delete.retention.ms
+        driver.add(Row("a", 2), partition=0)
+        assert driver.table(Row).to_list() == [Row("a", 2)]
+
+
 def test_all_kinds_of_steps_are_drawn() -> None:
     kinds: set[type[Step]] = set()
 
