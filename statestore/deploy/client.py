@@ -29,8 +29,8 @@ from statestore.deploy.answers import (
     server_properties,
     server_sources,
 )
-from statestore.deploy.text import quoted
 from statestore.errors import ConfigError, KsqlServerError
+from statestore.ksql.lexis import quoted
 from statestore.runtime.text import bounded_repr
 from statestore.settings import KsqlSettings
 

@@ -22,8 +22,9 @@ from statestore.deploy.recorder import Recorder
 from statestore.deploy.report import APPLIED, DeployMetrics, ObjectStatus, Outcome, Report, StepReport
 from statestore.deploy.schema import differences
 from statestore.deploy.steps import Decision, Step, decide
-from statestore.deploy.text import emits_final, quoted
+from statestore.deploy.text import emits_final
 from statestore.errors import ConfigError, DeployError, KsqlServerError, StateStoreError
+from statestore.ksql.lexis import quoted
 
 log = logging.getLogger("statestore.ksql")
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
+from statestore.ksql.lexis import quoted, string
+
 _TOKEN = re.compile(
     r"""
     (?P<space>[ \t\r\n]+)
@@ -23,7 +25,6 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_BARE = re.compile(r"[A-Z_][A-Z0-9_]*")
 # What may follow a source in FROM or JOIN and is no alias of it.
 _NO_ALIAS = frozenset(
     {"WINDOW", "WHERE", "GROUP", "PARTITION", "HAVING", "EMIT", "LIMIT", "WITHIN", "ON", "GRACE"}
@@ -124,8 +125,8 @@ def renamed(text: str, names: Mapping[str, str], topic: tuple[str, str] | None =
         token = given[place]
         before = [given[one].word for one in places[max(0, position - 8) : position]]
         if topic is not None and token.kind == "string" and _follows_topic(given, places, position):
-            if token.text == _literal(topic[0]):
-                result[place] = _literal(topic[1])
+            if token.text == string(topic[0]):
+                result[place] = string(topic[1])
         elif token.name in names and (role := _role(before)):
             result[place] = quoted(names[token.name])
             if role == "read" and not _has_alias(given, places, position):
@@ -156,12 +157,3 @@ def _follows_topic(given: list[Token], places: list[int], position: int) -> bool
         return False
     equals, name = given[places[position - 1]], given[places[position - 2]]
     return equals.text == "=" and name.name.strip("'").upper() == "KAFKA_TOPIC"
-
-
-def quoted(name: str) -> str:
-    """Return a source's name as a statement has it."""
-    return name if _BARE.fullmatch(name) else f"`{name.replace('`', '``')}`"
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -22,6 +22,7 @@ from statestore.ksql.kinds import DOUBLE
 from statestore.ksql.scope import Scope
 from statestore.ksql.terms import Term
 from statestore.ksql.values import Value, refused
+from statestore.runtime.times import microseconds
 
 OPPOSITE: Final = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 _MIRRORED: Final = {"==": "==", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
@@ -187,7 +188,7 @@ def _instants(pair: _Pair) -> Sides:
             "out, or write Format('epoch_ms')"
         )
     if pair.constant is not None:
-        whole, rest = divmod(lexis.epoch_microseconds(pair.constant), left.unit)
+        whole, rest = divmod(microseconds(pair.constant), left.unit)
         return _with_steps(pair, whole, not rest, _timestamp if left.name == "TIMESTAMP" else lexis.literal)
     if left == right:
         return _as_they_are(pair)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -16,6 +16,7 @@ from uuid import UUID
 from statestore.errors import KsqlError
 from statestore.naming import KSQL_RESERVED
 from statestore.runtime.text import bounded_repr
+from statestore.runtime.times import days, milliseconds
 
 FREE_KEYWORDS: Final = frozenset(
     re.findall(
@@ -39,7 +40,6 @@ _SOURCE = re.compile(r"[A-Za-z0-9_-]+")
 _KEYWORDS = KSQL_RESERVED | FREE_KEYWORDS
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _VARIABLE = "${"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def quoted(name: str) -> str:
@@ -171,22 +171,11 @@ def _bytes(value: bytes) -> str:
 
 
 def _datetime(value: datetime) -> str:
-    return f"FROM_UNIXTIME({epoch_microseconds(value) // 1000})"
+    return f"FROM_UNIXTIME({milliseconds(value)})"
 
 
 def _date(value: date) -> str:
-    return f"FROM_DAYS({epoch_days(value)})"
-
-
-def epoch_microseconds(value: datetime) -> int:
-    """Return the microseconds from 1970 UTC to ``value``."""
-    passed = value - _EPOCH
-    return (passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds
-
-
-def epoch_days(value: date) -> int:
-    """Return the days from 1970 to ``value``."""
-    return value.toordinal() - _EPOCH.toordinal()
+    return f"FROM_DAYS({days(value)})"
 
 
 def signed(number: str) -> str:

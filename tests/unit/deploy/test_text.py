@@ -65,3 +65,8 @@ def test_only_names_of_sources_are_renamed(text: str) -> None:
 
 def test_insert_into_is_renamed() -> None:
     assert renamed("INSERT INTO a SELECT * FROM b;", {"A": "A_V2"}) == "INSERT INTO A_V2 SELECT * FROM b;"
+
+
+def test_a_name_that_is_a_keyword_is_quoted() -> None:
+    text = renamed("CREATE STREAM COPY AS SELECT * FROM ORDERS;", {"COPY": "VALUES", "ORDERS": "TOPIC"})
+    assert text == "CREATE STREAM `VALUES` AS SELECT * FROM `TOPIC` ORDERS;"
