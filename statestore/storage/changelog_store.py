@@ -9,7 +9,7 @@ from statestore.backends import Backend, Batch
 from statestore.core import CountedWrites, PairRun, Partitioning, RecordCache, SortedRun, uses
 from statestore.runtime.times import Clock
 from statestore.serde.indexes import EntityIndexes
-from statestore.storage.expiry import ExpiringBackend, Sweep, expiring
+from statestore.storage.expiry import ExpiringBackend, Sweep
 from statestore.storage.indexes import SecondaryIndexes
 from statestore.storage.layout import (
     DELETED,
@@ -128,7 +128,7 @@ class ChangelogStore(ChangelogView):
         if self.windows is not None:
             self.windows.beside = self._secondary.entries_of
             self._window_sweep = Sweep(self.windows, self.windows.retention)
-        self._tombstones = tombstones = OldTombstones(self._unfiltered, clock=clock)
+        self._tombstones = tombstones = OldTombstones(self._unfiltered, clock)
         self.besides = lambda: tombstones.count  # refers not to the store, which would not be freed at once
         if isinstance(backend, ExpiringBackend):
             self._tombstones.oldest = backend.oldest
@@ -291,7 +291,7 @@ class ChangelogStore(ChangelogView):
             self._ending.ttl = ttl
         elif ttl is not None:
             self._forget()  # what is cached would not end
-            self._ending = expiring(self._backend, ttl, self._clock)
+            self._ending = ExpiringBackend(self._backend, ttl, self._clock)
             self._view = ChangelogView(self._ending)
             self._view.has_spellings, self._view.indexes = self.has_spellings, self.indexes
             self._view.besides = self.besides

@@ -42,11 +42,6 @@ Timestamps are compared as bytes: they are not negative but for "none", which is
 """
 
 
-def expiring(backend: Backend, ttl: float, clock: Callable[[], float] = time.time) -> ExpiringBackend:
-    """Return ``backend`` as if it had no row whose timestamp is ``ttl`` seconds old, or older."""
-    return ExpiringBackend(backend, ttl, clock)
-
-
 class Sweepable(Protocol):
     """A store with something that ends."""
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from statestore.backends import Backend, BackendReader, KeyRange, ReadOnlyBackend, StoreOptions
 from statestore.entity import WindowKeyForm
+from statestore.runtime.times import Clock
 from statestore.serde.indexes import EntityIndexes
 from statestore.storage.changelog_store import ChangelogView
 from statestore.storage.directory import StoreDirectory
-from statestore.storage.expiry import ExpiringBackend, expiring
+from statestore.storage.expiry import ExpiringBackend
 from statestore.storage.followed_backend import FollowedBackend
 from statestore.storage.indexes import ReadyIndex, readable_indexes
 from statestore.storage.layout import SPELLINGS
@@ -52,6 +53,7 @@ class FollowedStore:
         indexes: EntityIndexes | None,
         *,
         spells: bool,
+        clock: Clock,
         window: WindowKeyForm | None = None,
     ) -> None:
         self.path = directory.path
@@ -63,6 +65,7 @@ class FollowedStore:
             self._plain = WindowExpiry(self._followed, window, followed=True)
         self._indexes = indexes
         self._spells = spells
+        self._clock = clock
         self._ending: ExpiringBackend | None = None
         self.view = FollowedView(self._plain, indexes, spells=spells)
 
@@ -71,7 +74,7 @@ class FollowedStore:
         if self._ending is not None:
             self._ending.ttl = ttl
         elif ttl is not None:
-            self._ending = expiring(self._plain, ttl)
+            self._ending = ExpiringBackend(self._plain, ttl, self._clock)
             self.view = FollowedView(self._ending, self._indexes, spells=self._spells)
 
     def catch_up(self) -> None:

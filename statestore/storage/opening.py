@@ -34,7 +34,7 @@ from statestore.storage.directory import (
     described_store,
     directory_id_of,
 )
-from statestore.storage.expiry import expiring
+from statestore.storage.expiry import ExpiringBackend
 from statestore.storage.followed_backend import FollowedBackend
 from statestore.storage.followed_store import FollowedStore
 from statestore.storage.identity import identify
@@ -310,7 +310,7 @@ class StoreOpener:
             if window is not None:
                 backend, cache = WindowExpiry(backend, window), None  # what is cached would not end
             if options.ttl is not None:
-                backend = expiring(backend, options.ttl, self._clock)
+                backend = ExpiringBackend(backend, options.ttl, self._clock)
                 cache = None  # what is cached would not end
             try:
                 largest = engine.max_key_size
@@ -324,7 +324,9 @@ class StoreOpener:
         def follow() -> FollowedStore:
             reader, found = self._open_reader(engine, physical, described, how, damage)
             try:
-                return FollowedStore(found, reader, indexes, spells=spellings is not None, window=window)
+                return FollowedStore(
+                    found, reader, indexes, spells=spellings is not None, clock=self._clock, window=window
+                )
             except BaseException:
                 reader.close()
                 raise

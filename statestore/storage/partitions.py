@@ -11,7 +11,6 @@ explains. From its first stray on a key is *shared*: the store keeps its last re
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from itertools import islice
 
 from statestore.backends import Backend, BackendReader, Batch, KeyRange
 from statestore.core import PARTITION_SIZE, CountedWrites, place_of
+from statestore.runtime.times import Clock
 from statestore.storage.layout import (
     DATA,
     DELETED,
@@ -192,8 +192,8 @@ class OldTombstones:
     def __init__(
         self,
         backend: Backend,
+        clock: Clock,
         oldest: Callable[[], bytes] = lambda: b"",
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self.retention = 0
         self._backend = backend

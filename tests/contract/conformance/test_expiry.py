@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from statestore.backends import Backend, BackendIterator, Batch, Engine, KeyRange, StoreOptions, find_engine
 from statestore.backends.memory import MemoryEngine
-from statestore.storage.expiry import ExpiringBackend, Sweep, expiring
+from statestore.storage.expiry import ExpiringBackend, Sweep
 from statestore.testing import BackendConformance
 
 TTL = 10.0
@@ -24,7 +25,7 @@ class NeverEndingEngine(MemoryEngine):
     """Every store of it goes through the filter, which has nothing to hide."""
 
     def open(self, directory: Path, options: StoreOptions) -> Backend:
-        return expiring(super().open(directory, options), NEVER)
+        return ExpiringBackend(super().open(directory, options), NEVER, time.time)
 
 
 class TestUnderTheFilter(BackendConformance):
@@ -57,7 +58,7 @@ def inner(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
 
 @pytest.fixture
 def store(inner: Backend, clock: Clock) -> ExpiringBackend:
-    return expiring(inner, TTL, clock)
+    return ExpiringBackend(inner, TTL, clock)
 
 
 def row(name: bytes, seconds: float | None) -> tuple[bytes, bytes]:

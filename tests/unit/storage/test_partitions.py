@@ -20,7 +20,7 @@ from statestore.backends.memory import MemoryEngine
 from statestore.core import PARTITIONERS, Partitioning, WriteRun, fold, place_of
 from statestore.storage import changelog_store
 from statestore.storage.changelog_store import ChangelogStore
-from statestore.storage.expiry import expiring
+from statestore.storage.expiry import ExpiringBackend
 from statestore.storage.layout import DATA, DELETED, PARTITIONING, SHARED, Position, StoredPartitioning
 from statestore.storage.partitions import OldTombstones
 from statestore.storage.placement import Placement
@@ -325,7 +325,7 @@ def test_what_is_remembered_of_tombstones_goes_when_the_topic_need_not_have_them
     before = remembered()
     assert DELETED + b"gone" in before
     assert SHARED + b"k" in before
-    tombstones = OldTombstones(backend, clock=lambda: now[0])
+    tombstones = OldTombstones(backend, lambda: now[0])
     tombstones.retention = 1000
     assert tombstones.remove_expired(None, 100) == (None, 0)  # the clock of the store is ahead of it
     now[0] = 1e12
@@ -345,7 +345,7 @@ def test_the_approximate_count_is_that_of_rows(ttl: float | None, monkeypatch: p
     monkeypatch.setattr("statestore.storage.partitions._FEW", 50)
     now = [0.0]
     monkeypatch.setattr("statestore.storage.expiry.time", SimpleNamespace(monotonic=lambda: now[0]))
-    backend = memory() if ttl is None else expiring(memory(), ttl, lambda: 0.0)
+    backend = memory() if ttl is None else ExpiringBackend(memory(), ttl, lambda: 0.0)
     offset = itertools.count()
     day = 86_400_000
 
@@ -386,7 +386,7 @@ def test_the_approximate_count_is_that_of_rows(ttl: float | None, monkeypatch: p
 
 def test_rows_that_end_by_age() -> None:
     now = [100.0]
-    backend = expiring(memory(), 50.0, lambda: now[0])
+    backend = ExpiringBackend(memory(), 50.0, lambda: now[0])
     store = opened(backend, 4)
     home, other = of_two_partitioners(store)
     apply(store, [Record(home, 100, b"k", b"new", 90_000), Record(other, 100, b"k", b"old", 60_000)])
@@ -405,7 +405,7 @@ def test_rows_that_end_by_age() -> None:
 
 def test_a_row_that_ended_takes_the_tombstone_before_it_along() -> None:
     """The last record of a partition counts, though a tombstone before it has a later timestamp."""
-    backend = expiring(memory(), 50.0, lambda: 145.0)
+    backend = ExpiringBackend(memory(), 50.0, lambda: 145.0)
     store = opened(backend, 4)
     home, other = of_two_partitioners(store)
     apply(store, [Record(home, 100, b"k", None, 120_000)])

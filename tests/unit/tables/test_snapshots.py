@@ -21,7 +21,7 @@ from statestore.entity import model_of
 from statestore.errors import StoreNotReadyError
 from statestore.serde.entities import EntityCodec
 from statestore.storage.changelog_store import ChangelogStore
-from statestore.storage.expiry import expiring
+from statestore.storage.expiry import ExpiringBackend
 from statestore.storage.layout import DATA, Position
 from statestore.tables.timestamps import instant
 
@@ -177,7 +177,7 @@ def test_it_is_taken_where_the_table_may_be_read(store: ChangelogStore) -> None:
 def test_the_clock_of_a_snapshot_stands_still(tmp_path: Path) -> None:
     engine = find_engine("memory")(64 << 20)
     now = [50.0]
-    backend = expiring(engine.open(tmp_path, StoreOptions(changelog=True)), 100.0, lambda: now[0])
+    backend = ExpiringBackend(engine.open(tmp_path, StoreOptions(changelog=True)), 100.0, lambda: now[0])
     with closing(ChangelogStore("ticks", backend, 510)) as store:
         write(store, 2, (b"a", b"1"))
         table = BytesTable(cast("Any", Source(store)))

@@ -23,7 +23,7 @@ from statestore.fields.attributes import Alias, Format, Name
 from statestore.query.rows import count_rows, find, planned_rows, stored_keys
 from statestore.serde.entities import EntityCodec
 from statestore.storage.changelog_store import ChangelogStore
-from statestore.storage.expiry import expiring
+from statestore.storage.expiry import ExpiringBackend
 from statestore.storage.layout import DATA, SPELLINGS, Position
 
 PLACES = {0: Position(1)}
@@ -206,7 +206,7 @@ def test_every_type_of_key_has_its_spellings(
 def test_entries_end_with_their_rows(in_memory: Backend) -> None:
     codec: EntityCodec[Any] = EntityCodec(SHOPS)
     now = [1000.0]
-    backend = expiring(in_memory, 100.0, lambda: now[0])
+    backend = ExpiringBackend(in_memory, 100.0, lambda: now[0])
     store = store_of(backend, codec)
     run = WriteRun(DATA)
     run.write(SPELLED[0], value(1), 1_000_000)
@@ -222,7 +222,7 @@ def test_entries_are_known_while_their_rows_are_hidden(in_memory: Backend) -> No
     """The clock may go back, and a hidden row with it into sight."""
     codec: EntityCodec[Any] = EntityCodec(SHOPS)
     now = [1000.0]
-    backend = expiring(in_memory, 100.0, lambda: now[0])
+    backend = ExpiringBackend(in_memory, 100.0, lambda: now[0])
     run = WriteRun(DATA)
     run.write(SPELLED[0], value(1), 1_000_000)
     store_of(backend, codec).apply(run, PLACES)
