@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, get_args
@@ -23,6 +24,7 @@ _APPLICATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SOURCE_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _KEY = " KEY"
 """Marks the columns of the key, after the type."""
+_STATED = "stated_sha256"
 _CREATES = ("create stream", "create table")
 _DEPLOYED = (*_CREATES, "insert into")
 
@@ -127,10 +129,8 @@ class Plan:
             raise ConfigError(
                 f"{place} is not a plan: {what}; write it with 'statestore ksql plan print'"
             ) from error
-        try:
-            plan.validate()
-        except ConfigError as error:
-            raise ConfigError([f"{place}: {fault}" for fault in error.faults]) from error
+        if faults := [*_faults(plan), *_altered(statements)]:
+            raise ConfigError([f"{place}: {fault}" for fault in faults])
         return plan
 
     def save(self, path: str | Path) -> None:
@@ -150,16 +150,10 @@ class Plan:
             raise ConfigError(f"{path}: cannot be read: {error}") from error
         return cls.from_json(text, str(path))
 
-    def restated(self) -> Plan:
-        """Return the plan with the hashes of its texts as they are now, after one was altered on purpose."""
-        return replace(
-            self, statements=tuple(replace(one, sha256=sha256_of(one.text)) for one in self.statements)
-        )
-
 
 def _content(one: PlannedStatement) -> dict[str, Any]:
     """Return a statement as a file has it: its text by lines, each column on one."""
-    return {
+    content = {
         "name": one.name,
         "action": one.action,
         "text": one.text.split("\n"),
@@ -169,6 +163,23 @@ def _content(one: PlannedStatement) -> dict[str, Any]:
         "topic": one.topic,
         "is_persistent": one.is_persistent,
     }
+    return content | {_STATED: _sha256_of_stated(content)}
+
+
+def _sha256_of_stated(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of what a file states beside the text of a statement, whose hash is part of it."""
+    stated = {name: value for name, value in content.items() if name not in ("text", _STATED)}
+    return sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()
+
+
+def _altered(statements: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for one in statements:
+        if one.get(_STATED) != _sha256_of_stated(one):
+            yield (
+                f"statement {one['name']}: what is stated beside its text (name, action, sha256, reads, "
+                "columns, topic, is_persistent) was altered after the plan was made; change the Python "
+                "declaration and write the plan again"
+            )
 
 
 def _planned(content: Mapping[str, Any]) -> PlannedStatement:

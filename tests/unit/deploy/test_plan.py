@@ -38,6 +38,26 @@ def test_a_statement_altered_by_hand_is_noticed(
     assert "altered after the plan was made" in fault
 
 
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("columns", {"AMOUNT": "INT"}),
+        ("reads", []),
+        ("topic", "another"),
+        ("is_persistent", False),
+        ("stated_sha256", None),
+    ],
+)
+def test_what_is_stated_beside_the_text_and_altered_by_hand_is_noticed(
+    shop: Any, plan_of: Callable[..., Plan], faults: Faults, place: str, value: object
+) -> None:
+    content = json.loads(plan_of(shop.orders(), shop.large()).to_json())
+    assert content["statements"][1][place] != value
+    content["statements"][1][place] = value
+    (fault,) = faults(Plan.from_json, json.dumps(content), "shop.json")
+    assert fault.startswith("shop.json: statement LARGE: what is stated beside its text (")
+
+
 def test_other_white_space_by_hand_is_no_alteration(
     tmp_path: Path, shop: Any, plan_of: Callable[..., Plan]
 ) -> None:
