@@ -7,12 +7,25 @@ import os
 import platform
 import sqlite3
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from statestore.core import FAST_PATHS, IMPLEMENTATION, uses
 
-_PACKAGES = ("statestore", "rocksdict", "lmdb", "diskcache", "plyvel", "zict", "hdrhistogram")
+_PACKAGES = (
+    "statestore",
+    "rocksdict",
+    "lmdb",
+    "confluent-kafka",
+    "msgspec",
+    "diskcache",
+    "plyvel",
+    "zict",
+    "sortedcontainers",
+    "msgpack",
+    "hdrhistogram",
+)
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
@@ -41,6 +54,18 @@ def versions() -> dict[str, str]:
     off = [path for path in FAST_PATHS if not uses(path)]
     found["implementation"] = f"{IMPLEMENTATION}{' without ' + ', '.join(off) if off else ''}"
     return found
+
+
+def described(machine: Mapping[str, Any], versions: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the machine and the versions as they are shown: what each line is about, and what it says."""
+    memory = machine.get("memory")
+    return [
+        ("processor", f"{machine.get('processor') or '?'}, {machine.get('usable_cores') or '?'} cores"),
+        ("governor", machine.get("governor") or "not told"),
+        ("memory", f"{memory / 2**30:.1f} GiB" if memory else "not told"),
+        ("system", f"{machine.get('system') or '?'}, {machine.get('file_system') or '?'}"),
+        ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
+    ]
 
 
 def load() -> float | None:

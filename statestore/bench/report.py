@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
 
 from statestore.bench.histogram import Latencies
+from statestore.bench.machine import described
 from statestore.bench.results import Results, Sample, Turn
 from statestore.bench.summary import Row, Work, by_work, figure, most, sentence, size
 from statestore.bench.svg import Axis, Bar, Line, Strip, bars, curves, legend, log_axis, percent_axis, strips
@@ -81,18 +82,11 @@ class _Page:
 
     def _head(self) -> Iterator[str]:
         results = self._results
-        machine, options = results.machine, results.options
+        options = results.options.items()
         facts = [
-            ("processor", f"{machine.get('processor') or '?'}, {machine.get('usable_cores') or '?'} cores"),
-            ("governor", machine.get("governor") or "not told"),
-            ("memory", size(machine.get("memory"))),
-            ("system", f"{machine.get('system') or '?'}, {machine.get('file_system') or '?'}"),
+            *described(results.machine, results.versions),
             ("load of the machine", _loads(results.turns)),
-            ("versions", ", ".join(f"{name} {version}" for name, version in results.versions.items())),
-            (
-                "options",
-                ", ".join(f"{name} {value}" for name, value in options.items() if value not in ("", None)),
-            ),
+            ("options", ", ".join(f"{name} {value}" for name, value in options if value not in ("", None))),
             ("took", f"{results.seconds:.0f} s"),
         ]
         yield '<section id="machine"><h2>Machine and options</h2><div class="wide"><table>'

@@ -40,7 +40,7 @@ class Sample(msgspec.Struct, kw_only=True):
     cpu_seconds: float
     """Processor time of the whole process while the clock ran."""
     memory: int | None = None
-    """Most private memory of the process meanwhile: RssAnon, looked at from outside each 10 ms."""
+    """Most private memory of the process meanwhile: RssAnon, looked at from outside every 5 ms."""
     written: int | None = None
     """Bytes that the process had written to disk, warm-up included."""
     paced: bool = False

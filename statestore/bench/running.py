@@ -1,19 +1,13 @@
-"""Measures all candidates in turns: forwards in the first round, backwards in the second, and so on.
-
-What slows the machine down for a while so slows each candidate down, and what a round leaves behind meets
-another one first.
-"""
+"""Measures all candidates, each in a process of its own, in the turns of :mod:`.turns`."""
 
 from __future__ import annotations
 
-import queue
 import shutil
-import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,15 +17,14 @@ import msgspec
 
 from statestore.bench.candidates import Kind
 from statestore.bench.histogram import check_extra
-from statestore.bench.machine import load, machine, private_memory, versions
+from statestore.bench.machine import load, machine, versions
 from statestore.bench.messages import Broke, Done, Ended, Job, Message, Phase
 from statestore.bench.options import BenchOptions
+from statestore.bench.processes import WatchedProcess
 from statestore.bench.results import FORMAT, CandidateInfo, Left, Results, Sample, Turn
+from statestore.bench.turns import in_turns
 from statestore.bench.workloads import LOADS, Workload, lacking
 from statestore.errors import ConfigError
-
-_LOOK = 0.01
-"""Seconds between two looks at the memory of the process that measures."""
 
 
 class Progress(Protocol):
@@ -121,11 +114,10 @@ class _Run:
         )
         progress.begin(each * options.rounds * len(options.keys))
         for keys in options.keys:
-            for round_ in range(options.rounds):
-                for candidate in candidates if round_ % 2 == 0 else reversed(candidates):
-                    if (candidate.name, keys) not in self._failed:
-                        progress.turn(candidate.name, keys, round_)
-                        self._measure(candidate, doing[candidate.name], keys, round_)
+            for round_, candidate in in_turns(candidates, options.rounds):
+                if (candidate.name, keys) not in self._failed:
+                    progress.turn(candidate.name, keys, round_)
+                    self._measure(candidate, doing[candidate.name], keys, round_)
         self._results.seconds = time.monotonic() - begun
 
     def _possible(self, candidate: Kind, workloads: tuple[Workload, ...]) -> list[Workload]:
@@ -196,74 +188,25 @@ def told(job: Job) -> Iterator[Message]:
 
     A process that ends without a word is told as ``Broke``. Whoever stops listening ends the process.
     """
-    with tempfile.TemporaryFile() as complaints:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "statestore.bench.child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=complaints,
-        )
-        try:
-            ended = yield from _listen(process, job)
+    command = [sys.executable, "-P", "-m", "statestore.bench.child"]
+    with tempfile.TemporaryFile() as complaints, WatchedProcess(command, complaints) as process:
+        with suppress(BrokenPipeError):  # it has ended; how is told below
+            process.send(msgspec.json.encode(job))
+        process.end_input()
+        ended = False
+        while (line := process.line()) is not None:
+            message = msgspec.json.decode(line, type=Message)
+            if isinstance(message, Phase):
+                process.watch()
+            elif isinstance(message, Done):
+                process.look()
+                message.sample.memory = process.peak
+            else:
+                ended = True
+            yield message
+        if not ended:
             status = process.wait()
-            if not ended:
-                complaints.seek(0)
-                said = complaints.read().decode(errors="replace").strip().splitlines()
-                last = f": {said[-1]}" if said else ""
-                yield Broke(None, f"its process ended with status {status}{last}")
-        finally:
-            process.kill()
-            process.wait()
-            for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    stream.close()
-
-
-def _listen(process: subprocess.Popen[bytes], job: Job) -> Generator[Message, None, bool]:
-    """See ``told``; its value is whether the process said how it ended."""
-    lines: queue.Queue[bytes | None] = queue.Queue()
-    assert process.stdin is not None
-    assert process.stdout is not None
-    output = process.stdout
-
-    def read() -> None:
-        for line in output:
-            lines.put(line)
-        lines.put(None)
-
-    reader = threading.Thread(target=read, name="statestore-bench", daemon=True)
-    reader.start()
-    process.stdin.write(msgspec.json.encode(job))
-    process.stdin.close()
-    try:
-        return (yield from _messages(lines, process.pid))
-    except BaseException:
-        process.kill()
-        raise
-    finally:
-        reader.join()
-
-
-def _messages(lines: queue.Queue[bytes | None], process: int) -> Generator[Message, None, bool]:
-    most: int | None = None
-    ended = False
-    while True:
-        try:
-            line = lines.get(timeout=_LOOK)
-        except queue.Empty:
-            most = _more(most, private_memory(process))
-            continue
-        if line is None:
-            return ended
-        message = msgspec.json.decode(line, type=Message)
-        if isinstance(message, Phase):
-            most = private_memory(process)
-        elif isinstance(message, Done):
-            message.sample.memory = _more(most, private_memory(process))
-        else:
-            ended = True
-        yield message
-
-
-def _more(one: int | None, other: int | None) -> int | None:
-    return other if one is None else one if other is None else max(one, other)
+            complaints.seek(0)
+            said = complaints.read().decode(errors="replace").strip().splitlines()
+            last = f": {said[-1]}" if said else ""
+            yield Broke(None, f"its process ended with status {status}{last}")
