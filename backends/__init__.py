@@ -17,6 +17,7 @@ from statestore.backends.contract import (
     SortedRun,
     StoreOptions,
 )
+from statestore.backends.database import Database, DatabaseEngine, DatabaseReader
 from statestore.backends.options import EngineOptions
 from statestore.backends.sharing import ReadOnlyBackend, SharingEngine, sharing
 from statestore.backends.wrapper import WrapperBackend, WrapperReader, WrapperSnapshot
@@ -32,6 +33,9 @@ __all__ = [
     "BackendIterator",
     "BackendReader",
     "Batch",
+    "Database",
+    "DatabaseEngine",
+    "DatabaseReader",
     "Engine",
     "EngineOptions",
     "KeyRange",

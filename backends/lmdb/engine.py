@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import ClassVar
 
+from statestore.backends import directories
 from statestore.backends.contract import Backend, Engine, StoreOptions
 from statestore.backends.descriptors import Descriptors
 from statestore.backends.lmdb import errors, files
@@ -36,7 +37,7 @@ class LMDBEngine(Engine):
         opener = files.EnvironmentOpener(self._options, options.changelog)
         try:
             directory.mkdir(mode=0o700, exist_ok=True)
-            lock = files.lock(directory)
+            lock = directories.lock(directory)
         except OSError as error:
             raise errors.translate(directory, "opening", error) from error
         try:

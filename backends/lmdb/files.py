@@ -206,18 +206,3 @@ def finish(unfinished: Path, final: Path) -> None:
     """Give the directory ``unfinished``, complete and on disk, its name."""
     sync(unfinished)
     unfinished.rename(final)
-
-
-def lock(directory: Path, *, shared: bool = False) -> int:
-    """Return a descriptor that keeps every other one, of this process too, from the same lock.
-
-    With ``shared`` others may share it, and it keeps off who wants it alone: an owner. Raises ``OSError``,
-    ``BlockingIOError`` where the lock is taken.
-    """
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
+from statestore.backends import directories
 from statestore.backends.contract import Backend, Snapshot, StoreOptions
 from statestore.backends.lifetime import closed_error
 from statestore.backends.lmdb import errors, files
@@ -74,7 +75,7 @@ class LMDBReader(WrapperReader[LMDBBackend], ReadOnlyBackend):
             if not self._may_write:
                 raise errors.read_only(self._directory)
             try:
-                lock = files.lock(self._directory)
+                lock = directories.lock(self._directory)
             except OSError as error:
                 raise errors.translate(self._directory, "taking it over", error) from error
             try:
@@ -110,7 +111,7 @@ def _may_write(file: Path) -> bool:
 
 def _shared_lock(directory: Path) -> int:
     try:
-        return files.lock(directory, shared=True)
+        return directories.lock(directory, shared=True)
     except BlockingIOError:
         raise errors.unprotected(directory) from None
     except OSError as error:

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import lmdb
 
+from statestore.backends import directories
 from statestore.backends.contract import (
     ALL_KEYS,
     Backend,
@@ -311,18 +312,12 @@ class LMDBBackend(_ViewReader, Backend):
 
     def checkpoint(self, directory: Path) -> None:
         with self._lifetime.call:
-            if directory.exists():
-                raise FileExistsError(f"{directory} exists: a checkpoint needs a directory of its own")
-            unfinished = directory.with_name(f"{directory.name}.tmp")
+            directories.check_new(directory)
             try:
-                unfinished.mkdir(mode=0o700)
-                self._copies.write(self._environment, self._view(), unfinished / "000001")
-                files.finish(unfinished, directory)
-                sync(directory.parent)
+                with directories.new_directory(directory) as unfinished:
+                    self._copies.write(self._environment, self._view(), unfinished / "000001")
             except (lmdb.Error, OSError) as error:
                 raise errors.translate(self._directory, f"copying to {directory}", error) from error
-            finally:
-                shutil.rmtree(unfinished, ignore_errors=True)
 
     def compact(self) -> None:
         """Write the content into a new file and change over to it; writes wait meanwhile, reads go on.

@@ -19,6 +19,7 @@ from rocksdict import (
     WriteOptions,
 )
 
+from statestore.backends import directories
 from statestore.backends.contract import (
     Backend,
     Batch,
@@ -254,8 +255,7 @@ class RocksDBBackend(RocksDBReads, Backend):
 
     def checkpoint(self, directory: Path) -> None:
         with self._lifetime.call:
-            if directory.exists():
-                raise FileExistsError(f"{directory} exists: a checkpoint needs a directory of its own")
+            directories.check_new(directory)
             try:
                 Checkpoint(self._database).create_checkpoint(str(directory))
             except Exception as error:
