@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Generic, TypeVar
@@ -36,7 +36,9 @@ _FIRST_EVENT, _LAST_EVENT = datetime(1970, 1, 2), datetime(2100, 1, 1)
 _MILLISECOND = timedelta(milliseconds=1)
 _GAPS = st.one_of(st.just(0), st.integers(1, 1000), st.integers(0, 100 * 86_400_000))
 """Milliseconds from one instant to the next."""
-_TIMES = st.integers(0, 20).map(lambda number: int(START.timestamp() * 1000) + number)
+_AT = int(START.timestamp() * 1000)
+"""The timestamp of a record of which a history says none."""
+_TIMES = st.integers(0, 20).map(lambda number: _AT + number)
 """Timestamps of records: few, so that some are the same."""
 
 
@@ -81,56 +83,89 @@ def clocks(start: datetime = START, *, most: int = 10) -> st.SearchStrategy[list
 # Histories
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+@dataclass(frozen=True, slots=True, repr=False)
+class _Printed:
+    """Steps are printed as they are written in Python, without what has its default."""
+
+    def __repr__(self) -> str:
+        given = []
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if one.default is MISSING:
+                given.append(repr(value))
+            elif value != one.default:
+                given.append(f"{one.name}={value!r}")
+        return f"{type(self).__name__}({', '.join(given)})"
+
+    def _repr_pretty_(self, printer: Any, _: bool) -> None:
+        """Print it for Hypothesis, which would otherwise show how it was drawn."""
+        printer.text(repr(self))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Write(_Printed):
     """An entity is written; ``partition=None``: where its key belongs. ``timestamp`` in ms since 1970."""
 
     entity: Any
-    partition: int | None
-    timestamp: int
+    partition: int | None = None
+    timestamp: int = _AT
 
 
-@dataclass(frozen=True, slots=True)
-class Tombstone:
+@dataclass(frozen=True, slots=True, repr=False)
+class Tombstone(_Printed):
     """The entity with these values of the key fields is deleted."""
 
     key: tuple[Any, ...]
-    partition: int | None
-    timestamp: int
+    partition: int | None = None
+    timestamp: int = _AT
 
 
-@dataclass(frozen=True, slots=True)
-class Unkeyed:
+@dataclass(frozen=True, slots=True, repr=False)
+class Unkeyed(_Printed):
     """A record without a key, which tables leave out."""
 
     value: bytes
-    partition: int
-    timestamp: int
+    partition: int = 0
+    timestamp: int = _AT
 
 
-@dataclass(frozen=True, slots=True)
-class Together:
+@dataclass(frozen=True, slots=True, repr=False)
+class Together(_Printed):
     """A transaction, committed or aborted."""
 
     steps: tuple[Write | Tombstone, ...]
-    commit: bool
+    commit: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Compaction:
+@dataclass(frozen=True, slots=True, repr=False)
+class Compaction(_Printed):
     """The topic is compacted."""
 
 
 Step = Write | Tombstone | Unkeyed | Together | Compaction
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class History(Generic[T]):
     """What happens to the topic of ``cls``, in order."""
 
     cls: type[T]
     partitions: int
     steps: tuple[Step, ...]
+
+    def __repr__(self) -> str:
+        return f"History({self.cls.__name__}, {self.partitions}, {self.steps!r})"
+
+    def _repr_pretty_(self, printer: Any, _: bool) -> None:
+        """Print it as it is written in Python, a step a line: for ``@example(History(…))``."""
+        steps = [f"{step!r}," for step in self.steps]
+        with printer.group(4, f"History({self.cls.__name__}, {self.partitions}, ("):
+            for step in steps:
+                printer.break_()
+                printer.text(step)
+        if steps:
+            printer.break_()
+        printer.text("))")
 
     def play(self, driver: TestDriver) -> None:
         """Do all of it in a driver, whose topic has as many partitions."""

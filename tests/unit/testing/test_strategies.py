@@ -13,6 +13,7 @@ from uuid import UUID
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.vendor.pretty import pretty
 
 from statestore import (
     ConfigError,
@@ -28,6 +29,7 @@ from statestore import (
     entity,
 )
 from statestore.entity import model_of
+from statestore.runtime.times import milliseconds
 from statestore.serde.entities import EntityCodec
 from statestore.testing import TestDriver
 from statestore.testing.driver import START
@@ -180,3 +182,25 @@ def test_all_kinds_of_steps_are_drawn() -> None:
 
     draw()
     assert kinds == {Write, Tombstone, Unkeyed, Together, Compaction}
+
+
+def test_a_history_is_printed_as_it_is_written() -> None:
+    written = History(
+        Row,
+        2,
+        (
+            Write(Row("a", 1), timestamp=milliseconds(START) + 3),
+            Together((Tombstone(("a",), partition=1),), commit=False),
+            Unkeyed(b"x"),
+            Compaction(),
+        ),
+    )
+    assert eval(repr(written)) == written
+    assert pretty(written).splitlines() == [
+        "History(Row, 2, (",
+        "    Write(Row(name='a', value=1), timestamp=1704067200003),",
+        "    Together((Tombstone(('a',), partition=1),), commit=False),",
+        "    Unkeyed(b'x'),",
+        "    Compaction(),",
+        "))",
+    ]
