@@ -6,13 +6,15 @@ Sizes are bytes, latencies microseconds, all else seconds; ``None`` is what this
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from statestore.errors import ConfigError
 
 FORMAT = 1
+
+_Kept = TypeVar("_Kept", bound=msgspec.Struct)
 
 
 class Sample(msgspec.Struct, kw_only=True):
@@ -112,26 +114,30 @@ class Results(msgspec.Struct, kw_only=True):
     left: list[Left]
 
 
-def write_results(results: Results, path: Path) -> None:
+def write_results(results: msgspec.Struct, path: Path) -> None:
     """Write the file. Raises ``OSError``."""
     path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
 
 
 def read_results(path: Path) -> Results:
     """Read the file. Raises ``ConfigError`` for one that cannot be read, or is of a later version."""
+    return read_as(Results, path, "statestore bench")
+
+
+def read_as(kind: type[_Kept], path: Path, writer: str) -> _Kept:
+    """Read a file of results, which ``writer`` wrote, as ``read_results`` does."""
     try:
-        results = msgspec.json.decode(path.read_bytes(), type=Results)
+        results = msgspec.json.decode(path.read_bytes(), type=kind)
     except OSError as error:
-        raise ConfigError(
-            f"{path}: {error.strerror}; give a results.json that statestore bench wrote"
-        ) from error
+        raise ConfigError(f"{path}: {error.strerror}; give a results.json that {writer} wrote") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"{path}: not a results.json of statestore bench ({error}); measure again, or give another file"
+            f"{path}: not a results.json of {writer} ({error}); measure again, or give another file"
         ) from error
-    if results.format > FORMAT:
+    version: int = getattr(results, "format", FORMAT)
+    if version > FORMAT:
         raise ConfigError(
-            f"{path}: has format {results.format}, this version reads up to {FORMAT}; "
+            f"{path}: has format {version}, this version reads up to {FORMAT}; "
             "compare it with the version that wrote it"
         )
     return results

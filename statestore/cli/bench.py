@@ -148,17 +148,17 @@ def bench(
     help="Percent of the speed below which a difference counts as none, whatever the spread.",
 )
 def compare(before: Path, after: Path, noise: float) -> int:
-    """Compare two results.json: what changed, by how much, beyond which noise.
+    """Compare two results.json, both of statestore bench or both of make bench: what changed, by how much.
 
     A difference counts where it is more than the rounds of either run differ. Exit status: 0 nothing is
     slower, 1 something is.
     """
     from statestore.bench.comparing import compare as compared
-    from statestore.bench.results import read_results
+    from statestore.bench.pairs import read_either
 
     if not 0 <= noise <= 1000:
         raise click.BadParameter(f"{noise:g}: percent, from 0 to 1000", param_hint="--noise")
-    comparison = compared(read_results(before), read_results(after), noise / 100)
+    comparison = compared(read_either(before), read_either(after), noise / 100)
     show_comparison(comparison)
     return 1 if comparison.slower else 0
 
@@ -247,33 +247,26 @@ def _cells(row: Row) -> list[str]:
 
 def show_comparison(comparison: Comparison) -> None:
     """Print what changed, and why the two runs may not be comparable."""
-    from statestore.bench.summary import figure
-
-    columns = (
-        "candidate",
-        "workload",
-        "keys",
-        "threads",
+    with_p99 = any(one.before.p99 for one in comparison.changes)
+    columns = [
+        *comparison.titles,
         "before",
         "after",
         "factor",
         "noise",
-        "p99 µs",
+        *(["p99 µs"] if with_p99 else []),
         "is",
-    )
+    ]
     print_table(
         columns,
         [
             [
-                one.candidate,
-                one.work.workload,
-                f"{one.work.keys:,}",
-                str(one.work.threads),
-                f"{figure(one.before.median)}/s" if one.judged == "throughput" else "fixed rate",
-                f"{figure(one.after.median)}/s" if one.judged == "throughput" else "",
+                *one.names,
+                one.before.shown,
+                one.after.shown,
                 f"{one.factor:.2f}",
                 f"{100 * one.noise:.0f} %",
-                f"{figure(one.p99_before)} → {figure(one.p99_after)}",
+                *([f"{one.before.p99} → {one.after.p99}"] if with_p99 else []),
                 one.verdict,
             ]
             for one in comparison.changes

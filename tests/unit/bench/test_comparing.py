@@ -93,7 +93,8 @@ def test_how_much_it_changed_and_who_became_slower() -> None:
         results({"lmdb": (500, 505), "memory": (1000, 1010)}),
     )
     (slower,) = comparison.slower
-    assert (slower.candidate, slower.work) == ("lmdb", Work(1_000, "ycsb-a", 1))
+    assert slower.names == ("lmdb", "ycsb-a, 1,000 keys, 1 thread")
+    assert (slower.before.shown, slower.after.shown) == ("1.00 k ops/s", "502 ops/s")
     assert slower.factor == pytest.approx(0.5)
     assert slower.noise == pytest.approx(0.05)
 
@@ -163,9 +164,9 @@ def test_at_a_fixed_rate_the_latencies_decide() -> None:
     (rows,) = by_work(runs[0]).values()
     assert sentence(rows) == "a has the shortest p99; that of b follows, 5.50 times as long."
     comparison = compare(before, after)
-    assert [(one.candidate, one.verdict, one.judged) for one in comparison.changes] == [
-        ("a", "slower", "p99"),
-        ("b", "equal", "p99"),
+    assert [(one.names[0], one.verdict, one.after.shown, one.after.p99) for one in comparison.changes] == [
+        ("a", "slower", "fixed rate", "30.0"),
+        ("b", "equal", "fixed rate", "55.0"),
     ]
     assert comparison.slower[0].factor == pytest.approx(1 / 3)
 

@@ -83,7 +83,7 @@ def test_two_runs_are_compared_and_what_is_slower_is_the_status(
         write_results(results, tmp_path / f"{name}.json")
     assert main(["bench", "compare", str(tmp_path / "before.json"), str(tmp_path / "after.json")]) == 1
     printed = capsys.readouterr().out.splitlines()
-    assert [line.split()[:2] for line in printed if line.endswith("slower")] == [["tiny", "ycsb-a"]] * 2
+    assert [line.split()[:2] for line in printed if line.endswith("slower")] == [["tiny", "ycsb-a,"]] * 2
     assert printed[-1] == "2 slower, 0 faster, 3 equal."
 
 
