@@ -45,7 +45,7 @@ from statestore.settings import (
     checked_table_settings,
     set_log_levels,
 )
-from statestore.storage.location import data_path
+from statestore.storage.location import data_path, warn_of
 from statestore.storage.lock import once_free
 from statestore.tables.stream import Stream
 from statestore.tables.table import BoundTable, BytesTable, Table, WindowTable
@@ -81,6 +81,7 @@ class StoreManager(ManagerLifetime, UserStoresMixin, ManagerWriteMixin, ManagerR
 
     _clients: Clients = CONFLUENT
     _running: Running = THREADS
+    _warn_of_place = staticmethod(warn_of)
 
     def __init__(
         self,
@@ -137,6 +138,7 @@ class StoreManager(ManagerLifetime, UserStoresMixin, ManagerWriteMixin, ManagerR
                 return
             self._opener = open_directory(directory, self._settings, slots, self._running.clock)
             self._path = self._opener.path
+            self._warn_of_place(self._path)
             try:
                 timeout = self._settings.defaults.request_timeout
                 self._admin = self._clients.admin(self._settings.kafka)

@@ -35,7 +35,6 @@ from statestore.fields import stored_schema
 from statestore.fields.stored_schema import StoredSchema
 from statestore.runtime import fork
 from statestore.storage.json_files import FORMAT, os_errors_at, read_json, remedy_of, write_json
-from statestore.storage.location import warn_of
 from statestore.storage.lock import DirectoryLock
 from statestore.storage.shared_state import SHARED
 from statestore.storage.stored_window import StoredWindow, continued_window, label_of
@@ -177,7 +176,6 @@ class DataDirectory:
             self._lock.close()
             raise
         fork.register(self)
-        warn_of(self.path)
 
     def _open_manifest(self) -> dict[str, Any]:
         path = self.path / "manifest.json"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from statestore import StoreManager
 from statestore.errors import (
     DirectoryLockedError,
     StoreCorruptError,
@@ -25,6 +26,7 @@ from statestore.storage.directory import DataDirectory, StoreFile
 from statestore.storage.json_files import write_json
 from statestore.storage.listing import stored
 from statestore.storage.lock import Owner
+from statestore.testing import TestDriver
 
 ORDERS = StoreFile("Order_Store", "rocksdb", "timestamped", "bytes", topic="orders")
 
@@ -336,13 +338,16 @@ def test_a_directory_under_the_temporary_one_is_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    DataDirectory(tmp_path / "state").close()
+    StoreManager(tmp_path / "state", backend="memory").close()
     assert "temporary directory" in caplog.text
+    caplog.clear()
+    TestDriver().close()
+    assert caplog.text == ""
 
 
 def test_a_network_mount_is_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("statestore.storage.location._file_system", lambda path: "nfs4")
-    DataDirectory(tmp_path / "state").close()
+    StoreManager(tmp_path / "state", backend="memory").close()
     assert "network mount (nfs4)" in caplog.text
