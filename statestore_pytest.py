@@ -1,4 +1,4 @@
-"""Fixtures of ``statestore`` for pytest: ``driver``, ``manager``, ``mock_broker`` and ``broker``.
+"""Fixtures of ``statestore`` for pytest: ``driver``, ``manager``, ``mock_broker``, ``broker`` and ``proxy``.
 
 pytest finds this module by its entry point, in each run wherever the library is installed. So it lies beside
 the package, and imports nothing of it before a fixture is used. A fixture of the same name in a
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from statestore import StoreManager
     from statestore.testing import TestDriver
     from statestore.testing.kafka import Broker
+    from statestore.testing.proxy import Proxy
 
-__all__ = ["broker", "driver", "manager", "mock_broker"]
+__all__ = ["broker", "driver", "manager", "mock_broker", "proxy"]
 
 
 @pytest.fixture
@@ -88,3 +89,19 @@ def broker() -> Iterator[Broker]:
         pytest.skip(f"no broker: {error}")
     with started:
         yield started
+
+
+@pytest.fixture
+def proxy(broker: Broker) -> Iterator[Proxy]:
+    """A proxy in front of ``broker``: clients at ``proxy.bootstrap`` meet what the test does to the network.
+
+    It is closed after the test. A broker that was not started here tells clients its own address, so that
+    they would leave the proxy: the test is skipped then, and says so.
+    """
+    from statestore.testing.kafka import KafkaBroker
+    from statestore.testing.proxy import Proxy
+
+    if not isinstance(broker, KafkaBroker):
+        pytest.skip(f"no proxy: the broker at {broker.bootstrap} sends its clients to an address of its own")
+    with Proxy(broker) as made:
+        yield made

@@ -147,9 +147,9 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
 class BrokerOfAnotherWorker(KafkaBroker):
     """The broker that another worker of this run has started and will stop."""
 
-    def __init__(self, bootstrap: str, home: Path) -> None:
+    def __init__(self, bootstrap: str, proxied: str, proxy_port: str, home: str) -> None:
         Broker.__init__(self, bootstrap)
-        self._home = home
+        self.proxied, self.proxy_port, self._home = proxied, int(proxy_port), Path(home)
 
 
 @contextmanager
@@ -166,10 +166,10 @@ def broker_of_all_workers(folder: Path) -> Iterator[KafkaBroker]:
             fcntl.flock(users, fcntl.LOCK_SH)
             if is_first := not note.exists():
                 given = stack.enter_context(KafkaBroker())
-                note.write_text(f"{given.bootstrap}\n{given._home}")
+                parts = (given.bootstrap, given.proxied, given.proxy_port, given._home)
+                note.write_text("\n".join(map(str, parts)))
             else:
-                bootstrap, home = note.read_text().splitlines()
-                given = BrokerOfAnotherWorker(bootstrap, Path(home))
+                given = BrokerOfAnotherWorker(*note.read_text().splitlines())
         yield given
         if is_first:
             fcntl.flock(users, fcntl.LOCK_EX)

@@ -55,9 +55,10 @@ _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://{bootstrap},PROXIED://{proxied},CONTROLLER://127.0.0.1:{controller_port}{sasl}
+advertised.listeners=PLAINTEXT://{bootstrap},PROXIED://127.0.0.1:{proxy_port}{sasl}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
 controller.quorum.voters=1@127.0.0.1:{controller_port}
 log.dirs={data}
 auto.create.topics.enable=false
@@ -77,10 +78,6 @@ broker.heartbeat.interval.ms=750
 
 # A second address, which asks for a name and a password. The first one lets in everybody as User:ANONYMOUS.
 _SASL_PROPERTIES = """\
-listeners=PLAINTEXT://{bootstrap},SASL://{sasl_bootstrap},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://{bootstrap},SASL://{sasl_bootstrap}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
-inter.broker.listener.name=PLAINTEXT
 sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256
 listener.name.sasl.plain.sasl.jaas.config={modules}.plain.PlainLoginModule required {users};
 listener.name.sasl.scram-sha-256.sasl.jaas.config={modules}.scram.ScramLoginModule required;
@@ -108,19 +105,25 @@ class KafkaBroker(Broker):
         self._java = find_java()
         self._jars = kafka_jars()
         self._jvm_options: list[str] = []
-        port, controller_port, sasl_port = _free_ports(3)
+        port, controller_port, sasl_port, proxied_port, self.proxy_port = free_ports(5)
         super().__init__(f"127.0.0.1:{port}")
+        self.proxied = f"127.0.0.1:{proxied_port}"
+        """The address of the listener for a :class:`.proxy.Proxy`; clients go on at ``proxy_port``."""
         self.sasl_bootstrap = f"127.0.0.1:{sasl_port}"
         """The address that asks for a name and a password, where there are ``users``."""
         self._home = Path(tempfile.mkdtemp(prefix="statestore-kafka-"))
         self._config = self._home / "server.properties"
-        lines = _PROPERTIES.format(port=port, controller_port=controller_port, data=self._home / "data")
+        lines = _PROPERTIES.format(
+            bootstrap=self.bootstrap,
+            proxied=self.proxied,
+            proxy_port=self.proxy_port,
+            sasl=f",SASL://{self.sasl_bootstrap}" if users is not None else "",
+            controller_port=controller_port,
+            data=self._home / "data",
+        )
         # Of a property given twice the last counts.
         if users is not None:
             lines += _SASL_PROPERTIES.format(
-                bootstrap=self.bootstrap,
-                sasl_bootstrap=self.sasl_bootstrap,
-                controller_port=controller_port,
                 modules="org.apache.kafka.common.security",
                 users=" ".join(f'user_{name}="{password}"' for name, password in users.items()),
             )
@@ -280,7 +283,8 @@ def _listens(address: str) -> bool:
     return True
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports of loopback where nobody listens, and which no outgoing connection is given."""
     found: list[int] = []
     for port in random.sample(_PORTS, 100):
         with socket.socket() as probe:

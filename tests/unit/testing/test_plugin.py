@@ -49,6 +49,10 @@ def test_a_broker(broker):
     assert broker.bootstrap == "127.0.0.1:9"
 
 
+def test_no_proxy_before_a_broker_of_others(proxy):
+    raise AssertionError("clients would go past it")
+
+
 class TestOfTheUser:
     @pytest.fixture
     def driver(self):
@@ -68,11 +72,12 @@ def test_fixtures_make_what_a_test_asks_for(tmp_path: Path, monkeypatch: pytest.
     for number, sample in enumerate(SAMPLES, 1):
         (tmp_path / f"test_{number}.py").write_text(sample)
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "pytest", "-q", "-p", "pytest_timeout", "-p", "statestore_pytest"],
+        [sys.executable, "-P", "-m", "pytest", "-qrs", "-p", "pytest_timeout", "-p", "statestore_pytest"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
         timeout=600,
     )
-    assert "7 passed" in done.stdout, done.stdout + done.stderr
+    assert "7 passed, 1 skipped" in done.stdout, done.stdout + done.stderr
+    assert "no proxy: the broker at 127.0.0.1:9 sends its clients to an address of its own" in done.stdout
