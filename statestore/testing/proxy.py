@@ -220,7 +220,8 @@ class Proxy:
             listener.close()
             raise OSError(
                 error.errno,
-                f"a proxy cannot listen at {self.bootstrap} ({error.strerror}): a broker has one proxy",
+                f"a proxy cannot listen at {self.bootstrap} ({error.strerror}): close what listens there, "
+                "such as another proxy of the same broker",
             ) from error
         self._listener = listener
         self._sockets.add(listener)
