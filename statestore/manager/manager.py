@@ -81,7 +81,7 @@ class StoreManager(ManagerLifetime, UserStoresMixin, ManagerWriteMixin, ManagerR
 
     _clients: Clients = CONFLUENT
     _running: Running = THREADS
-    _warn_of_place = staticmethod(warn_of)
+    _warn_of_place: Callable[[Path], None] = staticmethod(warn_of)
 
     def __init__(
         self,
