@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -36,6 +37,10 @@ _FIRST_EVENT, _LAST_EVENT = datetime(1970, 1, 2), datetime(2100, 1, 1)
 _MILLISECOND = timedelta(milliseconds=1)
 _GAPS = st.one_of(st.just(0), st.integers(1, 1000), st.integers(0, 100 * 86_400_000))
 """Milliseconds from one instant to the next."""
+_SEPARATORS = st.shared(st.sampled_from(["", "|", "", ":", "", "-", "", "_", "", "/"]), key="statestore.keys")
+"""What is in the texts of keys; ``""``: anything."""
+_NOTHING = ("None", "null", "")
+"""Texts that are taken for no text."""
 _AT = int(START.timestamp() * 1000)
 """The timestamp of a record of which a history says none."""
 _TIMES = st.integers(0, 20).map(lambda number: _AT + number)
@@ -58,11 +63,27 @@ def entities(cls: type[T], **given: Values) -> st.SearchStrategy[T]:
 
 
 def keys(cls: type[Any], **given: Values) -> st.SearchStrategy[tuple[Any, ...]]:
-    """Draw the values of the key fields of ``cls``, as ``table.get(*key)`` takes them; ``given`` as above."""
+    """Draw the values of the key fields of ``cls``, as ``table.get(*key)`` takes them; ``given`` as above.
+
+    Where several fields are texts, they often are such that two keys look the same when they are joined.
+    """
     fields = model_of(cls).key_fields
     if not fields:
         raise ConfigError(f"keys({cls.__name__}): the class has no key fields")
-    return st.tuples(*(given[one.name] if one.name in given else _values_of(one) for one in fields))
+    values = {one.name: _values_of(one) for one in fields if one.name not in given}
+    texts = [
+        one for one in fields if one.name in values and isinstance(one.type, Scalar) and one.type.type is str
+    ]
+    if len(texts) > 1:
+        values.update({one.name: _joinable(values[one.name], one.type) for one in texts})
+    return st.tuples(*(values.get(one.name, given.get(one.name)) for one in fields))
+
+
+def _joinable(otherwise: Values, type_: FieldType) -> Values:
+    """Draw texts of a separator and one letter; the separator is the same in all keys of an example."""
+    assert isinstance(type_, Scalar)
+    most = min(2, type_.max_length or 2)
+    return _SEPARATORS.flatmap(lambda one: st.text([one, "a"], max_size=most) if one else otherwise)
 
 
 def clocks(start: datetime = START, *, most: int = 10) -> st.SearchStrategy[list[datetime]]:
@@ -71,13 +92,14 @@ def clocks(start: datetime = START, *, most: int = 10) -> st.SearchStrategy[list
     The gaps are from nothing to months, in whole milliseconds: ``driver.advance(instant - driver.now)``.
     """
 
-    def instants(gaps: list[int]) -> list[datetime]:
+    @st.composite  # so that Hypothesis prints the instants, and not the gaps
+    def instants(draw: st.DrawFn) -> list[datetime]:
         found = [start]
-        for gap in gaps:
+        for gap in draw(st.lists(_GAPS, max_size=most - 1)):
             found.append(found[-1] + gap * _MILLISECOND)
         return found
 
-    return st.lists(_GAPS, max_size=most - 1).map(instants)
+    return instants()
 
 
 # Histories
@@ -294,7 +316,11 @@ def _values_of(field: Field) -> Values:
 def _of_type(type_: FieldType) -> Values:
     match type_:
         case Nullable(item):
-            return st.none() | _of_type(item)
+            values = st.none() | _of_type(item)
+            if isinstance(item, Scalar) and item.type is str:
+                most = math.inf if item.max_length is None else item.max_length
+                values |= st.sampled_from([one for one in _NOTHING if len(one) <= most])
+            return values
         case ListOf(item):
             return st.lists(_of_type(item), max_size=3)
         case DictOf(key, item):

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import pairwise
+from random import Random
 from typing import Annotated, Any
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 from hypothesis.vendor.pretty import pretty
 
@@ -204,3 +205,27 @@ def test_a_history_is_printed_as_it_is_written() -> None:
         "    Compaction(),",
         "))",
     ]
+
+
+@entity(topic="pairs")
+@dataclass(frozen=True, slots=True)
+class Pair:
+    first: Annotated[str, Key]
+    second: Annotated[str, Key, MaxLength(2)]
+    label: str | None
+
+
+SEARCH = settings(max_examples=1000, database=None, phases=[Phase.generate])
+
+
+@pytest.mark.parametrize("separator", "|_")
+def test_keys_that_look_the_same_when_they_are_joined_are_drawn(separator: str) -> None:
+    def look_the_same(drawn: list[tuple[str, str]]) -> bool:
+        return len({separator.join(one) for one in drawn}) < len(drawn)
+
+    find(st.lists(keys(Pair), unique=True), look_the_same, settings=SEARCH, random=Random(0))
+
+
+def test_texts_that_are_taken_for_none_are_drawn() -> None:
+    find(entities(Pair), lambda drawn: drawn.label == "None", settings=SEARCH, random=Random(0))
+    find(entities(Pair), lambda drawn: drawn.label is None, settings=SEARCH, random=Random(0))
