@@ -180,9 +180,10 @@ def failure_of(answer: Future[Any]) -> Code | None:
     """Return the error of a finished future, ``None`` when it succeeded."""
     error = answer.exception()
     if error is None:
-        # An answer that was cut off by the broker's end is a success, with an offset that is none.
-        cut_off = getattr(answer.result(), "offset", 0) < 0
-        return Code(Code._TRANSPORT, "the answer was cut off") if cut_off else None
+        # Where the broker has not answered in time, or ended meanwhile, librdkafka has a success with an
+        # offset that is none.
+        unanswered = getattr(answer.result(), "offset", 0) < 0
+        return Code(Code._TRANSPORT, "the broker did not answer") if unanswered else None
     if isinstance(error, KafkaException):
         code: Code = error.args[0]
         return code

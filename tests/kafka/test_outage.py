@@ -25,6 +25,7 @@ from statestore import (
 )
 from statestore.changelog import binder
 from statestore.testing.kafka import Broker, KafkaBroker
+from statestore.testing.proxy import Proxy
 
 pytestmark = pytest.mark.kafka(seconds=6)
 
@@ -48,6 +49,13 @@ def mortal(shared_mortal: KafkaBroker) -> KafkaBroker:
     if shared_mortal.pid is None:
         shared_mortal.start()
     return shared_mortal
+
+
+@pytest.fixture
+def proxy(mortal: KafkaBroker) -> Iterator[Proxy]:
+    """What is between the program and its broker: while it is cut, clients find the broker gone."""
+    with Proxy(mortal) as made:
+        yield made
 
 
 @pytest.fixture
@@ -77,8 +85,9 @@ def test_killed_while_following(
         assert table.is_ready, backend
 
 
-def test_killed_in_the_middle_of_a_restore(
+def test_cut_in_the_middle_of_a_restore(
     mortal: KafkaBroker,
+    proxy: Proxy,
     name: str,
     managers: Managers,
     fold: Fold,
@@ -89,12 +98,12 @@ def test_killed_in_the_middle_of_a_restore(
     # A small queue and small reads: the restore takes long enough to be interrupted, and shows that it began.
     whole = binder.restore_limits
     monkeypatch.setattr(binder, "restore_limits", lambda memory: replace(whole(memory), records=1_000))
-    kafka = {"bootstrap.servers": mortal.bootstrap, "fetch.message.max.bytes": 50_000}
+    kafka = {"bootstrap.servers": proxy.bootstrap, "fetch.message.max.bytes": 50_000}
     kafka |= {"queued.max.messages.kbytes": 1024}
     manager = managers(mortal, kafka=kafka)
     table = manager.bind(name)
     eventually(lambda: table.health().records)
-    mortal.kill()
+    proxy.cut()
     eventually(lambda: table.reason is Reason.STALLED)
     assert table.state is State.RESTORING
     assert table.lag is not None
@@ -102,27 +111,27 @@ def test_killed_in_the_middle_of_a_restore(
     with pytest.raises(StoreNotReadyError) as refused:
         table.get(b"000000")
     assert refused.value.reason == "stalled"
-    mortal.start()
+    proxy.heal()
     table.wait_until_ready(60)
     assert dict(table.scan()) == fold(mortal, name)
     assert table.health().records == 60_000, "records were applied twice"
 
 
 def test_staleness_is_an_event_and_passes(
-    mortal: KafkaBroker, name: str, managers: Managers, eventually: Eventually
+    mortal: KafkaBroker, proxy: Proxy, name: str, managers: Managers, eventually: Eventually
 ) -> None:
     mortal.produce(name, [(b"a", b"1")])
-    table = managers(mortal).bind(name, max_staleness=1.0)
+    table = managers(proxy.bootstrap).bind(name, max_staleness=1.0)
     table.wait_until_ready(60)
     seen: list[StateChange] = []
     table.on_state_change(seen.append)
-    mortal.kill()
+    proxy.cut()
     eventually(lambda: table.state is State.LAGGING)
     with pytest.raises(StoreNotReadyError) as refused:
         table.get(b"a")
     assert refused.value.reason == "stalled"
     assert table.get(b"a", allow_stale=True) == b"1"
-    mortal.start()
+    proxy.heal()
     table.wait_until_ready(60)
     eventually(lambda: len(seen) >= 3 and seen[-1].state is State.READY)
     # A busy machine may have more such events.
@@ -131,14 +140,14 @@ def test_staleness_is_an_event_and_passes(
 
 
 def test_closing_without_the_broker(
-    mortal: KafkaBroker, name: str, managers: Managers, eventually: Eventually
+    mortal: KafkaBroker, proxy: Proxy, name: str, managers: Managers, eventually: Eventually
 ) -> None:
     mortal.produce(name, [(b"a", b"1")])
-    ready, restoring = managers(mortal, directory="ready"), managers(mortal, directory="restoring")
+    ready, restoring = (managers(proxy.bootstrap, directory=one) for one in ("ready", "restoring"))
     tables = [manager.bind(name) for manager in (ready, restoring)]
     for table in tables:
         table.wait_until_ready(60)
-    mortal.kill()
+    proxy.cut()
     for table in tables:
         eventually(lambda table=table: table.reason is Reason.STALLED)
     tables[1].restart()
@@ -149,11 +158,11 @@ def test_closing_without_the_broker(
         assert threading.active_count() < before
 
 
-def test_a_bind_while_the_broker_is_away(mortal: KafkaBroker, name: str, managers: Managers) -> None:
-    manager = managers(mortal)
+def test_a_bind_while_the_broker_is_away(proxy: Proxy, name: str, managers: Managers) -> None:
+    manager = managers(proxy.bootstrap)
     manager.bind(name).wait_until_ready(60)
-    mortal.kill()
-    with pytest.raises(KafkaError, match=mortal.bootstrap):
+    proxy.cut()
+    with pytest.raises(KafkaError, match=proxy.bootstrap):
         manager.bind("another")
 
 
@@ -175,19 +184,19 @@ def test_constructing_and_opening_touch_no_network(managers: Managers) -> None:
 
 
 def test_a_lazy_bind_waits_for_the_broker(
-    mortal: KafkaBroker, name: str, managers: Managers, eventually: Eventually
+    mortal: KafkaBroker, proxy: Proxy, name: str, managers: Managers, eventually: Eventually
 ) -> None:
     mortal.produce(name, [(b"a", b"1")])
-    mortal.kill()
+    proxy.cut()
     began = time.monotonic()
-    table = managers(mortal, connect="lazy", defaults={"request_timeout": 120.0}).bind(name)
+    table = managers(proxy.bootstrap, connect="lazy", defaults={"request_timeout": 120.0}).bind(name)
     assert time.monotonic() - began < 60, "it blocked"
     eventually(lambda: table.reason is Reason.STALLED and table.health().cause)
     with pytest.raises(StoreNotReadyError) as refused:
         table.get(b"a")
     assert refused.value.lag is None, "unknown is not 0"
     assert table.lag is None
-    mortal.start()
+    proxy.heal()
     table.wait_until_ready(60)
     assert table.get(b"a") == b"1"
 

@@ -20,6 +20,7 @@ from statestore import Delivery, DeliveryError, Key, StoreClosedError, StoreMana
 from statestore.producing import producer
 from statestore.producing.producer import ProducerHealth
 from statestore.testing.kafka import KafkaBroker
+from statestore.testing.proxy import Proxy
 
 pytestmark = pytest.mark.kafka
 
@@ -51,6 +52,13 @@ def mortal(shared_mortal: KafkaBroker) -> KafkaBroker:
         shared_mortal.delete_topic("orders")
     shared_mortal.create_topic("orders")
     return shared_mortal
+
+
+@pytest.fixture
+def proxy(mortal: KafkaBroker) -> Iterator[Proxy]:
+    """What is between the program and its broker, and can be cut."""
+    with Proxy(mortal) as made:
+        yield made
 
 
 class Adder(threading.Thread):
@@ -149,18 +157,20 @@ def test_a_producer_that_failed_for_good_is_replaced(mortal: KafkaBroker, manage
 
 
 def test_what_was_delivered_and_what_was_not_is_in_the_error(
-    mortal: KafkaBroker, managers: Managers, eventually: Eventually
+    proxy: Proxy, managers: Managers, eventually: Eventually
 ) -> None:
-    manager = managers(mortal, kafka={"bootstrap.servers": mortal.bootstrap, "delivery.timeout.ms": 1_500})
+    manager = managers(
+        proxy.bootstrap, kafka={"bootstrap.servers": proxy.bootstrap, "delivery.timeout.ms": 1_500}
+    )
 
     def entities() -> Iterator[Order]:
         for number in range(100_000):
             if number == 3_000:
                 eventually(lambda: manager.health().producer.delivered > 10)
-                mortal.kill()
+                proxy.cut()
             yield Order(number, "x" * 100)
 
-    with pytest.raises(DeliveryError, match=rf"of \d+ are not delivered.*{mortal.bootstrap}") as raised:
+    with pytest.raises(DeliveryError, match=rf"of \d+ are not delivered.*{proxy.bootstrap}") as raised:
         manager.add_all(entities())
     error = raised.value
     numbers = [order.number for order in error.undelivered]
