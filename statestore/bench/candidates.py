@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,10 @@ MEMORY_BUDGET = 256 << 20
 """Bytes that a backend may use for its caches: the default of ``[defaults] memory_budget``."""
 
 Pair = tuple[bytes, bytes]
+
+StoreName = Literal["records", "restored", "windows", "entities"]
+"""The store that a workload works on. Those of each have a process of their own, with that store alone."""
+STORES: tuple[StoreName, ...] = ("records", "restored", "windows", "entities")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,10 @@ class Candidate(ABC):
     @abstractmethod
     def scan(self, start: bytes | None, limit: int | None) -> int:
         """Read pairs from ``start`` on, at most ``limit``, each as ``bytes``; return how many."""
+
+    def between(self, start: bytes, stop: bytes) -> Iterable[Pair]:
+        """Give the pairs of a reference from ``start`` to before ``stop``, in the order of the keys."""
+        raise NotImplementedError
 
     def snapshot(self) -> Any:
         """Return a view that is held until its ``close()``."""
@@ -89,10 +97,12 @@ class Kind:
     """How it is used, in one line."""
     abilities: Abilities
     open: Callable[[Opening], Candidate]
+    stores: tuple[StoreName, ...] = STORES
+    """Which stores it is measured with."""
 
 
-class OwnStore(Candidate):
-    """A backend under the store that ``StoreManager.open`` gives, with a record cache and a memory budget.
+class Opened:
+    """A backend with its engine and a memory budget.
 
     Without ``durable`` it is opened as the mirror of a topic is, whose log is the topic.
     """
@@ -101,14 +111,25 @@ class OwnStore(Candidate):
         self._engine = engine(MemoryShares.of(MEMORY_BUDGET).engine)
         try:
             self._engine.check_process()
-            backend = self._engine.open(
+            self.backend = self._engine.open(
                 opening.directory / "store", StoreOptions(changelog=not opening.durable)
             )
         except BaseException:
             self._engine.close()
             raise
+
+    def close(self) -> None:
+        """Close the engine, after the store on the backend was closed."""
+        self._engine.close()
+
+
+class OwnStore(Candidate):
+    """A backend under the store that ``StoreManager.open`` gives, with a record cache."""
+
+    def __init__(self, engine: type[Engine], opening: Opening) -> None:
+        self._opened = opened = Opened(engine, opening)
         cache = RecordCache(MemoryShares.of(MEMORY_BUDGET).records) if engine.persistent else None
-        self._store = store = KeyValueStore("bench", backend, engine.max_key_size, cache=cache)
+        self._store = store = KeyValueStore("bench", opened.backend, engine.max_key_size, cache=cache)
         self.get = store.get
         self.put = store.put
 
@@ -135,7 +156,7 @@ class OwnStore(Candidate):
 
     def close(self) -> None:
         self._store.close()
-        self._engine.close()
+        self._opened.close()
 
 
 def backend(name: str) -> Kind:

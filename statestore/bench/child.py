@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import shutil
 import sys
-from functools import partial
 from pathlib import Path
 from random import Random
 
 import msgspec
 
 from statestore.backends.contract import directory_size
-from statestore.bench.candidates import Candidate, Kind, Opening, backend
+from statestore.bench.candidates import Kind, backend
 from statestore.bench.content import Content
 from statestore.bench.measuring import Measured, measure, overhead
 from statestore.bench.messages import Broke, Done, Ended, Job, Message, Phase
+from statestore.bench.operations import RecordGround
 from statestore.bench.references import REFERENCES
 from statestore.bench.results import Sample, Turn
-from statestore.bench.workloads import LOADS, WORKLOADS, Ground, Workload
+from statestore.bench.workload import Ground, Site, Workload
+from statestore.bench.workloads import GROUNDS, LOADS, WORKLOADS
 
 _LOOKED_AT = 200
 
@@ -45,16 +46,17 @@ def written_bytes() -> int | None:
 
 
 class Session:
-    """Opens the candidate and runs the job's workloads on it, one after the other."""
+    """Opens the store of the job's workloads and runs them on it, one after the other."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
         self._kind = kind = kind_of(job)
-        self._directory = Path(job.directory)
-        self._ground: Ground | None = None
-        self._opening: partial[Candidate] = partial(kind.open, Opening(self._directory, job.durable))
-        self.workload: str | None = None
         content = Content(job.key_size, job.value_size, job.seed)
+        self._site = Site(
+            kind, Path(job.directory), job.durable, content, job.keys, job.kafka, dict(job.topics)
+        )
+        self._ground: Ground | None = None
+        self.workload: str | None = None
         self._turn = Turn(
             candidate=job.candidate,
             keys=job.keys,
@@ -69,50 +71,53 @@ class Session:
         try:
             for name in self._job.workloads:
                 self._run(WORKLOADS[name])
-            self._finish()
+            if isinstance(self._ground, RecordGround):
+                self._finish(self._ground)
         finally:
-            if self._ground is not None:
-                self._ground.candidate.close()
+            if (ground := self._ground) is not None:
+                ground.close()
         tell(Ended(self._turn))
 
     def _run(self, workload: Workload) -> None:
-        ground = self._filled() if workload.name not in LOADS else self._empty()
+        if workload.name in LOADS:
+            self._empty()
+        ground = self._opened(workload)
         for threads in self._job.threads if workload.threads else [1]:
             self.workload = workload.name
             tell(Phase(workload.name))
-            before = written_bytes()
-            job = self._job
-            measured = measure(ground, workload, threads, job.seconds, job.seed + 7_919 * job.round, job.rate)
-            if workload.name in LOADS:
-                ground.candidate.flush()
-            after = written_bytes()
-            sample = sample_of(workload, threads, measured, job.keys)
-            sample.written = None if before is None or after is None else after - before
-            tell(Done(sample))
+            tell(Done(self._measured(ground, workload, threads)))
             tell(Phase(None))
             if workload.mend is not None:
                 workload.mend(ground)
-        if workload.name in LOADS:
+        if workload.name in LOADS and isinstance(ground, RecordGround):
             self._look(ground)
             self._turn.loaded = self._size()
 
-    def _empty(self) -> Ground:
-        """Return the ground for a load: nothing of an earlier one is there."""
+    def _measured(self, ground: Ground, workload: Workload, threads: int) -> Sample:
+        job = self._job
+        before, given = written_bytes(), ground.given
+        measured = measure(ground, workload, threads, job.seconds, job.seed + 7_919 * job.round, job.rate)
+        sample = sample_of(workload, threads, measured, job.keys)
+        sample.given = ground.given - given
+        if sample.given:
+            ground.flush()
+        if before is not None and (after := written_bytes()) is not None:
+            sample.written = after - before
+        return sample
+
+    def _empty(self) -> None:
+        """Remove what an earlier load has left."""
         if self._ground is not None:
-            self._ground.candidate.close()
+            self._ground.close()
             self._ground = None
-            shutil.rmtree(self._directory)
-        self._directory.mkdir(parents=True, exist_ok=True)
-        content = Content(self._job.key_size, self._job.value_size, self._job.seed)
-        self._ground = Ground(content, self._job.keys, self._opening)
-        return self._ground
+            shutil.rmtree(self._site.directory)
 
-    def _filled(self) -> Ground:
+    def _opened(self, workload: Workload) -> Ground:
         if self._ground is None:
-            raise RuntimeError("the first workload must be a load")
+            self._ground = GROUNDS[workload.store](self._site)
         return self._ground
 
-    def _look(self, ground: Ground) -> None:
+    def _look(self, ground: RecordGround) -> None:
         """Raise ``RuntimeError`` where what was loaded is not there: speed would mean nothing."""
         random = Random(self._job.seed)
         for _ in range(_LOOKED_AT):
@@ -123,15 +128,14 @@ class Session:
                 raise RuntimeError(f"there is a record after {number} that was never loaded")
 
     def _size(self) -> int | None:
-        return directory_size(self._directory) if self._kind.abilities.files else None
+        return directory_size(self._site.directory) if self._kind.abilities.files else None
 
-    def _finish(self) -> None:
-        candidate = self._filled().candidate
-        candidate.flush()
+    def _finish(self, ground: RecordGround) -> None:
+        ground.flush()
         self._turn.used = self._size()
         self.workload = None
         if self._kind.abilities.files:
-            candidate.compact()
+            ground.candidate.compact()
             self._turn.compacted = self._size()
 
 
@@ -144,7 +148,7 @@ def sample_of(workload: Workload, threads: int, measured: Measured, records: int
     return Sample(
         workload=workload.name,
         threads=threads,
-        unit="ops" if keys == 1 else "keys",
+        unit="ops" if keys == 1 else workload.unit,
         operations=measured.operations,
         seconds=measured.seconds,
         throughput=total / measured.seconds,

@@ -20,7 +20,7 @@ from itertools import islice
 from random import Random
 
 from statestore.bench.histogram import Latencies
-from statestore.bench.workloads import Ground, Operation, Workload
+from statestore.bench.workload import Ground, Operation, Workload
 
 SERIES = 50
 """Intervals of a measurement for which the throughput is kept."""
@@ -141,7 +141,7 @@ class _Rounds:
         """Be thread ``number`` until the time is over, or nothing is left to do."""
         source, samples = self._sources[number], self._samples[number]
         try:
-            while True:
+            while not self._over:  # what is made is done: those that write count it when they make it
                 operations = list(islice(source, self._size))
                 self._made[number] = len(operations)
                 self._begin.wait()
@@ -273,7 +273,7 @@ def measure(
     with ExitStack() as held:
         if workload.hold is not None:
             workload.hold(ground, held)
-        if not workload.once:
+        if not (workload.once or workload.cold):
             closed_loop(ground, workload, threads, min(1.0, seconds / 5), seed + 1_000_003)
         if rate is not None and is_paced(workload):
             return fixed_rate(ground, workload, threads, seconds, seed, rate)

@@ -8,7 +8,7 @@ from statestore.bench.results import Sample, Turn
 
 
 class Job(msgspec.Struct, kw_only=True):
-    """What the process does."""
+    """What the process does: ``workloads`` of one store."""
 
     candidate: str
     is_reference: bool
@@ -23,6 +23,9 @@ class Job(msgspec.Struct, kw_only=True):
     durable: bool
     seed: int
     round: int
+    kafka: str | None = None
+    topics: dict[str, str] = {}
+    """Names of topics, by what is in them."""
 
 
 class Phase(msgspec.Struct, tag=True):

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from statestore.bench.candidates import Kind, backend
 from statestore.bench.content import Content
 from statestore.bench.references import REFERENCES, installed_references
-from statestore.bench.workloads import Workload, chosen
+from statestore.bench.topics import RESTORED, too_many
+from statestore.bench.workload import Workload
+from statestore.bench.workloads import WORKLOADS, chosen
 from statestore.errors import ConfigError
 from statestore.runtime.plugins import BACKENDS, installed
 
@@ -42,6 +44,8 @@ class BenchOptions:
     """Whether each write waits for the disk. Otherwise it does so as the mirror of a topic writes."""
     seed: int = 1
     """Of all that is drawn by chance."""
+    kafka: str | None = None
+    """The broker of the topics that are read; ``None``: one in this process, which keeps 20 MB of each."""
 
     def __post_init__(self) -> None:
         _within("--seconds", self.seconds, 0.01, 3_600)
@@ -52,8 +56,17 @@ class BenchOptions:
             _within("--threads", threads, 1, 256)
         if self.rate is not None:
             _within("--rate", self.rate, 1, 10_000_000)
-        Content(self.key_size, self.value_size, self.seed)
+        content = Content(self.key_size, self.value_size, self.seed)
         chosen(self.workload)
+        for keys in self.keys:
+            if (why := self.unfit(WORKLOADS["restore"], keys, content)) and "restore" in _names(
+                self.workload
+            ):
+                raise ConfigError(f"--workload restore: {why}")
+
+    def unfit(self, workload: Workload, keys: int, content: Content) -> str | None:
+        """Return why ``workload`` cannot be measured with ``keys`` here, and what to do about it."""
+        return too_many(keys, content) if workload.topic == RESTORED and self.kafka is None else None
 
     def workloads(self) -> tuple[Workload, ...]:
         """Return what is run, in that order."""
@@ -66,7 +79,8 @@ class BenchOptions:
         """
         names = _names(self.backends) or installed(BACKENDS)
         backends = [backend(name) for name in dict.fromkeys(names)]
-        references = [REFERENCES[name] for name in self._references()]
+        stores = {one.store for one in self.workloads()}
+        references = [REFERENCES[name] for name in self._references() if stores & {*REFERENCES[name].stores}]
         found: list[Kind] = []
         for one in backends:
             found.append(one)

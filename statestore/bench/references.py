@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from importlib.util import find_spec
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 
-from statestore.bench.candidates import Abilities, Candidate, Kind, Opening, Pair
+from statestore.bench.candidates import STORES, Abilities, Candidate, Kind, Opening, Pair, StoreName
 
 _MAP_SIZE = 64 << 30
 
@@ -73,6 +73,16 @@ class RocksdictReference(Candidate):
         pairs = self._store.items(from_key=start) if start is not None else self._store.items()
         return sum(1 for _ in islice(pairs, limit))
 
+    def between(self, start: bytes, stop: bytes) -> Iterator[Pair]:
+        options = self._library.ReadOptions()
+        options.set_iterate_upper_bound(stop)
+        cursor = self._store.iter(options)
+        cursor.seek(start)
+        while cursor.valid():
+            yield cursor.key(), cursor.value()
+            cursor.next()
+        cursor.status()  # a corrupt block ends the loop, too
+
     def snapshot(self) -> Any:
         return _Held(self._store.snapshot())
 
@@ -130,6 +140,11 @@ class LMDBReference(Candidate):
         with self._environment.begin() as transaction, transaction.cursor() as cursor:
             found = cursor.first() if start is None else cursor.set_range(start)
             return sum(1 for _ in islice(cursor, limit)) if found else 0
+
+    def between(self, start: bytes, stop: bytes) -> Iterator[Pair]:
+        with self._environment.begin() as transaction, transaction.cursor() as cursor:
+            if cursor.set_range(start):
+                yield from takewhile(lambda pair: pair[0] < stop, cursor)
 
     def snapshot(self) -> Any:
         return _Aborted(self._environment.begin())
@@ -196,6 +211,13 @@ class SQLiteReference(Candidate):
                 (start or b"", -1 if limit is None else limit),
             )
             return sum(1 for _ in rows)
+
+    def between(self, start: bytes, stop: bytes) -> list[Pair]:
+        with self._lock:
+            rows = self._connection.execute(
+                "SELECT key, value FROM pairs WHERE key >= ? AND key < ? ORDER BY key", (start, stop)
+            )
+            return rows.fetchall()
 
     def snapshot(self) -> Any:
         held = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
@@ -278,6 +300,10 @@ class PlyvelReference(Candidate):
         with closing(self._store.iterator(start=start)) as pairs:
             return sum(1 for _ in islice(pairs, limit))
 
+    def between(self, start: bytes, stop: bytes) -> Iterator[Pair]:
+        with closing(self._store.iterator(start=start, stop=stop)) as pairs:
+            yield from pairs
+
     def snapshot(self) -> Any:
         return self._store.snapshot()
 
@@ -322,16 +348,37 @@ class ZictReference(Candidate):
         self._mapping.close()
 
 
+class DiscardReference(Candidate):
+    """Nothing is stored: what it takes to read a topic, and no more."""
+
+    def __init__(self, _: Opening) -> None:
+        self.get = self._seen
+
+    def _seen(self, _: bytes) -> bytes:
+        return b""
+
+    def write(self, pairs: Sequence[Pair]) -> None: ...
+
+    def delete(self, key: bytes) -> None: ...
+
+    def scan(self, start: bytes | None, limit: int | None) -> int:
+        raise NotImplementedError
+
+    def close(self) -> None: ...
+
+
 def _reference(
     name: str,
     beside: str | None,
     open_: Callable[[Opening], Candidate],
     abilities: Abilities,
+    stores: tuple[StoreName, ...] = STORES,
 ) -> Kind:
     says = " ".join((open_.__doc__ or "").split("\n\n")[0].split())
-    return Kind(name, "reference", beside, says.replace("``", ""), abilities, open_)
+    return Kind(name, "reference", beside, says.replace("``", ""), abilities, open_, stores)
 
 
+_NOTHING = Abilities(ordered=False, snapshots=False, files=False, atomic=False)
 _WITHOUT_SCANS = Abilities(ordered=False, snapshots=False)
 
 REFERENCES: dict[str, Kind] = {
@@ -343,18 +390,20 @@ REFERENCES: dict[str, Kind] = {
             "dict",
             "memory",
             DictReference,
-            Abilities(ordered=False, snapshots=False, files=False, atomic=False),
+            _NOTHING,
         ),
         _reference("sqlite3", None, SQLiteReference, Abilities()),
         _reference("diskcache", None, DiskcacheReference, _WITHOUT_SCANS),
         _reference("plyvel", None, PlyvelReference, Abilities()),
         _reference("zict", None, ZictReference, Abilities(ordered=False, snapshots=False, threads=False)),
+        _reference("discard", None, DiscardReference, _NOTHING, ("restored",)),
     )
 }
 
 _MODULES = {"py-lmdb": "lmdb"}
+_OURS = {"dict", "discard"}
 
 
 def installed_references() -> list[str]:
     """Return the names of those whose library is installed, in the order in which they are shown."""
-    return [name for name in REFERENCES if name == "dict" or find_spec(_MODULES.get(name, name)) is not None]
+    return [name for name in REFERENCES if name in _OURS or find_spec(_MODULES.get(name, name)) is not None]

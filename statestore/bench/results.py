@@ -23,7 +23,7 @@ class Sample(msgspec.Struct, kw_only=True):
     workload: str
     threads: int
     unit: str
-    """What ``throughput`` counts in a second: ``ops`` or ``keys``."""
+    """What ``throughput`` counts in a second: ``ops``, ``keys`` or ``records``."""
     operations: int
     seconds: float
     """While the clock ran: operations are made ahead, and the clock stands still meanwhile."""
@@ -43,8 +43,10 @@ class Sample(msgspec.Struct, kw_only=True):
     """Processor time of the whole process while the clock ran."""
     memory: int | None = None
     """Most private memory of the process meanwhile: RssAnon, looked at from outside every 5 ms."""
+    given: int | None = None
+    """Bytes of the keys and values of all writes, warm-up included; ``None``: not counted by that version."""
     written: int | None = None
-    """Bytes that the process had written to disk, warm-up included."""
+    """Bytes that the process had written to disk meanwhile, and by a flush afterwards."""
     paced: bool = False
     """Whether operations were due at a fixed rate: the latencies then say which candidate is faster."""
     late: bool = False
@@ -52,7 +54,11 @@ class Sample(msgspec.Struct, kw_only=True):
 
 
 class Turn(msgspec.Struct, kw_only=True):
-    """One process that opened one candidate, filled it and ran all workloads on it."""
+    """One process that opened a store of one candidate, filled it and ran workloads on it.
+
+    Workloads on the store of records, restores, windows and entities have a process each. What is said of
+    bytes on disk is of the store of records.
+    """
 
     candidate: str
     keys: int

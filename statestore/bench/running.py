@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,15 +15,18 @@ from typing import Protocol
 
 import msgspec
 
-from statestore.bench.candidates import Kind
+from statestore.bench.candidates import STORES, Kind, StoreName
+from statestore.bench.content import Content
 from statestore.bench.histogram import check_extra
 from statestore.bench.machine import load, machine, versions
 from statestore.bench.messages import Broke, Done, Ended, Job, Message, Phase
 from statestore.bench.options import BenchOptions
 from statestore.bench.processes import WatchedProcess
 from statestore.bench.results import FORMAT, CandidateInfo, Left, Results, Sample, Turn
+from statestore.bench.topics import BenchTopics, records_of
 from statestore.bench.turns import in_turns
-from statestore.bench.workloads import LOADS, Workload, lacking
+from statestore.bench.workload import Workload
+from statestore.bench.workloads import LOADS, WORKLOADS, lacking
 from statestore.errors import ConfigError
 
 
@@ -35,6 +38,9 @@ class Progress(Protocol):
 
     def turn(self, candidate: str, keys: int, round_: int) -> None:
         """Hear that a process begins with a candidate."""
+
+    def topic(self, name: str) -> None:
+        """Hear that a topic is filled."""
 
     def workload(self, name: str | None) -> None:
         """Hear which workload begins; ``None``: something that is not measured."""
@@ -52,6 +58,8 @@ class Quiet:
     def begin(self, workloads: int) -> None: ...
 
     def turn(self, candidate: str, keys: int, round_: int) -> None: ...
+
+    def topic(self, name: str) -> None: ...
 
     def workload(self, name: str | None) -> None: ...
 
@@ -90,40 +98,81 @@ def run(options: BenchOptions, directory: Path, progress: Progress | None = None
         turns=[],
         left=[],
     )
-    _Run(options, directory, results, progress or Quiet()).all(candidates, workloads)
+    with ExitStack() as made:
+        topics = None
+        if any(one.topic is not None for one in workloads):
+            topics = made.enter_context(BenchTopics(options.kafka))
+        _Run(options, directory, results, progress or Quiet(), topics).all(candidates, workloads)
     return results
 
 
 class _Run:
-    def __init__(self, options: BenchOptions, directory: Path, results: Results, progress: Progress) -> None:
+    def __init__(
+        self,
+        options: BenchOptions,
+        directory: Path,
+        results: Results,
+        progress: Progress,
+        topics: BenchTopics | None,
+    ) -> None:
         self._options = options
         self._directory = directory
         self._results = results
         self._progress = progress
-        self._failed: set[tuple[str, int]] = set()
-        """Candidates that failed with a number of keys: they are not tried again."""
+        self._topics = topics
+        self._content = Content(options.key_size, options.value_size, options.seed)
+        self._failed: set[tuple[str, int, StoreName]] = set()
+        """Candidates that failed with a number of keys and a store: they are not tried again."""
 
     def all(self, candidates: tuple[Kind, ...], workloads: tuple[Workload, ...]) -> None:
         begun = time.monotonic()
         options, progress = self._options, self._progress
         doing = {one.name: self._possible(one, workloads) for one in candidates}
+        fitting = {keys: self._fitting(workloads, keys) for keys in options.keys}
         each = sum(
             len(options.threads) if one.threads and one.name not in LOADS else 1
+            for fit in fitting.values()
             for possible in doing.values()
             for one in possible
+            if one in fit
         )
-        progress.begin(each * options.rounds * len(options.keys))
+        progress.begin(each * options.rounds)
         for keys in options.keys:
+            topics = self._filled(fitting[keys], keys)
             for round_, candidate in in_turns(candidates, options.rounds):
-                if (candidate.name, keys) not in self._failed:
-                    progress.turn(candidate.name, keys, round_)
-                    self._measure(candidate, doing[candidate.name], keys, round_)
+                work = [one for one in doing[candidate.name] if one in fitting[keys]]
+                for store in STORES:
+                    of_store = [one for one in work if one.store == store]
+                    if of_store and (candidate.name, keys, store) not in self._failed:
+                        progress.turn(candidate.name, keys, round_)
+                        self._measure(candidate, of_store, keys, round_, topics)
         self._results.seconds = time.monotonic() - begun
+
+    def _fitting(self, workloads: tuple[Workload, ...], keys: int) -> list[Workload]:
+        """Return the workloads that can be measured with ``keys``, and note the others."""
+        fitting = []
+        for workload in workloads:
+            if (why := self._options.unfit(workload, keys, self._content)) is None:
+                fitting.append(workload)
+            else:
+                self._note(Left(candidate="all candidates", workload=workload.name, why=why, keys=keys))
+        return fitting
+
+    def _filled(self, workloads: list[Workload], keys: int) -> dict[str, str]:
+        """Return the names of the topics of ``workloads``, by what is in them; fill those that are new."""
+        names: dict[str, str] = {}
+        for workload in workloads:
+            if (what := workload.topic) is not None and self._topics is not None:
+                self._progress.topic(what)
+                names[what] = self._topics.of(what, self._content, records_of(what, keys))
+        return names
 
     def _possible(self, candidate: Kind, workloads: tuple[Workload, ...]) -> list[Workload]:
         """Return the workloads that the candidate can do, and note the others."""
         possible = []
         for workload in workloads:
+            if workload.store not in candidate.stores:
+                continue
             if (lack := lacking(workload, candidate.abilities)) is None:
                 possible.append(workload)
             else:
@@ -134,7 +183,9 @@ class _Run:
         self._results.left.append(left)
         self._progress.left(left)
 
-    def _measure(self, candidate: Kind, workloads: list[Workload], keys: int, round_: int) -> None:
+    def _measure(
+        self, candidate: Kind, workloads: list[Workload], keys: int, round_: int, topics: dict[str, str]
+    ) -> None:
         options = self._options
         home = Path(tempfile.mkdtemp(prefix="bench-", dir=self._directory))
         several = candidate.abilities.threads
@@ -152,6 +203,8 @@ class _Run:
             durable=options.durable,
             seed=options.seed,
             round=round_,
+            kafka=self._topics.kafka if self._topics is not None else None,
+            topics=topics,
         )
         loaded = load()
         samples: list[Sample] = []
@@ -172,7 +225,7 @@ class _Run:
             samples.append(message.sample)
             self._progress.sample(message.sample)
         elif isinstance(message, Broke):
-            self._failed.add((job.candidate, job.keys))
+            self._failed.add((job.candidate, job.keys, WORKLOADS[job.workloads[0]].store))
             why = message.error
             self._note(
                 Left(candidate=job.candidate, workload=message.workload, why=why, failed=True, keys=job.keys)

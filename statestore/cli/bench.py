@@ -71,6 +71,14 @@ def _whole(text: str) -> int:
     "--rate", type=float, default=None, help="Operations a second that are due; default: as many as go."
 )
 @click.option("--durable", is_flag=True, help="Each write waits for the disk.")
+@click.option(
+    "--kafka",
+    default=None,
+    metavar="HOST:PORT",
+    help="A broker for the workloads that read a topic. The bench makes topics named statestore-bench-…, "
+    "fills each once, and deletes them at the end, also when it is interrupted. Default: a broker in this "
+    "process, which keeps some 20 MB of a topic.",
+)
 @click.option("--seed", default=1, show_default=True, help="Of all that is drawn by chance.")
 @click.option(
     "--out",
@@ -95,6 +103,7 @@ def bench(
     rounds: int,
     rate: float | None,
     durable: bool,
+    kafka: str | None,
     seed: int,
     out: Path,
 ) -> int:
@@ -127,6 +136,7 @@ def bench(
         rounds=rounds,
         rate=rate,
         durable=durable,
+        kafka=kafka,
         seed=seed,
     )
     with Shown() as shown:
@@ -192,6 +202,10 @@ class Shown:
 
     def turn(self, candidate: str, keys: int, round_: int) -> None:
         self._turn = f"round {round_ + 1}, {keys:,} keys: {candidate}"
+        self._describe("filling")
+
+    def topic(self, name: str) -> None:
+        self._turn = f"topic of {name}"
         self._describe("filling")
 
     def workload(self, name: str | None) -> None:

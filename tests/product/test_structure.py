@@ -49,12 +49,14 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "rocksdict": ("statestore.backends.rocksdb", "statestore.bench.references"),
     "lmdb": ("statestore.backends.lmdb", "statestore.bench.references"),
     "confluent_kafka": (
+        "statestore.bench.restoring",
+        "statestore.bench.topics",
         "statestore.kafka",
         "statestore.producing",
         "statestore.serde.registry",
         "statestore.testing",
     ),
-    "fastavro": ("statestore.serde.avro",),
+    "fastavro": ("statestore.bench.entities", "statestore.serde.avro"),
     "pyarrow": ("statestore.query", "statestore.aio.query"),
     "httpx2": ("statestore.deploy.client",),
 }

@@ -13,7 +13,7 @@ from statestore.bench.references import REFERENCES, installed_references
 from statestore.errors import ConfigError
 
 KINDS = [backend(name) for name in ("rocksdb", "lmdb", "memory")]
-KINDS += [REFERENCES[name] for name in installed_references()]
+KINDS += [REFERENCES[name] for name in installed_references() if "records" in REFERENCES[name].stores]
 PAIRS = [(b"%08d" % number, b"value %d" % number) for number in range(50)]
 
 
@@ -95,6 +95,11 @@ def test_a_backend_is_followed_by_the_reference_on_the_same_library() -> None:
     assert names(backends="memory", references="rocksdict") == ["memory", "rocksdict"]
 
 
+def test_what_only_reads_topics_is_measured_where_one_is_restored() -> None:
+    assert "discard" in names(workload="restore,read")
+    assert "discard" not in names(workload="read,window,entity")
+
+
 def test_a_name_that_nothing_has_is_told_with_those_there_are() -> None:
     with pytest.raises(ConfigError, match=r"'redis'.*rocksdb"):
         names(backends="redis")
@@ -104,6 +109,6 @@ def test_a_name_that_nothing_has_is_told_with_those_there_are() -> None:
 
 def test_a_reference_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("statestore.bench.references.find_spec", lambda _: None)
-    assert installed_references() == ["dict"]
+    assert installed_references() == ["dict", "discard"]
     with pytest.raises(ConfigError, match="--references plyvel: it is not installed here"):
         names(references="plyvel")

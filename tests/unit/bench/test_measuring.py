@@ -11,22 +11,23 @@ from typing import Any
 
 import pytest
 
-from statestore.bench.candidates import Opening
 from statestore.bench.content import Content
 from statestore.bench.histogram import Latencies, check_extra
 from statestore.bench.measuring import closed_loop, fixed_rate, is_paced, measure, overhead, spread
+from statestore.bench.operations import RecordGround
 from statestore.bench.references import REFERENCES
-from statestore.bench.workloads import WORKLOADS, Ground, Operation, Workload
+from statestore.bench.workload import Operation, Site, Workload
+from statestore.bench.workloads import WORKLOADS
 from statestore.errors import ConfigError
 
 
 @pytest.fixture
-def ground(tmp_path: Path) -> Ground:
-    return Ground(Content(16, "10", 1), 200, lambda: REFERENCES["dict"].open(Opening(tmp_path, False)))
+def ground(tmp_path: Path) -> RecordGround:
+    return RecordGround(Site(REFERENCES["dict"], tmp_path, False, Content(16, "10", 1), 200))
 
 
-def repeating(call: Callable[[], Any]) -> Callable[[Ground, Random], Iterator[Operation]]:
-    def operations(_: Ground, __: Random) -> Iterator[Operation]:
+def repeating(call: Callable[[], Any]) -> Callable[[RecordGround, Random], Iterator[Operation]]:
+    def operations(_: RecordGround, __: Random) -> Iterator[Operation]:
         while True:
             yield call, ()
 
@@ -45,7 +46,7 @@ class Stalling:
             time.sleep(0.06)
 
 
-def test_at_a_fixed_rate_a_stall_delays_all_that_was_due_meanwhile(ground: Ground) -> None:
+def test_at_a_fixed_rate_a_stall_delays_all_that_was_due_meanwhile(ground: RecordGround) -> None:
     """The 60 operations of the stall are late by 60 to 0 ms: those of 200 that are late by 30 ms are 15 %."""
     measured = fixed_rate(ground, Workload("stall", "", repeating(Stalling(50))), 1, 0.2, 1, rate=1_000)
     assert measured.operations == 200
@@ -54,21 +55,21 @@ def test_at_a_fixed_rate_a_stall_delays_all_that_was_due_meanwhile(ground: Groun
     assert measured.latencies.percentiles(88)[0] >= 25_000
 
 
-def test_in_a_closed_loop_a_stall_is_one_operation(ground: Ground) -> None:
+def test_in_a_closed_loop_a_stall_is_one_operation(ground: RecordGround) -> None:
     measured = closed_loop(ground, Workload("stall", "", repeating(Stalling(50))), 1, 0.2, 1)
     assert measured.latencies.percentiles(100)[0] >= 59_000
     assert measured.operations == measured.latencies.count > 200
     assert measured.latencies.percentiles(99)[0] < 59_000
 
 
-def test_a_rate_that_is_too_high_is_given_up_and_told(ground: Ground) -> None:
+def test_a_rate_that_is_too_high_is_given_up_and_told(ground: RecordGround) -> None:
     slow = Workload("slow", "", repeating(lambda: time.sleep(0.01)))
     measured = fixed_rate(ground, slow, 1, 0.05, 1, rate=1_000)
     assert measured.late
     assert measured.operations < 50
 
 
-def test_what_is_done_once_is_done_whole_and_its_operations_are_in_the_series(ground: Ground) -> None:
+def test_what_is_done_once_is_done_whole_and_its_operations_are_in_the_series(ground: RecordGround) -> None:
     ground.loaded = ground.records = 40_500
     measured = measure(ground, WORKLOADS["load-random"], 1, 0.01, 1, rate=None)
     assert measured.operations == sum(measured.series) == measured.latencies.count == 41
@@ -88,7 +89,7 @@ def test_slow_operations_count_in_all_the_intervals_that_they_took() -> None:
     assert sum(series) == 19
 
 
-def test_threads_work_at_once(ground: Ground) -> None:
+def test_threads_work_at_once(ground: RecordGround) -> None:
     """Each call waits for that of the other thread: alone it would wait for ever."""
     together = threading.Barrier(2)
     meet = Workload("meet", "", repeating(lambda: together.wait(60)), chunk=4)
@@ -98,7 +99,7 @@ def test_threads_work_at_once(ground: Ground) -> None:
     assert fixed_rate(ground, meet, 2, 0.05, 1, rate=200).operations == 10
 
 
-def test_what_a_thread_raises_ends_all_and_comes_out(ground: Ground) -> None:
+def test_what_a_thread_raises_ends_all_and_comes_out(ground: RecordGround) -> None:
     names: set[str] = set()
 
     def fail() -> None:
@@ -110,7 +111,7 @@ def test_what_a_thread_raises_ends_all_and_comes_out(ground: Ground) -> None:
         closed_loop(ground, Workload("fail", "", repeating(fail)), 2, 600, 1)
 
 
-def test_a_rate_holds_for_point_operations_only(ground: Ground) -> None:
+def test_a_rate_holds_for_point_operations_only(ground: RecordGround) -> None:
     for pair in ((ground.content.key(number), b"value") for number in range(ground.records)):
         ground.candidate.put(*pair)
     assert measure(ground, WORKLOADS["ycsb-a"], 1, 0.05, 1, rate=200).operations == 10

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -12,28 +12,30 @@ from typing import Any
 
 import pytest
 
-from statestore.bench.candidates import Opening, backend
+from statestore.bench.candidates import backend
 from statestore.bench.content import Content
+from statestore.bench.operations import RecordGround
 from statestore.bench.options import BenchOptions
 from statestore.bench.references import REFERENCES
-from statestore.bench.workloads import GROUPS, WORKLOADS, Ground, chosen, lacking
+from statestore.bench.workload import Operation, Site
+from statestore.bench.workloads import GROUPS, WORKLOADS, chosen, lacking
 from statestore.errors import ConfigError
 
 RECORDS = 500
 
 
 @pytest.fixture
-def ground(tmp_path: Path) -> Iterator[Ground]:
+def ground(tmp_path: Path) -> Iterator[RecordGround]:
     """A filled store in memory."""
-    opening = Opening(tmp_path, durable=False)
-    made = Ground(Content(16, "10..20", 1), RECORDS, lambda: backend("memory").open(opening))
+    content = Content(16, "10..20", 1)
+    made = RecordGround(Site(backend("memory"), tmp_path, durable=False, content=content, records=RECORDS))
     for call, arguments in WORKLOADS["load-random"].operations(made, Random(1)):
         call(*arguments)
     yield made
     made.candidate.close()
 
 
-def operations(ground: Ground, workload: str, count: int) -> list[tuple[Callable[..., Any], tuple[Any, ...]]]:
+def operations(ground: RecordGround, workload: str, count: int) -> list[Operation]:
     return list(islice(WORKLOADS[workload].operations(ground, Random(2)), count))
 
 
@@ -49,7 +51,9 @@ def operations(ground: Ground, workload: str, count: int) -> list[tuple[Callable
         ("ycsb-f", {"get": 0.5, "_read_and_write": 0.5}),
     ],
 )
-def test_the_letters_have_the_mixes_of_ycsb(ground: Ground, workload: str, shares: dict[str, float]) -> None:
+def test_the_letters_have_the_mixes_of_ycsb(
+    ground: RecordGround, workload: str, shares: dict[str, float]
+) -> None:
     made = operations(ground, workload, 2_000)
     counted = Counter(call.__name__ for call, _ in made)
     assert set(counted) == set(shares)
@@ -58,27 +62,27 @@ def test_the_letters_have_the_mixes_of_ycsb(ground: Ground, workload: str, share
 
 
 @pytest.mark.parametrize(("workload", "inserts"), [("ycsb-a", False), ("ycsb-d", True), ("ycsb-e", True)])
-def test_d_and_e_insert_and_the_others_overwrite(ground: Ground, workload: str, inserts: bool) -> None:
+def test_d_and_e_insert_and_the_others_overwrite(ground: RecordGround, workload: str, inserts: bool) -> None:
     for call, arguments in operations(ground, workload, 400):
         call(*arguments)
     assert (ground.candidate.scan(None, None) > RECORDS) == inserts
     assert ground.candidate.scan(None, None) == ground.records
 
 
-def test_a_short_scan_reads_up_to_a_hundred_pairs(ground: Ground) -> None:
+def test_a_short_scan_reads_up_to_a_hundred_pairs(ground: RecordGround) -> None:
     limits = {arguments[1] for _, arguments in operations(ground, "scan-short", 2_000)}
     assert min(limits) == 1
     assert max(limits) == 100
 
 
-def test_reads_find_their_records_and_absent_ones_nothing(ground: Ground) -> None:
+def test_reads_find_their_records_and_absent_ones_nothing(ground: RecordGround) -> None:
     for workload in ("read-uniform", "read-zipf", "read-hot", "ycsb-c"):
         assert all(call(*arguments) is not None for call, arguments in operations(ground, workload, 300))
     assert len({arguments for _, arguments in operations(ground, "read-hot", 300)}) == RECORDS // 100
     assert all(call(*arguments) is None for call, arguments in operations(ground, "read-absent", 300))
 
 
-def test_what_was_deleted_is_put_back(ground: Ground) -> None:
+def test_what_was_deleted_is_put_back(ground: RecordGround) -> None:
     workload = WORKLOADS["delete"]
     for call, arguments in operations(ground, "delete", 200):
         call(*arguments)
@@ -88,20 +92,20 @@ def test_what_was_deleted_is_put_back(ground: Ground) -> None:
     assert ground.candidate.scan(None, None) == RECORDS
 
 
-def test_a_load_in_order_is_in_order_and_one_at_random_is_not(ground: Ground) -> None:
+def test_a_load_in_order_is_in_order_and_one_at_random_is_not(ground: RecordGround) -> None:
     def keys(workload: str) -> list[bytes]:
         return [key for _, (pairs,) in operations(ground, workload, 10) for key, _ in pairs]
 
     assert keys("load-order") == sorted(keys("load-random")) != keys("load-random")
 
 
-def test_a_batch_has_as_many_writes_as_it_says(ground: Ground) -> None:
+def test_a_batch_has_as_many_writes_as_it_says(ground: RecordGround) -> None:
     for size in (1, 100, 10_000):
         ((_, (pairs,)),) = operations(ground, f"batch-{size}", 1)
         assert len(pairs) == size
 
 
-def test_a_snapshot_is_held_and_released(ground: Ground) -> None:
+def test_a_snapshot_is_held_and_released(ground: RecordGround) -> None:
     hold = WORKLOADS["snapshot"].hold
     assert hold is not None
     with ExitStack() as held:
@@ -128,9 +132,8 @@ def test_what_a_candidate_lacks_is_told() -> None:
 
 
 def test_a_reopen_loses_nothing(tmp_path: Path) -> None:
-    ground = Ground(
-        Content(16, "10", 1), 10, lambda: REFERENCES["sqlite3"].open(Opening(tmp_path, durable=False))
-    )
+    site = Site(REFERENCES["sqlite3"], tmp_path, durable=False, content=Content(16, "10", 1), records=10)
+    ground = RecordGround(site)
     ((load, pairs),) = WORKLOADS["load-order"].operations(ground, Random(1))
     load(*pairs)
     ((reopen, _),) = operations(ground, "reopen", 1)
