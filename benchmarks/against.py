@@ -15,18 +15,19 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
 from against_side import FEWER, GROUPS, Options, Order, Tick, codec_of
 from content import records
-from harness import Result, speed
 from mock_topics import MockTopics
-from results import as_markdown, machine
+from results import as_markdown, described_here
 from topics import Shape, Topics
 
+from statestore.bench.pairs import PairRow, speed
+from statestore.bench.turns import in_turns
 from statestore.testing.kafka import BrokerUnavailableError, KafkaBroker, external_broker
 
 ROOT = Path(__file__).parents[1]
@@ -96,7 +97,7 @@ Turns = dict[tuple[str, str], list[tuple[float, float]]]
 """By the name of a row, and of ``seconds`` or ``cpu``: each pair's (new, base), for one run."""
 
 
-def measure(group: str, base: Path, options: Options, pairs: int, turns: int) -> Iterator[Result]:
+def measure(group: str, base: Path, options: Options, pairs: int, turns: int) -> Iterator[PairRow]:
     """Measure a group's rows in ``pairs`` pairs of processes."""
     found: Turns = {}
     times: dict[str, int] = {}
@@ -115,25 +116,24 @@ def measure(group: str, base: Path, options: Options, pairs: int, turns: int) ->
                     print(f"{what} differ: {told[0][what]}, base: {told[1][what]}", file=sys.stderr)
             rows = told[0]["rows"]
             for number, (name, _, _) in enumerate(rows):
-                for kind, one in in_turns(sides, number, times, name, turns, pair).items():
+                for kind, one in best_turns(sides, number, times, name, turns, pair).items():
                     found.setdefault((name, kind), []).append(one)
     for name, items, of in rows:
         for kind in ("seconds", "cpu") if group in CPU else ("seconds",):
             work = name if kind == "seconds" else f"{name}: by CPU time"
             row = speed(work, "base", found[name, kind], items=items, of=of, wanted=WANTED)
-            yield replace(row, group=group, sizes=f"{items:,} {of}, {pairs} pairs")
+            yield msgspec.structs.replace(row, group=group, sizes=f"{items:,} {of}, {pairs} pairs")
 
 
-def in_turns(
+def best_turns(
     sides: list[Side], row: int, times: dict[str, int], name: str, turns: int, pair: int
 ) -> dict[str, tuple[float, float]]:
     """Return the least seconds and CPU of one run, new and base; each side has a turn before that."""
     first = max(side.turn(row, 1)[0] for side in sides)
     times.setdefault(name, max(1, round(TURN / first)))
     taken: tuple[list[tuple[float, float]], ...] = ([], [])
-    for turn in range(turns if first < LONG else min(turns, 3)):
-        for side in (0, 1) if (turn + pair) % 2 else (1, 0):
-            taken[side].append(sides[side].turn(row, times[name]))
+    for _, side in in_turns((0, 1) if pair % 2 else (1, 0), turns if first < LONG else min(turns, 3)):
+        taken[side].append(sides[side].turn(row, times[name]))
     best = [[min(values) / times[name] for values in zip(*one, strict=True)] for one in taken]
     return {kind: (best[0][at], best[1][at]) for at, kind in enumerate(("seconds", "cpu"))}
 
@@ -178,10 +178,10 @@ def main() -> None:
     SCRATCH.mkdir(exist_ok=True)
     with ExitStack() as stack:
         options = prepared(stack, given.groups, given.records, given.rows)
-        found: list[Result] = []
+        found: list[PairRow] = []
         for group in given.groups:
             found += measure(group, base, options, given.pairs, given.turns)
-    text = as_markdown({**machine(), "new": commit(ROOT), "base": commit(base)}, found)
+    text = as_markdown([*described_here(), ("new", commit(ROOT)), ("base", commit(base))], found)
     print(text)
     given.results.parent.mkdir(parents=True, exist_ok=True)
     given.results.write_text(text)

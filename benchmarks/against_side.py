@@ -28,7 +28,6 @@ from typing import Annotated, Any, NamedTuple, get_type_hints
 sys.path.insert(0, str(Path(__file__).parent))  # run with -P, Python does not look beside the script
 
 from content import key, some_keys, values
-from harness import Work
 
 import statestore
 from statestore import Key, Precision, StoreManager, entity
@@ -98,6 +97,14 @@ class Order:
             Place("London", number),
             ["new", "paid"],
         )
+
+
+class Work(NamedTuple):
+    """As ``statestore.bench`` has it, which an older checkout has not."""
+
+    run: Callable[[Any], object]
+    prepare: Callable[[], Any] = lambda: None
+    finish: Callable[[Any], object] = lambda _: None
 
 
 class Row(NamedTuple):

@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 from bench_queries import table as table
-from conftest import Bench
-from harness import Sizes, beside, percentile
+from conftest import Bench, Sizes
 from ticks import Tick
 
 from statestore import F, Table, agg
 from statestore.aio import AsyncTable
 from statestore.aio.loop import OwnLoop
+from statestore.bench.histogram import Latencies
+from statestore.bench.pairs import beside
 from statestore.runtime import slices
 
 WANTED = 5.0
@@ -83,6 +84,10 @@ async def watched(table: Table[Tick], work: Awaited) -> tuple[float, list[float]
     return took, late or [0.0]
 
 
+def _milliseconds(late: list[float]) -> float:
+    return Latencies.of_seconds(late).percentiles(99.9)[0] / 1000
+
+
 @pytest.mark.parametrize("name", WORKS)
 def measure_loop(
     bench: Bench, table: Table[Tick], sizes: Sizes, name: str, longest: list[float], request: Any
@@ -101,7 +106,7 @@ def measure_loop(
         blocking(table)
         took.append((1000 * seconds, 1000 * (time.perf_counter() - began)))
     size = f"{2 * sizes.rows:,} rows"
-    lag = [(1000 * percentile(late, 0.999), 1000 * percentile(idle, 0.999))]
+    lag = [(_milliseconds(late), _milliseconds(idle))]
     slice_ = [(1000 * max(longest, default=0.0), WANTED)]
     for work, reference, pairs, kind, wanted in (
         ("awaited", "blocking", took, "ratio", None),

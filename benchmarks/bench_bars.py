@@ -15,9 +15,10 @@ from typing import Annotated, Any
 
 import pytest
 from conftest import Bench
-from harness import Work, alone
 
 from statestore import EventTime, F, Key, WindowStart, agg, entity
+from statestore.bench.pairs import alone
+from statestore.bench.turns import Work
 from statestore.windowing import WindowAggregate
 
 BEGIN = 1_700_000_000_000 // 14_400_000 * 14_400_000

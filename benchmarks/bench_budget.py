@@ -6,10 +6,10 @@ import shutil
 
 import pytest
 from children import Child
-from conftest import Bench, Fresh
-from harness import Sizes, beside
+from conftest import Bench, Fresh, Sizes
 from topics import Shape, Topics
 
+from statestore.bench.pairs import beside
 from statestore.settings import Defaults
 
 ALLOWANCE = 64 << 20

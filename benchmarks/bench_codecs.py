@@ -15,10 +15,10 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 from conftest import Bench
-from harness import Work
 from msgspec.structs import astuple, fields
 
 from statestore import Key, Precision, core, entity
+from statestore.bench.turns import Work
 from statestore.core import pure as _pure
 from statestore.entity import model_of
 from statestore.serde.entities import EntityCodec

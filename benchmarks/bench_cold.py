@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from bindings import BINDINGS
-from conftest import Bench, Fresh
+from conftest import Bench, Fresh, Sizes
 from content import pairs, some_keys
-from harness import Sizes, Work, speed
 from stores import fill
 
 from statestore import StoreManager
+from statestore.bench.pairs import speed
+from statestore.bench.turns import Work
 
 TIMES = 5
 """This group has so many times the keys of the others: read-ahead must not load all of them."""

@@ -10,12 +10,12 @@ import duckdb
 import pyarrow as pa
 import pytest
 from conftest import Bench, Fresh
-from harness import Work
 from mock_topics import MockTopics
 from ticks import Tick, encoded
 from topics import PATIENCE
 
 from statestore import StoreManager, Table
+from statestore.bench.turns import Work
 
 WANTED = 5.0
 NAMES = [field.name for field in fields(Tick)]

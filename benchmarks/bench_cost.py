@@ -6,10 +6,11 @@ import shutil
 
 import pytest
 from children import Child
-from conftest import Bench, Fresh
+from conftest import Bench, Fresh, Sizes
 from content import records
-from harness import Sizes, alone
 from topics import Shape, Topics, fill
+
+from statestore.bench.pairs import alone
 
 BACKENDS = ["rocksdb", "lmdb", "memory"]
 KEYS = [10_000, 100_000, 1_000_000, 10_000_000]

@@ -8,12 +8,12 @@ from typing import Any
 import msgpack  # type: ignore[import-untyped]
 import pytest
 from conftest import Bench, Fresh
-from harness import Work
 from mock_topics import MockTopics
 from ticks import Tick, decode, encoded
 from topics import PATIENCE
 
 from statestore import StoreManager, Table
+from statestore.bench.turns import Work
 
 WANTED = 0.8
 

@@ -7,6 +7,7 @@ one file has many rows, and a large index. Those of one size do not compress at 
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import shutil
 from collections.abc import Iterator
@@ -15,12 +16,15 @@ from pathlib import Path
 
 import pytest
 from bindings import BINDINGS, Binding, settle
-from conftest import Bench, Fresh, of_short
+from conftest import Bench, Fresh, Sizes, of_short
 from content import Pairs, key, some_keys
-from harness import Sizes, Work, alone, beside, speed
 
 from statestore.backends import Backend, StoreOptions, find_engine
+from statestore.backends.contract import directory_size
 from statestore.backends.rocksdb.store import RocksDBBackend
+from statestore.bench.machine import private_memory
+from statestore.bench.pairs import alone, beside, speed
+from statestore.bench.turns import Work, in_pairs
 from statestore.core import PairRun, count_pairs
 from statestore.runtime.budget import MemoryShares
 
@@ -66,25 +70,13 @@ def count(store: Backend) -> None:
     count_pairs(store.scan())
 
 
-def anonymous() -> int:
-    """Return the bytes of this process that no file backs."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) * 1024
-
-
 def turns(ours: Work, theirs: Work, pairs: int) -> list[tuple[float, float]]:
     """Return the seconds of both sides, which take turns; the first turn of each does not count.
 
     Short turns are many, because other processes disturb them more.
     """
-    found: list[tuple[float, float]] = []
-    first = (ours.seconds(), theirs.seconds())
-    for number in range(of_short(pairs) if max(first) < SHORT_SECONDS else pairs):
-        if number % 2:
-            found.append((ours.seconds(), theirs.seconds()))
-        else:
-            found.append((theirs.seconds(), ours.seconds())[::-1])
-    return found
+    first = max(ours.seconds(), theirs.seconds())
+    return in_pairs(ours.seconds, theirs.seconds, of_short(pairs) if first < SHORT_SECONDS else pairs)
 
 
 @pytest.mark.parametrize(
@@ -135,19 +127,17 @@ def _measure(
         beside(f"{what}: open and close", "the same", thousandths, unit="ms", kind="difference"),
         sizes=f"{rows:,} rows, {len(openings)} pairs",
     )
-    before = anonymous()
+    before = private_memory(os.getpid()) or 0
     with opened(backend, homes[0]) as store:
         for wanted in _wanted(rows):  # until the cache is full
             _read(store, wanted)
-        bench.add(
-            alone(f"{what}: memory", [(anonymous() - before) / 2**20], unit="MiB"),
-            sizes=f"{rows:,} rows, once",
-        )
+        memory = (private_memory(os.getpid()) or 0) - before
+        bench.add(alone(f"{what}: memory", [memory / 2**20], unit="MiB"), sizes=f"{rows:,} rows, once")
         with kind(homes[1]) as theirs:
             for wanted in _wanted(rows):
                 _read(theirs, wanted)
             _read_all(bench, what, backend, rows, store, theirs)
-    disk = [sum(file.stat().st_blocks * 512 for file in home.rglob("*")) / rows for home in homes]
+    disk = [directory_size(home) / rows for home in homes]
     bench.add(
         beside(f"{what}: disk", "the same", [(disk[0], disk[1])], unit="bytes/row", kind="ratio"),
         sizes=f"{rows:,} rows, once",
@@ -167,7 +157,7 @@ def _read_all(bench: Bench, what: str, backend: str, rows: int, store: Backend, 
     row = speed(f"{what}: get", theirs.names["get"], reads, items=at_once, of="reads", wanted=0.7)
     bench.add(row, sizes=f"{at_once:,} reads, {len(reads)} pairs")
     for name, read in (("scan", scan), ("count", count)):
-        found = turns(Work.of(partial(read, store)), Work.of(theirs.scan), min(3, pairs))
+        found = turns(Work.of(partial(read, store)), Work.of(theirs.read_all), min(3, pairs))
         row = speed(
             f"{what}: {name}",
             theirs.names["scan"],

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from conftest import Bench, Fresh
-from harness import Work
 from mock_topics import MockTopics
 from ticks import Tick, encoded
 from topics import PATIENCE
 
 from statestore import F, StoreManager, Table, entity
+from statestore.bench.turns import Work
 
 WANTED = 1 / 3
 LOOKUPS = 200

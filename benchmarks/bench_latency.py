@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 from children import Child
-from conftest import Bench, Fresh
+from conftest import Bench, Fresh, Sizes
 from content import records
-from harness import Sizes, beside, percentile
 from topics import Shape, Topics, fill
+
+from statestore.bench.histogram import Latencies
+from statestore.bench.pairs import beside
 
 BACKENDS = ["rocksdb", "lmdb", "memory"]
 ROWS = 10_000
-SHARES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
+PERCENTS = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9}
 RATE = 50_000
 FOLLOWED_SECONDS = 5
 
@@ -36,16 +38,17 @@ def measure_get(bench: Bench, fresh: Fresh, topics: Topics, sizes: Sizes, backen
         restoring += run["busy"]
     following = _following(topics, str(fresh()), rows, min(sizes.records, RATE * FOLLOWED_SECONDS), backend)
     for what, samples in (("another table restores", restoring), ("following at 50,000/s", following)):
+        found = (Latencies.of_seconds(one).percentiles(*PERCENTS.values()) for one in (samples, quiet))
         bench.add(
             *(
                 beside(
                     f"{backend}, get while {what}: {name}",
                     "while nothing happens",
-                    [(1e6 * percentile(samples, share), 1e6 * percentile(quiet, share))],
+                    [pair],
                     unit="us",
                     kind="value",
                 )
-                for name, share in SHARES.items()
+                for name, pair in zip(PERCENTS, zip(*found, strict=True), strict=True)
             ),
             sizes=f"{sizes.records:,} records, {len(samples):,} reads",
         )

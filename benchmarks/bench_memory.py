@@ -8,13 +8,14 @@ from itertools import islice
 
 import pytest
 from children import Child
-from conftest import Bench, Fresh
+from conftest import Bench, Fresh, Sizes
 from content import Pairs, key, pairs, some_keys
-from harness import Sizes, Work, beside
 from sortedcontainers import SortedDict
 from stores import fill
 
 from statestore import KeyValueStore, StoreManager
+from statestore.bench.pairs import beside
+from statestore.bench.turns import Work
 
 TIMES = 10
 """This group has so many times the keys of the others: a million by default."""

@@ -31,10 +31,11 @@ from bench_bars import MINUTES, Trade, candle
 from bench_windows import BATCH, BEGIN, FETCHES, RETENTION, SIZE, WINDOWS, put_ours
 from conftest import Bench, Fresh, of_short
 from content import key, values
-from harness import Work, speed
 from peer_programs import installed, turns
 
 from statestore import F, Key, StoreManager, WindowStart, WindowStore, agg, entity
+from statestore.bench.pairs import speed
+from statestore.bench.turns import Work, in_pairs
 from statestore.windowing import WindowAggregate
 
 STORES, BARS = 10, 15
@@ -103,14 +104,7 @@ def taken_in_turns(
 
         ours.seconds()
         theirs()
-        taken = []
-        for number in range(pairs):
-            if number % 2:
-                first = theirs()
-                taken.append((ours.seconds(), first))
-            else:
-                taken.append((ours.seconds(), theirs()))
-        return taken
+        return in_pairs(ours.seconds, theirs, pairs)
 
 
 def measure_put(bench: Bench, fresh: Fresh) -> None:

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 from children import Child
-from conftest import Bench, Fresh
+from conftest import Bench, Fresh, Sizes
 from content import records
-from harness import Sizes, beside, speed
 from peer_programs import PROGRAMS, PYTHON, Run, installed, told
 from topics import PATIENCE, Topics, fill
 
+from statestore.bench.pairs import beside, speed
+from statestore.bench.turns import in_pairs
 from statestore.testing.kafka import BrokerUnavailableError
 from statestore.testing.maven import KAFKA_VERSION, find_java, streams_jars
 
@@ -146,14 +147,7 @@ def _pairs(
         assert run["records"] == topic.records, run
         return run
 
-    found = []
-    for number in range(count):
-        if number % 2:
-            peer_first = theirs()
-            found.append((ours(), peer_first))
-        else:
-            found.append((ours(), theirs()))
-    return found
+    return in_pairs(ours, theirs, count)
 
 
 def _rows(

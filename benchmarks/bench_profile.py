@@ -18,13 +18,13 @@ from typing import Any
 import librdkafka
 import pytest
 from children import Child
-from conftest import Bench, Fresh
+from conftest import Bench, Fresh, Sizes
 from content import VALUE_SIZE, pairs, some_keys
-from harness import Sizes, alone
 from rocksdict import Options, SstFileWriter
 from ticks import Tick, decode, encoded
 from topics import TUNINGS, Shape, Topics, fill
 
+from statestore.bench.pairs import alone
 from statestore.entity import model_of
 
 BACKENDS = ["rocksdb", "lmdb", "memory"]

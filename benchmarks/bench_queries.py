@@ -15,11 +15,11 @@ from typing import Any, cast
 
 import pytest
 from conftest import Bench, Fresh
-from harness import Work
 from ticks import Tick, encoded
 
 from statestore import F, Table, TableQuery, agg
 from statestore.backends import StoreOptions, find_engine
+from statestore.bench.turns import Work
 from statestore.changelog.counts import Counts
 from statestore.core import Readable, WriteRun
 from statestore.entity import model_of

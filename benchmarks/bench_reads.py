@@ -7,8 +7,9 @@ from typing import Any
 
 from conftest import Bench
 from content import some_keys
-from harness import Work
 from stores import Filled
+
+from statestore.bench.turns import Work
 
 READS = 20_000
 MANY = 100

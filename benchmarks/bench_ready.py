@@ -7,12 +7,13 @@ import statistics
 import pytest
 from children import Child
 from confluent_kafka import Consumer
-from conftest import Bench, Fresh
+from conftest import Bench, Fresh, Sizes
 from content import records
-from harness import Sizes, Work, alone, beside
 from topics import PATIENCE, Topics, fill
 
 from statestore import StoreManager
+from statestore.bench.pairs import alone, beside
+from statestore.bench.turns import Work
 
 FEW = 1_000
 WANTED = 100.0

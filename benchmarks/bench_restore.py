@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import pytest
-from conftest import Bench, Fresh
+from conftest import Bench, Fresh, Sizes
 from content import key, values
-from harness import Sizes, Work, speed
 from topics import PATIENCE, Shape, Topics, fill
 
 from statestore import Key, StoreManager, WindowStart, entity
+from statestore.bench.pairs import speed
+from statestore.bench.turns import Work
 
 WANTED = 1.0
 WANTED_OF_WINDOWS = 0.9

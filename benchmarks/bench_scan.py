@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from conftest import Bench
-from harness import Work
 from stores import Filled
+
+from statestore.bench.turns import Work
 
 WANTED = {"rocksdb": 0.9, "lmdb": 0.8}
 
@@ -28,7 +29,7 @@ def _row(bench: Bench, stores: Filled, work: str, scan: Callable[[], Iterable[ob
         f"{stores.backend}, {work}",
         stores.theirs.names["scan"],
         Work.of(drain),
-        Work.of(stores.theirs.scan),
+        Work.of(stores.theirs.read_all),
         items=len(stores.pairs),
         of="pairs",
         wanted=WANTED[stores.backend],

@@ -19,10 +19,13 @@ from typing import Any
 
 import pytest
 from children import Child
-from conftest import Bench, Fresh
+from conftest import Bench, Fresh, Sizes
 from content import records
-from harness import Sizes, beside, percentile, speed
 from topics import Topics, fill
+
+from statestore.bench.histogram import Latencies
+from statestore.bench.pairs import beside, speed
+from statestore.bench.turns import in_turns
 
 HERE = Path(__file__).parent
 ROWS = 10_000
@@ -95,11 +98,10 @@ def ask(server: Server, rows: int, count: int) -> dict[str, Any]:
 def turns(servers: dict[str, Server], rows: int, count: int, pairs: int) -> dict[str, list[dict[str, Any]]]:
     """Ask the services in turns; the first turn of each does not count."""
     found: dict[str, list[dict[str, Any]]] = {source: [] for source in servers}
-    for number in range(pairs + 1):
-        for source in list(servers)[:: 1 if number % 2 else -1]:
-            asked = ask(servers[source], rows, count)
-            if number:
-                found[source].append(asked)
+    for number, source in in_turns(list(servers), pairs + 1):
+        asked = ask(servers[source], rows, count)
+        if number:
+            found[source].append(asked)
     return found
 
 
@@ -137,6 +139,6 @@ def _add(
     late = []
     for name, of in (("p99 of a request", "samples"), ("p99 of the loop's lag", "lags")):
         mine, other = ([sample for turn in side for sample in turn[of]] or [0.0] for side in (ours, theirs))
-        pair = (1e3 * percentile(mine, 0.99), 1e3 * percentile(other, 0.99))
-        late.append(beside(f"{what}: {name}", "over a dict", [pair], unit="ms", kind="value"))
+        one, two = (Latencies.of_seconds(side).percentiles(99)[0] / 1000 for side in (mine, other))
+        late.append(beside(f"{what}: {name}", "over a dict", [(one, two)], unit="ms", kind="value"))
     bench.add(rate, *late, sizes=f"{rows:,} rows, {count:,} requests, {len(ours)} turns")

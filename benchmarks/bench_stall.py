@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 from children import Child
-from conftest import Bench, Fresh
-from harness import Sizes, beside, percentile
+from conftest import Bench, Fresh, Sizes
 from topics import Shape, Topics
 
-SHARE = 0.999
+from statestore.bench.histogram import Latencies
+from statestore.bench.pairs import beside
+
+PERCENT = 99.9
 WANTED = 20.0
 """Milliseconds."""
 
@@ -33,12 +35,12 @@ def measure_overshoot(
         loop = Child("discard", **common, records=shape.records, partitions=shape.partitions, tuning=tuning)
         theirs += loop.run()["late"]
     # All runs together: one run has too few samples for its p99.9.
-    found = [(1000 * percentile(ours, SHARE), 1000 * percentile(theirs, SHARE))]
+    one, two = (Latencies.of_seconds(side).percentiles(PERCENT)[0] / 1000 for side in (ours, theirs))
     bench.add(
         beside(
             f"{backend}, {shape}: overshoot p99.9",
             f"discard loop, {tuning}",
-            found,
+            [(one, two)],
             unit="ms",
             kind="value",
             wanted=WANTED,

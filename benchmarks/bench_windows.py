@@ -16,10 +16,11 @@ import pytest
 from bindings import BINDINGS
 from conftest import Bench, Fresh
 from content import key
-from harness import Work, alone
 
 from statestore import WindowStore
 from statestore.backends import Backend, KeyRange, StoreOptions, find_engine
+from statestore.bench.pairs import alone
+from statestore.bench.turns import Work
 from statestore.storage.layout import WINDOWS as WINDOW_ROWS
 from statestore.storage.stored_window import stored_window
 

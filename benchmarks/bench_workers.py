@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 from children import Child
-from conftest import Bench, Fresh
+from conftest import Bench, Fresh, Sizes
 from content import records
-from harness import Sizes, alone, beside
 from topics import Topics, fill
+
+from statestore.bench.pairs import alone, beside
 
 WORKERS = 4
 WANTED_MEMORY = 0.5

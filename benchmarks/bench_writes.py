@@ -11,9 +11,9 @@ import pytest
 from bindings import BINDINGS
 from conftest import Bench, Fresh
 from content import Pairs
-from harness import Work
 
 from statestore.backends import StoreOptions, find_engine
+from statestore.bench.turns import Work
 from statestore.core import WriteRun
 from statestore.storage.changelog_store import ChangelogStore
 from statestore.storage.layout import DATA, HEADER, Position, timestamp_of

@@ -1,50 +1,43 @@
-"""The references of reads and writes: the backends' own Python bindings, used as their manuals say."""
+"""The references of reads and writes: those of ``statestore bench``, and what rows ask of them beside it."""
 
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-import lmdb
 from content import Pairs
-from rocksdict import Options, Rdict, RdictIter, ReadOptions, WriteBatch, WriteOptions
-from sortedcontainers import SortedDict
+from rocksdict import Rdict, RdictIter, ReadOptions
 
-MAP_SIZE = 16 << 30
+from statestore.bench.candidates import Candidate, Opening
+from statestore.bench.references import LMDBReference, RocksdictReference, SortedDictReference
 
 
-class Binding(ABC):
-    """A store made with a binding alone. It creates its ``directory``. ``get`` is the point read."""
+class Binding(Candidate):
+    """A reference in ``directory``, which it creates."""
 
-    get: Callable[[bytes], Any]
+    durable: ClassVar = False
     names: ClassVar[dict[str, str]]
     """The calls that are measured, by kind of work."""
 
-    @abstractmethod
-    def __init__(self, directory: Path) -> None: ...
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        super().__init__(Opening(directory, self.durable))  # type: ignore[call-arg] # of the reference
 
     @abstractmethod
     def get_many(self, keys: Sequence[bytes]) -> object:
         """Return the values of ``keys``."""
 
     @abstractmethod
-    def scan(self) -> None:
+    def read_all(self) -> None:
         """Look at each pair, and at the status after the last one."""
 
     @abstractmethod
     def pairs(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Give the pairs from ``start`` to before ``stop``."""
-
-    @abstractmethod
-    def write(self, pairs: Pairs) -> None:
-        """Write ``pairs`` as one batch."""
-
-    @abstractmethod
-    def close(self) -> None: ...
 
     def fill(self, pairs: Pairs, batch: int = 10_000) -> Self:
         """Write ``pairs`` and return when they are on disk."""
@@ -53,13 +46,7 @@ class Binding(ABC):
         self.flush()
         return self
 
-    def flush(self) -> None:  # noqa: B027 - LMDB has written it already
-        """Return when everything is on disk."""
-
-    def compact(self) -> None:  # noqa: B027 - LMDB needs none
-        """Give the files the form in which reads are fastest."""
-
-    def settle(self) -> None:  # noqa: B027 - LMDB does nothing by itself
+    def settle(self) -> None:
         """Return when nothing is done in the background any more."""
 
     def __enter__(self) -> Self:
@@ -80,8 +67,11 @@ def settle(database: Rdict) -> None:
         time.sleep(0.05)
 
 
-class RocksDBBinding(Binding):
-    """``rocksdict`` with its defaults, raw bytes and no write-ahead log."""
+class RocksDBBinding(Binding, RocksdictReference):
+    """``rocksdict`` without a write-ahead log. Its ``items()`` ends at a corrupt block in silence.
+
+    So the loops here ask for the status, as the library's own do.
+    """
 
     names: ClassVar = {
         "get": "Rdict.get",
@@ -91,22 +81,16 @@ class RocksDBBinding(Binding):
         "write": "WriteBatch, no WAL",
     }
 
-    def __init__(self, directory: Path) -> None:
-        self._store = Rdict(str(directory), Options(raw_mode=True))
-        self.get = self._store.get
-        self._options = WriteOptions()
-        self._options.disable_wal = True  # type: ignore[method-assign, assignment] # the stub is wrong
-
     def get_many(self, keys: Sequence[bytes]) -> object:
         return self._store.get(list(keys))
 
-    def scan(self) -> None:
+    def read_all(self) -> None:
         cursor: RdictIter = self._store.iter(ReadOptions())
         cursor.seek_to_first()
         while cursor.valid():
             cursor.key(), cursor.value()
             cursor.next()
-        cursor.status()  # a corrupt block ends the loop, too
+        cursor.status()
 
     def pairs(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         options = ReadOptions()
@@ -118,50 +102,27 @@ class RocksDBBinding(Binding):
             cursor.next()
         cursor.status()
 
-    def write(self, pairs: Pairs) -> None:
-        batch = WriteBatch(raw_mode=True)
-        for key, value in pairs:
-            batch.put(key, value)
-        self._store.write(batch, self._options)
-
-    def flush(self) -> None:
-        self._store.flush()
-
-    def compact(self) -> None:
-        self._store.compact_range(None, None)
-
     def settle(self) -> None:
         settle(self._store)
 
-    def close(self) -> None:
-        self._store.close()
 
+class LMDBBinding(Binding, LMDBReference):
+    """``lmdb``, whose transactions are synced as a whole: its default, which ``durable`` leaves."""
 
-class LMDBBinding(Binding):
-    """``lmdb`` with its defaults and one transaction for each read or batch."""
-
+    durable: ClassVar = True
     names: ClassVar = {
         "get": "begin() and get",
         "get_many": "begin() and get, each",
         "scan": "Cursor.__iter__",
         "pairs": "Cursor.set_range",
-        "write": "begin(write=True), put",
+        "write": "begin(write=True), putmulti",
     }
-
-    def __init__(self, directory: Path) -> None:
-        self._environment = environment = lmdb.open(str(directory), map_size=MAP_SIZE)
-
-        def get(key: bytes) -> Any:
-            with environment.begin() as transaction:
-                return transaction.get(key)
-
-        self.get = get
 
     def get_many(self, keys: Sequence[bytes]) -> object:
         with self._environment.begin() as transaction:
             return [transaction.get(key) for key in keys]
 
-    def scan(self) -> None:
+    def read_all(self) -> None:
         with self._environment.begin() as transaction:
             for _ in transaction.cursor():
                 pass
@@ -175,18 +136,8 @@ class LMDBBinding(Binding):
                         return
                     yield pair
 
-    def write(self, pairs: Pairs) -> None:
-        with self._environment.begin(write=True) as transaction:
-            for key, value in pairs:
-                transaction.put(key, value)
 
-    def close(self) -> None:
-        self._environment.close()
-
-
-class MemoryBinding(Binding):
-    """``SortedDict``, which has no files."""
-
+class MemoryBinding(Binding, SortedDictReference):
     names: ClassVar = {
         "get": "SortedDict.get",
         "scan": "SortedDict.items",
@@ -194,26 +145,16 @@ class MemoryBinding(Binding):
         "write": "SortedDict.update",
     }
 
-    def __init__(self, directory: Path) -> None:  # noqa: ARG002 - of the others
-        self._store = SortedDict()
-        self.get = self._store.get
-
     def get_many(self, keys: Sequence[bytes]) -> object:
         return [self.get(key) for key in keys]
 
-    def scan(self) -> None:
-        for _ in self._store.items():
+    def read_all(self) -> None:
+        for _ in self._content.items():
             pass
 
     def pairs(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        store = self._store
-        return ((key, store[key]) for key in store.irange(start, stop, (True, False)))
-
-    def write(self, pairs: Pairs) -> None:
-        self._store.update(pairs)
-
-    def close(self) -> None:
-        self._store.clear()
+        content = self._content
+        return ((key, content[key]) for key in content.irange(start, stop, (True, False)))
 
 
 BINDINGS: dict[str, type[Binding]] = {

@@ -29,6 +29,7 @@ from ticks import Tick
 from topics import PATIENCE, Discard, Shape
 
 from statestore import BytesTable, StoreManager
+from statestore.backends.contract import directory_size
 
 LAST = b"the last key"
 BREAK = 0.0005
@@ -96,7 +97,7 @@ def restore(kafka: str, topic: str, backend: str, directory: str, watch: bool = 
         "cpu": used_ready - used,
         "durable": time.perf_counter() - began,
         "cpu_durable": cpu() - used,
-        "disk": disk(directory),
+        "disk": directory_size(Path(directory)),
         "late": late,
     }
 
@@ -110,11 +111,6 @@ def discard(
     with sleeper(watch) as late:
         seconds = loop.work().seconds()
     return {"seconds": seconds, "cpu": cpu() - used, "late": late}
-
-
-def disk(directory: str) -> int:
-    """Return the bytes that the files below ``directory`` occupy: of a sparse file less than its length."""
-    return sum(path.stat().st_blocks * 512 for path in Path(directory).rglob("*") if path.is_file())
 
 
 def fill_memory(keys: int, into: str, directory: str) -> dict[str, Any]:

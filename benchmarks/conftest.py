@@ -5,21 +5,21 @@ from __future__ import annotations
 import gc
 import itertools
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import pytest
 from content import pairs
-from harness import Result, Sizes, Work, measure, speed
 from mock_topics import MockTopics
-from pytest_benchmark.fixture import BenchmarkFixture
-from results import Results
+from results import ResultsFolder, cells
 from stores import Filled, filled
 from topics import Topics
 
+from statestore.bench.pairs import PairRow, speed
+from statestore.bench.turns import Work, seconds_in_pairs
+from statestore.errors import ConfigError
 from statestore.testing.kafka import BrokerUnavailableError, KafkaBroker, external_broker
 
 ROOT = Path(__file__).parents[1]
@@ -33,7 +33,7 @@ SIZES = {
 }
 SHORT = 5
 """Short work is measured so many times as often, because other processes disturb it more."""
-RESULTS = pytest.StashKey[Results]()
+RESULTS = pytest.StashKey[ResultsFolder]()
 Fresh = Callable[[], Path]
 WIDTHS = (50, 28, 18, 18, 15, 12, 12)
 
@@ -56,15 +56,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # pytest-benchmark says this when every chosen row is measured in a process of its own.
-    warnings.filterwarnings("ignore", "Not saving anything")
-    config.stash[RESULTS] = Results(config.getoption("results"))
-    config.option.benchmark_json = str(config.stash[RESULTS].rounds_file())
-
-
-def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
-    """Leave the name of the machine out of the published results."""
-    machine_info.pop("node", None)
+    try:
+        config.stash[RESULTS] = ResultsFolder(config.getoption("results"))
+    except ConfigError as error:
+        raise pytest.UsageError(f"rows are added to earlier results, but {error}") from error
 
 
 # Printing: a line for each row as soon as it is measured, instead of pytest's dots.
@@ -97,9 +92,9 @@ class Printer:
         if report.when != "call":
             return
         for name, result in report.user_properties:
-            if name == "result" and isinstance(result, Result):
+            if name == "result" and isinstance(result, PairRow):
                 self._config.stash[RESULTS].add(result)
-                print_cells(self._config, result.cells(), red=result.met is False)
+                print_cells(self._config, cells(result), red=result.met is False)
 
 
 @pytest.hookimpl(trylast=True)
@@ -133,6 +128,20 @@ def print_cells(config: pytest.Config, cells: Sequence[str], **markup: bool) -> 
 # Fixtures of the rows.
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The sizes of a run, for all of its groups."""
+
+    records: int
+    """Records in a topic that is restored."""
+    rows: int
+    """Keys of a store that is read, scanned and written."""
+    tables: int
+    """Tables of one manager."""
+    pairs: int
+    """Runs of each side."""
+
+
 class Bench:
     """Measures rows and adds them to the results."""
 
@@ -141,13 +150,9 @@ class Bench:
         self._request = request
 
     def pairs(self, ours: Work, theirs: Work, *, is_short: bool = False) -> list[tuple[float, float]]:
-        """Measure both sides in turns. Once in a test, because pytest-benchmark keeps one record for each."""
-        benchmark: BenchmarkFixture = self._request.getfixturevalue("benchmark")
-        benchmark.group = self.group
+        """Measure both sides in turns, short work more often."""
         pairs = self.sizes.pairs
-        found = measure(benchmark, ours, theirs, of_short(pairs) if is_short else pairs)
-        benchmark.extra_info["reference"] = [theirs for _, theirs in found]
-        return found
+        return seconds_in_pairs(ours, theirs, of_short(pairs) if is_short else pairs)
 
     def speed(
         self,
@@ -167,10 +172,10 @@ class Bench:
             sizes=f"{items:,} {of}, {len(found)} pairs",
         )
 
-    def add(self, *results: Result, sizes: str) -> None:
+    def add(self, *results: PairRow, sizes: str) -> None:
         """Add rows to the results, with the sizes they were measured with."""
         for result in results:
-            row = replace(result, group=self.group, sizes=sizes)
+            row = msgspec.structs.replace(result, group=self.group, sizes=sizes)
             self._request.node.user_properties.append(("result", row))
 
     @property

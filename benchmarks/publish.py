@@ -7,10 +7,6 @@ import shutil
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # run with -P, Python does not look beside the script
-
-from results import as_markdown, load
-
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "performance.md"
 BETWEEN = re.compile(r"(<!-- results -->\n).*(<!-- end of results -->)", re.DOTALL)
@@ -21,13 +17,13 @@ def publish(folder: Path, page: Path) -> None:
     text = page.read_text()
     if not BETWEEN.search(text):
         raise SystemExit(f"{page} has no marks for the results: <!-- results --> and <!-- end of results -->")
-    tables = as_markdown(*load(folder))
+    tables = (folder / "results.md").read_text()
     page.write_text(BETWEEN.sub(lambda found: f"{found[1]}\n{tables}\n{found[2]}", text))
     shutil.copy(folder / "ratios.svg", page.with_name("performance.svg"))
 
 
 if __name__ == "__main__":
     results = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / ".benchmarks" / "results"
-    if not (results / "results.json").exists():
+    if not (results / "results.md").exists():
         raise SystemExit(f"{results} has no results: run make bench first")
     publish(results, PAGE)

@@ -11,8 +11,8 @@ from typing import Any, Self
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 from content import records
-from harness import Work
 
+from statestore.bench.turns import Work
 from statestore.testing.kafka import Broker
 
 TRIES = 3

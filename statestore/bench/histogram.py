@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 from statestore.errors import ConfigError
 
@@ -35,6 +35,13 @@ class Latencies:
         for one in encoded:
             self._histogram.decode_and_add(one.encode())
         self._total = 0
+
+    @classmethod
+    def of_seconds(cls, seconds: Iterable[float]) -> Self:
+        """Return latencies that were measured in seconds."""
+        made = cls()
+        made.record(round(1e9 * one) for one in seconds)
+        return made
 
     def record(self, nanoseconds: Iterable[int]) -> None:
         """Add latencies."""

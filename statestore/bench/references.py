@@ -42,6 +42,24 @@ class DictReference(Candidate):
         self._content.clear()
 
 
+class SortedDictReference(DictReference):
+    """``SortedDict`` of sortedcontainers: a ``dict`` in the order of its keys, for one thread."""
+
+    def __init__(self, opening: Opening) -> None:
+        from sortedcontainers import SortedDict
+
+        super().__init__(opening)
+        self._content: Any = SortedDict()
+        self.get = self._content.get
+        self.put = self._content.__setitem__
+
+    def scan(self, start: bytes | None, limit: int | None) -> int:
+        if start is None:
+            return super().scan(start, limit)
+        content = self._content
+        return sum(1 for key in islice(content.irange(start), limit) if content[key] is not None)
+
+
 class RocksdictReference(Candidate):
     """``rocksdict`` with its defaults and raw bytes; without ``durable`` no write-ahead log."""
 
@@ -391,6 +409,12 @@ REFERENCES: dict[str, Kind] = {
             "memory",
             DictReference,
             _NOTHING,
+        ),
+        _reference(
+            "sortedcontainers",
+            "memory",
+            SortedDictReference,
+            Abilities(snapshots=False, files=False, atomic=False, threads=False),
         ),
         _reference("sqlite3", None, SQLiteReference, Abilities()),
         _reference("diskcache", None, DiskcacheReference, _WITHOUT_SCANS),

@@ -17,6 +17,11 @@ _TOP = 8
 _ROW = 26
 _HEIGHT = 230
 _BOTTOM = 34
+_STYLE = """text { font: 11px system-ui, sans-serif; fill: #1d2329; } .page { fill: #fff; }
+.fill { fill: currentColor; } .s0 { color: #2a9d8f; } .s1 { color: #e76f51; }
+.grid { stroke: #dfe3e6; } .range { stroke: #5b6570; fill: none; }
+.wanted { stroke: #1d2329; stroke-width: 2; }"""
+"""Of a picture that is not in a page: the first colour meets what is wanted, the second does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,8 @@ class Bar:
     least: float | None = None
     most: float | None = None
     faint: bool = False
+    wanted: float | None = None
+    """Where a mark is set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,28 +64,54 @@ def bars(title: str, rows: Sequence[Bar]) -> str:
     """Draw bars on a linear scale from 0."""
     most = max((max(row.value, row.most or 0) for row in rows), default=0) or 1
     end = WIDTH - _RIGHT - 62
-    scale = (end - _LEFT) / most
+    parts = _bars(rows, _LEFT, lambda value: _LEFT + value * (end - _LEFT) / most)
+    return _svg(title, _TOP + len(rows) * _ROW + 4, parts)
+
+
+def ratios(title: str, rows: Sequence[Bar]) -> str:
+    """Draw bars on a logarithmic scale, each with a mark of what is wanted: a picture, in no page."""
+    values = [value for row in rows for value in (row.value, row.least, row.most, row.wanted)]
+    axis = log_axis(title, [value for value in values if value is not None and math.isfinite(value)])
+    left, end, bottom = 430, 740, _TOP + len(rows) * _ROW + 4
+
+    def place(value: float) -> float:
+        return _between(axis, min(max(value, axis.least), axis.most), left, end)
+
     parts = []
+    for value, text in axis.ticks:
+        parts.append(f'<path class="grid" d="M{_n(place(value))} {_TOP}V{bottom}"/>')
+        parts.append(_text(place(value), bottom + 14, text, "middle"))
+    parts += _bars(rows, left, place)
+    parts.append(_text((left + end) / 2, bottom + 32, title, "middle"))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 800 {bottom + 40}"><style>{_STYLE}</style>'
+        f'<rect class="page" width="100%" height="100%"/>{"".join(parts)}</svg>\n'
+    )
+
+
+def _bars(rows: Sequence[Bar], left: float, place: Callable[[float], float]) -> Iterator[str]:
+    """Give bars from ``left`` on, one below the other; ``place`` is where a value ends."""
     for number, row in enumerate(rows):
         top = _TOP + number * _ROW
         middle = top + _ROW / 2
-        width = max(1.0, row.value * scale)
+        right = max(left + 1.0, place(row.value))
         kind = f"fill s{row.series}" + (" faint" if row.faint else "")
-        parts.append(_text(_LEFT - 6, middle + 4, row.label, "end"))
-        parts.append(
-            f'<rect class="{kind}" x="{_LEFT}" y="{top + 4}" width="{_n(width)}" height="{_ROW - 8}" rx="2">'
-            f"<title>{escape(f'{row.label}: {row.text}')}</title></rect>"
+        yield _text(left - 6, middle + 4, row.label, "end")
+        yield (
+            f'<rect class="{kind}" x="{_n(left)}" y="{top + 4}" width="{_n(right - left)}" '
+            f'height="{_ROW - 8}" rx="2"><title>{escape(f"{row.label}: {row.text}")}</title></rect>'
         )
-        right = _LEFT + width
         if row.least is not None and row.most is not None and row.most > row.least:
-            low, high = _LEFT + row.least * scale, _LEFT + row.most * scale
-            parts.append(
+            low, high = place(row.least), place(row.most)
+            yield (
                 f'<path class="range" d="M{_n(low)} {middle}H{_n(high)}M{_n(low)} {middle - 4}v8M{_n(high)} '
                 f'{middle - 4}v8"/>'
             )
             right = max(right, high)
-        parts.append(_text(right + 5, middle + 4, row.text, "start"))
-    return _svg(title, _TOP + len(rows) * _ROW + 4, parts)
+        if row.wanted is not None:
+            yield f'<path class="wanted" d="M{_n(place(row.wanted))} {top + 1}v{_ROW - 2}"/>'
+            right = max(right, place(row.wanted))
+        yield _text(right + 5, middle + 4, row.text, "start")
 
 
 def strips(title: str, rows: Sequence[Strip]) -> str:
@@ -143,27 +176,29 @@ def _power(power: int) -> str:
     return f"{10.0**power:g}"
 
 
+def _between(axis: Axis, value: float, first: float, last: float) -> float:
+    """Return where ``value`` is between the begin and the end of an axis."""
+    low, high = axis.scale(axis.least), axis.scale(axis.most)
+    return first + (axis.scale(value) - low) / ((high - low) or 1) * (last - first)
+
+
 def curves(title: str, lines: Sequence[Line], across: Axis, up: Axis) -> str:
     """Draw lines between two axes. Points off the scale of ``up`` are left out."""
     left, right, top, bottom = 52, WIDTH - 14, _TOP + 6, _HEIGHT - _BOTTOM
 
-    def place(axis: Axis, value: float, first: float, last: float) -> float:
-        low, high = axis.scale(axis.least), axis.scale(axis.most)
-        return first + (axis.scale(value) - low) / ((high - low) or 1) * (last - first)
-
     parts = []
     for value, text in across.ticks:
-        x = place(across, value, left, right)
+        x = _between(across, value, left, right)
         parts.append(f'<path class="grid" d="M{_n(x)} {top}V{bottom}"/>')
         parts.append(_text(x, bottom + 14, text, "middle"))
     for value, text in up.ticks:
-        y = place(up, value, bottom, top)
+        y = _between(up, value, bottom, top)
         parts.append(f'<path class="grid" d="M{left} {_n(y)}H{right}"/>')
         parts.append(_text(left - 5, y + 4, text, "end"))
     parts.append(_text((left + right) / 2, bottom + 29, across.name, "middle"))
     for line in lines:
         points = [
-            (place(across, x, left, right), place(up, y, bottom, top))
+            (_between(across, x, left, right), _between(up, y, bottom, top))
             for x, y in line.points
             if up.least <= y <= up.most
         ]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import sys
 from collections import Counter
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from xml.etree import ElementTree
 
 import pytest
 
+from statestore.bench.comparing import compare
+from statestore.bench.pairs import PairRow, read_pairs
+from statestore.errors import ConfigError
 from statestore.testing.kafka import EXTERNAL_VARIABLE, Broker
 
 ROOT = Path(__file__).parents[3]
@@ -20,7 +24,7 @@ BENCHMARKS = ROOT / "benchmarks"
 PEERS = ROOT / ".venv-peers" / "installed"
 TINY = ("--records", "400", "--rows", "100", "--tables", "2", "--pairs", "1")
 
-Rows = list[dict[str, Any]]
+Rows = list[PairRow]
 
 WITHOUT_KAFKA = {
     "aio": 36,
@@ -30,7 +34,7 @@ WITHOUT_KAFKA = {
     "columns": 12,
     "queries": 21,
     "entities": 9,
-    "growth": 90,
+    "growth": 36,
     "indexes": 6,
     "memory": 6,
     "reads": 8,
@@ -56,11 +60,9 @@ tables, and of the floors)."""
 def measure(results: Path, *arguments: str, kafka: str = "127.0.0.1:1") -> Rows:
     """Measure groups, and return the rows that are in ``results`` then."""
     command = [sys.executable, "-P", "-m", "pytest", "-c", str(BENCHMARKS / "pytest.ini")]
-    # By these variables pytest-benchmark takes itself to be in a worker of pytest-xdist: it measures nothing.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST_")}
     done = subprocess.run(
         [*command, *arguments, *TINY, "--results", str(results)],
-        env={**environment, EXTERNAL_VARIABLE: kafka},
+        env={**os.environ, EXTERNAL_VARIABLE: kafka},
         capture_output=True,
         text=True,
         timeout=600,
@@ -69,8 +71,7 @@ def measure(results: Path, *arguments: str, kafka: str = "127.0.0.1:1") -> Rows:
     assert done.returncode == 0, done.stdout + done.stderr
     if not (results / "results.json").exists():
         pytest.skip(done.stdout)  # perf is there, but may not take samples
-    rows: Rows = json.loads((results / "results.json").read_text())["rows"]
-    return rows
+    return read_pairs(results / "results.json").rows
 
 
 def files(*groups: str) -> list[str]:
@@ -78,20 +79,32 @@ def files(*groups: str) -> list[str]:
 
 
 def check(rows: Rows, counts: dict[str, int]) -> None:
-    assert Counter(row["group"] for row in rows) == counts, [row["work"] for row in rows]
-    names = {(row["group"], row["work"], row["reference"]) for row in rows}
+    assert Counter(row.group for row in rows) == counts, [row.work for row in rows]
+    names = {(row.group, row.work, row.reference) for row in rows}
     assert len(names) == len(rows), "rows of one name"
     for row in rows:
-        assert row["least"] <= row["median"] <= row["most"], row
+        assert row.result.least <= row.result.median <= row.result.most, row
+        assert row.theirs is None or len(row.theirs) == len(row.ours), row
 
 
 @pytest.mark.slow(seconds=15)
-def test_groups_without_kafka(tmp_path: Path) -> None:
-    rows = measure(tmp_path, *files(*WITHOUT_KAFKA))
+def test_groups_without_kafka(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAVA_HOME", "/nowhere")
+    chosen = ("-k", "not growth or 300")  # one size of values of five
+    rows = measure(tmp_path, *files(*WITHOUT_KAFKA, "restore"), *chosen, kafka="")  # which needs a broker
     check(rows, WITHOUT_KAFKA)
     text = (tmp_path / "results.md").read_text()
-    assert all(f"| {row['work']} | {row['reference']} |" in text for row in rows)
-    assert "<svg" in (tmp_path / "ratios.svg").read_text()
+    assert all(f"| {row.work} | {row.reference} |" in text for row in rows)
+    picture = ElementTree.fromstring((tmp_path / "ratios.svg").read_text())
+    named = [title.text for title in picture.iter("{http://www.w3.org/2000/svg}title")]
+    assert len(named) == sum(row.kind == "ratio" and row.wanted is not None for row in rows)
+
+    # Its rows take the place of the earlier ones.
+    both = measure(tmp_path, *files("codecs"), "-k", "window_key")
+    check(both, WITHOUT_KAFKA)
+    again = {row.work for row in both if row not in rows}
+    assert again <= {"window_key", "split_window_key"}
+    assert not compare(read_pairs(tmp_path / "results.json"), read_pairs(tmp_path / "results.json")).slower
 
 
 @pytest.mark.kafka(seconds=20)
@@ -120,8 +133,9 @@ def test_windows_beside_a_peer_find_the_same(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("perf") is None, reason="there is no perf in PATH")
 def test_profile_tells_libraries(broker: Broker, tmp_path: Path) -> None:
     rows = measure(tmp_path, *files("profile"), "-k", "get and memory", kafka=broker.bootstrap)
-    total = next(row["median"] for row in rows if row["work"] == "get, memory: CPU")
-    parts = {row["work"]: row["median"] for row in rows if row["work"].startswith("get, memory: in ")}
+    figures = {row.work: row.result.median for row in rows}
+    total = figures["get, memory: CPU"]
+    parts = {work: figure for work, figure in figures.items() if work.startswith("get, memory: in ")}
     assert "get, memory: in Python" in parts
     assert 0.5 * total < sum(parts.values()) < 1.01 * total
     assert "libpython" in (tmp_path / "profile-get--memory.txt").read_text()
@@ -146,6 +160,7 @@ def test_two_checkouts_are_compared(groups: dict[str, int], tmp_path: Path) -> N
         timeout=600,
     )
     found = Counter[str]()
+    group = ""
     for line in results.read_text().splitlines():
         if line.startswith("### "):
             group = line.removeprefix("### ")
@@ -162,37 +177,36 @@ def test_every_group_is_tested() -> None:
     }
 
 
-@pytest.mark.slow
-def test_results_of_several_runs_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JAVA_HOME", "/nowhere")
-    first = measure(tmp_path, *files("restore", "writes"), kafka="")  # the one needs a broker, the other none
-    check(first, {"writes": 2})
-    both = measure(tmp_path, *files("codecs"), "-k", "window_key")
-    check(both, {"writes": 2, "codecs": 2})
-    assert [row for row in both if row["group"] == "writes"] == first
+def loaded(name: str) -> ModuleType:
+    """Return a module of ``benchmarks``, which is no package."""
+    spec = spec_from_file_location(f"benchmarks_{name}", BENCHMARKS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.mark.parametrize(("kafka", "told"), [("", "on the same machine"), ("elsewhere:9092", "not known")])
-def test_a_broker_of_somebody_else_is_not_called_ours(kafka: str, told: str) -> None:
-    code = "import results; print(results.machine()['broker'])"
-    output = subprocess.check_output(
-        [sys.executable, "-c", code],
-        cwd=BENCHMARKS,
-        env={**os.environ, EXTERNAL_VARIABLE: kafka},
-        text=True,
-        timeout=600,
-    )
-    assert told in output
+def test_a_broker_of_somebody_else_is_not_called_ours(
+    kafka: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(EXTERNAL_VARIABLE, kafka)
+    assert told in dict(loaded("results").described_here())["versions"]
 
 
-def test_ratio_is_of_pairs() -> None:
-    code = """
-from harness import Work, alone, beside, percentile, speed
-found = speed("w", "r", [(1.0, 3.0), (2.0, 2.0), (1.0, 2.0)], items=1000, of="x", wanted=2.5)
-assert (found.median, found.least, found.most, found.ours, found.met) == (2.0, 1.0, 3.0, 1.0, False)
-found = beside("w", "r", [(30.0, 10.0)], unit="ms", kind="difference", wanted=20)
-assert (found.median, found.met) == (20.0, True)
-assert alone("w", [3.0, 1.0, 2.0], unit="s").met is None
-assert [percentile([3, 1, 2, 4], share) for share in (0.0, 0.5, 0.75, 0.99)] == [1, 2, 3, 4]
-"""
-    subprocess.run([sys.executable, "-c", code], cwd=BENCHMARKS, check=True, timeout=60)
+def test_earlier_results_that_cannot_be_read_are_told_before_anything_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text('{"machine": {}, "rows": [{"work": "w", "median": 1.0}]}')
+    with pytest.raises(ConfigError, match=r"results.json: not a results.json of make bench"):
+        loaded("results").ResultsFolder(tmp_path)
+
+
+def test_results_are_put_into_the_docs(tmp_path: Path) -> None:
+    (tmp_path / "results.md").write_text("- new\n")
+    (tmp_path / "ratios.svg").write_text("<svg/>")
+    page = tmp_path / "docs" / "performance.md"
+    page.parent.mkdir()
+    page.write_text("before\n<!-- results -->\nold\n<!-- end of results -->\nafter\n")
+    loaded("publish").publish(tmp_path, page)
+    assert page.read_text() == "before\n<!-- results -->\n\n- new\n\n<!-- end of results -->\nafter\n"
+    assert (page.parent / "performance.svg").read_text() == "<svg/>"
