@@ -126,11 +126,11 @@ def measure_read(bench: Bench, fresh: Fresh, backend: str, work: str) -> None:
 
             def read_theirs(_: object) -> None:
                 for one in chosen:
-                    pairs = theirs.pairs(one + START.pack(BEGIN), one + START.pack(end))
+                    pairs = theirs.between(one + START.pack(BEGIN), one + START.pack(end))
                     found = [(START.unpack(stored[-8:])[0], value) for stored, value in pairs]
                     assert len(found) == WINDOWS
 
-            items, reference = FETCHES * WINDOWS, binding.names["pairs"]
+            items, reference = FETCHES * WINDOWS, binding.names["between"]
         else:
             points = [chance.choice(content)[:2] for _ in range(READS)]
 

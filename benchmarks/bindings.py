@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from content import Pairs
 from rocksdict import Rdict, RdictIter, ReadOptions
@@ -34,10 +34,6 @@ class Binding(Candidate):
     @abstractmethod
     def read_all(self) -> None:
         """Look at each pair, and at the status after the last one."""
-
-    @abstractmethod
-    def pairs(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Give the pairs from ``start`` to before ``stop``."""
 
     def fill(self, pairs: Pairs, batch: int = 10_000) -> Self:
         """Write ``pairs`` and return when they are on disk."""
@@ -77,7 +73,7 @@ class RocksDBBinding(Binding, RocksdictReference):
         "get": "Rdict.get",
         "get_many": "Rdict.get(list)",
         "scan": "RdictIter, status()",
-        "pairs": "RdictIter, upper bound",
+        "between": "RdictIter, upper bound",
         "write": "WriteBatch, no WAL",
     }
 
@@ -89,16 +85,6 @@ class RocksDBBinding(Binding, RocksdictReference):
         cursor.seek_to_first()
         while cursor.valid():
             cursor.key(), cursor.value()
-            cursor.next()
-        cursor.status()
-
-    def pairs(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        options = ReadOptions()
-        options.set_iterate_upper_bound(stop)
-        cursor: Any = self._store.iter(options)
-        cursor.seek(start)
-        while cursor.valid():
-            yield cursor.key(), cursor.value()
             cursor.next()
         cursor.status()
 
@@ -114,7 +100,7 @@ class LMDBBinding(Binding, LMDBReference):
         "get": "begin() and get",
         "get_many": "begin() and get, each",
         "scan": "Cursor.__iter__",
-        "pairs": "Cursor.set_range",
+        "between": "Cursor.set_range",
         "write": "begin(write=True), putmulti",
     }
 
@@ -127,21 +113,12 @@ class LMDBBinding(Binding, LMDBReference):
             for _ in transaction.cursor():
                 pass
 
-    def pairs(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        with self._environment.begin() as transaction:
-            cursor = transaction.cursor()
-            if cursor.set_range(start):
-                for pair in cursor:
-                    if pair[0] >= stop:
-                        return
-                    yield pair
-
 
 class MemoryBinding(Binding, SortedDictReference):
     names: ClassVar = {
         "get": "SortedDict.get",
         "scan": "SortedDict.items",
-        "pairs": "SortedDict.irange",
+        "between": "SortedDict.irange",
         "write": "SortedDict.update",
     }
 
@@ -151,10 +128,6 @@ class MemoryBinding(Binding, SortedDictReference):
     def read_all(self) -> None:
         for _ in self._content.items():
             pass
-
-    def pairs(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        content = self._content
-        return ((key, content[key]) for key in content.irange(start, stop, (True, False)))
 
 
 BINDINGS: dict[str, type[Binding]] = {

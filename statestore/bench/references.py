@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from importlib.util import find_spec
-from itertools import islice, takewhile
+from itertools import islice
 from typing import Any
 
 from statestore.bench.candidates import STORES, Abilities, Candidate, Kind, Opening, Pair, StoreName
@@ -58,6 +58,10 @@ class SortedDictReference(DictReference):
             return super().scan(start, limit)
         content = self._content
         return sum(1 for key in islice(content.irange(start), limit) if content[key] is not None)
+
+    def between(self, start: bytes, stop: bytes) -> Iterator[Pair]:
+        content = self._content
+        return ((key, content[key]) for key in content.irange(start, stop, (True, False)))
 
 
 class RocksdictReference(Candidate):
@@ -161,8 +165,12 @@ class LMDBReference(Candidate):
 
     def between(self, start: bytes, stop: bytes) -> Iterator[Pair]:
         with self._environment.begin() as transaction, transaction.cursor() as cursor:
-            if cursor.set_range(start):
-                yield from takewhile(lambda pair: pair[0] < stop, cursor)
+            if not cursor.set_range(start):
+                return
+            for pair in cursor:
+                if pair[0] >= stop:
+                    return
+                yield pair
 
     def snapshot(self) -> Any:
         return _Aborted(self._environment.begin())
@@ -404,12 +412,7 @@ REFERENCES: dict[str, Kind] = {
     for kind in (
         _reference("rocksdict", "rocksdb", RocksdictReference, Abilities()),
         _reference("py-lmdb", "lmdb", LMDBReference, Abilities()),
-        _reference(
-            "dict",
-            "memory",
-            DictReference,
-            _NOTHING,
-        ),
+        _reference("dict", "memory", DictReference, _NOTHING),
         _reference(
             "sortedcontainers",
             "memory",
