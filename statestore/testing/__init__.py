@@ -1,7 +1,8 @@
 """What a backend's author needs to prove it: ``from statestore.testing import BackendConformance``.
 
 :func:`run_windows` makes the bars of a list of records. :class:`TestDriver` runs a service's tables without
-a broker. :class:`StoreFaults` has stores fail.
+a broker, :func:`table_machine` looks for a history that it does not survive, :class:`StoreFaults` has stores
+fail.
 
 :mod:`.kafka` runs a broker for tests, and :mod:`.registry` stands in for a schema registry.
 
@@ -50,6 +51,7 @@ from statestore.testing.driver import TestDriver  # noqa: E402
 from statestore.testing.faults import BrokenScenarioError, StoreFaults, fail_every_call  # noqa: E402
 from statestore.testing.machine import backend_machine  # noqa: E402
 from statestore.testing.sharing import SharingConformance  # noqa: E402
+from statestore.testing.table_machines import table_machine  # noqa: E402
 from statestore.testing.windows import run_windows  # noqa: E402
 
 __all__ = [
@@ -64,4 +66,5 @@ __all__ = [
     "check_history",
     "fail_every_call",
     "run_windows",
+    "table_machine",
 ]

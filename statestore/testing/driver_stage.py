@@ -25,7 +25,7 @@ from statestore.runtime.worker import Worker
 
 log = logging.getLogger("statestore.changelog")
 
-MOST_STOPS = 100
+MOST_STOPS = 25
 """How often ``advance`` stops for what is due; on a longer way, timers are late, as on a busy machine."""
 
 

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -236,7 +237,7 @@ def histories(
     pools = st.lists(keys(cls, **given), min_size=1, max_size=MOST_KEYS, unique_by=repr)
     shape = model_of(cls).record_type
     others = [one for one in shape.fields if not one.is_key]
-    values = {one.name: given[one.name] if one.name in given else _values_of(one) for one in others}
+    values = {one.name: values_of(one, given) for one in others}
     # Keys and partitions are drawn as numbers, which are reduced to those that there are: so that all
     # strategies are made once, and not for each example.
     rows = st.fixed_dictionaries(values)
@@ -291,8 +292,13 @@ def _history(cls: type[T], count: int, pool: list[tuple[Any, ...]], drawn: list[
 # Fields
 
 
-def _built(shape: RecordType, given: dict[str, Values]) -> st.SearchStrategy[Any]:
-    values = {one.name: given[one.name] if one.name in given else _values_of(one) for one in shape.fields}
+def values_of(field: Field, given: Mapping[str, Values]) -> Values:
+    """Return the strategy of a field: the given one, or one by its annotation."""
+    return given[field.name] if field.name in given else _values_of(field)
+
+
+def _built(shape: RecordType, given: Mapping[str, Values]) -> st.SearchStrategy[Any]:
+    values = {one.name: values_of(one, given) for one in shape.fields}
     return st.builds(shape.cls, **values)
 
 
