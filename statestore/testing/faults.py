@@ -1,60 +1,42 @@
 """Faults of storage: stores of which a chosen call fails, is late, or does what a broken disk does.
 
-:class:`StoreFaults` puts a :class:`~statestore.backends.WrapperBackend` around each store that is opened
-while it is in force, whatever its backend. :func:`fail_every_call` has each call of a scenario fail in turn.
+:class:`StoreFaults` puts a :class:`~.faulty_backend.FaultyBackend` around each store that is opened while it
+is in force, whatever its backend. :func:`fail_every_call` has each call of a scenario fail in turn.
 """
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 import pytest
 
 from statestore import backends
-from statestore.backends import (
-    ALL_KEYS,
-    Backend,
-    BackendIterator,
-    Batch,
-    Engine,
-    KeyRange,
-    Snapshot,
-    SortedRun,
-    StoreOptions,
-    WrapperBackend,
-    WrapperReader,
-    WrapperSnapshot,
-)
-from statestore.backends.wrapper import Inner
-from statestore.errors import StateStoreError, StoreFullError, StoreUnavailableError
+from statestore.backends import Engine
+from statestore.errors import StateStoreError, StoreFullError
+from statestore.testing.faulty_backend import FaultyBackend, Spoil, StoreCall, faulty_engine, io_error
 
 CHANGES = ("write", "load", "delete_range", "flush")
 """The calls that change a store, or make it durable."""
-READS = ("get", "get_many", "scan", "snapshot")
-"""The calls that read a store, or a snapshot of it."""
+READS = ("get", "get_many", "scan", "step", "snapshot", "catch_up")
+"""The calls that read a store, or a snapshot of it.
+
+A ``step`` takes the next pair of a scan. ``catch_up`` is a reader's look at what the owner of a shared store
+has written.
+"""
 CALLS = ("open", *CHANGES, *READS, "checkpoint", "compact")
-"""All calls that may fail."""
+"""All calls that may fail. To take a shared store over is to ``open`` it."""
+
+_ON_DISK = (*CHANGES, "checkpoint", "compact")
+"""What a full disk refuses."""
 
 __all__ = ["CALLS", "CHANGES", "READS", "BrokenScenarioError", "StoreCall", "StoreFaults", "fail_every_call"]
-
-
-class StoreCall(NamedTuple):
-    """A call of a store, as ``StoreFaults.calls`` has it."""
-
-    name: str
-    """One of ``CALLS``."""
-    directory: Path
-    """Where the files of the store are, or would be."""
-    what: str = ""
-    """What it was given, where that says something."""
-
-    def __str__(self) -> str:
-        return f"{self.name} of {self.directory}" + (f" ({self.what})" if self.what else "")
 
 
 class BrokenScenarioError(AssertionError):
@@ -71,7 +53,7 @@ class _Fault:
     """Something that happens to one call: to the ``left``-th from now on among ``of``."""
 
     def __init__(
-        self, left: int, of: Collection[str], happens: Callable[[FaultyBackend | Path], None]
+        self, left: int, of: Collection[str], happens: Spoil | Callable[[Path], StateStoreError]
     ) -> None:
         self.left = left
         self.of = of
@@ -82,10 +64,10 @@ class StoreFaults:
     """Makes stores fail that are opened in its ``with`` block, by any manager of this process.
 
     The faults are chosen at any time, also when the stores are open, and nothing fails before that. Calls are
-    counted from the moment of the choice: ``fail(1)`` is about the next one. Each fault happens once, but
-    for a full disk and delays, which last.
+    counted from the moment of the choice: ``fail(1)`` is about the next one. Each of these faults happens
+    once. A full disk, delays and what :meth:`fail_where` chooses last until they are ended.
 
-    Stores that several processes share are not among them where a process only reads.
+    Of stores that several processes share this process' own calls fail, as the owner's or as a reader's.
     """
 
     def __init__(self) -> None:
@@ -97,6 +79,8 @@ class StoreFaults:
         """Whether the disk is full: each write raises ``StoreFullError``."""
         self._lock = threading.Lock()
         self._faults: list[_Fault] = []
+        self._fails: Callable[[StoreCall], object] = _never
+        self._error: Callable[[Path], StateStoreError] = io_error
         self._delays: dict[str, float] = {}
         self._open: list[FaultyBackend] = []
         self._engines: dict[type[Engine], type[Engine]] = {}
@@ -114,23 +98,37 @@ class StoreFaults:
         ``error`` makes the error from the directory of the store: by default a ``StoreUnavailableError``, as
         a disk with an I/O error causes.
         """
-        made = error or _io_error
+        self._add(call, of, error or io_error)
 
-        def happens(to: FaultyBackend | Path) -> None:
-            raise made(to if isinstance(to, Path) else to.directory)
+    def fail_where(
+        self,
+        condition: Callable[[StoreCall], object] | None,
+        error: Callable[[Path], StateStoreError] | None = None,
+    ) -> None:
+        """Have each call raise of which ``condition`` is true, from now on; ``None`` ends it.
 
-        self._add(call, of, happens)
+        It is asked once for each call, by the thread that makes it, and must not call a store.
+        """
+        with self._lock:
+            self._fails, self._error = condition or _never, error or io_error
 
     def tear(self, call: int = 1) -> None:
-        """Have a ``write`` do the first half of its batch, and raise. No sound backend does that."""
-        self._add(call, ("write",), _tear)
+        """Have a ``write`` or ``load`` do the first half of it, and raise. No sound backend does that."""
+        self._add(call, ("write", "load"), "tear")
 
     def flip_bit(self, call: int = 1) -> None:
-        """Have a ``write`` store another value than it was given: the last bit of its first pair differs."""
-        self._add(call, ("write",), _flip)
+        """Have a ``write`` or ``load`` store another value than it was given.
+
+        The last bit of its first pair differs. The engine is given that value, and finds nothing wrong: what
+        notices is what reads the value.
+        """
+        self._add(call, ("write", "load"), "flip")
 
     def fill_disk(self) -> None:
-        """Have each call of ``CHANGES`` raise ``StoreFullError``, until :meth:`free_disk`."""
+        """Have each call that needs space raise ``StoreFullError``, until :meth:`free_disk`.
+
+        These are the calls of ``CHANGES``, ``checkpoint`` and ``compact``.
+        """
         self.is_full = True
 
     def free_disk(self) -> None:
@@ -150,7 +148,9 @@ class StoreFaults:
         for one in [*self._open]:
             one.lose()
 
-    def _add(self, call: int, of: Collection[str], happens: Callable[[FaultyBackend | Path], None]) -> None:
+    def _add(
+        self, call: int, of: Collection[str], happens: Spoil | Callable[[Path], StateStoreError]
+    ) -> None:
         if call < 1:
             raise ValueError(f"call={call}: calls are counted from now on, the next one is 1")
         with self._lock:
@@ -158,26 +158,30 @@ class StoreFaults:
 
     # What the stores tell
 
-    def before(self, name: str, to: FaultyBackend | Path, what: str = "") -> None:
-        """Note a call; do what happens to it, and raise where it fails."""
-        directory = to if isinstance(to, Path) else to.directory
-        call = StoreCall(name, directory, what)
+    def before(self, call: StoreCall) -> Spoil | None:
+        """Note a call. Raise where it fails, or say how its batch is spoilt."""
+        fails = self._fails(call)
         with self._lock:
             self.calls.append(call)
-            counted = [one for one in self._faults if name in one.of]
+            counted = [one for one in self._faults if call.name in one.of]
             for one in counted:
                 one.left -= 1
-            due = [one for one in counted if not one.left]
+            due = [one.happens for one in counted if not one.left]
             self._faults = [one for one in self._faults if one.left]
-            is_full = self.is_full and name in CHANGES
-            if due or is_full:
+            if fails:
+                due.append(self._error)
+            if self.is_full and call.name in _ON_DISK:
+                due.append(_full)
+            if due:
                 self.failed.append(call)
-        if seconds := self._delays.get(name, 0):
+        if seconds := self._delays.get(call.name, 0):
             time.sleep(seconds)
-        if is_full:
-            raise StoreFullError(directory, "no space left on device", "free space on this disk")
-        for one in due:
-            one.happens(to)
+        spoil: Spoil | None = None
+        for happens in due:
+            if callable(happens):
+                raise happens(call.directory)
+            spoil = happens
+        return spoil
 
     def opened(self, backend: FaultyBackend) -> None:
         """Note a store that is open now."""
@@ -191,17 +195,9 @@ class StoreFaults:
     # While it is in force
 
     def _around(self, kind: type[Engine]) -> type[Engine]:
-        made = self._engines.get(kind)
-        if made is None:
-            faults = self
-
-            class FaultyEngine(kind):  # type: ignore[valid-type, misc]
-                def open(self, directory: Path, options: StoreOptions) -> Backend:
-                    faults.before("open", directory)
-                    return FaultyBackend(super().open(directory, options), directory, faults)
-
-            made = self._engines[kind] = FaultyEngine
-        return made
+        if kind not in self._engines:
+            self._engines[kind] = faulty_engine(kind, self)
+        return self._engines[kind]
 
     def __enter__(self) -> Self:
         if self._around in backends.AROUND_ENGINES:
@@ -226,147 +222,12 @@ def _checked(of: Collection[str]) -> Collection[str]:
     return frozenset(of)
 
 
-def _io_error(directory: Path) -> StateStoreError:
-    return StoreUnavailableError(directory, "input/output error (a fault of this test)", "replace the disk")
+def _full(directory: Path) -> StateStoreError:
+    return StoreFullError(directory, "no space left on device", "free space on this disk")
 
 
-def _tear(to: FaultyBackend | Path) -> None:
-    assert isinstance(to, FaultyBackend)
-    to.tears = True
-
-
-def _flip(to: FaultyBackend | Path) -> None:
-    assert isinstance(to, FaultyBackend)
-    to.flips = True
-
-
-class _FaultyReader(WrapperReader[Inner]):
-    """Reads that fail where the faults say so."""
-
-    def note(self, name: str, what: str = "") -> None:
-        raise NotImplementedError
-
-    def get(self, key: bytes) -> bytes | None:
-        self.note("get", f"key {key!r}")
-        return self.inner.get(key)
-
-    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        self.note("get_many", f"{len(keys)} keys")
-        return self.inner.get_many(keys)
-
-    def scan(
-        self, keys: KeyRange = ALL_KEYS, reverse: bool = False, limit: int | None = None
-    ) -> BackendIterator:
-        self.note("scan")
-        return self.inner.scan(keys, reverse, limit)
-
-
-class FaultySnapshot(_FaultyReader[Snapshot], WrapperSnapshot):
-    """A snapshot whose reads fail as its store's do."""
-
-    def __init__(self, inner: Snapshot, store: FaultyBackend) -> None:
-        super().__init__(inner)
-        self._store = store
-
-    def note(self, name: str, what: str = "") -> None:
-        self._store.note(name, what)
-
-
-class FaultyBackend(_FaultyReader[Backend], WrapperBackend):
-    """A store that fails as :class:`StoreFaults` says."""
-
-    def __init__(self, inner: Backend, directory: Path, faults: StoreFaults) -> None:
-        super().__init__(inner)
-        self.directory = directory
-        self.tears = self.flips = False
-        """What happens to the write under way."""
-        self._faults = faults
-        self._writing = threading.Lock()
-        self._before_flush: dict[bytes, bytes | None] = {}
-        """What each key that was written since the last flush had then; ``None`` where it was absent."""
-        self._is_lost = False
-        """Whether what is written comes to nothing: the power is cut."""
-        faults.opened(self)
-
-    def note(self, name: str, what: str = "") -> None:
-        self._faults.before(name, self, what)
-
-    def write(self, batch: Batch) -> None:
-        with self._writing:
-            self.note("write", f"{len(batch.puts)} puts, {len(batch.deletes)} deletes")
-            tears, flips = self.tears, self.flips
-            self.tears = self.flips = False
-            if self._is_lost:
-                return
-            if tears:
-                half = (len(batch.deletes) + len(batch.puts)) // 2
-                left = max(0, half - len(batch.deletes))
-                batch = Batch(batch.puts[:left], batch.deletes[:half])
-            elif flips and batch.puts:
-                (key, value), *others = batch.puts
-                batch = Batch(
-                    [(key, value[:-1] + bytes([value[-1] ^ 1]) if value else b"\1"), *others], batch.deletes
-                )
-            self._remember([*batch.deletes, *(key for key, _ in batch.puts)])
-            self.inner.write(batch)
-            if tears:
-                raise _io_error(self.directory)
-
-    def load(self, runs: Sequence[SortedRun]) -> None:
-        with self._writing:
-            self.note("load", f"{len(runs)} runs")
-            if not self._is_lost:
-                self.inner.load(runs)
-                self._before_flush = {}
-
-    def delete_range(self, keys: KeyRange) -> bool:
-        with self._writing:
-            self.note("delete_range")
-            if self._is_lost:
-                return True
-            for key, value in self.inner.scan(keys):
-                self._before_flush.setdefault(key, value)
-            return self.inner.delete_range(keys)
-
-    def flush(self) -> None:
-        with self._writing:
-            self.note("flush")
-            if not self._is_lost:
-                self.inner.flush()
-                self._before_flush = {}
-
-    def snapshot(self) -> Snapshot:
-        self.note("snapshot")
-        return FaultySnapshot(self.inner.snapshot(), self)
-
-    def checkpoint(self, directory: Path) -> None:
-        self.note("checkpoint")
-        self.inner.checkpoint(directory)
-
-    def compact(self) -> None:
-        self.note("compact")
-        self.inner.compact()
-
-    def destroy(self) -> None:
-        self._faults.closed(self)
-        self.inner.destroy()
-
-    def close(self) -> None:
-        self._faults.closed(self)
-        self.inner.close()
-
-    def _remember(self, keys: Sequence[bytes]) -> None:
-        new = [key for key in dict.fromkeys(keys) if key not in self._before_flush]
-        self._before_flush.update(zip(new, self.inner.get_many(new), strict=True))
-
-    def lose(self) -> None:
-        """Go back to the last flush, and keep nothing of what comes."""
-        with self._writing:
-            self._is_lost = True
-            before, self._before_flush = self._before_flush, {}
-            puts = [(key, value) for key, value in before.items() if value is not None]
-            self.inner.write(Batch(puts, [key for key, value in before.items() if value is None]))
-            self.inner.flush()
+def _never(call: StoreCall) -> bool:  # noqa: ARG001 - as a condition
+    return False
 
 
 def fail_every_call(
@@ -378,23 +239,30 @@ def fail_every_call(
 
     It opens its stores itself, and is to come to a right end whichever call fails: what it raises is a
     finding. So it catches what a service would catch, and asserts what is to hold all the same. It first runs
-    without a fault. ``of`` and ``error`` are those of :meth:`StoreFaults.fail`.
+    without a fault. ``of`` and ``error`` are those of :meth:`StoreFaults.fail`. Calls of all threads count;
+    a coroutine function runs by ``asyncio.run``.
 
     Raises :class:`BrokenScenarioError`, which names the first call of which it is not so, and what the
     scenario itself raises without a fault.
     """
     with StoreFaults():
-        scenario()
+        _run(scenario)
     number = 0
     while True:
         number += 1
         with StoreFaults() as faults:
             faults.fail(number, of, error)
             try:
-                scenario()
+                _run(scenario)
             except (Exception, pytest.fail.Exception) as raised:
                 if not faults.failed:
                     raise
                 raise BrokenScenarioError(number, faults.failed[0], raised) from raised
         if not faults.failed:
             return number - 1
+
+
+def _run(scenario: Callable[[], object]) -> None:
+    made = scenario()
+    if inspect.iscoroutine(made):
+        asyncio.run(made)

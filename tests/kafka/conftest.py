@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 from confluent_kafka import Message
 
-import statestore.storage.opening
-from statestore import StateStoreError, StoreManager, StoreUnavailableError
-from statestore.backends import Backend, Batch, Engine, StoreOptions, WrapperBackend, find_engine
+from statestore import StoreManager
+from statestore.testing import StoreFaults
 from statestore.testing.kafka import Broker
 
 BACKENDS = ("memory", "rocksdb", "lmdb")
@@ -109,52 +108,8 @@ def writing(broker: Broker) -> Iterator[Callable[[str], None]]:
         thread.join()
 
 
-class WriteFaults:
-    """Has chosen writes of every store opened from now on fail, as a full or broken disk would."""
-
-    def __init__(self) -> None:
-        self.failing: Callable[[int], bool] = lambda call: False
-        self.error: Callable[[Path], StateStoreError] = lambda path: StoreUnavailableError(
-            path, "input/output error", "replace the disk"
-        )
-        self.calls = 0
-        self.paths: list[Path] = []
-        """Of the stores that were written to, call by call."""
-
-    def before_write(self, directory: Path) -> None:
-        """Raise the error of a write into ``directory``, if this one fails."""
-        self.calls += 1
-        self.paths.append(directory)
-        if self.failing(self.calls):
-            raise self.error(directory)
-
-
-class FaultyBackend(WrapperBackend):
-    """A store whose writes fail as a test says."""
-
-    def __init__(self, inner: Backend, directory: Path, faults: WriteFaults) -> None:
-        super().__init__(inner)
-        self._directory = directory
-        self._faults = faults
-
-    def write(self, batch: Batch) -> None:
-        self._faults.before_write(self._directory)
-        self.inner.write(batch)
-
-
 @pytest.fixture
-def write_faults(monkeypatch: pytest.MonkeyPatch) -> WriteFaults:
-    """Let a test choose which writes fail: ``write_faults.failing = lambda call: call < 3``."""
-    faults = WriteFaults()
-
-    def engine_with_faults(name: str) -> type[Engine]:
-        kind = find_engine(name)
-
-        class FaultyEngine(kind):  # type: ignore[valid-type, misc]
-            def open(self, directory: Path, options: StoreOptions) -> Backend:
-                return FaultyBackend(super().open(directory, options), directory, faults)
-
-        return FaultyEngine
-
-    monkeypatch.setattr(statestore.storage.opening, "find_engine", engine_with_faults)
-    return faults
+def write_faults() -> Iterator[StoreFaults]:
+    """Let a test choose which calls of the stores fail that are opened from now on."""
+    with StoreFaults() as faults:
+        yield faults

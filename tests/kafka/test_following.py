@@ -6,11 +6,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from statestore import RestoreProgress, State, StateChange, StoreManager, StoreNotReadyError
+from statestore.testing import StoreFaults
 from statestore.testing.kafka import Broker
 
 pytestmark = pytest.mark.kafka
@@ -57,7 +57,7 @@ def test_a_scan_is_of_one_moment(
 
 
 def test_falling_behind_by_records_and_catching_up_are_events(
-    broker: Broker, topic: NewTopic, managers: Managers, write_faults: Any, eventually: Eventually
+    broker: Broker, topic: NewTopic, managers: Managers, write_faults: StoreFaults, eventually: Eventually
 ) -> None:
     name = topic()
     broker.create_topic(name)
@@ -65,7 +65,7 @@ def test_falling_behind_by_records_and_catching_up_are_events(
     table.wait_until_ready(60)
     seen: list[StateChange] = []
     table.on_state_change(seen.append)
-    write_faults.failing = lambda call: True
+    write_faults.fail_where(lambda call: call.name == "write")
     broker.produce(name, [(b"%d" % i, b"") for i in range(11)])
     eventually(lambda: not table.is_ready)
     assert table.state is State.LAGGING
@@ -73,9 +73,9 @@ def test_falling_behind_by_records_and_catching_up_are_events(
         table.to_list()
     assert (refused.value.lag, refused.value.reason) == (11, "lagging")
     assert table.to_list(allow_stale=True) == []
-    failing = "a write failed and is tried again in 0.1 s: input/output error"
+    failing = "a write failed and is tried again in 0.1 s: input/output error (a fault of this test)"
     eventually(lambda: failing in table.health().cause)  # the lag may be known before a write is tried
-    write_faults.failing = lambda call: False
+    write_faults.fail_where(None)
     table.wait_until_ready(60)
     assert table.count() == 11
     assert "a write failed" not in table.health().cause
@@ -86,13 +86,13 @@ def test_falling_behind_by_records_and_catching_up_are_events(
 
 
 def test_no_lag_within_the_limit(
-    broker: Broker, topic: NewTopic, managers: Managers, write_faults: Any, eventually: Eventually
+    broker: Broker, topic: NewTopic, managers: Managers, write_faults: StoreFaults, eventually: Eventually
 ) -> None:
     name = topic()
     broker.create_topic(name)
     table = managers(broker, defaults={"retry_waits": [0.1] * 1000}).bind(name, max_lag=10)
     table.wait_until_ready(60)
-    write_faults.failing = lambda call: True
+    write_faults.fail_where(lambda call: call.name == "write")
     broker.produce(name, [(b"%d" % i, b"") for i in range(10)])
     eventually(lambda: table.lag == 10)
     time.sleep(0.5)  # a second look, and a third
@@ -257,12 +257,13 @@ def test_ready_is_logged_with_topic_store_seconds_and_records(
 
 
 def test_progress_is_told_while_restoring(
-    broker: Broker, topic: NewTopic, managers: Managers, write_faults: Any
+    broker: Broker, topic: NewTopic, managers: Managers, write_faults: StoreFaults
 ) -> None:
     name = topic()
     broker.create_topic(name)
     broker.produce(name, [(b"%d" % i, b"") for i in range(2000)])
-    write_faults.failing = lambda call: call < 5  # it takes a while
+    for call in range(1, 5):  # it takes a while
+        write_faults.fail(call, of=["write"])
     table = managers(broker, defaults={"retry_waits": [0.1] * 9}).bind(name)
     told: list[RestoreProgress] = []
     enough = threading.Event()

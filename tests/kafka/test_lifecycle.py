@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,6 +20,7 @@ from statestore import (
     StoreNotReadyError,
     StoreUnavailableError,
 )
+from statestore.testing import StoreFaults
 from statestore.testing.kafka import Broker
 
 pytestmark = pytest.mark.kafka
@@ -85,16 +86,16 @@ def test_paused_and_resumed(
 
 
 def test_paused_while_restoring_is_not_ready(
-    broker: Broker, name: str, managers: Managers, write_faults: Any, eventually: Eventually
+    broker: Broker, name: str, managers: Managers, write_faults: StoreFaults, eventually: Eventually
 ) -> None:
-    write_faults.failing = lambda call: True
+    write_faults.fail_where(lambda call: call.name == "write")
     table = managers(broker, defaults={"retry_waits": [0.05] * 1000}).bind(name)
     eventually(lambda: table.health().write_failures)
     table.pause()
     with pytest.raises(StoreNotReadyError) as refused:
         table.get(b"001")
     assert refused.value.reason == "paused"
-    write_faults.failing = lambda call: False
+    write_faults.fail_where(None)
     table.resume()
     table.wait_until_ready(60)
     assert table.count() == 200
@@ -184,25 +185,31 @@ def test_a_failing_write_is_tried_again_and_loses_nothing(
     broker: Broker,
     name: str,
     managers: Managers,
-    write_faults: Any,
+    write_faults: StoreFaults,
     fold: Fold,
     eventually: Eventually,
 ) -> None:
-    write_faults.failing = lambda call: call == failing
+    write_faults.fail(failing, of=["write"])
     table = restored(managers(broker, backend=backend), name)
     for i in range(failing + 1):  # each needs a write of its own; the restore had one or more
         broker.produce(name, [(b"001", b"%d" % i), (b"%03d" % i, None), (b"more%d" % i, b"1")])
         eventually(lambda i=i: table.get(b"more%d" % i, allow_stale=True))
-    assert write_faults.calls > failing
+    assert sum(call.name == "write" for call in write_faults.calls) > failing
     assert table.health().write_failures == 1
     assert dict(table.scan()) == fold(broker, name)
 
 
 def test_the_number_of_tries_starts_anew_after_progress(
-    broker: Broker, name: str, managers: Managers, write_faults: Any, fold: Fold, eventually: Eventually
+    broker: Broker,
+    name: str,
+    managers: Managers,
+    write_faults: StoreFaults,
+    fold: Fold,
+    eventually: Eventually,
 ) -> None:
     """Two tries for each write, of which the first always fails: any number of writes succeeds."""
-    write_faults.failing = lambda call: call % 2 == 1
+    turns = itertools.cycle([True, False])
+    write_faults.fail_where(lambda call: call.name == "write" and next(turns))
     table = managers(broker, defaults={"retry_waits": [0.01]}).bind(name)
     table.wait_until_ready(60)
     for i in range(5):
@@ -217,15 +224,16 @@ def test_giving_up_is_told_on_every_read_and_wait_until_restarted(
     broker: Broker,
     name: str,
     managers: Managers,
-    write_faults: Any,
+    write_faults: StoreFaults,
     fold: Fold,
     eventually: Eventually,
 ) -> None:
-    write_faults.error = lambda path: StoreFullError(path, "no space left", "free some")
     table = restored(managers(broker, backend=backend), name)
     states: list[State] = []
     table.on_state_change(lambda event: states.append(event.state))
-    write_faults.failing = lambda call: True
+    write_faults.fail_where(
+        lambda call: call.name == "write", lambda path: StoreFullError(path, "no space left", "free some")
+    )
     broker.produce(name, [(b"001", b"2")])
     eventually(lambda: table.state is State.FAILED)
     reads: list[Callable[[], object]] = [
@@ -242,7 +250,7 @@ def test_giving_up_is_told_on_every_read_and_wait_until_restarted(
     assert "no space left" in (table.health().last_error or "")
     assert table.health().write_failures == 5, "one more than there are waits"
     eventually(lambda: states[-1] is State.FAILED)
-    write_faults.failing = lambda call: False
+    write_faults.fail_where(None)
     table.restart()
     table.wait_until_ready(60)
     assert dict(table.scan()) == fold(broker, name)
@@ -250,20 +258,20 @@ def test_giving_up_is_told_on_every_read_and_wait_until_restarted(
 
 
 def test_without_auto_restart_the_first_failure_is_final(
-    broker: Broker, name: str, managers: Managers, write_faults: Any
+    broker: Broker, name: str, managers: Managers, write_faults: StoreFaults
 ) -> None:
-    write_faults.failing = lambda call: True
+    write_faults.fail_where(lambda call: call.name == "write")
     table = managers(broker, defaults={"auto_restart": False}).bind(name)
-    with pytest.raises(StoreUnavailableError, match="input/output error; replace the disk"):
+    with pytest.raises(StoreUnavailableError, match=r"input/output error .*; replace the disk"):
         table.wait_until_ready(60)
     assert table.health().write_failures == 1
 
 
 def test_stop_flushes_what_was_applied_and_a_failing_flush_is_told(
-    broker: Broker, name: str, managers: Managers, write_faults: Any, caplog: pytest.LogCaptureFixture
+    broker: Broker, name: str, managers: Managers, write_faults: StoreFaults, caplog: pytest.LogCaptureFixture
 ) -> None:
     table = restored(managers(broker), name)
-    write_faults.failing = lambda call: True
+    write_faults.fail_where(lambda call: call.name == "write")
     table._binding.mirror._written.clear()  # so that there is something to write
     table.stop()
     assert "final flush failed" in caplog.text

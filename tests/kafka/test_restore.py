@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from statestore import Reason, State, StoreManager, StoreNotReadyError
+from statestore.testing import StoreFaults
 from statestore.testing.kafka import Broker
 
 pytestmark = pytest.mark.kafka
@@ -110,12 +110,12 @@ def test_ready_although_a_producer_never_stops(
 
 
 def test_reading_before_ready_raises_with_the_lag(
-    broker: Broker, topic: NewTopic, managers: Managers, write_faults: Any, eventually: Eventually
+    broker: Broker, topic: NewTopic, managers: Managers, write_faults: StoreFaults, eventually: Eventually
 ) -> None:
     name = topic()
     broker.create_topic(name)
     broker.produce(name, [(b"%d" % i, b"") for i in range(10)])
-    write_faults.failing = lambda call: True  # so that it never gets there
+    write_faults.fail_where(lambda call: call.name == "write")  # so that it never gets there
     table = managers(broker, defaults={"retry_waits": [60.0]}).bind(name)
     eventually(lambda: table.lag == 10 and table.health().write_failures)
     assert table.state is State.RESTORING

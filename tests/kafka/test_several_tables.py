@@ -22,6 +22,7 @@ from statestore import (
 )
 from statestore.changelog.binding import Binding
 from statestore.kafka import source
+from statestore.testing import StoreFaults
 from statestore.testing.kafka import Broker
 
 pytestmark = pytest.mark.kafka
@@ -113,12 +114,16 @@ def test_threads_do_not_grow_with_tables(
 
 
 def test_a_table_that_restores_does_not_starve_a_ready_one(
-    broker: Broker, two: tuple[str, str], managers: Managers, write_faults: Any, eventually: Eventually
+    broker: Broker,
+    two: tuple[str, str],
+    managers: Managers,
+    write_faults: StoreFaults,
+    eventually: Eventually,
 ) -> None:
     manager = managers(broker, defaults={"retry_waits": [0.1] * 1000})
     ready = manager.bind(two[0])
     ready.wait_until_ready(60)
-    write_faults.failing = lambda call: write_faults.paths[-1].name.startswith("stuck")
+    write_faults.fail_where(lambda call: call.name == "write" and call.directory.name.startswith("stuck"))
     stuck = manager.bind(two[1], name="Stuck")
     eventually(lambda: stuck.health().write_failures)
     broker.produce(two[0], [(b"k", b"followed")])
@@ -134,9 +139,15 @@ def test_a_table_that_restores_does_not_starve_a_ready_one(
 
 
 def test_a_group_is_read_together_or_not_at_all(
-    broker: Broker, two: tuple[str, str], managers: Managers, write_faults: Any, eventually: Eventually
+    broker: Broker,
+    two: tuple[str, str],
+    managers: Managers,
+    write_faults: StoreFaults,
+    eventually: Eventually,
 ) -> None:
-    write_faults.failing = lambda call: two[1].split(".")[-1] in str(write_faults.paths[-1])
+    write_faults.fail_where(
+        lambda call: call.name == "write" and two[1].split(".")[-1] in str(call.directory)
+    )
     manager = managers(broker, entities=two, defaults={"retry_waits": [0.1] * 1000})
     ready, late = (manager.bind(name) for name in two)
     eventually(lambda: ready.state is State.READY and late.lag == 1)
@@ -148,16 +159,18 @@ def test_a_group_is_read_together_or_not_at_all(
     assert ready.get(b"k", allow_stale=True) == two[0].encode()
     with pytest.raises(ReadyTimeoutError, match="RESTORING"):
         ready.wait_until_ready(0.2)  # what it waits for is that it can be read
-    write_faults.failing = lambda call: False
+    write_faults.fail_where(None)
     ready.wait_until_ready(60)
     assert ready.get(b"k") == two[0].encode()
     assert late.get(b"k") == two[1].encode()
 
 
 def test_without_require_all_ready_each_stands_alone(
-    broker: Broker, two: tuple[str, str], managers: Managers, write_faults: Any
+    broker: Broker, two: tuple[str, str], managers: Managers, write_faults: StoreFaults
 ) -> None:
-    write_faults.failing = lambda call: two[1].split(".")[-1] in str(write_faults.paths[-1])
+    write_faults.fail_where(
+        lambda call: call.name == "write" and two[1].split(".")[-1] in str(call.directory)
+    )
     manager = managers(broker, entities=two, require_all_ready=False, defaults={"retry_waits": [0.1] * 1000})
     ready, late = (manager.bind(name) for name in two)
     ready.wait_until_ready(60)
@@ -174,11 +187,11 @@ def test_a_constructor_that_waits_comes_back_ready(
 
 
 def test_a_start_that_fails_names_each_table_and_closes_everything(
-    broker: Broker, two: tuple[str, str], managers: Managers, write_faults: Any
+    broker: Broker, two: tuple[str, str], managers: Managers, write_faults: StoreFaults
 ) -> None:
     broken, slow = two
     late = {"retry_waits": [0.1] * 1000}
-    write_faults.failing = lambda call: True
+    write_faults.fail_where(lambda call: call.name == "write")
     for wait in (1.0, 10.0, 60.0):  # by then it knows where the topics end
         with pytest.raises(StartupError) as failure:
             managers(broker, entities=two, wait=wait, defaults=late)
@@ -186,16 +199,16 @@ def test_a_start_that_fails_names_each_table_and_closes_everything(
             break
     for name in (broken, slow):
         assert f"{name}_Store' is RESTORING, lag 1" in str(failure.value)
-    write_faults.failing = lambda call: False
+    write_faults.fail_where(None)
     assert managers(broker, entities=two, wait=60).is_ready, "the directory is still taken"
 
 
 def test_a_failed_table_ends_the_wait_at_once(
-    broker: Broker, two: tuple[str, str], managers: Managers, write_faults: Any
+    broker: Broker, two: tuple[str, str], managers: Managers, write_faults: StoreFaults
 ) -> None:
-    write_faults.failing = lambda call: True
+    write_faults.fail_where(lambda call: call.name == "write")
     began = time.monotonic()
-    with pytest.raises(StartupError, match="input/output error; replace the disk") as failure:
+    with pytest.raises(StartupError, match=r"input/output error .*; replace the disk") as failure:
         managers(broker, entities=two, wait=600)
     assert time.monotonic() - began < 60
     assert isinstance(failure.value.__cause__, StoreUnavailableError)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from confluent_kafka import Producer
@@ -20,6 +19,7 @@ from statestore import (
     StoreNotReadyError,
     StorePositionError,
 )
+from statestore.testing import StoreFaults
 from statestore.testing.kafka import Broker
 
 pytestmark = pytest.mark.kafka
@@ -65,7 +65,7 @@ def test_all_that_others_wrote_is_there(broker: Broker, name: str, table: BytesT
 
 
 def test_several_tables_at_once(
-    broker: Broker, topic: NewTopic, managers: Managers, write_faults: Any
+    broker: Broker, topic: NewTopic, managers: Managers, write_faults: StoreFaults
 ) -> None:
     manager = managers(broker, defaults={"retry_waits": [0.05] * 10_000})
     names = [topic() for _ in range(3)]
@@ -80,7 +80,7 @@ def test_several_tables_at_once(
     manager.sync(timeout=60)
     asyncio.run(manager.sync_async(*tables[:2], timeout=60))
     assert [table.to_list() for table in tables] == [[(b"k", b"1")]] * 3
-    write_faults.failing = lambda call: True
+    write_faults.fail_where(lambda call: call.name == "write")
     broker.produce(names[1], [(b"k", b"2"), (b"l", b"2")])
     for timeout in (1, 5, 25):  # the other tables need some time, too
         with pytest.raises(ReadyTimeoutError, match=rf"not in sync after {timeout} s: ") as late:
@@ -90,7 +90,7 @@ def test_several_tables_at_once(
     assert f"{tables[1].name!r} is READY" in str(late.value)
     assert "2 offsets of those at the call are not applied" in str(late.value)
     assert tables[0].name not in str(late.value)
-    write_faults.failing = lambda call: False
+    write_faults.fail_where(None)
     manager.sync(timeout=60)
     assert tables[1].count() == 2
 
@@ -122,14 +122,14 @@ def test_a_commit_is_seen_and_an_open_transaction_is_not_waited_for(
 
 
 def test_a_restoring_table_is_waited_for(
-    broker: Broker, name: str, managers: Managers, write_faults: Any
+    broker: Broker, name: str, managers: Managers, write_faults: StoreFaults
 ) -> None:
-    write_faults.failing = lambda call: True
+    write_faults.fail_where(lambda call: call.name == "write")
     broker.produce(name, [(b"k", b"1")])
     table = managers(broker, connect="lazy", defaults={"retry_waits": [0.05] * 10_000}).bind(name)
     with pytest.raises(ReadyTimeoutError, match=r"RESTORING.*has not told where the topic ends"):
         table.sync(0.5)
-    write_faults.failing = lambda call: False
+    write_faults.fail_where(None)
     table.sync(60)
     assert table.get(b"k") == b"1"
 
@@ -157,11 +157,11 @@ def test_a_table_that_cannot_come_to_the_end_says_so_at_once(
 
 @pytest.mark.parametrize("how", ["pause", "stop", "close"])
 def test_it_ends_when_the_table_does(
-    broker: Broker, name: str, managers: Managers, write_faults: Any, eventually: Eventually, how: str
+    broker: Broker, name: str, managers: Managers, write_faults: StoreFaults, eventually: Eventually, how: str
 ) -> None:
     table = managers(broker, defaults={"retry_waits": [0.05] * 10_000}).bind(name)
     table.wait_until_ready(60)
-    write_faults.failing = lambda call: True
+    write_faults.fail_where(lambda call: call.name == "write")
     broker.produce(name, [(b"k", b"1")])
     errors: list[Exception] = []
 
@@ -181,17 +181,17 @@ def test_it_ends_when_the_table_does(
 
 
 def test_it_begins_anew_with_another_start(
-    broker: Broker, name: str, managers: Managers, write_faults: Any, eventually: Eventually
+    broker: Broker, name: str, managers: Managers, write_faults: StoreFaults, eventually: Eventually
 ) -> None:
     table = managers(broker, defaults={"retry_waits": [0.05] * 10_000}).bind(name, on_missing="rebuild")
     table.wait_until_ready(60)
-    write_faults.failing = lambda call: True
+    write_faults.fail_where(lambda call: call.name == "write")
     broker.produce(name, [(b"k", b"1")])
     waiting = threading.Thread(target=table.sync, args=(60,))
     waiting.start()
     eventually(lambda: table._binding._awaited)
     table._binding.lost("as a test has it")
-    write_faults.failing = lambda call: False
+    write_faults.fail_where(None)
     waiting.join(60)
     assert table.health().generation in (2, None)
     assert table.get(b"k") == b"1"

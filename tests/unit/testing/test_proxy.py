@@ -162,7 +162,7 @@ def test_a_frozen_line_holds_back_and_passes_all_in_the_end(
     client = connect()
     proxy.freeze("responses")
     client.sendall(b"abc")
-    eventually(lambda: bytes(echo.received[0]) == b"abc")
+    eventually(lambda: [bytes(one) for one in echo.received] == [b"abc"])
     assert nothing_comes(client)
     proxy.freeze()
     other = connect()
@@ -321,22 +321,25 @@ def test_a_child_keeps_no_connection_of_the_parents_open(proxy: Proxy, connect: 
     client.sendall(b"a")
     assert answer(client, 1) == b"a"
     until, done = os.pipe()
+    begun, begins = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid == 0:
         os.close(done)
+        os.write(begins, b"1")
         os.read(until, 1)
         os._exit(0)
     try:
+        os.read(begun, 1)
         proxy.cut()
         with pytest.raises(ConnectionResetError):
             client.recv(1)
         with pytest.raises(ConnectionRefusedError):
             connect()
     finally:
-        os.close(until)
-        os.close(done)
+        for one in (until, done, begun, begins):
+            os.close(one)
         os.waitpid(pid, 0)
 
 
