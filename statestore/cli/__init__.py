@@ -14,6 +14,7 @@ from statestore.cli.check import check
 from statestore.cli.config import config
 from statestore.cli.ksql import ksql
 from statestore.cli.ls import ls
+from statestore.cli.prove import prove
 from statestore.cli.schema import schema
 from statestore.errors import StateStoreError
 
@@ -22,14 +23,15 @@ from statestore.errors import StateStoreError
     name="statestore", no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]}
 )
 def program() -> None:
-    """Looks into data directories, checks entities and settings, deploys to ksqlDB, measures backends.
+    """Looks into data directories, checks entities and settings, deploys to ksqlDB, measures and proves
+    backends.
 
     Exit status: 0 done, 1 an error or a fault found, 2 a wrong command line. For completion, have your shell
     evaluate what _STATESTORE_COMPLETE=bash_source statestore (or zsh_source, fish_source) prints.
     """
 
 
-for command in (ls, config, check, schema, ksql, bench):
+for command in (ls, config, check, schema, ksql, bench, prove):
     program.add_command(command)
 
 

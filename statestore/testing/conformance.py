@@ -44,6 +44,7 @@ from statestore.testing.loading import LoadingTests
 from statestore.testing.machine import backend_machine
 from statestore.testing.ranges import RangeTests
 from statestore.testing.reading import ReadingTests
+from statestore.testing.threads import limited
 from statestore.testing.writing import WritingTests
 
 
@@ -59,11 +60,15 @@ class BackendConformance(
 ):
     """Every sentence of the contract; subclass it and override ``engine_factory``."""
 
-    pytestmark = pytest.mark.timeout(300)  # seconds, for each test: a hang is a failure, too
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        limited(cls)
 
     machine_settings: hypothesis.settings = hypothesis.settings(
         derandomize=True,  # the same examples in every run
         database=None,
+        report_multiple_bugs=False,  # a backend with one defect fails in many ways, each sought for minutes
+        phases=[phase for phase in hypothesis.Phase if phase is not hypothesis.Phase.explain],  # traces lines
         deadline=None,
         max_examples=60,
         stateful_step_count=40,
@@ -95,4 +100,5 @@ class BackendConformance(
     def test_behaves_as_a_dict_under_any_sequence_of_calls(
         self, engine_factory: Callable[[], Engine], tmp_path: Path
     ) -> None:
+        """The store behaves as a dict under any sequence of calls."""
         run_state_machine_as_test(backend_machine(engine_factory, tmp_path), settings=self.machine_settings)

@@ -22,6 +22,7 @@ from statestore.errors import StoreUnavailableError
 from statestore.storage.layout import WINDOWS
 from statestore.storage.window_store import WindowStore
 from statestore.testing import victim as program
+from statestore.testing.tally import DONE, keeps
 from statestore.testing.threads import LIVENESS
 from statestore.testing.victim import (
     COUNT,
@@ -109,6 +110,7 @@ class Victim:
             told.append(program.receive(answers))
         for timer in timers:
             timer.cancel()
+        DONE["kills"] += told[-1][0] == "killed"
         return told
 
 
@@ -151,14 +153,15 @@ class CrashTests:
     def test_a_killed_store_comes_back_as_of_one_of_its_writes(
         self, engine: Engine, victim: Victim, directory: Path, changelog: bool
     ) -> None:
+        """A store whose process is killed (kill -9) comes back as of one of its writes: whole batches."""
         instants = random.Random(7)
         least = 0
-        for _ in range(self.kills // 2 if engine.persistent else 1):
+        for _ in range(max(1, self.kills // 2) if keeps(engine) else 1):
             told = victim.run(write_until_killed, directory, changelog, kill_after=an_instant(instants))
             assert told[-1] == ("killed", "SIGKILL"), told[-1][1]
             with engine.open(directory, StoreOptions(changelog=changelog)) as store:
                 found = dict(store.scan())
-            if not engine.persistent:
+            if not keeps(engine):
                 assert found == {}
                 continue
             count = int(found.get(COUNT, 0))
@@ -173,9 +176,10 @@ class CrashTests:
     def test_a_killed_store_of_windows_has_what_is_visible(
         self, engine: Engine, victim: Victim, directory: Path
     ) -> None:
+        """A store of windows whose process is killed has what is visible, and no more."""
         instants = random.Random(11)
         least = 0
-        for number in range(self.kills // 2 if engine.persistent else 1):
+        for number in range(max(1, self.kills // 2) if keeps(engine) else 1):
             changelog = bool(number % 2)
             told = victim.run(expire_until_killed, directory, changelog, kill_after=an_instant(instants))
             assert told[-1] == ("killed", "SIGKILL"), told[-1][1]
@@ -187,7 +191,7 @@ class CrashTests:
                 left = {key[1:5] for key, _ in backend.scan(KeyRange(prefix=WINDOWS))}
                 assert len(left) <= 5, f"of the segments that ended some is left: {sorted(left)}"
                 backend.flush()
-            if engine.persistent:
+            if keeps(engine):
                 survives = ("durable",) if changelog else ("written", "durable")
                 least = max([least, *(one for kind, one in told if kind in survives)])
                 most = max(one for kind, one in told if kind != "killed") + 1
@@ -195,6 +199,7 @@ class CrashTests:
                 least = count
 
     def test_a_close_survives_scans_that_end_in_other_threads(self, victim: Victim, tmp_path: Path) -> None:
+        """A close survives scans that end in other threads."""
         told = victim.run(close_under_scans, tmp_path)
         assert told[-1] == ("ended", 0), f"after {len(told) - 1} rounds: {told[-1]}"
 
@@ -213,14 +218,18 @@ class CrashTests:
     def test_a_damaged_file_gives_an_error_or_what_was_once_there(
         self, engine: Engine, victim: Victim, closed_directory: Path, tmp_path: Path
     ) -> None:
-        """Never a mixture, another error, or the end of the process."""
+        """A damaged file gives an error with a remedy, or what was once there.
+
+        Never a mixture, another error, or the end of the process.
+        """
         once = [content(number) for number in range(11)]
-        files = files_below(closed_directory) if engine.persistent else []
+        files = files_below(closed_directory) if keeps(engine) else []
         for damage in (garbage, foreign, empty, half, missing):
             for number, file in enumerate(files):
                 copy = tmp_path / f"{damage.__name__}{number}"
                 shutil.copytree(closed_directory, copy)
                 damage(copy / file.relative_to(closed_directory))
+                DONE["damaged"] += 1
                 what, found = told_by(victim, copy)
                 when = f"with the file {file.name} damaged ({damage.__name__})"
                 if what == "content":
@@ -231,15 +240,16 @@ class CrashTests:
     def test_files_that_are_no_store_are_an_error(
         self, engine: Engine, victim: Victim, closed_directory: Path
     ) -> None:
-        for damage in (garbage, foreign) if engine.persistent else ():
+        for damage in (garbage, foreign) if keeps(engine) else ():
             for file in files_below(closed_directory):
                 damage(file)
+                DONE["damaged"] += 1
             what, found = told_by(victim, closed_directory)
             when = f"with every file damaged ({damage.__name__})"
             assert_unavailable(what, found, closed_directory, when)
 
     def test_what_is_no_directory_is_an_error(self, engine: Engine, tmp_path: Path) -> None:
-        if not engine.persistent:
+        if not keeps(engine):
             return
         file, orphan = tmp_path / "file", tmp_path / "absent" / "store"
         file.write_text("a text")

@@ -55,6 +55,7 @@ class IsolationTests:
 
     @pytest.mark.parametrize("reverse", [False, True])
     def test_a_scan_sees_the_moment_of_its_call(self, stocked: Backend, reverse: bool) -> None:
+        """A scan sees the moment of its call, whatever is written later."""
         scan = stocked.scan(reverse=reverse)
         stocked.write(CHANGE)
         assert list(scan) == sorted(BEFORE.items(), reverse=reverse)
@@ -88,6 +89,7 @@ class IsolationTests:
         assert list(half_read) == []
 
     def test_several_scans_side_by_side(self, stocked: Backend) -> None:
+        """Several scans run side by side."""
         forwards, backwards, part = (
             stocked.scan(),
             stocked.scan(reverse=True),

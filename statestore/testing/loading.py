@@ -12,6 +12,7 @@ import pytest
 
 from statestore.backends.contract import Backend, Batch, Engine, SortedRun, StoreOptions
 from statestore.errors import StoreClosedError
+from statestore.testing.tally import keeps
 from statestore.testing.threads import run_threads
 
 Content = dict[bytes, bytes | None]
@@ -94,6 +95,7 @@ class LoadingTests:
         assert dict(backend.scan()) == model
 
     def test_compaction_beside_a_snapshot_of_the_first_load(self, backend: Backend) -> None:
+        """A compaction keeps what a snapshot of the first load sees."""
         backend.load([SampleRun({**BEFORE})])
         with backend.snapshot() as snapshot:
             backend.write(Batch([(b"0000", b"after")], [b"0001"]))
@@ -105,6 +107,7 @@ class LoadingTests:
         assert dict(backend.scan()) == after
 
     def test_keys_after_all_others(self, backend: Backend, load: Load) -> None:
+        """Loads of keys after all others are in order."""
         model: dict[bytes, bytes] = dict(BEFORE)
         for first in (5000, 6000, 5500):
             changes: dict[bytes, bytes | None] = {b"%04d" % (first + number): b"v" for number in range(400)}
@@ -133,6 +136,7 @@ class LoadingTests:
     def test_a_load_of_little_or_nothing(
         self, backend: Backend, load: Load, changes: Content, others: list[Content]
     ) -> None:
+        """A load may have few changes, or none."""
         load([SampleRun(run) for run in (changes, *others)])
         expected: Content = {**BEFORE, **changes}
         for other in others:
@@ -140,10 +144,12 @@ class LoadingTests:
         assert dict(backend.scan()) == {key: value for key, value in expected.items() if value is not None}
 
     def test_a_load_of_no_runs(self, backend: Backend, load: Load) -> None:
+        """A load may have no runs."""
         load([])
         assert dict(backend.scan()) == BEFORE
 
     def test_the_longest_key_and_a_large_value(self, engine: Engine, backend: Backend, load: Load) -> None:
+        """A load takes the longest key and a value of 4 MiB."""
         longest, large = b"\xff" * (engine.max_key_size + 1), bytes(range(256)) * (16 << 10)
         load([SampleRun({longest: b"long", b"large": large})])
         assert (backend.get(longest), backend.get(b"large")) == (b"long", large)
@@ -153,6 +159,7 @@ class LoadingTests:
     def test_earlier_snapshots_and_scans_do_not_see_it(
         self, backend: Backend, load: Load, reverse: bool, steps: int
     ) -> None:
+        """Snapshots and scans that were taken before do not see a load."""
         expected = sorted(BEFORE.items(), reverse=reverse)
         with backend.snapshot() as snapshot:
             scan = backend.scan(reverse=reverse)
@@ -164,6 +171,7 @@ class LoadingTests:
         assert dict(backend.scan()) == AFTER
 
     def test_nothing_is_seen_while_it_loads(self, backend: Backend, load: Load) -> None:
+        """Nothing of a load is seen before its end."""
         looks = []
 
         def look() -> None:
@@ -217,6 +225,7 @@ class LoadingTests:
         assert dict(backend.scan()) == {key: value for key, value in expected.items() if value is not None}
 
     def test_closing_meanwhile(self, backend: Backend, load: Load) -> None:
+        """A store may be closed while it loads."""
         closing = threading.Event()
 
         def close() -> None:
@@ -241,9 +250,10 @@ class LoadingTests:
             backend.write(Batch([(b"later", b"1")]))
         for _ in range(2):
             with engine.open(directory, StoreOptions(changelog=changelog)) as backend:
-                assert dict(backend.scan()) == (AFTER | {b"later": b"1"} if engine.persistent else {})
+                assert dict(backend.scan()) == (AFTER | {b"later": b"1"} if keeps(engine) else {})
 
     def test_many_changes(self, backend: Backend, load: Load) -> None:
+        """A load takes 30,000 changes."""
         changes = {b"%06x" % (number * 7919): b"%d" % number * 10 for number in range(30_000)}
         load([SampleRun({**changes}), SampleRun(POSITION)])
         assert dict(backend.scan()) == {**BEFORE, **changes, **POSITION}

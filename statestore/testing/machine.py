@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from statestore.backends.contract import BackendIterator, Batch, Engine, Snapshot, StoreOptions
 from statestore.errors import StoreClosedError
 from statestore.testing.model import Pairs, Range, applied, select
+from statestore.testing.tally import DONE
 
 
 class LiveScan(NamedTuple):
@@ -249,5 +250,6 @@ def backend_machine(engine_factory: Callable[[], Engine], directory: Path) -> ty
     class Machine(BackendMachine):
         def __init__(self) -> None:
             super().__init__(engine_factory(), directory)
+            DONE["sequences"] += 1
 
     return Machine

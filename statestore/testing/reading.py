@@ -74,9 +74,11 @@ class ReadingTests:
         assert filled.get_many([]) == []
 
     def test_scan_is_in_unsigned_byte_order(self, filled: Backend) -> None:
+        """A scan is in the order of unsigned bytes."""
         assert list(filled.scan()) == sorted(CONTENT.items())
 
     def test_reverse_scan_is_the_same_backwards(self, filled: Backend) -> None:
+        """A reverse scan is the same backwards."""
         assert list(filled.scan(reverse=True)) == sorted(CONTENT.items(), reverse=True)
 
     @pytest.mark.parametrize("reverse", [False, True])
@@ -99,6 +101,7 @@ class ReadingTests:
     @pytest.mark.parametrize("reverse", [False, True])
     @pytest.mark.parametrize("prefix", [b"a\xff", b"\xff", b"\xff\xff", b"\xfe\xff"])
     def test_prefix_that_ends_in_0xff(self, filled: Backend, prefix: bytes, reverse: bool) -> None:
+        """A prefix that ends in 0xff has the keys that begin with it, and no others."""
         keys = [key for key, _ in filled.scan(KeyRange(prefix=prefix), reverse=reverse)]
         assert keys == sorted((key for key in KEYS if key.startswith(prefix)), reverse=reverse)
 
@@ -107,16 +110,19 @@ class ReadingTests:
     def test_limit_bounds_the_number_of_pairs(
         self, filled: Backend, limit: int | None, reverse: bool
     ) -> None:
+        """A limit bounds the number of pairs."""
         assert list(filled.scan(reverse=reverse, limit=limit)) == select(
             CONTENT, reverse=reverse, limit=limit
         )
 
     def test_negative_limit_is_refused_when_scan_is_called(self, filled: Backend) -> None:
+        """A negative limit is refused when the scan is asked for."""
         with pytest.raises(ValueError, match="-1"):
             filled.scan(limit=-1)
 
     @pytest.mark.parametrize("reverse", [False, True])
     def test_every_combination_of_bounds_prefix_and_limit(self, filled: Backend, reverse: bool) -> None:
+        """Every combination of bounds, prefix and limit gives what a dict would."""
         wrong = []
         for start, stop, prefix, limit in product(BOUNDS, BOUNDS, PREFIXES, [None, 0, 1, 3]):
             range_ = Range(start, stop, prefix, reverse, limit)
@@ -125,6 +131,7 @@ class ReadingTests:
         assert wrong == []
 
     def test_snapshot_reads_as_the_backend_does(self, filled: Backend) -> None:
+        """A snapshot reads as the backend does."""
         with filled.snapshot() as snapshot:
             assert {key: snapshot.get(key) for key in KEYS} == CONTENT
             assert snapshot.get_many([b"b", b"absent", b"a"]) == [b"", None, b"value of a"]
@@ -143,6 +150,7 @@ class ReadingTests:
             assert list(filled.scan(KeyRange(prefix=bound), reverse=reverse)) == []
 
     def test_thousands_of_pairs_in_both_directions(self, backend: Backend) -> None:
+        """Thousands of pairs are scanned in both directions."""
         content = {number.to_bytes(4, "big"): b"%d" % number for number in range(0, 40_000, 8)}
         pairs = list(content.items())
         for at in range(0, len(pairs), 700):

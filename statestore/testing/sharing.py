@@ -29,6 +29,8 @@ from statestore.errors import StoreClosedError, StoreMissingError, StoreUnavaila
 from statestore.testing import victim as program
 from statestore.testing.crashing import Victim, an_instant
 from statestore.testing.forking import outcomes_in_child
+from statestore.testing.tally import DONE
+from statestore.testing.threads import limited
 from statestore.testing.victim import (
     COUNT,
     batch,
@@ -70,6 +72,7 @@ class Owner:
         os.kill(self._process, signal.SIGKILL)
         self._ended = True
         assert program.receive(self._answers) == ("killed", "SIGKILL")
+        DONE["kills"] += 1
 
     def close(self) -> None:
         if not self._ended:
@@ -81,7 +84,9 @@ class Owner:
 class SharingConformance:
     """Every sentence of the contract; subclass it and override ``engine_factory``."""
 
-    pytestmark = pytest.mark.timeout(300)
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        limited(cls)
 
     kills = 20
     """How often an owner is killed while others read."""

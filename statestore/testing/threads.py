@@ -5,9 +5,28 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
 
 LIVENESS = 30.0
 """Seconds after which a thread counts as stuck; generous, since it guards against hanging, not slowness."""
+
+
+LIMIT = 300
+"""Seconds of each test of the suite: a hang is a failure, too."""
+
+
+def limited(cls: type[Any]) -> None:
+    """Give the tests of a class their limit, unless the class or a base of it says another.
+
+    Of two marks on a class and its base pytest takes that of the base, so no base of the suite has one.
+    """
+    stated = [vars(one).get("pytestmark", []) for one in cls.__mro__]
+    marks = [mark for some in stated for mark in (some if isinstance(some, list) else [some])]
+    if not any(mark.name == "timeout" for mark in marks):
+        own = vars(cls).get("pytestmark", [])
+        cls.pytestmark = [*(own if isinstance(own, list) else [own]), pytest.mark.timeout(LIMIT)]
 
 
 def run_threads(

@@ -14,6 +14,7 @@ from statestore.testing.threads import run_threads
 
 class WritingTests:
     def test_put_replaces_and_delete_removes(self, backend: Backend) -> None:
+        """A put replaces, and a delete removes."""
         backend.write(Batch([(b"a", b"1"), (b"b", b"1"), (b"c", b"1")]))
         backend.write(Batch([(b"b", b"2")]))
         backend.write(Batch([], [b"c"]))
@@ -46,6 +47,7 @@ class WritingTests:
 
     @pytest.mark.parametrize("byte", [b"\x00", b"a", b"\xff"])
     def test_shortest_and_longest_key(self, engine: Engine, backend: Backend, byte: bytes) -> None:
+        """The shortest and the longest key are kept, found and deleted."""
         longest = byte * (engine.max_key_size + 1)  # the store's namespace byte comes on top
         backend.write(Batch([(longest, b"long"), (longest[:-1], b"shorter"), (byte, b"short")]))
         assert backend.get_many([byte, longest[:-1], longest]) == [b"short", b"shorter", b"long"]
@@ -59,12 +61,14 @@ class WritingTests:
         assert backend.get(longest) is None
 
     def test_a_large_value(self, backend: Backend) -> None:
+        """A value of 4 MiB is kept."""
         value = bytes(range(256)) * (16 << 10)  # 4 MiB
         backend.write(Batch([(b"large", value)]))
         assert backend.get(b"large") == value
         assert list(backend.scan()) == [(b"large", value)]
 
     def test_the_lists_of_a_batch_stay_the_callers(self, backend: Backend) -> None:
+        """The lists of a batch stay the caller's."""
         puts, deletes = [(b"b", b"1"), (b"a", b"1"), (b"a", b"2")], [b"d", b"c"]
         backend.write(Batch(puts, deletes))
         assert puts == [(b"b", b"1"), (b"a", b"1"), (b"a", b"2")]
