@@ -1,4 +1,4 @@
-"""The samples of docs/backends.md are the example, all of it, the suite's own test, and a package that works."""
+"""The samples of docs/backends.md: the whole example, the suite's own test, and a package that works."""
 
 import re
 import tomllib
