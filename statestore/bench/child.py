@@ -61,6 +61,7 @@ class Session:
             candidate=job.candidate,
             keys=job.keys,
             round=job.round,
+            store=WORKLOADS[job.workloads[0]].store if job.workloads else "records",
             load=None,
             overhead=overhead() / 1000,
             content=content.mean * job.keys,
@@ -101,7 +102,7 @@ class Session:
         sample.given = ground.given - given
         if sample.given:
             ground.flush()
-        if before is not None and (after := written_bytes()) is not None:
+        if self._kind.abilities.files and before is not None and (after := written_bytes()) is not None:
             sample.written = after - before
         return sample
 

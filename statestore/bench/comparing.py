@@ -136,7 +136,7 @@ def _differing(
 
 
 def _doubts_of_options(before: Results, after: Results) -> Iterator[str]:
-    names = ("key_size", "value_size", "seconds", "rate", "durable", "seed")
+    names = ("key_size", "value_size", "seconds", "rate", "durable", "kafka", "seed")
     yield from _differing("option", before.options, after.options, names)
 
 

@@ -9,7 +9,7 @@ from html import escape
 from statestore.bench.histogram import Latencies
 from statestore.bench.machine import described
 from statestore.bench.results import Results, Sample, Turn
-from statestore.bench.summary import Row, Work, by_work, figure, most, sentence, size
+from statestore.bench.summary import Row, Work, amplification, by_work, figure, most, sentence, size
 from statestore.bench.svg import Axis, Bar, Line, Strip, bars, curves, legend, log_axis, percent_axis, strips
 
 _STYLE = """
@@ -123,6 +123,8 @@ class _Page:
                     for row in rows
                 ],
             )
+        if any(row.amplification is not None for row in rows):
+            yield bars("Bytes written for each byte of the writes", [self._amplified(row) for row in rows])
         yield "</div>"
         yield from _table(rows)
         yield "</section>"
@@ -131,6 +133,10 @@ class _Page:
         speed = row.throughput
         text = figure(speed.median) + (" too much" if row.late else "")
         return Bar(row.candidate, self._colour[row.candidate], speed.median, text, speed.least, speed.most)
+
+    def _amplified(self, row: Row) -> Bar:
+        text = _times(row.amplification)
+        return Bar(row.candidate, self._colour[row.candidate], row.amplification or 0, text)
 
     def _samples(self, work: Work) -> dict[str, list[Sample]]:
         found: dict[str, list[Sample]] = {}
@@ -173,7 +179,13 @@ class _Page:
             name = workload + (f", {threads} threads" if threads > 1 else "")
             yield curves(name, speeds, _key_axis(works), log_axis(f"{unit}/s", _heights(speeds)))
         works = [work for work in self._works if work.threads == 1]
-        yield self._disk_growth(works)
+        for title, unit, value in (
+            ("On disk after compaction", "MiB", lambda turn: _mebibytes(turn.compacted)),
+            ("Most private memory", "MiB", _most_memory),
+            ("Written for each byte of the writes", "bytes", lambda turn: amplification(turn.samples)),
+        ):
+            if lines := self._turns_over_keys(value):
+                yield curves(title, lines, _key_axis(works), log_axis(unit, _heights(lines)))
         yield "</div></section>"
 
     def _over_keys(self, works: Sequence[Work], value: Callable[[Row], float]) -> list[Line]:
@@ -188,19 +200,18 @@ class _Page:
             lines.append(Line(name, colour, points, self._dashed[name]))
         return [line for line in lines if line.points]
 
-    def _disk_growth(self, works: Sequence[Work]) -> str:
+    def _turns_over_keys(self, value: Callable[[Turn], float | None]) -> list[Line]:
+        """Return the lines of what is known of turns with the store of records, medians of the rounds."""
         lines = []
         for name, colour in self._colour.items():
-            found: dict[int, list[int]] = {}
+            found: dict[int, list[float]] = {}
             for turn in self._results.turns:
-                if turn.candidate == name and turn.compacted is not None:
-                    found.setdefault(turn.keys, []).append(turn.compacted)
-            points = [
-                (float(keys), statistics.median(sizes) / (1 << 20)) for keys, sizes in sorted(found.items())
-            ]
+                if turn.candidate == name and turn.store == "records" and (known := value(turn)) is not None:
+                    found.setdefault(turn.keys, []).append(known)
+            points = [(float(keys), statistics.median(values)) for keys, values in sorted(found.items())]
             if points:
                 lines.append(Line(name, colour, points, self._dashed[name]))
-        return curves("On disk after compaction", lines, _key_axis(works), log_axis("MiB", _heights(lines)))
+        return lines
 
     def _disk(self) -> Iterator[str]:
         """Plot the bytes on disk, of the largest store there is."""
@@ -258,15 +269,28 @@ def _table(rows: Sequence[Row]) -> Iterator[str]:
         "longest µs",
         "CPU µs",
         "memory",
+        "write amp.",
     )
     yield "".join(f"<th>{escape(title)}</th>" for title in titles)
     yield "</tr>"
     for row in rows:
         speed = row.throughput
         numbers = (speed.median, speed.least, speed.most, row.p50, row.p99, row.p999, row.longest, row.cpu)
-        cells = (row.candidate, *map(figure, numbers), size(row.memory))
+        cells = (row.candidate, *map(figure, numbers), size(row.memory), _times(row.amplification))
         yield f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
     yield "</table></div></details>"
+
+
+def _mebibytes(value: int | None) -> float | None:
+    return None if value is None else value / (1 << 20)
+
+
+def _most_memory(turn: Turn) -> float | None:
+    return _mebibytes(most(one.memory for one in turn.samples))
+
+
+def _times(amplification: float | None) -> str:
+    return "-" if amplification is None else figure(amplification)
 
 
 def _named(work: Work) -> str:

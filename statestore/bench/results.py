@@ -46,7 +46,10 @@ class Sample(msgspec.Struct, kw_only=True):
     given: int | None = None
     """Bytes of the keys and values of all writes, warm-up included; ``None``: not counted by that version."""
     written: int | None = None
-    """Bytes that the process had written to disk meanwhile, and by a flush afterwards."""
+    """Bytes that the process had written to disk meanwhile, and where it writes, by a flush afterwards.
+
+    What an engine compacts later counts for the workload that runs then. ``None`` without files.
+    """
     paced: bool = False
     """Whether operations were due at a fixed rate: the latencies then say which candidate is faster."""
     late: bool = False
@@ -63,6 +66,8 @@ class Turn(msgspec.Struct, kw_only=True):
     candidate: str
     keys: int
     round: int
+    store: str = "records"
+    """Which store: ``records``, ``restored``, ``windows`` or ``entities``."""
     load: float | None = None
     """The machine's load average of the last minute, before."""
     overhead: float | None = None

@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -89,7 +89,7 @@ def run(options: BenchOptions, directory: Path, progress: Progress | None = None
         seconds=0.0,
         machine=machine(directory),
         versions=versions(),
-        options={name: list(one) if isinstance(one, tuple) else one for name, one in asdict(options).items()},
+        options=_told(options),
         candidates=[
             CandidateInfo(name=one.name, kind=one.kind, beside=one.beside, says=one.says)
             for one in candidates
@@ -104,6 +104,12 @@ def run(options: BenchOptions, directory: Path, progress: Progress | None = None
             topics = made.enter_context(BenchTopics(options.kafka))
         _Run(options, directory, results, progress or Quiet(), topics).all(candidates, workloads)
     return results
+
+
+def _told(options: BenchOptions) -> dict[str, Any]:
+    """Return the options for the results, whose readers learn whether there was a broker, and not which."""
+    told = {name: list(one) if isinstance(one, tuple) else one for name, one in asdict(options).items()}
+    return {**told, "kafka": None if options.kafka is None else "an address"}
 
 
 class _Run:
@@ -225,14 +231,17 @@ class _Run:
             samples.append(message.sample)
             self._progress.sample(message.sample)
         elif isinstance(message, Broke):
-            self._failed.add((job.candidate, job.keys, WORKLOADS[job.workloads[0]].store))
+            store = WORKLOADS[job.workloads[0]].store
+            self._failed.add((job.candidate, job.keys, store))
             why = message.error
             self._note(
                 Left(candidate=job.candidate, workload=message.workload, why=why, failed=True, keys=job.keys)
             )
             if samples:  # what was measured before is as good as ever
                 self._results.turns.append(
-                    Turn(candidate=job.candidate, keys=job.keys, round=job.round, samples=samples)
+                    Turn(
+                        candidate=job.candidate, keys=job.keys, round=job.round, store=store, samples=samples
+                    )
                 )
 
 

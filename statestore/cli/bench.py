@@ -173,6 +173,20 @@ def compare(before: Path, after: Path, noise: float) -> int:
     return 1 if comparison.slower else 0
 
 
+@bench.command()
+@click.argument("results", type=click.Path(path_type=Path))
+def table(results: Path) -> None:
+    """Print a results.json as one table in Markdown: a line for each workload, a column for each candidate.
+
+    Figures are thousands a second. Those that differ from the best of their line less than the rounds do are
+    bold.
+    """
+    from statestore.bench.results import read_results
+    from statestore.bench.summary import markdown
+
+    print("\n".join(markdown(read_results(results))))
+
+
 class Shown:
     """Progress on the terminal, on the standard error; a ``statestore.bench.running.Progress``."""
 
@@ -232,8 +246,7 @@ def show(results: Results) -> None:
         threads = f", {work.threads} threads" if work.threads > 1 else ""
         print(f"\n{work.workload}, {work.keys:,} keys{threads}: {results.workloads[work.workload]}")
         rate = f"{rows[0].unit}/s"
-        columns = ("", rate, "spread", "p50 µs", "p99 µs", "p99.9 µs", "longest µs", "CPU µs", "memory")
-        print_table(columns, [_cells(row) for row in rows])
+        print_table(("", rate, *_COLUMNS), [_cells(row) for row in rows])
         print(sentence(rows))
     for left in results.left:
         what = left.workload or "any workload"
@@ -241,6 +254,9 @@ def show(results: Results) -> None:
     overheads = [turn.overhead for turn in results.turns if turn.overhead is not None]
     if overheads:
         print(f"Measuring itself takes about {figure(min(overheads))} µs of each operation.")
+
+
+_COLUMNS = ("spread", "p50 µs", "p99 µs", "p99.9 µs", "longest µs", "CPU µs", "memory", "write amp.")
 
 
 def _cells(row: Row) -> list[str]:
@@ -256,6 +272,7 @@ def _cells(row: Row) -> list[str]:
         figure(row.longest),
         figure(row.cpu),
         size(row.memory),
+        "-" if row.amplification is None else figure(row.amplification),
     ]
 
 

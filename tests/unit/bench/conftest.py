@@ -74,6 +74,8 @@ def sample(workload: str, speed: float, stalls: int) -> Sample:
         series=[0] * stalls + [5_002] * (10 - stalls),
         cpu_seconds=0.9,
         memory=40 << 20,
+        given=1 << 20,
+        written=None if speed > 800_000 else 5 << 19,
     )
 
 

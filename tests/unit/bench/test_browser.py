@@ -78,7 +78,7 @@ def test_every_plot_is_there_and_can_be_read(
     page.close()
     assert said == []
     assert wide <= width  # nothing to scroll aside
-    assert len(plots) == 3 + 4 * 4 + 1
+    assert len(plots) == 5 + 4 * 5 + 1
     for plot in plots:
         assert plot["width"] >= 280, plot
         assert plot["height"] >= 60, plot

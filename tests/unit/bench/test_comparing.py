@@ -9,7 +9,7 @@ import pytest
 
 from statestore.bench.comparing import compare
 from statestore.bench.results import FORMAT, CandidateInfo, Results, Sample, Turn
-from statestore.bench.summary import Figure, Work, by_work, figure, sentence, size
+from statestore.bench.summary import Figure, Work, by_work, figure, markdown, sentence, size
 
 
 def results(speeds: dict[str, Sequence[float]], **parts: Any) -> Results:
@@ -169,6 +169,34 @@ def test_at_a_fixed_rate_the_latencies_decide() -> None:
         ("b", "equal", "fixed rate", "55.0"),
     ]
     assert comparison.slower[0].factor == pytest.approx(1 / 3)
+
+
+def test_what_is_written_for_each_byte_is_of_all_rounds_and_left_out_where_it_is_not_told() -> None:
+    def amplified(given: Sequence[int | None], written: Sequence[int | None]) -> float | None:
+        run = results({"a": (100, 100)})
+        for turn, one, other in zip(run.turns, given, written, strict=True):
+            turn.samples[0].given, turn.samples[0].written = one, other
+        ((row,),) = by_work(run).values()
+        return row.amplification
+
+    assert amplified((100, 300), (250, 950)) == 3.0
+    assert amplified((0, 0), (250, 950)) is None  # it only reads
+    assert amplified((100, 300), (None, None)) is None  # no files, or a system that does not tell
+    assert amplified((100, 300), (0, 0)) is None  # a file system in memory
+    assert amplified((None, None), (250, 950)) is None  # results of an earlier version
+
+
+def test_the_table_in_markdown_has_what_is_equal_to_the_best_in_bold() -> None:
+    run = results({"a": (100_000, 120_000), "b": (105_000, 125_000), "c": (1_500, 1_510), "d": ()})
+    assert list(markdown(run)) == [
+        "| workload | of | `a` | `b` | `c` | `d` |",
+        "|---|---|---|---|---|---|",
+        "| ycsb-a | ops | **110** | **115** | 1.50 | - |",
+    ]
+    for turn in run.turns:
+        turn.samples[0].paced = True
+        turn.samples[0].threads = 4
+    assert list(markdown(run))[2] == "| ycsb-a, 4 threads | p99 µs | **3.00** | **3.00** | **3.00** | - |"
 
 
 def test_numbers_have_three_digits() -> None:

@@ -18,6 +18,7 @@ PLOTS_OF_A_WORKLOAD = [
     "Latency (µs)",
     "{}/s over time, first round",
     "Most private memory",
+    "Bytes written for each byte of the writes",
 ]
 
 
@@ -67,6 +68,8 @@ def test_every_workload_has_its_plots(measured: Results) -> None:
         "load-random (keys/s)",
         "ycsb-a (ops/s)",
         "On disk after compaction (MiB)",
+        "Most private memory (MiB)",
+        "Written for each byte of the writes (bytes)",
     ]
     assert page.plots["disk"] == ["Bytes on disk"]
 
@@ -123,7 +126,7 @@ def test_a_stall_is_a_gap(measured: Results) -> None:
     assert [height == heights[4] for height in heights] == [number in (4, 5) for number in range(9)]
 
 
-@pytest.mark.parametrize("left_out", ["growth", "disk", "left", "memory"])
+@pytest.mark.parametrize("left_out", ["growth", "disk", "left", "memory", "written"])
 def test_what_there_is_nothing_of_has_no_section(measured: Results, left_out: str) -> None:
     if left_out == "growth":
         measured.turns = [turn for turn in measured.turns if turn.keys == 1_000]
@@ -133,9 +136,15 @@ def test_what_there_is_nothing_of_has_no_section(measured: Results, left_out: st
             turn.loaded = turn.used = turn.compacted = None
         for sample in turn.samples:
             sample.memory = None if left_out == "memory" else sample.memory
+            sample.written = None if left_out == "written" else sample.written
     page = Page(report(measured))
     assert left_out not in page.ids
-    assert ("Most private memory" in page.plots["ycsb-a-1000-1"]) == (left_out != "memory")
+    named = {"memory": "Most private memory", "written": "ytes written for each byte of the writes"}
+    for what, plot in named.items():
+        is_there = [plot in title for title in page.plots["ycsb-a-1000-1"]]
+        assert any(is_there) == (left_out != what)
+    grown = [title for title in page.plots.get("growth", []) if title[0].isupper()]
+    assert len(grown) == {"growth": 0, "left": 3}.get(left_out, 2)
 
 
 def test_a_page_of_a_run_in_which_nothing_worked_says_so(measured: Results) -> None:

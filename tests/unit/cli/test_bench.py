@@ -19,6 +19,19 @@ class TinyEngine(MemoryEngine):
     name = "tiny"
 """
 
+WORK = {
+    "records": [
+        ("load-random", 1, "keys"),
+        ("ycsb-a", 1, "ops"),
+        ("ycsb-a", 2, "ops"),
+        ("scan-full", 1, "keys"),
+        ("scan-full", 2, "keys"),
+    ],
+    "restored": [("restore", 1, "records")],
+    "windows": [("window-put", 1, "ops"), ("window-put", 2, "ops")],
+    "entities": [("entity-json", 1, "ops"), ("entity-json", 2, "ops")],
+}
+
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -36,26 +49,31 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(packages), earlier))))
         arguments = ["--backends", "tiny", "--references", "none", "--keys", "2e2", "--seconds", "0.02"]
         status = main(
-            ["bench", *arguments, "--workload", "ycsb-a,scan-full", "--threads", "1,2", "--out", str(out)]
+            [
+                "bench",
+                *arguments,
+                "--workload",
+                "ycsb-a,scan-full,restore,window-put,entity-json",
+                "--threads",
+                "1,2",
+                "--out",
+                str(out),
+            ]
         )
     assert status == 0
     return out
 
 
-@pytest.mark.slow(seconds=4)
+@pytest.mark.slow(seconds=8)
 def test_a_backend_of_another_package_is_measured_like_ours(measured: Path) -> None:
     results = read_results(measured / "results.json")
     assert [(one.name, one.kind) for one in results.candidates] == [("tiny", "backend")]
-    assert [turn.round for turn in results.turns] == [0, 1]
+    stores = ["records", "restored", "windows", "entities"]
+    assert [(turn.round, turn.store) for turn in results.turns] == [
+        (n, one) for n in (0, 1) for one in stores
+    ]
     for turn in results.turns:
-        work = [(one.workload, one.threads, one.unit) for one in turn.samples]
-        assert work == [
-            ("load-random", 1, "keys"),
-            ("ycsb-a", 1, "ops"),
-            ("ycsb-a", 2, "ops"),
-            ("scan-full", 1, "keys"),
-            ("scan-full", 2, "keys"),
-        ]
+        assert [(one.workload, one.threads, one.unit) for one in turn.samples] == WORK[turn.store]
         for sample in turn.samples:
             assert 0 < sample.p50 <= sample.p95 <= sample.p99 <= sample.p999 <= sample.longest
             assert sum(sample.series) == sample.operations > 0
@@ -66,7 +84,25 @@ def test_a_backend_of_another_package_is_measured_like_ours(measured: Path) -> N
     assert results.left == []
     assert sorted(path.name for path in measured.iterdir()) == ["report.html", "results.json"]
     page = (measured / "report.html").read_text(encoding="utf-8")
-    assert page.count("<section") == page.count("</section>") == 6  # the machine, and five workloads
+    assert page.count("<section") == page.count("</section>") == 11  # the machine, and ten works
+
+
+def test_a_run_is_printed_as_a_table(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "table", str(measured / "results.json")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["| workload | of | `tiny` |", "|---|---|---|"]
+    assert [line.split(" | ")[0] for line in lines[2:]] == [
+        "| load-random",
+        "| ycsb-a",
+        "| ycsb-a, 2 threads",
+        "| scan-full",
+        "| scan-full, 2 threads",
+        "| restore",
+        "| window-put",
+        "| window-put, 2 threads",
+        "| entity-json",
+        "| entity-json, 2 threads",
+    ]
 
 
 @pytest.mark.slow
@@ -75,7 +111,7 @@ def test_two_runs_are_compared_and_what_is_slower_is_the_status(
 ) -> None:
     before = measured / "results.json"
     assert main(["bench", "compare", str(before), str(before)]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "0 slower, 0 faster, 5 equal."
+    assert capsys.readouterr().out.splitlines()[-1] == "0 slower, 0 faster, 10 equal."
     for name, speed in (("before", 1e6), ("after", 1e3)):
         results = read_results(before)
         for sample in (one for turn in results.turns for one in turn.samples):
@@ -84,7 +120,7 @@ def test_two_runs_are_compared_and_what_is_slower_is_the_status(
     assert main(["bench", "compare", str(tmp_path / "before.json"), str(tmp_path / "after.json")]) == 1
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in printed if line.endswith("slower")] == [["tiny", "ycsb-a,"]] * 2
-    assert printed[-1] == "2 slower, 0 faster, 3 equal."
+    assert printed[-1] == "2 slower, 0 faster, 8 equal."
 
 
 def test_the_workloads_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
