@@ -19,14 +19,14 @@ from bindings import BINDINGS, Binding, settle
 from conftest import Bench, Fresh, Sizes, of_short
 from content import Pairs, key, some_keys
 
-from statestore.backends import Backend, StoreOptions, find_engine
+from statestore.backends import Backend, find_engine
 from statestore.backends.contract import directory_size
 from statestore.backends.rocksdb.store import RocksDBBackend
+from statestore.bench.candidates import Opened, Opening
 from statestore.bench.machine import private_memory
 from statestore.bench.pairs import alone, beside, speed
 from statestore.bench.turns import Work, in_pairs
 from statestore.core import PairRun, count_pairs
-from statestore.runtime.budget import MemoryShares
 
 ROWS = [10_000, 100_000, 1_000_000, 3_000_000, 10_000_000]
 """Numbers of rows; those above ``--rows`` are left out."""
@@ -37,7 +37,6 @@ POOL = 32_749
 """Random values, more than any window of a compressor holds; a prime number, as that of the others."""
 RUN = 32 << 20
 """Bytes of one loaded run, as a restore with the default budget has them."""
-BUDGET = MemoryShares.of(256 << 20).engine
 READS = 5_000
 SHORT_SECONDS = 0.1
 STEP = 7_919
@@ -58,7 +57,8 @@ def runs(rows: int, size: int, compressible: bool) -> Iterator[Pairs]:
 
 
 def opened(backend: str, directory: Path) -> Backend:
-    return find_engine(backend)(BUDGET).open(directory, StoreOptions(changelog=True))
+    directory.mkdir(exist_ok=True)
+    return Opened(find_engine(backend), Opening(directory, durable=False)).backend
 
 
 def scan(store: Backend) -> None:

@@ -28,7 +28,7 @@ from typing import Annotated, Any
 import pytest
 from bench_bars import BEGIN as MIDNIGHT
 from bench_bars import MINUTES, Trade, candle
-from bench_windows import BATCH, BEGIN, FETCHES, RETENTION, SIZE, WINDOWS, put_ours
+from bench_windows import BATCH, BEGIN, FETCHES, RETENTION, SIZE
 from conftest import Bench, Fresh, of_short
 from content import key, values
 from peer_programs import installed, turns
@@ -36,6 +36,7 @@ from peer_programs import installed, turns
 from statestore import F, Key, StoreManager, WindowStart, WindowStore, agg, entity
 from statestore.bench.pairs import speed
 from statestore.bench.turns import Work, in_pairs
+from statestore.bench.windows import WINDOWS, Row
 from statestore.windowing import WindowAggregate
 
 STORES, BARS = 10, 15
@@ -46,8 +47,6 @@ SLOW = 20_000
 """Most records for Quix Streams, which takes seconds for them in five windows."""
 MILLISECOND = timedelta(milliseconds=1)
 UNSYNCED = {"backends": {"rocksdb": {"sync": False}}}
-
-Row = tuple[bytes, int, bytes]
 
 
 @entity(source=Trade, windows=[1], grace=3, topic="turnover")
@@ -87,6 +86,14 @@ def given(content: list[Row], chosen: list[bytes]) -> dict[str, Any]:
 def opened(directory: Path) -> Iterator[WindowStore]:
     with StoreManager(directory, settings=UNSYNCED) as manager:
         yield manager.open_window("bench", SIZE, RETENTION, "rocksdb")
+
+
+def put_ours(store: WindowStore, content: list[Row]) -> None:
+    for at in range(0, len(content), BATCH):
+        with store.batch() as batch:
+            put = batch.put
+            for one, start, value in content[at : at + BATCH]:
+                put(one, start, value)
 
 
 def taken_in_turns(

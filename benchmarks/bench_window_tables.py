@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import pytest
-from bench_windows import BEGIN, FETCHES, RETENTION, SIZE, WINDOWS
+from bench_windows import BEGIN, FETCHES, RETENTION, SIZE
 from conftest import Bench, Fresh
 from mock_topics import MockTopics
 from topics import PATIENCE
 
 from statestore import Key, StoreManager, Table, WindowStart, WindowTable, entity
 from statestore.bench.turns import Work
+from statestore.bench.windows import WINDOWS
 from statestore.entity import model_of
 from statestore.serde.entities import EntityCodec
 

@@ -65,24 +65,25 @@ class OwnWindows(Windows):
         self._opened = opened = Opened(engine, opening)
         millisecond = timedelta(milliseconds=1)
         window = stored_window(SIZE * millisecond, WINDOWS * SIZE * millisecond)
-        self._store = store = WindowStore("bench", opened.backend, engine.max_key_size, window)
+        self.store = store = WindowStore("bench", opened.backend, engine.max_key_size, window)
+        self.backend = opened.backend
         self.put = store.put
 
     def write(self, rows: Sequence[Row]) -> None:
-        with self._store.batch() as batch:
+        with self.store.batch() as batch:
             put = batch.put
             for key, start, value in rows:
                 put(key, start, value)
 
     def fetch(self, key: bytes, start: int, stop: int) -> list[tuple[int, bytes]]:
-        return list(self._store.fetch(key, start, stop))
+        return list(self.store.fetch(key, start, stop))
 
     def flush(self) -> None:
-        self._store.flush()
+        self.store.flush()
 
     def close(self) -> None:
-        late = self._store.stats().late
-        self._store.close()
+        late = self.store.stats().late
+        self.store.close()
         self._opened.close()
         if late:
             raise RuntimeError(
