@@ -103,8 +103,11 @@ class Script:
             self._remarks.append(f"# {name}: {_place_of(subject, module)}")
         return name
 
-    def source(self, value: Any) -> str:
-        """Return an expression of ``value``: of fields of entities, entities, and lists and dicts of them."""
+    def source(self, value: Any, otherwise: str = "value") -> str:
+        """Return an expression of ``value``: of fields of entities, entities, and lists and dicts of them.
+
+        What has none is called ``otherwise``.
+        """
         if is_dataclass(value) and not isinstance(value, type):
             given = [one.name for one in fields(value) if one.init]
             arguments = ", ".join(f"{name}={self.source(getattr(value, name))}" for name in given)
@@ -112,7 +115,7 @@ class Script:
         if isinstance(value, datetime):
             parts = [value.year, value.month, value.day, value.hour, value.minute, value.second]
             parts += [value.microsecond] if value.microsecond else []
-            zone = self.name_of_constant("datetime", "UTC", UTC)
+            zone = self.imported("datetime", "UTC", UTC)
             return f"{self.name(datetime)}({', '.join(map(str, parts))}, tzinfo={zone})"
         if isinstance(value, date):
             return f"{self.name(date)}({value.year}, {value.month}, {value.day})"
@@ -125,10 +128,12 @@ class Script:
         if isinstance(value, Mapping):
             pairs = (f"{self.source(key)}: {self.source(one)}" for key, one in value.items())
             return f"{{{', '.join(pairs)}}}"
-        return repr(value)
+        if value is None or isinstance(value, bool | int | float | str | bytes):
+            return repr(value)
+        return self.name(value, otherwise)
 
-    def name_of_constant(self, module: str, name: str, value: Any) -> str:
-        """Return the name of what does not know its own."""
+    def imported(self, module: str, name: str, value: Any) -> str:
+        """Return ``name``, with which ``module`` exports ``value``."""
         self.names[name] = value
         self._imports.setdefault(module, set()).add(name)
         return name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -14,12 +15,16 @@ from statestore.errors import ConfigError
 from statestore.fields.windows import DeclaredWindow, Window, find_window
 from statestore.runtime.text import bounded_repr
 from statestore.settings import SettingsArgument
-from statestore.testing.table_plan import Check, Plan, Subject, Values, rows_of_bytes, rows_of_entity
+from statestore.testing.table_plan import Check, Plan, Rows, Subject, Values, rows_of_bytes, rows_of_entity
 from statestore.testing.table_rules import TableMachine
 
 MOST_WINDOWS = 3
 MOST_STEPS = 15
 """Steps of an example, unless the test's settings say otherwise."""
+_REMEDIES = {
+    "subject": "give what makes the service of a StoreManager, such as its class",
+    "check": "give a function of the service and of the rows that there should be",
+}
 REBUILD: Mapping[str, Any] = MappingProxyType({"defaults": {"on_missing": "rebuild"}})
 
 
@@ -60,33 +65,68 @@ def table_machine(
 
     Raises ``ConfigError`` for what does not fit.
     """
-    model = None if isinstance(entity_or_topic, str) else model_of(entity_or_topic)
-    chosen: Window | None = None
-    most = MOST_WINDOWS
-    if model is not None and model.windowing is not None:
-        chosen = model.windows[0] if window is None else find_window(window, model.windows)
-        if chosen is None or chosen.is_session:
-            raise ConfigError(f"table_machine({model.name}, window={bounded_repr(window)})")
-        most = min(most, max(1, model.windowing.retention // chosen.size))
-    rows = (
-        rows_of_bytes()
-        if isinstance(entity_or_topic, str)
-        else rows_of_entity(entity_or_topic, chosen, most, fields)
-    )
+    name = entity_or_topic if isinstance(entity_or_topic, str) else model_of(entity_or_topic).name
+    about = f"table_machine({name}, …)"
+    for given, value in (("subject", subject), ("check", check)):
+        if value is not None and not callable(value):
+            raise ConfigError(f"{about}: {given}={bounded_repr(value)} cannot be called: {_REMEDIES[given]}")
+    if not 0 <= max_age < math.inf:
+        raise ConfigError(f"{about}: max_age={bounded_repr(max_age)}: give seconds, from 0 on")
     if settings is None and topic_loss:
         settings = REBUILD
-    driver: dict[str, Any] = {}
-    if partitions != 1:
-        driver["partitions"] = partitions
-    if backend != "memory":
-        driver["backend"] = backend
-    if settings is not None:
-        driver["settings"] = settings
-    plan = Plan(entity_or_topic, rows, chosen, subject, check, driver, max_age, topic_loss)
-    name = entity_or_topic if isinstance(entity_or_topic, str) else entity_or_topic.__name__
+    driver = {"partitions": partitions, "backend": backend, "settings": settings}
+    usual = {"partitions": 1, "backend": "memory", "settings": None}
+    plan = Plan(
+        entity_or_topic,
+        _rows(entity_or_topic, about, window, fields),
+        _window(entity_or_topic, about, window),
+        subject,
+        check,
+        {key: value for key, value in driver.items() if value != usual[key]},
+        max_age,
+        topic_loss,
+    )
     machine: Any = type("TableMachine", (TableMachine,), {"plan": plan, "__doc__": f"The machine of {name}."})
     # An example takes milliseconds a step, and its script explains it.
     phases = [one for one in hypothesis.settings().phases if one is not hypothesis.Phase.explain]
-    usual = machine.TestCase.settings
-    machine.TestCase.settings = hypothesis.settings(usual, stateful_step_count=MOST_STEPS, phases=phases)
+    machine.TestCase.settings = hypothesis.settings(
+        machine.TestCase.settings, stateful_step_count=MOST_STEPS, phases=phases
+    )
     return machine  # type: ignore[no-any-return]
+
+
+def _window(entity_or_topic: type[Any] | str, about: str, given: DeclaredWindow | None) -> Window | None:
+    """Return the window that is meant, the smallest one unless it is given."""
+    windows = () if isinstance(entity_or_topic, str) else model_of(entity_or_topic).windows
+    if not windows:
+        if given is not None:
+            raise ConfigError(f"{about}: window={bounded_repr(given)}, but it has no windows: leave it out")
+        return None
+    found = windows[0] if given is None else find_window(given, windows)
+    if found is None:
+        labels = ", ".join(one.label for one in windows)
+        raise ConfigError(f"{about} has no window {bounded_repr(given)}; declared: {labels}")
+    if found.is_session:
+        raise ConfigError(f"{about}: sessions are not drawn: write their records with a TestDriver")
+    return found
+
+
+def _rows(
+    entity_or_topic: type[Any] | str,
+    about: str,
+    window: DeclaredWindow | None,
+    fields: Mapping[str, Values],
+) -> Rows:
+    fields_of = () if isinstance(entity_or_topic, str) else model_of(entity_or_topic).record_type.fields
+    names = {one.name for one in fields_of if one.window is None}
+    unknown = sorted(fields.keys() - names)
+    if unknown:
+        listed = ", ".join(map(repr, unknown))
+        raise ConfigError(f"{about}: fields= has {listed}; there are: {', '.join(sorted(names)) or 'none'}")
+    if isinstance(entity_or_topic, str):
+        return rows_of_bytes()
+    chosen, windowing = _window(entity_or_topic, about, window), model_of(entity_or_topic).windowing
+    most = MOST_WINDOWS
+    if chosen is not None and windowing is not None:  # in so many windows no row ends before another one
+        most = min(most, max(1, windowing.retention // chosen.size))
+    return rows_of_entity(entity_or_topic, chosen, most, fields)

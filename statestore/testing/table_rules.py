@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from statestore.errors import ConfigError
 from statestore.expressions.expr import F
+from statestore.runtime.text import bounded_repr
 from statestore.testing.driver import TestDriver
 from statestore.testing.driver_log import LogRecord
 from statestore.testing.scripts import Script
@@ -19,7 +21,7 @@ from statestore.testing.table_plan import Plan
 
 Rule = TypeVar("Rule", bound=Callable[..., Any])
 
-MOST_KEYS = 4
+MOST_KEYS = 3
 """Keys of a history: few, so that most records meet an earlier one of their key."""
 MOST_SNAPSHOTS = 2
 THE_TOPIC = "the topic has"
@@ -70,8 +72,10 @@ class TableMachine(RuleBasedStateMachine):
         target = self.plan.target
         self.target = self.script.source(target) if isinstance(target, str) else self.script.name(target)
         arguments = [f"entities=[{self.target}]"]
-        arguments += [f"{name}={self.script.source(value)}" for name, value in self.plan.driver.items()]
-        made = f"{self.script.name(TestDriver)}({', '.join(arguments)})"
+        arguments += [f"{name}={self.script.source(value, name)}" for name, value in self.plan.driver.items()]
+        made = (
+            f"{self.script.imported('statestore.testing', 'TestDriver', TestDriver)}({', '.join(arguments)})"
+        )
         self.script.opening = f"with {made} as driver:"
         self.driver: TestDriver = eval(made, self.script.names)
         self.script.names["driver"] = self.driver
@@ -99,6 +103,11 @@ class TableMachine(RuleBasedStateMachine):
         else:
             self.script.run(f"subject = {self.script.name(plan.subject, 'make_subject')}(driver.manager)")
         self.subject = self.script.names["subject"]
+        if plan.check is None and not any(map(self.has, ("get", "to_list", "all", "snapshot"))):
+            raise ConfigError(
+                f"the subject of table_machine({self.target}, …), {bounded_repr(self.subject)}, has no "
+                "method that reads: give it get(*key) or all(), or give check="
+            )
 
     @property
     def is_table(self) -> bool:
@@ -159,13 +168,18 @@ class TableMachine(RuleBasedStateMachine):
         self.pool = pool
         self.follow()
 
-    @rule(key=_keys, values=_values)
-    def another_program_writes(self, key: Key, values: Any) -> None:
-        self.do(self._written("driver", key, values))
+    @rule(key=_keys, values=_values, read=st.booleans())
+    def another_program_writes(self, key: Key, values: Any, read: bool) -> None:
+        self._another_writes(key, values, read)
 
-    @rule(key=_keys)
-    def another_program_deletes(self, key: Key) -> None:
-        self.do(self._written("driver", key, None))
+    @rule(key=_keys, read=st.booleans())
+    def another_program_deletes(self, key: Key, read: bool) -> None:
+        self._another_writes(key, None, read)
+
+    def _another_writes(self, key: Key, values: Any, read: bool) -> None:
+        self.do(self._written("driver", key, values))
+        if read and self.has("get"):  # most of what goes wrong shows in the row that was just written
+            self._read(key)
 
     @rule(value=st.binary(max_size=2), partition=_any)
     def a_record_has_no_key(self, value: bytes, partition: int) -> None:
@@ -402,7 +416,7 @@ class TableMachine(RuleBasedStateMachine):
         """Ask for values that some row has or had: an index must have forgotten those of before."""
         row = self.model.ever[which % len(self.model.ever)]
         wanted = {name: getattr(row, name) for name in names}
-        field = self.script.name_of_constant("statestore", "F", F)
+        field = self.script.imported("statestore", "F", F)
         parts = [
             f"({field}.{name}.is_null())"
             if value is None
