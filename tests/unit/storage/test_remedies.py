@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,25 +29,26 @@ from statestore.settings import make_options
 ROOT = Path(__file__).parents[3]
 
 
-def texts() -> Iterator[str]:
-    """Give all texts of the library, those that are written in several pieces as one."""
-    for folder in ("statestore", "backends"):
-        for file in sorted((ROOT / folder).rglob("*.py")):
-            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                    yield node.value
-                elif isinstance(node, ast.JoinedStr):
-                    parts = [part.value for part in node.values if isinstance(part, ast.Constant)]
-                    yield "{}".join(map(str, parts))
+def constants(source: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.JoinedStr):
+            parts = [part.value for part in node.values if isinstance(part, ast.Constant)]
+            yield "{}".join(map(str, parts))
 
 
-TEXTS = list(texts())
+@cache
+def texts() -> list[str]:
+    """Return all texts of the library, those that are written in several pieces as one."""
+    files = [file for folder in ("statestore", "backends") for file in sorted((ROOT / folder).rglob("*.py"))]
+    return [text for file in files for text in constants(file.read_text(encoding="utf-8"))]
 
 
 def test_every_option_of_a_backend_that_an_error_names_is_one() -> None:
     named = [
         (backend, option)
-        for text in TEXTS
+        for text in texts()
         for options, backend in re.findall(r"(\w+(?:(?:, | or )\w+)*) under \[backends\.(\w+)\]", text)
         for option in re.split(r", | or ", options)
     ]
@@ -57,7 +59,7 @@ def test_every_option_of_a_backend_that_an_error_names_is_one() -> None:
 
 def test_every_extra_that_an_error_names_is_one() -> None:
     project: Any = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    named = {extra for text in TEXTS for extra in re.findall(r"statestore\[(\w+)\]", text)}
+    named = {extra for text in texts() for extra in re.findall(r"statestore\[(\w+)\]", text)}
     assert {"arrow", "avro"} <= named <= project["project"]["optional-dependencies"].keys()
 
 
