@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain, islice
 from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -62,10 +63,17 @@ def read_flights(month: int | None = None) -> list[Flight]:
     The ``tail_number`` of an unknown aircraft is ``"NA"``. Raises ``FileNotFoundError`` with the remedy if
     the data set is not installed.
     """
+    return sorted(map(_flight, flight_rows(month)), key=attrgetter("departure"))
+
+
+def flight_rows(month: int | None = None, step: int = 1) -> Iterator[dict[str, str]]:
+    """Give the rows of the file for the year or one month, as texts by column; of these each ``step``-th."""
     with zipfile.ZipFile(data_file("flights.csv.zip")) as archive, archive.open("flights.csv") as binary:
-        rows = csv.DictReader(io.TextIOWrapper(binary, encoding="utf-8", newline=""))
-        flights = [_flight(row) for row in rows if month is None or int(row["month"]) == month]
-    return sorted(flights, key=attrgetter("departure"))
+        lines: Iterator[str] = io.TextIOWrapper(binary, encoding="utf-8", newline="")
+        header = next(lines)
+        if month is not None:  # before the rest of the line is read, which takes ten times as long
+            lines = (line for line in lines if line.split(",", 2)[1] == str(month))
+        yield from csv.DictReader(chain([header], islice(lines, 0, None, step)))
 
 
 def changelog(flights: Iterable[Flight]) -> Iterator[FlightRecord]:

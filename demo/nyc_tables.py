@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import csv
 import io
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from functools import cache
 from typing import Annotated, TypeVar
 
-from flights_data import UNKNOWN, data_file
+from flights_data import UNKNOWN, data_file, flight_rows
 
 from statestore import Key, entity
 from statestore.fields.attributes import EventTime, MaxLength, Precision
@@ -152,8 +150,8 @@ def weather(month: int | None = None) -> list[Weather]:
     ]
 
 
-def departures(month: int | None = None) -> list[Departure]:
-    """Return the flights of the year, or of one month."""
+def departures(month: int | None = None, step: int = 1) -> list[Departure]:
+    """Return the flights of the year, or of one month; of these each ``step``-th."""
     return [
         Departure(
             datetime.fromisoformat(row["time_hour"]),
@@ -171,8 +169,7 @@ def departures(month: int | None = None) -> list[Departure]:
             _number(int, row["air_time"]),
             int(row["distance"]),
         )
-        for row in _rows("flights.csv")
-        if month is None or int(row["month"]) == month
+        for row in flight_rows(month, step)
     ]
 
 
@@ -185,12 +182,4 @@ def _number(kind: type[T], cell: str) -> T | None:
 
 
 def _rows(name: str) -> Iterator[dict[str, str]]:
-    return csv.DictReader(io.StringIO(_content(name), newline=""))
-
-
-@cache
-def _content(name: str) -> str:
-    if name == "flights.csv":
-        with zipfile.ZipFile(data_file("flights.csv.zip")) as archive:
-            return archive.read(name).decode()
-    return data_file(name).read_text(encoding="utf-8")
+    return csv.DictReader(io.StringIO(data_file(name).read_text(encoding="utf-8"), newline=""))
