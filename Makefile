@@ -78,7 +78,9 @@ TESTS_OF_AVRO := tests/unit/serde/avro tests/unit/cli/test_schema.py tests/unit/
 TESTS_OF_OURS := tests/unit/bench/test_browser.py tests/unit/backends/memory tests/contract/conformance/test_teeth.py tests/contract/conformance/test_example.py \
 	$(addprefix tests/unit/core/test_,choice.py key_properties.py record_cache.py record_cache_memory.py scan.py)
 
-# A release that is too old fails at the first example, so that each property has a few only.
+# A release that is too old fails at the first example, so that each property has a few only. Files lie on the disk
+# here, those of the suite in memory (tests/conftest.py).
+test-lowest: export TMPDIR ?= /tmp
 test-lowest: $(VENV)/installed $(LOWEST)/core/installed $(LOWEST)/avro/installed ## unit, contract and some Kafka tests with the oldest dependencies allowed
 	@$(LOWEST)/core/bin/python -m pytest -W ignore::DeprecationWarning --hypothesis-profile=few $(PARALLEL) $(TESTS_OF_AVRO:%=--ignore=%) $(TESTS_OF_OURS:%=--ignore=%) \
 		tests/unit tests/contract tests/kafka/test_restore.py tests/kafka/test_following.py tests/kafka/test_topics.py
