@@ -10,7 +10,9 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -54,6 +56,8 @@ class Victim:
         files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
         self._factory = pickle.dumps((sys.path, files, pickled))
         self._process: subprocess.Popen[bytes] | None = None
+        self.is_idle = True
+        """Whether every child has ended, and told so."""
 
     def __enter__(self) -> Self:
         return self
@@ -64,9 +68,14 @@ class Victim:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process. Idempotent."""
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
+            self._process = None
 
     def pipes(self) -> tuple[IO[bytes], IO[bytes]]:
         """Return what the process reads from and what it writes to; start it the first time."""
@@ -84,11 +93,18 @@ class Victim:
 
     def start(self, function: Callable[..., object], *arguments: Any) -> int:
         """Have a child call a function of ``victim.py``; return its process id."""
-        requests, answers = self.pipes()
+        requests, _ = self.pipes()
+        self.is_idle = False
         program.send(requests.fileno(), (function.__name__, arguments))
-        _, child = program.receive(answers)
+        _, child = self.receive()
         process: int = child
         return process
+
+    def receive(self) -> tuple[str, Any]:
+        """Return the next thing that a child tells, or how it ended."""
+        told = program.receive(self.pipes()[1])
+        self.is_idle = told[0] in program.ENDS
+        return told
 
     def run(
         self, function: Callable[..., object], *arguments: Any, kill_after: tuple[int, float] | None = None
@@ -99,19 +115,68 @@ class Victim:
         ``kill_after=(number, seconds)``: the child gets SIGKILL so many seconds after it told so many things.
         """
         child = self.start(function, *arguments)
-        _, answers = self.pipes()
         timers = [threading.Timer(LIVENESS, os.kill, (child, signal.SIGKILL))]
         timers[0].start()
-        told = [program.receive(answers)]
+        told = [self.receive()]
         while told[-1][0] not in program.ENDS:
             if kill_after is not None and len(told) == kill_after[0]:
                 timers.append(threading.Timer(kill_after[1], os.kill, (child, signal.SIGKILL)))
                 timers[1].start()
-            told.append(program.receive(answers))
+            told.append(self.receive())
         for timer in timers:
             timer.cancel()
         DONE["kills"] += told[-1][0] == "killed"
         return told
+
+
+class Victims:
+    """Lends the process of a factory to one test after the other: its start takes longer than most of them.
+
+    A process in which something still runs after its test, which has failed then, is not lent again.
+    """
+
+    def __init__(self) -> None:
+        self._free: defaultdict[bytes, list[Victim]] = defaultdict(list)
+
+    @contextmanager
+    def lend(self, factory: Callable[[], Engine]) -> Iterator[Victim]:
+        """Give a process that calls ``factory``, which nobody else has in the meantime."""
+        fresh = Victim(factory)
+        free = self._free[pickle.dumps(factory)]
+        with ExitStack() as stack:
+            victim = stack.enter_context(free.pop() if free else fresh)
+            yield victim
+            if victim.is_idle:
+                stack.pop_all()
+                free.append(victim)
+
+    def close(self) -> None:
+        for free in self._free.values():
+            for victim in free:
+                victim.close()
+
+
+_VICTIMS = pytest.StashKey[Victims]()
+
+
+class VictimFixtures:
+    """What the suites have in common that use processes of their own."""
+
+    @pytest.fixture
+    def victims(self, request: pytest.FixtureRequest) -> Victims:
+        """The processes of the tests of a class."""
+        # No fixture of that scope: pytest 9 warns of those that are methods, 8 knows no others in classes.
+        of_class: pytest.Class = request.node.getparent(pytest.Class)
+        if _VICTIMS not in of_class.stash:
+            of_class.stash[_VICTIMS] = victims = Victims()
+            of_class.addfinalizer(victims.close)
+        return of_class.stash[_VICTIMS]
+
+    @pytest.fixture
+    def victim(self, victims: Victims, engine_factory: Callable[[], Engine]) -> Iterator[Victim]:
+        """A process in which ``engine_factory`` is called."""
+        with victims.lend(engine_factory) as victim:
+            yield victim
 
 
 NOISE = random.Random(7).randbytes(1 << 16)
@@ -139,15 +204,9 @@ def missing(file: Path) -> None:
     file.unlink()
 
 
-class CrashTests:
+class CrashTests(VictimFixtures):
     kills = 50
     """How many times a process that writes is killed, half of them with a changelog."""
-
-    @pytest.fixture
-    def victim(self, engine_factory: Callable[[], Engine]) -> Iterator[Victim]:
-        """A process in which ``engine_factory`` is called."""
-        with Victim(engine_factory) as victim:
-            yield victim
 
     @pytest.mark.parametrize("changelog", [False, True])
     def test_a_killed_store_comes_back_as_of_one_of_its_writes(

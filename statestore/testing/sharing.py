@@ -27,7 +27,7 @@ from statestore.backends.contract import Engine, StoreOptions
 from statestore.backends.sharing import ReadOnlyBackend, SharingEngine
 from statestore.errors import StoreClosedError, StoreMissingError, StoreUnavailableError
 from statestore.testing import victim as program
-from statestore.testing.crashing import Victim, an_instant
+from statestore.testing.crashing import Victim, VictimFixtures, Victims, an_instant
 from statestore.testing.forking import outcomes_in_child
 from statestore.testing.tally import DONE
 from statestore.testing.threads import limited
@@ -47,16 +47,17 @@ class Owner:
     """A process that owns a store, and does with it what it is told."""
 
     def __init__(self, victim: Victim, directory: Path, *, changelog: bool = True) -> None:
+        self._victim = victim
         self._process = victim.start(own, directory, changelog)
-        self._requests, self._answers = victim.pipes()
         self._receive()
         self._ended = False
 
     def _send(self, name: str, arguments: tuple[Any, ...]) -> None:
-        program.send(self._requests.fileno(), (name, arguments))
+        requests, _ = self._victim.pipes()
+        program.send(requests.fileno(), (name, arguments))
 
     def _receive(self) -> None:
-        kind, told = program.receive(self._answers)
+        kind, told = self._victim.receive()
         assert kind == "did", told
 
     def tell(self, method: str, *arguments: Any) -> None:
@@ -71,17 +72,17 @@ class Owner:
     def kill(self) -> None:
         os.kill(self._process, signal.SIGKILL)
         self._ended = True
-        assert program.receive(self._answers) == ("killed", "SIGKILL")
+        assert self._victim.receive() == ("killed", "SIGKILL")
         DONE["kills"] += 1
 
     def close(self) -> None:
         if not self._ended:
             self.tell("close")
             self._ended = True
-            assert program.receive(self._answers) == ("ended", 0)
+            assert self._victim.receive() == ("ended", 0)
 
 
-class SharingConformance:
+class SharingConformance(VictimFixtures):
     """Every sentence of the contract; subclass it and override ``engine_factory``."""
 
     def __init_subclass__(cls) -> None:
@@ -107,11 +108,6 @@ class SharingConformance:
     @pytest.fixture
     def directory(self, tmp_path: Path) -> Path:
         return tmp_path / "store"
-
-    @pytest.fixture
-    def victim(self, engine_factory: Callable[[], Engine]) -> Iterator[Victim]:
-        with Victim(engine_factory) as victim:
-            yield victim
 
     @pytest.fixture
     def owner(self, victim: Victim, directory: Path) -> Iterator[Owner]:
@@ -295,16 +291,21 @@ class SharingConformance:
             assert dict(store.scan()) == content(4)
 
     def test_no_reader_sees_half_of_a_batch_or_an_earlier_one_whatever_becomes_of_its_owner(
-        self, engine_factory: Callable[[], Engine], victim: Victim, directory: Path, tmp_path: Path
+        self,
+        engine_factory: Callable[[], Engine],
+        victims: Victims,
+        victim: Victim,
+        directory: Path,
+        tmp_path: Path,
     ) -> None:
         instants = random.Random(7)
         stop = tmp_path / "stop"
         Owner(victim, directory).close()
         with ExitStack() as processes:
-            readers = [processes.enter_context(Victim(engine_factory)) for _ in range(self.readers)]
+            readers = [processes.enter_context(victims.lend(engine_factory)) for _ in range(self.readers)]
             for reader in readers:
                 reader.start(read_until_stopped, directory, True, stop)
-                assert program.receive(reader.pipes()[1])[0] == "opened"
+                assert reader.receive()[0] == "opened"
             written = 0
             for _ in range(self.kills):
                 told = victim.run(write_until_killed, directory, True, True, kill_after=an_instant(instants))
@@ -314,9 +315,10 @@ class SharingConformance:
                 written = max(number for kind, number in told if kind != "killed")
             stop.touch()
             for reader in readers:
-                kind, seen = program.receive(reader.pipes()[1])
+                kind, seen = reader.receive()
                 assert kind == "saw", seen
                 assert seen >= written
+                assert reader.receive() == ("ended", 0)
 
 
 def opened(engine: Engine, directory: Path) -> ReadOnlyBackend:

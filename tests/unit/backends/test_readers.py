@@ -19,7 +19,6 @@ from statestore.backends.lmdb.options import LMDBOptions
 from statestore.backends.lmdb.store import LMDBBackend
 from statestore.backends.memory import MemoryEngine
 from statestore.errors import ConfigError, StoreUnavailableError
-from statestore.testing import victim as program
 from statestore.testing.crashing import Victim
 from statestore.testing.forking import outcomes_in_child
 from statestore.testing.sharing import Owner
@@ -63,11 +62,11 @@ def test_what_a_killed_reader_of_lmdb_was_reading_is_given_up(tmp_path: Path) ->
             return {line.split()[0] for line in owner._environment.readers().splitlines()[1:]}
 
         process = victim.start(read_until_stopped, tmp_path / "store", True, tmp_path / "stop")
-        assert program.receive(victim.pipes()[1])[0] == "opened"
+        assert victim.receive()[0] == "opened"
         while str(process) not in processes():  # until its first read
             time.sleep(0.001)
         os.kill(process, signal.SIGKILL)
-        assert program.receive(victim.pipes()[1])[0] == "killed"
+        assert victim.receive()[0] == "killed"
         assert str(process) in processes()
         owner.flush()
         assert str(process) not in processes()
