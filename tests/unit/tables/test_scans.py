@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -124,7 +123,7 @@ def in_range(key: tuple[Any, ...], start: Any, stop: Any, prefix: Any) -> bool:
 
 
 @pytest.mark.slow
-@settings(max_examples=300 if os.environ.get("STATESTORE_SOAK") == "1" else 100, deadline=None)
+@settings(max_examples=3 * settings().max_examples, deadline=None)
 @given(st.sampled_from(KEYS), st.data())
 def test_a_scan_is_a_filter_over_the_sorted_rows(
     declared: tuple[str, tuple[Any, ...]], data: st.DataObject
@@ -154,7 +153,7 @@ def test_a_scan_is_a_filter_over_the_sorted_rows(
             assert keys_of(found) == (wanted[::-1] if reverse else wanted)[:limit]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=10 * settings().max_examples, deadline=None)
 @given(st.sampled_from(KEYS), st.data())
 def test_a_key_has_bytes_of_its_own_and_comes_back(
     declared: tuple[str, tuple[Any, ...]], data: st.DataObject
