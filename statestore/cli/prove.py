@@ -67,7 +67,7 @@ def prove(backend: str, kills: int, examples: int, only: tuple[str, ...], out: P
             proof = suite.prove(backend, path, engine, options, shown)
         except suite.SuiteError as error:
             raise ConfigError(f"the suite did not run: {error}") from error
-    if not proof.cases:
+    if not proof.cases and not proof.interrupted:
         raise click.BadParameter(_nothing(only), param_hint="--only")
     show(proof)
     if out is not None:

@@ -114,7 +114,7 @@ class Proof(msgspec.Struct, kw_only=True):
     def verdict(self) -> Literal["proven", "failed", "interrupted"]:
         if self.with_outcome("failed"):
             return "failed"
-        return "interrupted" if self.with_outcome("not run") else "proven"
+        return "interrupted" if self.interrupted else "proven"
 
 
 class Progress(Protocol):
@@ -214,7 +214,8 @@ class _Run:
         self._progress = progress
         self._limit = _LIMIT + _LIMIT_EACH * max(proof.kills, proof.examples)
         self._collected = False
-        self._case: Case | None = None  # under way
+        self._case: Case | None = None  # under way, ...
+        self._last: Case | None = None  # ... and the one that ended last in the same process
         self._output = work / "output.txt"
 
     def once(self) -> bool:
@@ -272,9 +273,12 @@ class _Run:
         if not self._collected:
             raise SuiteError(self._tail())
         if self._case is not None:
-            self._lost(self._case, status)
+            self._lost(self._case, "during", status)
         elif self._proof.with_outcome("not run"):
-            raise SuiteError(self._tail())
+            if self._last is None:
+                raise SuiteError(self._tail())
+            self._lost(self._last, "after", status)
+        self._case = self._last = None
         return bool(self._proof.with_outcome("not run"))
 
     def _take(self, event: dict[str, Any]) -> None:
@@ -289,21 +293,21 @@ class _Run:
             self._case = next(case for case in self._proof.cases if case.name == event["name"])
             self._progress.began(self._case)
         elif self._case is not None:
-            case, self._case = self._case, None
+            case = self._last = self._case
+            self._case = None
             case.seconds, case.done, case.why = event["seconds"], event["done"], event["why"]
             case.message, case.details = event["message"], event["details"]
             case.outcome = "failed" if event["failed"] else "not applicable" if case.why else "proven"
             self._progress.ended(case)
 
-    def _lost(self, case: Case, status: int | None) -> None:
-        """Note that the process ended in the middle of a test, or had to be ended."""
-        self._case = None
+    def _lost(self, case: Case, when: str, status: int | None) -> None:
+        """Note that the process ended ``when`` a test was run, or had to be ended."""
         if status is None:
-            case.message = f"the test did not end within {self._limit:.0f} s, and its process was killed"
+            case.message = f"nothing happened for {self._limit:.0f} s {when} the test; its process was killed"
         elif status < 0:
-            case.message = f"the process of the test was ended by {signal.Signals(-status).name}"
+            case.message = f"the process was ended by {signal.Signals(-status).name} {when} the test"
         else:
-            case.message = f"the process of the test ended with status {status}"
+            case.message = f"the process ended with status {status} {when} the test"
         case.outcome, case.details = "failed", self._tail()
         self._progress.ended(case)
 

@@ -63,11 +63,19 @@ def counted(cases: Sequence[Case]) -> str:
     total: Counter[str] = Counter()
     for case in cases:
         total.update(case.done)
-    return ", ".join(
-        f"{total[kind]:,} {one if total[kind] == 1 else more}"
-        for kind, (one, more) in _COUNTED.items()
-        if total[kind]
-    )
+    return ", ".join(_number(total[kind], *words) for kind, words in _COUNTED.items() if total[kind])
+
+
+def _number(count: int, one: str, more: str) -> str:
+    return f"{count:,} {one if count == 1 else more}"
+
+
+def _promises(count: int) -> str:
+    return _number(count, "promise", "promises")
+
+
+def _tests(count: int) -> str:
+    return _number(count, "test", "tests")
 
 
 def failures(proof: Proof) -> list[tuple[Case, list[Case]]]:
@@ -94,18 +102,18 @@ def verdict(proof: Proof) -> str:
     tested = [case for case in proof.cases if case.outcome != "not run"]
     done = counted(tested)
     text = {
-        "proven": f"{proof.backend} is proven: {by_outcome['proven']} promises kept",
-        "failed": f"{proof.backend} is not proven: {by_outcome['failed']} promises broken, "
+        "proven": f"{proof.backend} is proven: {_promises(by_outcome['proven'])} kept",
+        "failed": f"{proof.backend} is not proven: {_promises(by_outcome['failed'])} broken, "
         f"{by_outcome['proven']} kept",
-        "interrupted": f"Interrupted. {proof.backend} has kept {by_outcome['proven']} promises up to then",
+        "interrupted": f"Interrupted. {proof.backend} has kept {_promises(by_outcome['proven'])} up to then",
     }[proof.verdict]
     if by_outcome["not applicable"]:
         text += f", {by_outcome['not applicable']} not applicable"
-    text += f"; {len(tested)} tests in {proof.seconds:.1f} s{f' ({done})' if done else ''}."
+    text += f"; {_tests(len(tested))} in {proof.seconds:.1f} s{f' ({done})' if done else ''}."
     if left := proof.with_outcome("not run"):
-        text += f" {len(left)} tests were not run."
+        text += f" Not run: {_tests(len(left))}."
     if proof.left:
-        text += f" --only left out {proof.left} tests."
+        text += f" Left out by --only: {_tests(proof.left)}."
     return text
 
 
@@ -142,7 +150,7 @@ def not_applicable(proof: Proof) -> list[tuple[str, str]]:
     by_reason: dict[str, set[str]] = {}
     for case in proof.with_outcome("not applicable"):
         by_reason.setdefault(case.why, set()).add(case.test)
-    reasons = [(f"{len(tests)} promises above", why) for why, tests in by_reason.items()]
+    reasons = [(f"{_promises(len(tests))} above", why) for why, tests in by_reason.items()]
     return [*proof.not_applicable.items(), *reasons]
 
 

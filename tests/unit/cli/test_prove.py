@@ -10,12 +10,21 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlite_backend import SQLiteEngine
 
+from statestore.backends import Engine
+from statestore.backends.memory import MemoryEngine
 from statestore.cli import main
+from statestore.cli.prove import prove as command
+from statestore.testing import tally
+from statestore.testing.proof import EXAMPLES, KILLS, Case, Proof
+from statestore.testing.proof_child import promise
+from statestore.testing.proof_report import markdown
 
 PROGRAM = [sys.executable, "-c", "import sys; from statestore.cli import main; sys.exit(main())"]
 
@@ -94,7 +103,7 @@ def test_a_broken_backend_fails_the_promise_that_it_breaks_whatever_becomes_of_i
         "test_start_is_included_and_stop_excluded[True]": "failed",
     }
     killed, _, wrong, _ = report["cases"]
-    assert killed["message"] == "the process of the test was ended by SIGKILL"
+    assert killed["message"] == "the process was ended by SIGKILL during the test"
     assert wrong["message"].startswith("AssertionError: assert [b'a', b'a\\x0")
     assert "KeyRange(start=b" in wrong["details"]
     printed, told = capsys.readouterr()
@@ -137,21 +146,64 @@ def test_a_backend_of_another_package_is_proven_by_its_name(
     assert "Processes that read beside the owner: the engine has no open_reader" in printed
 
 
-@pytest.mark.slow(seconds=2)
-def test_what_an_engine_that_forgets_cannot_promise_is_not_said_to_be_proven(
-    here: Path, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Proof]:
+    """Have the command find these cases instead of running any."""
+
+    def run(cases: list[Case], **values: Any) -> Proof:
+        def proven(backend: str, path: str, engine: type[Engine], *_: object) -> Proof:
+            return Proof(
+                backend=backend,
+                engine=path,
+                package=None,
+                persistent=engine.persistent,
+                max_key_size=1,
+                started="",
+                machine={},
+                versions={},
+                kills=KILLS,
+                examples=EXAMPLES,
+                only=[],
+                not_applicable={},
+                cases=cases,
+                **values,
+            )
+
+        monkeypatch.setattr("statestore.testing.proof.prove", proven)
+        return proven("memory", "", MemoryEngine)
+
+    return run
+
+
+def case(test: str, **values: Any) -> Case:
+    return Case(
+        name=test, test=test, group="reading", title="Point reads", promise=promise(test, None), **values
+    )
+
+
+def test_what_does_not_apply_is_not_said_to_be_proven(
+    run: Callable[..., Proof], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, report = prove("memory", "test_what_was_flushed", "test_compaction_keeps", "test_files_that")
-    assert status == 0
-    assert outcomes(report) == {
-        "test_what_was_flushed_is_there_after_a_reopen[False]": "not applicable",
-        "test_what_was_flushed_is_there_after_a_reopen[True]": "not applicable",
-        "test_compaction_keeps_the_content": "proven",
-        "test_files_that_are_no_store_are_an_error": "not applicable",
-    }
+    tally.NOT_APPLICABLE.clear()
+    assert tally.keeps(SQLiteEngine(1 << 20))
+    assert not tally.NOT_APPLICABLE
+    assert not tally.keeps(MemoryEngine(1 << 20))
+    (why,) = tally.NOT_APPLICABLE
+    proof = run([case("test_a", outcome="proven"), case("test_b", outcome="not applicable", why=why)])
+    assert main(["prove", "memory"]) == 0
     printed = capsys.readouterr().out
-    assert "2 promises above: the engine keeps nothing (persistent = False)" in printed
-    assert "memory is proven: 1 promises kept, 2 not applicable; 4 tests in" in printed
+    assert "  not applicable  B\n" in printed
+    assert "1 promise above: the engine keeps nothing (persistent = False)" in printed
+    assert "memory is proven: 1 promise kept, 1 not applicable; 2 tests in" in printed
+    assert "| B | not applicable | 0.00 |" in markdown(proof)
+
+
+def test_a_run_that_was_interrupted_proves_nothing(
+    run: Callable[..., Proof], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run([], interrupted=True)
+    assert main(["prove", "memory"]) == 1
+    assert "Interrupted. memory has kept 0 promises up to then" in capsys.readouterr().out
 
 
 @pytest.mark.slow(seconds=3)
@@ -201,17 +253,15 @@ def test_a_wrong_command_line_runs_nothing(
     assert said in " ".join(capsys.readouterr().err.split())
 
 
-@pytest.mark.slow
 def test_the_defaults_are_those_of_the_suite() -> None:
-    from statestore.cli.prove import prove as command
-    from statestore.testing.proof import EXAMPLES, KILLS
-
     defaults = {option.name: option.default for option in command.params}
     assert (defaults["kills"], defaults["examples"]) == (KILLS, EXAMPLES)
 
 
-@pytest.mark.slow
-def test_a_name_that_no_test_has_is_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_name_that_no_test_has_is_told(
+    run: Callable[..., Proof], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run([])
     assert main(["prove", "memory", "--only", "nonesuch"]) == 2
     assert "no test has 'nonesuch' in its name; groups: reading/, writing/" in capsys.readouterr().err
 
