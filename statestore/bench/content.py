@@ -37,7 +37,7 @@ class Content:
         self._taken = 0
         self._least, self._most = sizes_of(values)
         if self._most < 0:
-            self._lines = lines_of(Path(values))
+            self._lines = lines_of(values)
         else:
             letters = (string.ascii_letters + string.digits + "+/").encode()
             pool = random.randbytes(max(_POOL, 2 * self._most)).translate(
@@ -84,13 +84,13 @@ def sizes_of(values: str) -> tuple[int, int]:
     return sizes
 
 
-def lines_of(path: Path) -> list[bytes]:
+def lines_of(path: str) -> list[bytes]:
     """Return the lines of a file, the empty ones left out. Raises ``ConfigError`` where there are none."""
     try:
-        lines = [line for line in path.read_bytes().splitlines() if line]
+        lines = [line for line in Path(path).read_bytes().splitlines() if line]
     except OSError as error:
         raise ConfigError(
-            f"--value-size {path}: neither a size in bytes nor a file that can be read "
+            f"--value-size {path or repr(path)}: neither a size in bytes nor a file that can be read "
             f"({error.strerror}); give 100, 100..2000 or the path of a file whose lines are values"
         ) from error
     if not lines:

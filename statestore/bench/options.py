@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from statestore.bench.candidates import Kind, backend
@@ -14,6 +15,11 @@ from statestore.errors import ConfigError
 from statestore.runtime.plugins import BACKENDS, installed
 
 MOST_KEYS = 1_000_000_000
+ROOM = 2
+"""How many times the records a store may have at last, whose keys are longer otherwise."""
+
+_BROKER = r"[^\s,/]+:([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
+_ADDRESS = re.compile(rf"{_BROKER}(,{_BROKER})*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,14 @@ class BenchOptions:
         if self.rate is not None:
             _within("--rate", self.rate, 1, 10_000_000)
         content = Content(self.key_size, self.value_size, self.seed)
+        if (least := len(str(2 * ROOM * max(self.keys)))) > self.key_size:
+            raise ConfigError(
+                f"--key-size {self.key_size}: too short for {max(self.keys):,} keys; give {least} or more"
+            )
+        if self.kafka is not None and not _ADDRESS.fullmatch(self.kafka):
+            raise ConfigError(
+                f"--kafka {self.kafka!r}: no address of a broker; give one such as localhost:9092"
+            )
         chosen(self.workload)
         for keys in self.keys:
             if (why := self.unfit(WORKLOADS["restore"], keys, content)) and "restore" in _names(
@@ -94,6 +108,10 @@ class BenchOptions:
         if self.references in {"all", "none"}:
             return installed_references() if self.references == "all" else []
         names = _names(self.references)
+        if len(names) > 1 and {"all", "none"} & {*names}:
+            raise ConfigError(
+                f"--references {self.references}: all and none are given alone; leave them out, or the others"
+            )
         for name in names:
             if name not in REFERENCES:
                 raise ConfigError(

@@ -67,17 +67,18 @@ class OwnRestore(Restore):
 
 
 class LoopedRestore(Restore):
-    """``Consumer.consume`` and a batch of what it gives, up to the ends that the partitions have at first."""
+    """``Consumer.consume`` and a batch of what it gives. The loop knows how many records there are."""
 
     def __init__(self, site: Site, kafka: str) -> None:
         self._site = site
         self._kafka = kafka
         self._candidate: Candidate | None = None
+        self._consumer: Consumer | None = None
 
     def run(self) -> None:
         self._candidate = candidate = self._site.open("restored")
         topic = self._site.topics[RESTORED]
-        consumer = Consumer(
+        self._consumer = consumer = Consumer(
             {
                 "bootstrap.servers": self._kafka,
                 "group.id": "statestore-bench",
@@ -85,18 +86,14 @@ class LoopedRestore(Restore):
                 "fetch.queue.backoff.ms": 2,  # by default a full queue is looked at again after a second
             }
         )
-        try:
-            parts = [TopicPartition(topic, number, 0) for number in range(PARTITIONS)]
-            consumer.assign(parts)
-            left = sum(consumer.get_watermark_offsets(part, timeout=60)[1] for part in parts)
-            while left:
-                messages = consumer.consume(min(CONSUMED, left), timeout=60)
-                if not messages:
-                    raise RuntimeError(f"{self._kafka} gave no record for a minute, {left} before the end")
-                candidate.write([pair_of(message) for message in messages])
-                left -= len(messages)
-        finally:
-            consumer.close()
+        consumer.assign([TopicPartition(topic, number, 0) for number in range(PARTITIONS)])
+        left = self._site.records
+        while left:
+            messages = consumer.consume(min(CONSUMED, left), timeout=60)
+            if not messages:
+                raise RuntimeError(f"{self._kafka} gave no record for a minute, {left} before the end")
+            candidate.write([pair_of(message) for message in messages])
+            left -= len(messages)
         if self._site.durable:
             candidate.flush()
         self.get = candidate.get
@@ -106,6 +103,8 @@ class LoopedRestore(Restore):
             self._candidate.flush()
 
     def close(self) -> None:
+        if self._consumer is not None:
+            self._consumer.close()
         if self._candidate is not None:
             self._candidate.close()
 

@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from statestore.bench.candidates import Pair
-from statestore.bench.content import Content
+from statestore.bench.content import LARGEST_VALUE, Content
 from statestore.bench.entities import ENTITIES, declared, encoded, entities_of
 from statestore.errors import KafkaError
 
@@ -34,6 +34,9 @@ _MOCK_PARTITION = 5 << 20
 _OVERHEAD = 16
 """Bytes that a record takes besides its key and value, and its part of what a batch takes."""
 _USED = 0.95
+_LARGEST = LARGEST_VALUE + (1 << 20)
+"""Bytes of a message at most; by default a broker takes one of a megabyte."""
+_CONFIG = {"cleanup.policy": "compact", "max.message.bytes": str(_LARGEST)}
 _PATIENCE = 600.0
 _SOON = 10.0
 
@@ -78,6 +81,7 @@ class BenchTopics:
                 **where,
                 "linger.ms": 20,
                 "log_level": 0,
+                "message.max.bytes": _LARGEST,
                 "queue.buffering.max.kbytes": 64 << 10,
             }
         )
@@ -88,6 +92,7 @@ class BenchTopics:
             raise KafkaError(kafka or "mock", why) from error
         broker = next(iter(found.brokers.values()))
         self.kafka = kafka or f"{broker.host}:{broker.port}"
+        self._admin = AdminClient({"bootstrap.servers": self.kafka, "log_level": 0})
 
     def __enter__(self) -> Self:
         return self
@@ -121,11 +126,8 @@ class BenchTopics:
         if self._is_mock:
             return
         self._made.append(name)
-        wanted = NewTopic(name, PARTITIONS, -1, config={"cleanup.policy": "compact"})
-        self._done(self._admin().create_topics([wanted], request_timeout=_PATIENCE)[name])
-
-    def _admin(self) -> AdminClient:
-        return AdminClient({"bootstrap.servers": self.kafka, "log_level": 0})
+        wanted = NewTopic(name, PARTITIONS, -1, config=_CONFIG)
+        self._done(self._admin.create_topics([wanted], request_timeout=_PATIENCE)[name])
 
     def _done(self, answer: Future[Any]) -> None:
         try:
@@ -173,7 +175,7 @@ class BenchTopics:
         """Delete the topics; what is left behind is logged."""
         for name in self._made:
             try:
-                self._done(self._admin().delete_topics([name], request_timeout=_SOON)[name])
+                self._done(self._admin.delete_topics([name], request_timeout=_SOON)[name])
             except KafkaError as error:
                 log.warning("topic %s is left behind (%s): delete it", name, error)
         self._made.clear()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from statestore.cli.table import print_table
+from statestore.errors import ConfigError
 
 if TYPE_CHECKING:
     from statestore.bench.comparing import Comparison
@@ -26,7 +30,7 @@ def _numbers(option: str, text: str) -> tuple[int, ...]:
         raise click.BadParameter(
             f"{text!r}: whole numbers with commas between, such as 1e4,1e6", param_hint=option
         ) from None
-    return numbers
+    return tuple(dict.fromkeys(numbers))
 
 
 def _whole(text: str) -> int:
@@ -34,6 +38,20 @@ def _whole(text: str) -> int:
     if number != int(number):
         raise ValueError(text)
     return int(number)
+
+
+@contextmanager
+def ended_as_by_ctrl_c() -> Iterator[None]:
+    """Have SIGTERM do what Ctrl-C does: what was made for the measurement is removed."""
+
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @click.group(invoke_without_command=True)
@@ -139,10 +157,14 @@ def bench(
         kafka=kafka,
         seed=seed,
     )
-    with Shown() as shown:
-        results = run(options, out, shown)
-    write_results(results, out / "results.json")
-    (out / "report.html").write_text(report(results), encoding="utf-8")
+    try:
+        with Shown() as shown, ended_as_by_ctrl_c():
+            results = run(options, out, shown)
+        write_results(results, out / "results.json")
+        (out / "report.html").write_text(report(results), encoding="utf-8")
+    except OSError as error:
+        remedy = "free some, or give another directory (--out)"
+        raise ConfigError(f"{out}: {error.strerror or error}; {remedy}") from error
     show(results)
     print(f"\nWritten: {out / 'results.json'}, {out / 'report.html'}")
     return 1 if any(one.failed for one in results.left) else 0

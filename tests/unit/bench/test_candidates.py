@@ -105,6 +105,9 @@ def test_a_name_that_nothing_has_is_told_with_those_there_are() -> None:
         names(backends="redis")
     with pytest.raises(ConfigError, match=r"--references berkeley: .*sqlite3"):
         names(references="berkeley")
+    for several in ("all,sqlite3", "none, dict"):
+        with pytest.raises(ConfigError, match=f"--references {several}: all and none are given alone"):
+            names(references=several)
 
 
 def test_a_reference_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

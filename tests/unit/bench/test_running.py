@@ -165,6 +165,44 @@ def test_the_memory_of_a_process_that_is_gone_is_not_known() -> None:
     assert private_memory(1 << 30) is None
 
 
+def test_where_the_broker_is_stays_out_of_the_results(scripted: Scripted, tmp_path: Path) -> None:
+    options = BenchOptions(backends="memory", references="none", kafka="secret.example:9092")
+    results = running.run(options, tmp_path)
+    write_results(results, tmp_path / "results.json")
+    assert results.options["kafka"] == "an address"
+    assert b"secret" not in (tmp_path / "results.json").read_bytes()
+
+
+def test_each_store_has_a_process_of_its_own_and_one_that_fails_takes_no_other_with_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(running, "told", scripted := Scripted(failing="memory"))
+    options = BenchOptions(
+        backends="memory", references="none", workload="update,window,restore", keys=(100,)
+    )
+    results = running.run(options, tmp_path)
+    assert [job.workloads for job in scripted.jobs] == [
+        ["load-random", "update"],
+        ["restore"],
+        ["window-put", "window-fetch"],
+        ["restore"],  # the second round: what has failed is not tried again
+    ]
+    assert {job.kafka is not None for job in scripted.jobs} == {True}
+    assert len({job.topics["records"] for job in scripted.jobs}) == 1  # it is filled once for all
+    assert [(one.workload, one.failed) for one in results.left] == [("update", True), ("window-fetch", True)]
+
+
+def test_what_does_not_fit_with_some_keys_is_left_out_there(scripted: Scripted, tmp_path: Path) -> None:
+    options = BenchOptions(
+        backends="memory", references="none", workload="all", value_size="50000", keys=(100, 1_000)
+    )
+    results = running.run(options, tmp_path)
+    with_restore = {job.keys for job in scripted.jobs if job.workloads == ["restore"]}
+    assert with_restore == {100}
+    left = [one for one in results.left if one.workload == "restore"]
+    assert [(one.candidate, one.keys, one.failed) for one in left] == [("all candidates", 1_000, False)]
+
+
 def test_results_that_cannot_be_written_are_told_before_anything_is_measured(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     for place in ("taken", "taken/below"):

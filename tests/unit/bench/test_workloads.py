@@ -179,6 +179,11 @@ def test_values_have_the_sizes_that_were_asked_for(tmp_path: Path) -> None:
         ({"seconds": 0.0}, "--seconds 0: must be from 0.01"),
         ({"rate": 0.0}, "--rate 0: must be from 1"),
         ({"workload": "fast"}, "--workload fast"),
+        ({"value_size": ""}, "--value-size '': neither a size in bytes nor a file"),
+        ({"key_size": 8, "keys": (100, 30_000_000)}, "--key-size 8: too short for 30,000,000 keys; give 9"),
+        ({"kafka": ""}, "--kafka '': no address of a broker; give one such as localhost:9092"),
+        ({"kafka": "localhost"}, "--kafka 'localhost': no address"),
+        ({"kafka": "one:9092,two:99999"}, "--kafka 'one:9092,two:99999': no address"),
     ],
 )
 def test_an_option_that_cannot_be_is_told_by_its_name(options: dict[str, Any], said: str) -> None:
