@@ -1,6 +1,7 @@
 """The contract of :mod:`statestore.backends.contract`, as tests a third party's backend can be given.
 
-One import and one fixture prove a backend::
+``statestore prove shelf:ShelfEngine`` runs them on the command line. One import and one fixture have them
+among the author's own tests::
 
     from functools import partial
 

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.slow
 
 class TestSQLite(BackendConformance):
     if os.environ.get("STATESTORE_SOAK") != "1":
-        machine_settings = settings(BackendConformance.machine_settings, max_examples=5)
-        kills = 10
+        machine_settings = settings(BackendConformance.machine_settings, max_examples=3)
+        kills = 4
 
     @pytest.fixture
     def engine_factory(self) -> Callable[[], Engine]:
