@@ -56,20 +56,25 @@ def measure_small_topic(bench: Bench, fresh: Fresh, topics: Topics, backend: str
     )
 
 
-def measure_many_tables(bench: Bench, fresh: Fresh, topics: Topics, sizes: Sizes) -> None:
-    names = [topics.empty() for _ in range(sizes.tables)]
-    for name in names:
+@pytest.fixture(scope="module")
+def names(topics: Topics, sizes: Sizes) -> list[str]:
+    made = [topics.empty() for _ in range(sizes.tables)]
+    for name in made:
         fill(topics.bootstrap, name, records(FEW, FEW))
-    for backend in ("rocksdb", "lmdb", "memory"):
-        arguments = {"kafka": topics.bootstrap, "topics": names, "backend": backend}
-        runs = [
-            Child("tables", directory=str(fresh()), **arguments).run() for _ in range(min(3, sizes.pairs))
-        ]
-        what = f"{backend}, {sizes.tables} tables in one manager"
-        bench.add(
-            alone(f"{what}: all READY", [run["seconds"] for run in runs], unit="s"),
-            alone(f"{what}: CPU", [run["cpu"] for run in runs], unit="s"),
-            alone(f"{what}: memory", [run["growth"] / 2**20 for run in runs], unit="MiB"),
-            alone(f"{what}: threads", [statistics.median(run["threads"] for run in runs)], unit="threads"),
-            sizes=f"{FEW:,} records each, {len(runs)} runs",
-        )
+    return made
+
+
+@pytest.mark.parametrize("backend", ["rocksdb", "lmdb", "memory"])
+def measure_many_tables(
+    bench: Bench, fresh: Fresh, topics: Topics, sizes: Sizes, names: list[str], backend: str
+) -> None:
+    arguments = {"kafka": topics.bootstrap, "topics": names, "backend": backend}
+    runs = [Child("tables", directory=str(fresh()), **arguments).run() for _ in range(min(3, sizes.pairs))]
+    what = f"{backend}, {sizes.tables} tables in one manager"
+    bench.add(
+        alone(f"{what}: all READY", [run["seconds"] for run in runs], unit="s"),
+        alone(f"{what}: CPU", [run["cpu"] for run in runs], unit="s"),
+        alone(f"{what}: memory", [run["growth"] / 2**20 for run in runs], unit="MiB"),
+        alone(f"{what}: threads", [statistics.median(run["threads"] for run in runs)], unit="threads"),
+        sizes=f"{FEW:,} records each, {len(runs)} runs",
+    )

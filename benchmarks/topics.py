@@ -7,13 +7,15 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 from content import records
 
 from statestore.bench.turns import Work
-from statestore.testing.kafka import Broker
+
+if TYPE_CHECKING:  # pytest and Hypothesis come with it, which each process of a measurement would import
+    from statestore.testing.kafka import Broker
 
 TRIES = 3
 """Runs of each tuning before the faster one is taken."""

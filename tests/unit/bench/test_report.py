@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -10,7 +11,7 @@ import pytest
 
 from statestore.bench.report import report
 from statestore.bench.results import Results
-from statestore.bench.svg import WIDTH, bars, log_axis, nines
+from statestore.bench.svg import WIDTH, Bar, bars, log_axis, nines, ratios
 
 VOID = {"meta"}
 PLOTS_OF_A_WORKLOAD = [
@@ -158,3 +159,22 @@ def test_scales() -> None:
     assert [text for _, text in axis.ticks] == ["0.1", "1", "10", "100", "1 k", "10 k"]
     assert log_axis("µs", []).least == 1
     assert bars("Nothing", []).startswith("<figure>")
+
+
+def test_ratios_are_a_picture_of_their_own_with_marks_of_what_is_wanted() -> None:
+    """On a logarithmic scale, in which each factor of ten is as long; what is not finite is at the end."""
+    rows = [
+        Bar("a & b", 0, 10.0, "10.0", 8.0, 12.0, wanted=1.0),
+        Bar("slow", 1, 0.1, "0.100", wanted=0.9),
+        Bar("endless", 0, math.inf, "inf", 1.0, math.inf),
+    ]
+    picture = ElementTree.fromstring(ratios("times the reference", rows))
+    svg = "{http://www.w3.org/2000/svg}"
+    widths = [float(one.attrib["width"]) for one in picture.iter(f"{svg}rect") if "x" in one.attrib]
+    marks = [one.attrib["d"] for one in picture.iter(f"{svg}path") if one.attrib["class"] == "wanted"]
+    left, end = 430.0, 740.0
+    assert widths == pytest.approx([(end - left) * 2 / 3, 1.0, end - left], abs=0.1)
+    assert marks[0].startswith(f"M{left + (end - left) / 3:.1f} ")
+    assert len(marks) == 2
+    texts = [one.text for one in picture.iter(f"{svg}text")]
+    assert {"0.1", "1", "10", "100", "a & b", "inf", "times the reference"} <= set(texts)
