@@ -46,7 +46,8 @@ BEYOND_THE_MACHINE = {
     "SharedCheckpoint": "test_a_checkpoint_is_a_store_of_its_own",
     "CheckpointOverwrites": "test_a_checkpoint_never_writes_over_anything",
     "LoadKeepsDeleted": "test_a_load_does_what_a_write_does",
-    "PiecemealLoad": "test_a_load_that_fails_leaves_nothing_and_can_be_given_again",
+    # One case of it, since this backend writes its file for each row.
+    "PiecemealLoad": "test_a_load_that_fails_leaves_nothing_and_can_be_given_again[False-others0]",
     "RunByRunLoad": "test_a_load_that_fails_leaves_nothing_and_can_be_given_again",
     "LoadForgetsOtherRuns": "test_a_load_does_what_a_write_does",
     "LoadEndsAtAnEmptyRun": "test_a_load_of_little_or_nothing",
@@ -118,7 +119,7 @@ def test_the_backend_without_a_defect_passes(failures: dict[str, set[str]]) -> N
 
 @pytest.mark.parametrize("backend", [*CAUGHT_BY, *BEYOND_THE_MACHINE])
 def test_the_examples_catch(failures: dict[str, set[str]], backend: str) -> None:
-    assert (CAUGHT_BY | BEYOND_THE_MACHINE)[backend] in failures[backend]
+    assert (CAUGHT_BY | BEYOND_THE_MACHINE)[backend].partition("[")[0] in failures[backend]
 
 
 @pytest.mark.parametrize("backend", CAUGHT_BY)
