@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from statestore.cli.modules import find_here
 from statestore.errors import ConfigError
@@ -90,10 +91,10 @@ class Shown:
     def __init__(self) -> None:
         self._console = Console(stderr=True)
         self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=10),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
             console=self._console,
             disable=not self._console.is_terminal,
             transient=True,
@@ -112,7 +113,7 @@ class Shown:
 
     def began(self, case: Case) -> None:
         if self._task is not None:
-            self._progress.update(self._task, description=f"{case.title}: {case.promise}"[:70])
+            self._progress.update(self._task, description=f"{case.group}: {case.promise}")
 
     def ended(self, case: Case) -> None:
         if self._task is not None:
