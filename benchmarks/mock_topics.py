@@ -8,6 +8,8 @@ from typing import Self
 
 from confluent_kafka import Producer
 
+from statestore.bench.topics import produce_all
+
 
 class MockTopics:
     """A mock broker in this process. It keeps a few megabytes of each topic."""
@@ -28,10 +30,5 @@ class MockTopics:
 
     def fill(self, topic: str, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         """Write ``pairs`` to a topic, which this creates."""
-        for number, (key, value) in enumerate(pairs):
-            self._producer.produce(topic, value, key)
-            if number % 10_000 == 0:
-                self._producer.poll(0)
-        if self._producer.flush(60):
-            raise TimeoutError(f"the mock broker does not take the records of {topic}")
+        produce_all(self._producer, self.bootstrap, topic, pairs)
         self.topics.add(topic)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from confluent_kafka import Consumer, Producer, TopicPartition
 from content import records
 
+from statestore.bench.topics import produce_all
 from statestore.bench.turns import Work
 
 if TYPE_CHECKING:  # pytest and Hypothesis come with it, which each process of a measurement would import
@@ -114,17 +115,7 @@ def fill(
             "queue.buffering.max.kbytes": 256 << 10,
         }
     )
-    for number, (key, value) in enumerate(pairs):
-        while True:
-            try:
-                producer.produce(topic, value, key, headers=headers or [])
-                break
-            except BufferError:  # the client's queue is full
-                producer.poll(0.1)
-        if number % 10_000 == 0:
-            producer.poll(0)
-    if left := producer.flush(PATIENCE):
-        raise TimeoutError(f"{bootstrap} did not take {left} records for {topic}")
+    produce_all(producer, bootstrap, topic, pairs, headers=headers)
 
 
 class Discard:

@@ -62,6 +62,43 @@ def records_of(what: str, keys: int) -> int:
     return entities_of(keys) if what in ENTITIES else keys
 
 
+def produce_all(
+    producer: Producer,
+    kafka: str,
+    topic: str,
+    pairs: Iterable[Pair],
+    partitions: int | None = None,
+    headers: list[tuple[str, str | bytes | None]] | None = None,
+) -> None:
+    """Write ``pairs`` to a topic of the broker at ``kafka``, and return when it has them.
+
+    With ``partitions`` they go to each in turn, else where the partitioner of the client has them. Raises
+    ``KafkaError`` where the broker refuses them, or takes too long.
+    """
+    refused: list[str] = []
+
+    def confirmed(error: Any, _: object) -> None:
+        if error is not None:
+            refused.append(error.str())
+
+    produce, poll = producer.produce, producer.poll
+    given = headers or []
+    for number, (key, value) in enumerate(pairs):
+        partition = -1 if partitions is None else number % partitions
+        while True:
+            try:
+                produce(topic, value, key, partition, on_delivery=confirmed, headers=given)
+                break
+            except BufferError:  # the queue of the client is full
+                poll(0.1)
+        if number % 1_000 == 0:
+            poll(0)
+        if refused:
+            break
+    if (left := producer.flush(_PATIENCE)) or refused:
+        raise KafkaError(kafka, refused[0] if refused else f"{left} records of {topic} are not taken")
+
+
 class BenchTopics:
     """Makes the topics of one run. Not thread-safe.
 
@@ -116,7 +153,7 @@ class BenchTopics:
                 Random(records).shuffle(numbers)
                 pairs = ((content.key(number), content.value()) for number in numbers)
             self._create(name)
-            self._fill(name, pairs)
+            produce_all(self._producer, self.kafka, name, pairs, PARTITIONS)
             self._check(name, records)
             self._names[what, records] = name
         return self._names[what, records]
@@ -134,28 +171,6 @@ class BenchTopics:
             answer.result(_PATIENCE)
         except KafkaException as error:
             raise KafkaError(self.kafka, error.args[0].str()) from error
-
-    def _fill(self, name: str, pairs: Iterable[Pair]) -> None:
-        produce, poll = self._producer.produce, self._producer.poll
-        refused: list[str] = []
-
-        def confirmed(error: Any, _: object) -> None:
-            if error is not None:
-                refused.append(error.str())
-
-        for number, (key, value) in enumerate(pairs):
-            while True:
-                try:
-                    produce(name, value, key, number % PARTITIONS, on_delivery=confirmed)
-                    break
-                except BufferError:  # the queue of the client is full
-                    poll(0.1)
-            if number % 1_000 == 0:
-                poll(0)
-            if refused:
-                break
-        if (left := self._producer.flush(_PATIENCE)) or refused:
-            raise KafkaError(self.kafka, refused[0] if refused else f"{left} records of {name} are not taken")
 
     def _check(self, name: str, records: int) -> None:
         """Raise ``KafkaError`` where the topic has not all records."""
