@@ -16,23 +16,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
-from statestore.delivery import Delivery
 from statestore.entity import model_of
 from statestore.errors import ConfigError
-from statestore.fields.windows import DeclaredWindow
-from statestore.kafka.partitioners import partition_of
-from statestore.kafka.properties import largest_record
 from statestore.manager import StoreManager
 from statestore.manager.resolve import resolve_settings
-from statestore.producing.encoding import Encoder
-from statestore.producing.sending import ProducerRecord
 from statestore.runtime.text import bounded_repr
-from statestore.runtime.times import milliseconds
-from statestore.serde.entities import EntityCodec
 from statestore.settings import SettingsArgument
 from statestore.tables.table import BytesTable, Table
-from statestore.testing.driver_clients import ADDRESS, clients, placed
-from statestore.testing.driver_log import Cluster, Headers, PartitionLog, TopicLog
+from statestore.testing.driver_clients import ADDRESS, clients
+from statestore.testing.driver_log import Cluster
+from statestore.testing.driver_records import DriverRecords, DriverTransaction, DriverWrites, checked_time
 from statestore.testing.driver_stage import Stage
 
 T = TypeVar("T")
@@ -60,7 +53,7 @@ class _Manager(StoreManager):
             self._binder.ask_ends()
 
 
-class TestDriver:
+class TestDriver(DriverWrites):
     """A data directory and a cluster in memory. A context manager; for one thread.
 
     ``entities`` are bound at once, as by ``StoreManager(entities=…)``, and their topics created: with the
@@ -86,22 +79,26 @@ class TestDriver:
         require_all_ready: bool = True,
         now: datetime = START,
     ) -> None:
-        self._stage = Stage(now.timestamp())
+        self._stage = Stage(checked_time(f"TestDriver(now={bounded_repr(now)})", now).timestamp())
         self._cluster = Cluster(lambda: self._stage.now)
-        self._entities = list(entities)
+        self._entities = _listed(entities)
         self._settings, self._partitions = settings, partitions
         self._arguments = {"backend": backend, "settings": settings, "require_all_ready": require_all_ready}
         self._known: set[type | str] = set()
         """Entity classes and topics whose topics exist."""
-        self._encoders: dict[str, Encoder] = {}
+        self._records = DriverRecords(self._cluster, self._stage, lambda: self._manager, self.table)
         self._closing = ExitStack()
         if directory is None:
             directory = self._closing.enter_context(tempfile.TemporaryDirectory(prefix="statestore-"))
         self.directory = Path(directory)
         """Where the stores are."""
-        for one in self._entities:
-            self._create_topics_of(one)
-        self._manager = self._opened()
+        try:
+            for one in self._entities:
+                self._create_topics_of(one)
+            self._manager = self._opened()
+        except BaseException:
+            self._closing.close()
+            raise
 
     @property
     def manager(self) -> StoreManager:
@@ -112,7 +109,7 @@ class TestDriver:
         manager = _Manager(
             self._stage, self._cluster, self.directory, entities=self._entities, **self._arguments
         )
-        self._encoders = {}
+        self._records.encoders.clear()
         self._stage.settle()
         return manager
 
@@ -120,6 +117,7 @@ class TestDriver:
 
     def create_topic(self, name: str, partitions: int = 1, config: Mapping[str, str] | None = None) -> None:
         """Create a topic, compacted unless ``config`` says otherwise. ``ConfigError`` where there is one."""
+        self._records.check_open()
         if name in self._cluster.topics:
             raise ConfigError(f"topic {name!r} exists already: use it, or recreate({name!r})")
         self._cluster.create(name, partitions, config or {})
@@ -149,26 +147,7 @@ class TestDriver:
 
     def end_offsets(self, topic: type | str) -> dict[int, int]:
         """Return the offset that the next record of each partition gets."""
-        return {number: one.end for number, one in enumerate(self._topic(topic).partitions)}
-
-    def _topic(self, topic: type | str) -> TopicLog:
-        name = topic if isinstance(topic, str) else model_of(topic).topic
-        found = self._cluster.topics.get(name)
-        if found is None:
-            there = ", ".join(map(repr, sorted(self._cluster.topics))) or "none"
-            raise ConfigError(
-                f"this driver has no topic {name!r} (there are: {there}): create_topic({name!r}), or give "
-                "its class to TestDriver(entities=[…])"
-            )
-        return found
-
-    def _partition(self, topic: type | str, partition: int) -> PartitionLog:
-        found = self._topic(topic)
-        if not 0 <= partition < len(found.partitions):
-            raise ConfigError(
-                f"topic {found.name!r} has no partition {partition}: it has 0 to {len(found.partitions) - 1}"
-            )
-        return found.partitions[partition]
+        return {number: one.end for number, one in enumerate(self._records.topic(topic).partitions)}
 
     # Tables
 
@@ -178,130 +157,18 @@ class TestDriver:
     def table(self, entity_or_topic: str) -> BytesTable: ...
     def table(self, entity_or_topic: type[Any] | str) -> Table[Any] | BytesTable:
         """Return the table of an entity class or a topic, which is bound first where it is not yet."""
+        self._records.check_open()
         self._create_topics_of(entity_or_topic)
         table = self._manager.bind(entity_or_topic)
         self._stage.settle()
         return table
 
-    # Records
-
-    def record(
-        self,
-        topic: type | str,
-        key: bytes | None,
-        value: bytes | None,
-        *,
-        partition: int | None = None,
-        timestamp: datetime | int | None = None,
-        headers: Headers = (),
-    ) -> Delivery:
-        """Write a record as it is, as another program would; ``value=None`` is a tombstone.
-
-        ``partition`` is the one of the key by default, and 0 without a key. ``timestamp`` is in ms since
-        1970, or a ``datetime``; by default that of the driver's clock.
-        """
-        return self._written(topic, key, value, partition, timestamp, headers, None)
-
-    def add(
-        self,
-        entity: Any,
-        *,
-        window: DeclaredWindow | None = None,
-        partition: int | None = None,
-        timestamp: datetime | int | None = None,
-    ) -> Delivery:
-        """Write an entity, new or changed, as another program would.
-
-        ``window`` says whose row it is, where the class has windows: ``"5min"``.
-
-        Raises ``EntityRejectedError`` as ``Table.add`` does.
-        """
-        return self._send([self._encoder(type(entity), window).record(entity)], partition, timestamp, None)[0]
-
-    def delete(
-        self,
-        entity_or_class: Any,
-        *key: Any,
-        window: DeclaredWindow | None = None,
-        partition: int | None = None,
-        timestamp: datetime | int | None = None,
-    ) -> Delivery:
-        """Write the tombstone of an entity, or of a key: ``delete(order)`` or ``delete(Order, 42)``."""
-        records = self._tombstones(entity_or_class, key, window)
-        return self._send(records, partition, timestamp, None)[0]
+    # Records: record, add and delete are those of DriverWrites
 
     def transaction(self) -> DriverTransaction:
         """Return a block that is committed when it ends, and aborted when it raises."""
-        return DriverTransaction(self)
-
-    def _encoder(self, cls: type, window: DeclaredWindow | None = None) -> Encoder:
-        manager, model = self._manager, model_of(cls)
-        # The table's own codec, of the window's keys where the class has windows; what it reads, it writes.
-        table: Any = self.table(cls)
-        codec: EntityCodec[Any] = table._codec
-        partitioner = manager._resolver.partitioner(model)
-        if window is not None or model.windows:
-            table = table.window(window)
-            codec = table._codec
-            windows = (one.model for _, one in manager._resolver.windows(model))
-            model = next(one for one in windows if one is not None and one.topic == table.topic)
-        encoder = self._encoders.get(model.topic)
-        if encoder is None:
-            settings, bound = manager._settings, manager._writer.bound
-            encoder = Encoder(model, codec, largest_record(settings.kafka), bound, partitioner)
-            encoder.prepare()
-            self._encoders[model.topic] = encoder
-        return encoder
-
-    def _tombstones(
-        self, entity_or_class: Any, key: tuple[Any, ...], window: DeclaredWindow | None
-    ) -> list[ProducerRecord]:
-        if isinstance(entity_or_class, type):
-            return self._encoder(entity_or_class, window).tombstones(key, key)
-        encoder = self._encoder(type(entity_or_class), window)
-        return encoder.tombstones(encoder.key_of(entity_or_class), entity_or_class)
-
-    def _send(
-        self,
-        records: Iterable[ProducerRecord],
-        partition: int | None,
-        timestamp: datetime | int | None,
-        transaction: int | None,
-    ) -> list[Delivery]:
-        sent = []
-        for one in records:
-            at = partition
-            if at is None and one.partitioner is not None:
-                count = len(self._topic(one.topic).partitions)
-                at = max(0, partition_of(one.partitioner, one.key, count))
-            when = timestamp if timestamp is not None else one.timestamp or None
-            sent.append(self._written(one.topic, one.key, one.value, at, when, (), transaction))
-        return sent
-
-    def _written(
-        self,
-        topic: type | str,
-        key: bytes | None,
-        value: bytes | None,
-        partition: int | None,
-        timestamp: datetime | int | None,
-        headers: Headers,
-        transaction: int | None,
-    ) -> Delivery:
-        log = self._topic(topic)
-        number = placed(log, key) if partition is None else partition
-        self._partition(log.name, number)
-        at = milliseconds(timestamp) if isinstance(timestamp, datetime) else timestamp or 0
-        written = self._cluster.append(log.name, number, key, value, at, headers, transaction)
-        self._stage.settle()
-        return Delivery(log.name, number, *written)
-
-    def _begin(self) -> int:
-        return self._cluster.begin()
-
-    def _finish(self, transaction: int, *, commit: bool) -> None:
-        self._cluster.finish(transaction, commit=commit)
-        self._stage.settle()
+        self._records.check_open()
+        return DriverTransaction(self._records)
 
     # What happens to topics
 
@@ -310,13 +177,13 @@ class TestDriver:
 
         What has come since the start of an open transaction stays as it is.
         """
-        for one in self._topic(topic).partitions:
+        for one in self._records.topic(topic).partitions:
             one.compact(tombstones=tombstones)
         self._stage.settle()
 
     def truncate(self, topic: type | str, partition: int, before_offset: int) -> None:
         """Delete the records of a partition below ``before_offset``, as retention does."""
-        self._partition(topic, partition).truncate(_offset("before_offset", before_offset))
+        self._records.partition(topic, partition).truncate(_offset("before_offset", before_offset))
         self._look_again()
 
     def cut(self, topic: type | str, partition: int, to: int) -> None:
@@ -324,7 +191,7 @@ class TestDriver:
 
         Others may then have their offsets. The tables ask the broker at once, and fail or rebuild.
         """
-        self._partition(topic, partition).cut(_offset("to", to))
+        self._records.partition(topic, partition).cut(_offset("to", to))
         self._look_again()
 
     def recreate(self, topic: type | str, partitions: int | None = None) -> None:
@@ -333,8 +200,9 @@ class TestDriver:
         The tables ask the broker at once, and fail or rebuild. In production this may take a
         ``confirm_interval``.
         """
-        found = self._topic(topic)
-        self._cluster.create(found.name, partitions or len(found.partitions), found.config)
+        found = self._records.topic(topic)
+        count = len(found.partitions) if partitions is None else partitions
+        self._cluster.create(found.name, count, found.config)
         self._look_again()
 
     def _look_again(self) -> None:
@@ -351,8 +219,10 @@ class TestDriver:
 
     def advance(self, seconds: float | timedelta) -> None:
         """Let time pass, with all that is due meanwhile: questions to the broker, flushes, rows that end."""
+        self._records.check_open()
         given = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
-        if not 0 <= given < math.inf:
+        number: Any = given
+        if not isinstance(number, int | float) or not 0 <= number < math.inf:
             raise ValueError(f"advance({bounded_repr(seconds)}): time goes forward, give seconds from 0 on")
         self._stage.advance(given)
 
@@ -364,6 +234,7 @@ class TestDriver:
         With ``kill`` the directory is then as the process would have left it if it had been killed: with what
         was in its files, and without what was only in memory. Tables of before are closed.
         """
+        self._records.check_open()
         with tempfile.TemporaryDirectory(prefix="statestore-killed-") as aside:
             left = Path(aside) / "left"
             if kill:
@@ -382,6 +253,7 @@ class TestDriver:
 
     def close(self) -> None:
         """Close the manager, and remove the directory unless it was given. Idempotent."""
+        self._records.is_closed = True
         self._close_manager()
         self._closing.close()
 
@@ -418,80 +290,18 @@ def _files(directory: Path) -> dict[Path, tuple[int, int]]:
     return found
 
 
-def _offset(name: str, value: int) -> int:
-    if value < 0:
+def _listed(entities: Any) -> list[type | str]:
+    if isinstance(entities, str | type) or not isinstance(entities, Iterable):
         raise ConfigError(
-            f"{name}={value} is no offset: give 0 or more, such as one below end_offsets(topic)"
+            f"TestDriver(entities={bounded_repr(entities)}): give a list of entity classes and topics, as in "
+            "entities=[Order]"
+        )
+    return list(entities)
+
+
+def _offset(name: str, value: Any) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise ConfigError(
+            f"{name}={bounded_repr(value)} is no offset: give 0 or more, such as one below end_offsets(topic)"
         )
     return value
-
-
-class DriverTransaction:
-    """The records of one ``with driver.transaction()``: seen when it has been committed, or never."""
-
-    def __init__(self, driver: TestDriver) -> None:
-        self._driver = driver
-        self._number: int | None = None
-
-    def record(
-        self,
-        topic: type | str,
-        key: bytes | None,
-        value: bytes | None,
-        *,
-        partition: int | None = None,
-        timestamp: datetime | int | None = None,
-        headers: Headers = (),
-    ) -> Delivery:
-        """Write a record, as :meth:`TestDriver.record` does."""
-        return self._driver._written(topic, key, value, partition, timestamp, headers, self._open())
-
-    def add(
-        self,
-        entity: Any,
-        *,
-        window: DeclaredWindow | None = None,
-        partition: int | None = None,
-        timestamp: datetime | int | None = None,
-    ) -> Delivery:
-        """Write an entity, as :meth:`TestDriver.add` does."""
-        records = [self._driver._encoder(type(entity), window).record(entity)]
-        return self._driver._send(records, partition, timestamp, self._open())[0]
-
-    def delete(
-        self,
-        entity_or_class: Any,
-        *key: Any,
-        window: DeclaredWindow | None = None,
-        partition: int | None = None,
-        timestamp: datetime | int | None = None,
-    ) -> Delivery:
-        """Write a tombstone, as :meth:`TestDriver.delete` does."""
-        records = self._driver._tombstones(entity_or_class, key, window)
-        return self._driver._send(records, partition, timestamp, self._open())[0]
-
-    def abort(self) -> None:
-        """Abort: none of its records is ever seen. The block may go on, but writes nothing more."""
-        self._end(commit=False)
-
-    def _open(self) -> int:
-        if self._number is None:
-            raise RuntimeError("the transaction is not open: write within its with block, before abort()")
-        return self._number
-
-    def _end(self, *, commit: bool) -> None:
-        number, self._number = self._open(), None
-        self._driver._finish(number, commit=commit)
-
-    def __enter__(self) -> Self:
-        self._number = self._driver._begin()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._number is not None:
-            self._end(commit=error is None)

@@ -388,6 +388,10 @@ class LogProducer:
         if log is None:
             self._report(on_delivery, Given(topic, max(0, number), -1001, None), _unknown())
             return
+        refusal = None if found is None else found.refusal(key, value, headers)
+        if refusal is not None:
+            self._report(on_delivery, Given(topic, number, -1001, None), Code(refusal.code))
+            return
         offset, at = self._cluster.append(topic, number, key, value, timestamp, headers, self._transaction)
         record = LogRecord(offset, key, value, at, headers, log.epoch, self._transaction)
         self._report(on_delivery, Given(topic, number, offset, record), None)

@@ -10,18 +10,25 @@ import base64
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
+
+from confluent_kafka import KafkaError
 
 from statestore.errors import ConfigError
+from statestore.runtime.text import bounded_repr
 
 COMPACTED: Final[Mapping[str, str]] = {
     "cleanup.policy": "compact",
     "delete.retention.ms": "86400000",
     "retention.ms": "604800000",
     "retention.bytes": "-1",
+    "max.message.bytes": "1048588",
+    "message.timestamp.type": "CreateTime",
 }
 """Kafka's defaults, for a compacted topic."""
 
+BATCH_HEADER: Final = 61
+"""Bytes of a batch before its first record."""
 _NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -132,6 +139,28 @@ class PartitionLog:
         self.open = {number: first for number, first in self.open.items() if first < self.end}
 
 
+def batch_size(key: bytes | None, value: bytes | None, headers: Headers) -> int:
+    """Return the bytes of a batch of one record, not compressed, as a broker counts them."""
+    parts = [key, value, *(part for name, one in headers for part in (name.encode(), one))]
+    body = 3 + _number_size(len(headers))  # 3: attributes, and the differences of timestamp and offset
+    body += sum(_number_size(len(part or b"")) + len(part or b"") for part in parts)
+    return BATCH_HEADER + _number_size(body) + body
+
+
+def _number_size(number: int) -> int:
+    """Return the bytes of a number: each has 7 bits, and the sign takes one."""
+    return max(1, -(-(2 * number).bit_length() // 7))
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRefusal:
+    """Why a broker takes no such record."""
+
+    code: int
+    """Kafka's."""
+    remedy: str
+
+
 @dataclass(slots=True)
 class TopicLog:
     """A topic: ``topic_id`` tells it from another one of its name."""
@@ -140,6 +169,24 @@ class TopicLog:
     topic_id: str
     config: dict[str, str]
     partitions: list[PartitionLog] = field(default_factory=list)
+
+    def refusal(self, key: bytes | None, value: bytes | None, headers: Headers) -> RecordRefusal | None:
+        """Return why a broker refuses a record, or ``None`` where it takes it."""
+        if key is None and "compact" in self.config["cleanup.policy"]:
+            return RecordRefusal(
+                KafkaError.INVALID_RECORD,
+                "the topic is compacted, and the record has no key (INVALID_RECORD): give a key, or create "
+                "the topic with config={'cleanup.policy': 'delete'}",
+            )
+        limit = int(self.config["max.message.bytes"])
+        size = batch_size(key, value, headers)
+        if size > limit:
+            return RecordRefusal(
+                KafkaError.MSG_SIZE_TOO_LARGE,
+                f"it has {size} bytes, but the limit is max.message.bytes={limit} (MSG_SIZE_TOO_LARGE): make "
+                "it smaller, or create the topic with a greater limit",
+            )
+        return None
 
 
 class Cluster:
@@ -153,12 +200,17 @@ class Cluster:
         self.topics: dict[str, TopicLog] = {}
         self._ids = self._transactions = 0
 
-    def create(self, name: str, partitions: int, config: Mapping[str, str]) -> None:
+    def create(self, name: Any, partitions: Any, config: Mapping[str, str]) -> None:
         """Create a topic, also in the place of another one of its name. Refuses what a broker refuses."""
-        if not _NAME.fullmatch(name) or name in (".", ".."):
-            raise ConfigError(f"topic {name!r}: give 1 to 249 letters, digits, '.', '_' or '-'")
-        if partitions < 1:
-            raise ConfigError(f"topic {name!r} cannot have {partitions} partitions: give 1 or more")
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or name in (".", ".."):
+            raise ConfigError(f"topic {bounded_repr(name)}: give 1 to 249 letters, digits, '.', '_' or '-'")
+        if not isinstance(partitions, int) or partitions < 1:
+            raise ConfigError(f"topic {name!r} with partitions={bounded_repr(partitions)}: give 1 or more")
+        policy = config.get("cleanup.policy", "compact")
+        if not {"compact", "delete"}.issuperset(policy.replace(" ", "").split(",")):
+            raise ConfigError(
+                f"topic {name!r} with cleanup.policy={policy!r}: give compact, delete or compact,delete"
+            )
         self._ids += 1
         topic_id = base64.urlsafe_b64encode(self._ids.to_bytes(16)).decode().rstrip("=")
         logs = [PartitionLog() for _ in range(partitions)]
@@ -175,9 +227,11 @@ class Cluster:
         headers: Headers = (),
         transaction: int | None = None,
     ) -> tuple[int, int]:
-        """Write a record, and return its offset and timestamp; for the timestamp 0 it is that of now."""
-        log = self.topics[topic].partitions[partition]
-        timestamp = timestamp or int(self.clock() * 1000)
+        """Write a record, and return its offset and timestamp: that of now for 0, and by LogAppendTime."""
+        found = self.topics[topic]
+        log = found.partitions[partition]
+        if found.config["message.timestamp.type"] == "LogAppendTime" or not timestamp:
+            timestamp = int(self.clock() * 1000)
         offset = log.append(key, value, timestamp, headers, transaction)
         self.changed()
         return offset, timestamp

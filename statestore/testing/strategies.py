@@ -145,7 +145,7 @@ class Tombstone(_Printed):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Unkeyed(_Printed):
-    """A record without a key, which tables leave out."""
+    """A record without a key, which tables leave out: as one from before the topic was compacted."""
 
     value: bytes
     partition: int = 0
@@ -201,7 +201,7 @@ class History(Generic[T]):
             case Write() | Tombstone():
                 self._written(driver, step)
             case Unkeyed(value, partition, timestamp):
-                driver.record(self.cls, None, value, partition=partition, timestamp=timestamp)
+                driver._records.unkeyed(self.cls, value, partition, timestamp)  # noqa: SLF001 - of this package
             case Together(steps, commit):
                 with driver.transaction() as tx:
                     for one in steps:

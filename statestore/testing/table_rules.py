@@ -181,10 +181,17 @@ class TableMachine(RuleBasedStateMachine):
         if read and self.has("get"):  # most of what goes wrong shows in the row that was just written
             self._read(key)
 
+    @precondition(lambda machine: machine.takes_no_key)
     @rule(value=st.binary(max_size=2), partition=_any)
     def a_record_has_no_key(self, value: bytes, partition: int) -> None:
         number = partition % len(self.partitions)
         self.do(f"driver.record({self.topic_path}, None, {value!r}, partition={number})")
+
+    @property
+    def takes_no_key(self) -> bool:
+        """Whether the topic takes records without a key."""
+        config = self.driver._cluster.topics[self.topic].config  # noqa: SLF001 - of this package
+        return "compact" not in config["cleanup.policy"]
 
     @rule(writes=st.lists(_writes, min_size=1, max_size=3), seen=_keys, commit=st.booleans())
     def a_transaction(self, writes: list[tuple[Key, Any]], seen: Key, commit: bool) -> None:

@@ -110,3 +110,31 @@ def test_the_same_history_gives_the_same_rows(
             broker.delete_topic(TOPIC)
 
     same()
+
+
+def test_what_the_broker_refuses_the_driver_refuses(broker: Broker, topic: Callable[..., str]) -> None:
+    config = {"cleanup.policy": "compact", "max.message.bytes": "1000"}
+    headers = [("trace", b"1"), ("none", None)]
+    records: list[tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]] = [
+        (None, b"v", []),
+        (b"", b"v", []),
+        *[(b"k", b"v" * size, []) for size in (929, 930)],
+        *[(b"k" * 64, b"v" * size, headers) for size in (849, 850, 851, 852)],
+    ]
+    name = topic()
+    broker.create_topic(name, config=config)
+    answers: list[int | None] = []
+    producer = Producer({"bootstrap.servers": broker.bootstrap})
+
+    def on_delivery(error: Any, _: Any) -> None:
+        answers.append(None if error is None else error.code())
+
+    for key, value, given_headers in records:
+        producer.produce(name, value, key, headers=given_headers, on_delivery=on_delivery)
+        assert not producer.flush(TIMEOUT)
+    with TestDriver(entities=[Row]) as driver:
+        driver.create_topic(name, 1, config)
+        log = driver._cluster.topics[name]
+        refusals = [log.refusal(*one) for one in records]
+        assert [None if one is None else one.code for one in refusals] == answers
+    assert 0 < answers.count(None) < len(answers)

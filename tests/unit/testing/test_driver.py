@@ -14,9 +14,11 @@ import pytest
 
 from statestore import (
     ConfigError,
+    DeliveryError,
     EntityRejectedError,
     F,
     Key,
+    StoreClosedError,
     StoreNotReadyError,
     StoreUnavailableError,
     WindowStart,
@@ -362,3 +364,87 @@ def test_what_is_no_offset_is_refused() -> None:
 def test_topics_that_no_broker_has_are_refused(driver: TestDriver, name: str, partitions: int) -> None:
     with pytest.raises(ConfigError, match="give 1"):
         driver.create_topic(name, partitions)
+
+
+def test_what_a_broker_refuses_is_refused(driver: TestDriver) -> None:
+    with pytest.raises(
+        ConfigError, match=r"is compacted, and the record has no key \(INVALID_RECORD\): give"
+    ):
+        driver.record(Order, None, b"v")
+    driver.create_topic("log", config={"cleanup.policy": "compact,delete", "max.message.bytes": "1000"})
+    with pytest.raises(ConfigError, match="no key"):
+        driver.record("log", None, b"v")
+    with pytest.raises(ConfigError, match=r"1001 bytes, but the limit is max\.message\.bytes=1000"):
+        driver.record("log", b"k", b"v" * 930)
+    driver.record("log", b"k", b"v" * 929)
+    assert driver.end_offsets("log") == {0: 1}
+
+
+def test_the_service_is_told_of_what_a_broker_refuses() -> None:
+    small = {"topics": {"orders": {"config": {"max.message.bytes": "1000"}}}}
+    with TestDriver(entities=[Order], settings=small) as driver:
+        with pytest.raises(DeliveryError, match="smaller"):
+            driver.manager.bind(Order).add(order(1, customer="a" * 1000), timeout=60)
+        assert driver.end_offsets(Order) == {0: 0}
+
+
+def test_a_topic_may_have_the_time_of_the_broker(driver: TestDriver) -> None:
+    driver.create_topic("log", config={"message.timestamp.type": "LogAppendTime"})
+    sent = driver.record("log", b"k", b"v", timestamp=1)
+    assert sent.timestamp == START.timestamp() * 1000
+
+
+def test_a_closed_driver_says_so() -> None:
+    driver = TestDriver(entities=[Order])
+    driver.close()
+    calls: list[Callable[[], Any]] = [
+        lambda: driver.restart(),
+        lambda: driver.add(order(1)),
+        lambda: driver.record("orders", b"k", b"v"),
+        lambda: driver.table(Order),
+        lambda: driver.advance(1),
+        lambda: driver.create_topic("log"),
+        lambda: driver.transaction(),
+        lambda: driver.compact(Order),
+    ]
+    for call in calls:
+        with pytest.raises(StoreClosedError, match="this TestDriver is closed: make another one"):
+            call()
+    driver.close()
+
+
+def test_arguments_that_do_not_fit_are_told_with_a_remedy(driver: TestDriver) -> None:
+    naive: Any = datetime(2024, 1, 1)
+    wrong: list[tuple[Callable[[], Any], str]] = [
+        (lambda: TestDriver(now=5), r"now=5\) is no time in UTC: give a datetime with a time zone"),  # type: ignore[arg-type]
+        (lambda: TestDriver(now=naive), "is no time in UTC"),
+        (lambda: TestDriver("orders"), r"entities='orders'\): give a list"),
+        (lambda: TestDriver(Order), "give a list"),  # type: ignore[arg-type]
+        (lambda: TestDriver(partitions=None, entities=[Order]), "partitions=None"),  # type: ignore[arg-type]
+        (lambda: driver.add(order(1), timestamp=naive), "timestamp=datetime.* is no time in UTC"),
+        (
+            lambda: driver.add(order(1), timestamp=-1),
+            "timestamp=-1 of a record for topic 'orders': give",
+        ),
+        (lambda: driver.add(order(1), partition="0"), "no partition '0': it has 0 to 2"),  # type: ignore[arg-type]
+        (lambda: driver.record(Order, "k", b"v"), "key='k' is not bytes: encode it"),  # type: ignore[arg-type]
+        (lambda: driver.record(Order, b"k", 5), "value=5 is not bytes"),  # type: ignore[arg-type]
+        (lambda: driver.cut(Order, 0, "1"), "to='1' is no offset"),  # type: ignore[arg-type]
+        (lambda: driver.cut(Order, 9, 0), "no partition 9"),
+        (lambda: driver.recreate(Order, partitions=-1), "partitions=-1"),
+        (lambda: driver.create_topic("log", partitions="2"), "partitions='2'"),  # type: ignore[arg-type]
+        (lambda: driver.create_topic(7), "topic 7"),  # type: ignore[arg-type]
+        (
+            lambda: driver.create_topic("log", config={"cleanup.policy": "compacted"}),
+            "cleanup.policy='compacted'",
+        ),
+        (lambda: driver.add(Order), "declared"),
+        (lambda: driver.table(int), "declared"),
+        (lambda: driver.end_offsets(7), "topic 7"),  # type: ignore[arg-type]
+    ]
+    for call, told in wrong:
+        with pytest.raises(ConfigError, match=told):
+            call()
+    with pytest.raises(ValueError, match=r"advance\('x'\): time goes forward"):
+        driver.advance("x")  # type: ignore[arg-type]
+    assert driver.end_offsets(Order) == {0: 0, 1: 0, 2: 0}
