@@ -114,8 +114,8 @@ def test_the_same_history_gives_the_same_rows(
 
 def test_what_the_broker_refuses_the_driver_refuses(broker: Broker, topic: Callable[..., str]) -> None:
     config = {"cleanup.policy": "compact", "max.message.bytes": "1000"}
-    headers = [("trace", b"1"), ("none", None)]
-    records: list[tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]] = [
+    headers: list[Any] = [("trace", b"1"), ("none", None)]
+    records: list[tuple[bytes | None, bytes | None, list[Any]]] = [
         (None, b"v", []),
         (b"", b"v", []),
         *[(b"k", b"v" * size, []) for size in (929, 930)],
