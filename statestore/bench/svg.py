@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH = 360
-_LEFT = 92
+_LEFT = 122
+_LETTER = 6.8
+"""Width of a letter of a label, of most of them at most."""
 _RIGHT = 8
 _TOP = 8
 _ROW = 26
@@ -96,7 +98,7 @@ def _bars(rows: Sequence[Bar], left: float, place: Callable[[float], float]) -> 
         middle = top + _ROW / 2
         right = max(left + 1.0, place(row.value))
         kind = f"fill s{row.series}" + (" faint" if row.faint else "")
-        yield _text(left - 6, middle + 4, row.label, "end")
+        yield _text(left - 6, middle + 4, _short(row.label, left), "end")
         yield (
             f'<rect class="{kind}" x="{_n(left)}" y="{top + 4}" width="{_n(right - left)}" '
             f'height="{_ROW - 8}" rx="2"><title>{escape(f"{row.label}: {row.text}")}</title></rect>'
@@ -120,7 +122,7 @@ def strips(title: str, rows: Sequence[Strip]) -> str:
     left, right = _LEFT, WIDTH - _RIGHT - 62
     for number, row in enumerate(rows):
         top, bottom = _TOP + number * _ROW + 3, _TOP + (number + 1) * _ROW - 3
-        parts.append(_text(left - 6, (top + bottom) / 2 + 4, row.label, "end"))
+        parts.append(_text(left - 6, (top + bottom) / 2 + 4, _short(row.label, left), "end"))
         parts.append(_text(right + 5, (top + bottom) / 2 + 4, row.text, "start"))
         most = max(row.values, default=0) or 1
         step = (right - left) / max(1, len(row.values))
@@ -220,6 +222,12 @@ def _svg(title: str, height: float, parts: Iterable[str]) -> str:
         f'<figure><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {WIDTH} {_n(height)}" role="img" '
         f'aria-label="{escape(title, quote=True)}">{"".join(parts)}</svg></figure>'
     )
+
+
+def _short(label: str, left: float) -> str:
+    """Return as much of a label as has place before ``left``; all of it is in the title of what it names."""
+    most = int((left - 6) / _LETTER)
+    return label if len(label) <= most else label[: most - 1] + "…"
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from statestore.bench.histogram import Latencies
 from statestore.bench.results import FORMAT, CandidateInfo, Left, Results, Sample, Turn
 
-CANDIDATES = {"lmdb": 50_000.0, "<tiny> & co": 90_000.0, "dict": 900_000.0}
+CANDIDATES = {"lmdb": 50_000.0, "<tiny> & company": 90_000.0, "dict": 900_000.0}
 
 
 @pytest.fixture

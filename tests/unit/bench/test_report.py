@@ -88,14 +88,14 @@ def test_it_is_one_file_without_a_script_and_asks_for_nothing(measured: Results)
 def test_names_are_text_and_no_tags(measured: Results) -> None:
     page = Page(report(measured))
     assert "tiny" not in page.tags
-    assert "<tiny> & co" in page.text
+    assert "<tiny> & company" in page.text
     assert any("Some <processor>" in text for text in page.text)
     assert any("half reads & half updates" in text for text in page.text)
 
 
 def test_what_the_page_says_is_what_was_measured(measured: Results) -> None:
     text = Page(report(measured)).text
-    assert "dict is the fastest; <tiny> & co follows, at 1/10.00 of the speed of dict." in text
+    assert "dict is the fastest; <tiny> & company follows, at 1/10.00 of the speed of dict." in text
     assert "dict, ycsb-e: no scans in the order of the keys" in text
     assert "945 k" in text  # dict in ycsb-a: the median of 900 k and 990 k
     assert any("11.1 MiB" in one for one in text)  # the content of 100,000 records
@@ -121,7 +121,7 @@ def test_a_stall_is_a_gap(measured: Results) -> None:
         turn.samples[1].series[4:6] = [0, 0]
     page = report(measured)
     (strip,) = re.findall(
-        r'<path class="fill s0" d="(M92 [^"]*)"><title>lmdb', page.split('id="ycsb-a-1000-1"')[1]
+        r'<path class="fill s0" d="(M122 [^"]*)"><title>lmdb', page.split('id="ycsb-a-1000-1"')[1]
     )[:1]
     heights = re.findall(r"V([\d.]+)h", strip)
     assert [height == heights[4] for height in heights] == [number in (4, 5) for number in range(9)]
@@ -178,3 +178,9 @@ def test_ratios_are_a_picture_of_their_own_with_marks_of_what_is_wanted() -> Non
     assert len(marks) == 2
     texts = [one.text for one in picture.iter(f"{svg}text")]
     assert {"0.1", "1", "10", "100", "a & b", "inf", "times the reference"} <= set(texts)
+
+
+def test_a_long_name_is_cut_and_whole_in_the_title() -> None:
+    picture = bars("Speed", [Bar("a-backend-of-a-long-name", 0, 1.0, "1")])
+    assert ">a-backend-of-a-l…</text>" in picture
+    assert "<title>a-backend-of-a-long-name: 1</title>" in picture
