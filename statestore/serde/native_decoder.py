@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -89,6 +90,7 @@ def kind_name(type_: Scalar) -> str:
     return type_.type.__name__.lower() + ("16" if type_.is_16_bits else "32" if type_.is_32_bits else "")
 
 
+@lru_cache(maxsize=1000)  # a class is compiled for it, which takes a quarter of what a test driver takes
 def only_sets_fields(cls: Any) -> bool:
     """Whether calling the dataclass ``cls`` does nothing but set its fields to the arguments.
 
