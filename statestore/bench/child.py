@@ -80,11 +80,11 @@ class Session:
         tell(Ended(self._turn))
 
     def _run(self, workload: Workload) -> None:
+        self.workload = workload.name  # for what fails from now on, be it that its store is filled
         if workload.name in LOADS:
             self._empty()
         ground = self._opened(workload)
         for threads in self._job.threads if workload.threads else [1]:
-            self.workload = workload.name
             tell(Phase(workload.name))
             tell(Done(self._measured(ground, workload, threads)))
             tell(Phase(None))
