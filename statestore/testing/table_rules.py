@@ -261,11 +261,21 @@ class TableMachine(RuleBasedStateMachine):
         self._is_written(key, None, "the subject has deleted")
 
     @precondition(lambda machine: machine.can_change)
-    @rule(which=_any, change=_singles)
-    def the_subject_changes_a_row(self, which: int, change: tuple[str, Any]) -> None:
+    @rule(which=_any, changes=st.lists(_singles, min_size=1, max_size=2), between=st.none() | _values)
+    def the_subject_changes_a_row(
+        self, which: int, changes: list[tuple[str, Any]], between: dict[str, Any] | None
+    ) -> None:
         """Read, modify and write: what others wrote before the read must not be lost."""
-        key, row = self.model.rows[which % len(self.model.rows)]
-        name, value = change
+        key, _ = self.model.rows[which % len(self.model.rows)]
+        for number, (name, value) in enumerate(changes):
+            if number and between is not None:
+                self.do(self._written("driver", key, between))
+            self._change(key, name, value)
+
+    def _change(self, key: Key, name: str, value: Any) -> None:
+        row = self.model.of(self._bytes_of(key)).latest
+        if row is None:  # it has ended
+            return
         changed = f"{self.script.name(replace)}(row, {name}={self.script.source(value)})"
         if self.has("update"):
             self.do(f"subject.update({self._key(key)}, lambda row: {changed})")
