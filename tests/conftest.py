@@ -31,6 +31,7 @@ from statestore.testing.kafka import (
     external_broker,
 )
 from statestore.testing.maven import find_java, kafka_jars
+from statestore.testing.proxy import Proxy
 
 # No test depends on the settings that the outer environment has.
 for variable in [name for name in os.environ if name.startswith(PREFIX) and name not in NOT_SETTINGS]:
@@ -202,6 +203,20 @@ def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     stack = ExitStack()
     request.config.add_cleanup(stack.close)
     return stack.enter_context(context)
+
+
+@pytest.fixture
+def proxy_turn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Wait until no other worker has a proxy before the broker of all."""
+    with (tmp_path_factory.getbasetemp().parent / "proxy").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture
+def proxy(proxy_turn: None, proxy: Proxy) -> Proxy:
+    """The proxy that ``statestore_pytest`` makes before the broker of the session, one test at a time."""
+    return proxy
 
 
 @pytest.fixture
