@@ -83,7 +83,6 @@ class Proxy:
         self._serving: set[asyncio.Task[None]] = set()
         self._sockets: set[socket.socket] = set()
         self._listener: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -242,11 +241,8 @@ class Proxy:
     # In the thread
 
     async def _cut(self) -> None:
-        if self._accepting is not None:
-            self._accepting.cancel()
-            await asyncio.gather(self._accepting, return_exceptions=True)
-            self._accepting = None
         if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
             self._close(self._listener)
             self._listener = None
         await self._reset()
@@ -259,17 +255,21 @@ class Proxy:
 
     async def _accept(self) -> None:
         assert self._listener is not None
-        self._accepting = asyncio.create_task(self._accept_all(self._listener))
+        # Not sock_accept: where that is cancelled, a connection that it has just taken stays open.
+        asyncio.get_running_loop().add_reader(self._listener, self._take, self._listener)
 
-    async def _accept_all(self, listener: socket.socket) -> None:
-        while True:
-            client, _ = await asyncio.get_running_loop().sock_accept(listener)
-            self._sockets.add(client)
-            self.connections += 1
-            serving = asyncio.create_task(self._serve(client))
-            self._serving.add(serving)
-            # Not in the task itself, of which no line runs where it is cancelled before it began.
-            serving.add_done_callback(partial(self._ended, client))
+    def _take(self, listener: socket.socket) -> None:
+        try:
+            client, _ = listener.accept()
+        except (BlockingIOError, ConnectionError):  # the client has gone again
+            return
+        client.setblocking(False)
+        self._sockets.add(client)
+        self.connections += 1
+        serving = asyncio.get_running_loop().create_task(self._serve(client))
+        self._serving.add(serving)
+        # Not in the task itself, of which no line runs where it is cancelled before it began.
+        serving.add_done_callback(partial(self._ended, client))
 
     def _ended(self, client: socket.socket, serving: asyncio.Task[None]) -> None:
         self._serving.discard(serving)
