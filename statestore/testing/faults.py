@@ -180,7 +180,7 @@ class StoreFaults:
         for happens in due:
             if callable(happens):
                 raise happens(call.directory)
-            spoil = happens
+            spoil = happens  # pyright: ignore[reportAssignmentType]
         return spoil
 
     def opened(self, backend: FaultyBackend) -> None:

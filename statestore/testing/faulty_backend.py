@@ -76,7 +76,7 @@ def faulty_engine(kind: type[Engine], faults: Faults) -> type[Engine]:
     class FaultySharingEngine(FaultyEngine):
         def open_reader(self, directory: Path, options: StoreOptions) -> ReadOnlyBackend:
             faults.before(StoreCall("open", directory, "to read it"))
-            return FaultyReadOnly(super().open_reader(directory, options), directory, faults)
+            return FaultyReadOnly(super().open_reader(directory, options), directory, faults)  # pyright: ignore[reportAttributeAccessIssue]
 
     return FaultySharingEngine
 
