@@ -17,8 +17,7 @@ import pytest
 if TYPE_CHECKING:
     from statestore import StoreManager
     from statestore.testing import TestDriver
-    from statestore.testing.kafka import Broker
-    from statestore.testing.proxy import Proxy
+    from statestore.testing.kafka import Broker, Proxy
 
 __all__ = ["broker", "driver", "manager", "mock_broker", "proxy"]
 
@@ -98,8 +97,7 @@ def proxy(broker: Broker) -> Iterator[Proxy]:
     It is closed after the test. A broker that was not started here tells clients its own address, so that
     they would leave the proxy: the test is skipped then, and says so.
     """
-    from statestore.testing.kafka import KafkaBroker
-    from statestore.testing.proxy import Proxy
+    from statestore.testing.kafka import KafkaBroker, Proxy
 
     if not isinstance(broker, KafkaBroker):
         pytest.skip(f"no proxy: the broker at {broker.bootstrap} sends its clients to an address of its own")

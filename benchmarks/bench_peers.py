@@ -22,7 +22,7 @@ from topics import PATIENCE, Topics, fill
 from statestore.bench.pairs import beside, speed
 from statestore.bench.turns import in_pairs
 from statestore.testing.kafka import BrokerUnavailableError
-from statestore.testing.maven import KAFKA_VERSION, find_java, streams_jars
+from statestore.testing.kafka.maven import KAFKA_VERSION, find_java, streams_jars
 
 PARTITIONS = 4
 GROUP = "statestore-bench"

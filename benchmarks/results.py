@@ -19,7 +19,7 @@ from statestore.bench.results import write_results
 from statestore.bench.summary import Figure
 from statestore.bench.svg import Bar, ratios
 from statestore.testing.kafka import EXTERNAL_VARIABLE
-from statestore.testing.maven import KAFKA_VERSION
+from statestore.testing.kafka.maven import KAFKA_VERSION
 
 HEADER = ["work", "reference", "ours", "reference's", "least - most", "wanted", "result", "measured with"]
 

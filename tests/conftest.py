@@ -21,17 +21,17 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-import statestore.testing.kafka
 from statestore.settings.environment import FILE_VARIABLE, NOT_SETTINGS, PREFIX
 from statestore.testing.kafka import (
     EXTERNAL_VARIABLE,
     Broker,
     BrokerUnavailableError,
     KafkaBroker,
+    Proxy,
     external_broker,
 )
-from statestore.testing.maven import find_java, kafka_jars
-from statestore.testing.proxy import Proxy
+from statestore.testing.kafka import broker as kafka_broker
+from statestore.testing.kafka.maven import find_java, kafka_jars
 
 # No test depends on the settings that the outer environment has.
 for variable in [name for name in os.environ if name.startswith(PREFIX) and name not in NOT_SETTINGS]:
@@ -69,7 +69,7 @@ os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSeria
 
 # Of each worker its own: a broker that a test restarts finds its port free again.
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
-    statestore.testing.kafka._PORTS = statestore.testing.kafka._PORTS[int(worker.removeprefix("gw")) :: 64]
+    kafka_broker._PORTS = kafka_broker._PORTS[int(worker.removeprefix("gw")) :: 64]
 
 PATIENCE = 60.0
 """Seconds after which a test takes what it waits for as never coming."""

@@ -14,7 +14,7 @@ from statestore.cli.modules import find_here
 from statestore.errors import ConfigError
 
 if TYPE_CHECKING:
-    from statestore.testing.proof import Case, Proof
+    from statestore.testing.proof.running import Case, Proof
 
 
 @click.command()
@@ -53,7 +53,7 @@ def prove(backend: str, kills: int, examples: int, only: tuple[str, ...], out: P
     proven, 1 something failed or was interrupted, 2 a wrong command line.
     """
     try:
-        from statestore.testing import proof as suite
+        from statestore.testing.proof import running as suite
     except ImportError as error:  # which names the extra
         raise ConfigError(str(error)) from error
 
@@ -72,14 +72,14 @@ def prove(backend: str, kills: int, examples: int, only: tuple[str, ...], out: P
         raise click.BadParameter(_nothing(only), param_hint="--only")
     show(proof)
     if out is not None:
-        from statestore.testing.proof_report import write_reports
+        from statestore.testing.proof.report import write_reports
 
         print(f"Written: {', '.join(map(str, write_reports(proof, out)))}")
     return 0 if proof.verdict == "proven" else 1
 
 
 def _nothing(only: tuple[str, ...]) -> str:
-    from statestore.testing.proof_child import GROUPS
+    from statestore.testing.proof.child import GROUPS
 
     groups = ", ".join(f"{name}/" for name, _ in GROUPS.values())
     return f"no test has {' or '.join(map(repr, only))} in its name; groups: {groups}"
@@ -126,7 +126,7 @@ class Shown:
 
 def show(proof: Proof) -> None:
     """Print every promise by group, what does not apply, the failures, and the verdict."""
-    from statestore.testing.proof_report import again, failures, groups, not_applicable, verdict
+    from statestore.testing.proof.report import again, failures, groups, not_applicable, verdict
 
     for name, title, promises in groups(proof):
         print(f"\n{title} ({name}/), {sum(one.seconds for one in promises):.1f} s")

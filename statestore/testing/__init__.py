@@ -22,36 +22,21 @@ except ImportError as error:
     ) from error
 
 # The suite asserts outside of test modules; without this its failures would not show the values.
-pytest.register_assert_rewrite(
-    *(
-        f"{__name__}.{module}"
-        for module in (
-            "conformance",
-            "crashing",
-            "durability",
-            "isolation",
-            "lifetime",
-            "loading",
-            "machine",
-            "ranges",
-            "reading",
-            "sharing",
-            "writing",
-        )
-    )
-)
+pytest.register_assert_rewrite(f"{__name__}.conformance")
 
 from statestore.testing.concurrent import (  # noqa: E402
     InconsistentHistoryError,
     Operation,
     check_history,
 )
-from statestore.testing.conformance import BackendConformance  # noqa: E402 - after the registration
+from statestore.testing.conformance import (  # noqa: E402 - after the registration
+    BackendConformance,
+    SharingConformance,
+    backend_machine,
+)
 from statestore.testing.driver import TestDriver  # noqa: E402
 from statestore.testing.faults import BrokenScenarioError, StoreFaults, fail_every_call  # noqa: E402
-from statestore.testing.machine import backend_machine  # noqa: E402
-from statestore.testing.sharing import SharingConformance  # noqa: E402
-from statestore.testing.table_machines import table_machine  # noqa: E402
+from statestore.testing.machine import table_machine  # noqa: E402
 from statestore.testing.windows import run_windows  # noqa: E402
 
 __all__ = [

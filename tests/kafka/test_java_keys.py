@@ -20,7 +20,7 @@ from statestore.entity import model_of
 from statestore.fields.attributes import Float32, Int16, Int32, Precision
 from statestore.serde.entities import EntityCodec
 from statestore.testing.kafka import Broker
-from statestore.testing.maven import find_java, kafka_jars
+from statestore.testing.kafka.maven import find_java, kafka_jars
 
 pytestmark = pytest.mark.kafka
 

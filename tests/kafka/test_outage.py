@@ -24,8 +24,7 @@ from statestore import (
     StorePositionError,
 )
 from statestore.changelog import binder
-from statestore.testing.kafka import Broker, KafkaBroker
-from statestore.testing.proxy import Proxy
+from statestore.testing.kafka import Broker, KafkaBroker, Proxy
 
 pytestmark = pytest.mark.kafka(seconds=6)
 

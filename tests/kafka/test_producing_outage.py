@@ -19,8 +19,7 @@ from confluent_kafka import Producer as Handle
 from statestore import Delivery, DeliveryError, Key, StoreClosedError, StoreManager, entity
 from statestore.producing import producer
 from statestore.producing.producer import ProducerHealth
-from statestore.testing.kafka import KafkaBroker
-from statestore.testing.proxy import Proxy
+from statestore.testing.kafka import KafkaBroker, Proxy
 
 pytestmark = pytest.mark.kafka
 

@@ -15,8 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from statestore import Key, Reason, State, StoreManager, StoreNotReadyError, entity
-from statestore.testing.kafka import Broker
-from statestore.testing.proxy import Direction, Proxy
+from statestore.testing.kafka import Broker, Direction, Proxy
 
 pytestmark = pytest.mark.kafka(seconds=2)
 

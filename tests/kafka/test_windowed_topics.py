@@ -35,8 +35,8 @@ from statestore import (
     entity,
 )
 from statestore.testing.kafka import Broker
-from statestore.testing.maven import BrokerUnavailableError, find_java, streams_jars
-from statestore.testing.topics import COMPACT
+from statestore.testing.kafka.maven import BrokerUnavailableError, find_java, streams_jars
+from statestore.testing.kafka.topics import COMPACT
 
 pytestmark = pytest.mark.kafka
 

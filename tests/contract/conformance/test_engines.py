@@ -12,7 +12,7 @@ from hypothesis import settings
 
 from statestore.backends import Engine, find_engine
 from statestore.testing import BackendConformance, SharingConformance
-from statestore.testing.crashing import Victim
+from statestore.testing.conformance.crashing import Victim
 
 
 @pytest.mark.parametrize("name", ["memory", "rocksdb", "lmdb"])

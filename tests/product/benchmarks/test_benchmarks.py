@@ -53,8 +53,8 @@ WITH_KAFKA = {
     "stall": 1,
 }
 OF_PROCESSES = {"services": 12, "workers": 3}
-"""How many rows each group has of those that are chosen below; with Kafka those of one backend and one number of partitions (and of
-the floors)."""
+"""How many rows each group has of those that are chosen below; with Kafka those of one backend and of one
+number of partitions (and of the floors)."""
 
 
 def measure(results: Path, *arguments: str, kafka: str = "127.0.0.1:1") -> Rows:

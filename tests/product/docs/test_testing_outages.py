@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from statestore import StoreManager
-from statestore.testing.kafka import Broker
-from statestore.testing.proxy import Proxy
+from statestore.testing.kafka import Broker, Proxy
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "testing-outages.md").read_text(encoding="utf-8")
 (SAMPLE,) = re.findall(r"^```python\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)

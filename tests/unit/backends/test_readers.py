@@ -19,10 +19,10 @@ from statestore.backends.lmdb.options import LMDBOptions
 from statestore.backends.lmdb.store import LMDBBackend
 from statestore.backends.memory import MemoryEngine
 from statestore.errors import ConfigError, StoreUnavailableError
-from statestore.testing.crashing import Victim
+from statestore.testing.conformance.crashing import Victim
+from statestore.testing.conformance.sharing import Owner
+from statestore.testing.conformance.victim import read_until_stopped
 from statestore.testing.forking import outcomes_in_child
-from statestore.testing.sharing import Owner
-from statestore.testing.victim import read_until_stopped
 
 OPTIONS = StoreOptions(changelog=True, shared=True)
 NOBODY = 65534

@@ -25,8 +25,8 @@ from statestore.errors import (
     StoreCorruptError,
     StoreUnavailableError,
 )
+from statestore.testing.conformance.loading import SampleRun
 from statestore.testing.interrupts import Interrupt, interrupted, raise_interrupt
-from statestore.testing.loading import SampleRun
 from statestore.testing.threads import run_threads
 
 Eventually = Callable[..., None]

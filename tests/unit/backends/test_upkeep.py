@@ -14,7 +14,7 @@ import pytest
 from statestore.backends.contract import Batch, KeyRange, StoreOptions
 from statestore.backends.rocksdb import RocksDBEngine, upkeep
 from statestore.backends.rocksdb.store import RocksDBBackend
-from statestore.testing.loading import SampleRun
+from statestore.testing.conformance.loading import SampleRun
 
 Eventually = Callable[..., None]
 

@@ -21,10 +21,10 @@ from statestore.backends import Engine
 from statestore.backends.memory import MemoryEngine
 from statestore.cli import main
 from statestore.cli.prove import prove as command
-from statestore.testing import tally
-from statestore.testing.proof import EXAMPLES, KILLS, Case, Proof
-from statestore.testing.proof_child import promise
-from statestore.testing.proof_report import markdown
+from statestore.testing.conformance import tally
+from statestore.testing.proof.child import promise
+from statestore.testing.proof.report import markdown
+from statestore.testing.proof.running import EXAMPLES, KILLS, Case, Proof
 
 PROGRAM = [sys.executable, "-c", "import sys; from statestore.cli import main; sys.exit(main())"]
 
@@ -169,7 +169,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Proof]:
                 **values,
             )
 
-        monkeypatch.setattr("statestore.testing.proof.prove", proven)
+        monkeypatch.setattr("statestore.testing.proof.running.prove", proven)
         return proven("memory", "", MemoryEngine)
 
     return run

@@ -13,7 +13,7 @@ from confluent_kafka import Producer as Client
 from statestore.producing.producer import Producer
 from statestore.producing.sending import ProducerRecord, SendTracker
 from statestore.testing.kafka import Broker
-from statestore.testing.maven import find_java, kafka_jars
+from statestore.testing.kafka.maven import find_java, kafka_jars
 
 JAVA = Path(__file__).with_name("Partitions.java")
 MOCK_PARTITIONS = 4

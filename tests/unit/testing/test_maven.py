@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from statestore.testing.maven import BrokerUnavailableError, find_java, kafka_jars
+from statestore.testing.kafka.maven import BrokerUnavailableError, find_java, kafka_jars
 
 
 def test_java_that_is_too_old_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from statestore.testing.prepared import CLASSES, DATA, copy_data, prepared
+from statestore.testing.kafka.prepared import CLASSES, DATA, copy_data, prepared
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from statestore.testing.forking import outcomes_in_child
-from statestore.testing.proxy import Proxy
+from statestore.testing.kafka import Proxy
 
 Eventually = Callable[..., None]
 Connect = Callable[[], socket.socket]

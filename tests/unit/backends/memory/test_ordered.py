@@ -14,7 +14,7 @@ from statestore.backends import KeyRange
 from statestore.backends.memory import ordered as pure
 from statestore.backends.memory.ordered import OrderedMap
 from statestore.errors import StateStoreError, StoreClosedError
-from statestore.testing.model import Pairs
+from statestore.testing.conformance.model import Pairs
 from statestore.testing.threads import run_threads
 
 

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 
 from statestore.backends.contract import Snapshot
 from statestore.backends.memory.ordered import OrderedIterator, OrderedMap
-from statestore.testing.model import Pairs, Range, select
+from statestore.testing.conformance.model import Pairs, Range, select
 
 # Edges of bytes, and a long row that fills leaves, inner nodes and segments of the index.
 EDGES = [b"", b"\x00", b"\x00\x00", b"\xff", b"\xff\xff", b"k", b"k" * 300, b"k" * 299 + b"l", b"0100\x00"]

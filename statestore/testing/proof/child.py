@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from statestore.backends.contract import Engine
-from statestore.testing import tally
+from statestore.testing.conformance import tally
 
 MEMORY_BUDGET = 16 << 20
 """Bytes that each engine of the suite may use."""

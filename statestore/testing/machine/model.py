@@ -6,7 +6,7 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from typing import Any
 
-from statestore.testing.driver_log import LogRecord, TopicLog
+from statestore.testing.driver.log import LogRecord, TopicLog
 
 Key = tuple[Any, ...]
 

@@ -19,9 +19,9 @@ from statestore.producing.sending import ProducerRecord
 from statestore.runtime.text import bounded_repr, typed_repr
 from statestore.runtime.times import milliseconds
 from statestore.serde.entities import EntityCodec
-from statestore.testing.driver_clients import placed
-from statestore.testing.driver_log import Cluster, Headers, PartitionLog, TopicLog
-from statestore.testing.driver_stage import Stage
+from statestore.testing.driver.clients import placed
+from statestore.testing.driver.log import Cluster, Headers, PartitionLog, TopicLog
+from statestore.testing.driver.stage import Stage
 
 _A_TIME = "give a datetime with a time zone, as in datetime(2024, 1, 1, tzinfo=UTC)"
 

@@ -15,8 +15,8 @@ from statestore.errors import ConfigError
 from statestore.fields.windows import DeclaredWindow, Window, find_window
 from statestore.runtime.text import bounded_repr
 from statestore.settings import SettingsArgument
-from statestore.testing.table_plan import Check, Plan, Rows, Subject, Values, rows_of_bytes, rows_of_entity
-from statestore.testing.table_rules import TableMachine
+from statestore.testing.machine.plan import Check, Plan, Rows, Subject, Values, rows_of_bytes, rows_of_entity
+from statestore.testing.machine.rules import TableMachine
 
 MOST_WINDOWS = 3
 MOST_STEPS = 15

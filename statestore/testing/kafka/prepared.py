@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from statestore.testing.maven import locked
+from statestore.testing.kafka.maven import locked
 
 DATA = "data"
 """The folder of a formatted data directory."""

@@ -26,9 +26,9 @@ from typing import Self
 
 from confluent_kafka import KafkaException
 
-from statestore.testing.maven import BrokerUnavailableError, find_java, kafka_jars
-from statestore.testing.prepared import CLASSES, DATA, copy_data, new_id, prepared
-from statestore.testing.topics import FILLER_KEY, Broker, ExternalBroker
+from statestore.testing.kafka.maven import BrokerUnavailableError, find_java, kafka_jars
+from statestore.testing.kafka.prepared import CLASSES, DATA, copy_data, new_id, prepared
+from statestore.testing.kafka.topics import FILLER_KEY, Broker, ExternalBroker
 
 __all__ = [
     "Broker",

@@ -12,7 +12,7 @@ import pytest
 
 from statestore.backends.contract import Backend, Batch, Engine, SortedRun, StoreOptions
 from statestore.errors import StoreClosedError
-from statestore.testing.tally import keeps
+from statestore.testing.conformance.tally import keeps
 from statestore.testing.threads import run_threads
 
 Content = dict[bytes, bytes | None]

@@ -23,10 +23,9 @@ from statestore.backends.contract import Engine, KeyRange, StoreOptions
 from statestore.errors import StoreUnavailableError
 from statestore.storage.layout import WINDOWS
 from statestore.storage.window_store import WindowStore
-from statestore.testing import victim as program
-from statestore.testing.tally import DONE, keeps
-from statestore.testing.threads import LIVENESS
-from statestore.testing.victim import (
+from statestore.testing.conformance import victim as program
+from statestore.testing.conformance.tally import DONE, keeps
+from statestore.testing.conformance.victim import (
     COUNT,
     WINDOW,
     batch,
@@ -37,6 +36,7 @@ from statestore.testing.victim import (
     visible_windows,
     write_until_killed,
 )
+from statestore.testing.threads import LIVENESS
 
 
 class Victim:

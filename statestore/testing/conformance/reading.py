@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from statestore.backends.contract import Backend, Batch, Engine, KeyRange
-from statestore.testing.model import Range, select
+from statestore.testing.conformance.model import Range, select
 
 KEYS = [
     b"\x00", b"\x00\x00", b"\x00\xff", b"\x01", b"a", b"a\x00", b"a\x00\x00", b"a\x7f", b"a\x80", b"a\xff",

@@ -37,16 +37,16 @@ import pytest
 from hypothesis.stateful import run_state_machine_as_test
 
 from statestore.backends.contract import Backend, Engine, StoreOptions
-from statestore.testing.crashing import CrashTests
-from statestore.testing.durability import DurabilityTests
-from statestore.testing.isolation import IsolationTests
-from statestore.testing.lifetime import LifetimeTests
-from statestore.testing.loading import LoadingTests
-from statestore.testing.machine import backend_machine
-from statestore.testing.ranges import RangeTests
-from statestore.testing.reading import ReadingTests
+from statestore.testing.conformance.crashing import CrashTests
+from statestore.testing.conformance.durability import DurabilityTests
+from statestore.testing.conformance.isolation import IsolationTests
+from statestore.testing.conformance.lifetime import LifetimeTests
+from statestore.testing.conformance.loading import LoadingTests
+from statestore.testing.conformance.machine import backend_machine
+from statestore.testing.conformance.ranges import RangeTests
+from statestore.testing.conformance.reading import ReadingTests
+from statestore.testing.conformance.writing import WritingTests
 from statestore.testing.threads import limited
-from statestore.testing.writing import WritingTests
 
 
 class BackendConformance(

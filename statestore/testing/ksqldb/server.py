@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Literal, Self
 from urllib.parse import unquote
 
-from statestore.testing.ksqldb_catalog import Catalog, RefusedError, split
+from statestore.testing.ksqldb.catalog import Catalog, RefusedError, split
 
 __all__ = ["StandInKsqldb"]
 

@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from statestore.backends.contract import BackendIterator, Batch, Engine, Snapshot, StoreOptions
 from statestore.errors import StoreClosedError
-from statestore.testing.model import Pairs, Range, applied, select
-from statestore.testing.tally import DONE
+from statestore.testing.conformance.model import Pairs, Range, applied, select
+from statestore.testing.conformance.tally import DONE
 
 
 class LiveScan(NamedTuple):

@@ -23,10 +23,10 @@ from statestore.manager.resolve import resolve_settings
 from statestore.runtime.text import bounded_repr
 from statestore.settings import SettingsArgument
 from statestore.tables.table import BytesTable, Table
-from statestore.testing.driver_clients import ADDRESS, clients
-from statestore.testing.driver_log import Cluster
-from statestore.testing.driver_records import DriverRecords, DriverTransaction, DriverWrites, checked_time
-from statestore.testing.driver_stage import Stage
+from statestore.testing.driver.clients import ADDRESS, clients
+from statestore.testing.driver.log import Cluster
+from statestore.testing.driver.records import DriverRecords, DriverTransaction, DriverWrites, checked_time
+from statestore.testing.driver.stage import Stage
 
 T = TypeVar("T")
 

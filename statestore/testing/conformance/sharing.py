@@ -26,12 +26,10 @@ import pytest
 from statestore.backends.contract import Engine, StoreOptions
 from statestore.backends.sharing import ReadOnlyBackend, SharingEngine
 from statestore.errors import StoreClosedError, StoreMissingError, StoreUnavailableError
-from statestore.testing import victim as program
-from statestore.testing.crashing import Victim, VictimFixtures, Victims, an_instant
-from statestore.testing.forking import outcomes_in_child
-from statestore.testing.tally import DONE
-from statestore.testing.threads import limited
-from statestore.testing.victim import (
+from statestore.testing.conformance import victim as program
+from statestore.testing.conformance.crashing import Victim, VictimFixtures, Victims, an_instant
+from statestore.testing.conformance.tally import DONE
+from statestore.testing.conformance.victim import (
     COUNT,
     batch,
     content,
@@ -39,6 +37,8 @@ from statestore.testing.victim import (
     read_until_stopped,
     write_until_killed,
 )
+from statestore.testing.forking import outcomes_in_child
+from statestore.testing.threads import limited
 
 OPTIONS = StoreOptions(changelog=True)
 

@@ -27,7 +27,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from statestore.runtime import fork
-from statestore.testing.kafka import KafkaBroker, free_ports
+from statestore.testing.kafka.broker import KafkaBroker, free_ports
 
 __all__ = ["Direction", "Proxy"]
 

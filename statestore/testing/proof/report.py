@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 
 from statestore.bench.machine import described
-from statestore.testing.proof import EXAMPLES, KILLS, Case, Outcome, Proof
-from statestore.testing.proof_child import GROUPS
+from statestore.testing.proof.child import GROUPS
+from statestore.testing.proof.running import EXAMPLES, KILLS, Case, Outcome, Proof
 
 _COUNTED = {
     "kills": ("process killed", "processes killed"),

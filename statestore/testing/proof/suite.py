@@ -9,27 +9,27 @@ import pytest
 
 from statestore.backends.contract import Engine
 from statestore.backends.sharing import SharingEngine
-from statestore.testing import proof_child
-from statestore.testing.conformance import BackendConformance
-from statestore.testing.sharing import SharingConformance
+from statestore.testing.conformance.sharing import SharingConformance
+from statestore.testing.conformance.suite import BackendConformance
+from statestore.testing.proof import child
 
 
 class TestBackend(BackendConformance):
-    kills = proof_child.chosen["kills"]
+    kills = child.chosen["kills"]
     machine_settings = hypothesis.settings(
-        BackendConformance.machine_settings, max_examples=proof_child.chosen["examples"]
+        BackendConformance.machine_settings, max_examples=child.chosen["examples"]
     )
 
     @pytest.fixture
     def engine_factory(self) -> Callable[[], Engine]:
-        return proof_child.engine_factory()
+        return child.engine_factory()
 
 
-if issubclass(proof_child.engine_class(), SharingEngine):
+if issubclass(child.engine_class(), SharingEngine):
 
     class TestSharing(SharingConformance):
-        kills = max(1, proof_child.chosen["kills"] * SharingConformance.kills // BackendConformance.kills)
+        kills = max(1, child.chosen["kills"] * SharingConformance.kills // BackendConformance.kills)
 
         @pytest.fixture
         def engine_factory(self) -> Callable[[], Engine]:
-            return proof_child.engine_factory()
+            return child.engine_factory()

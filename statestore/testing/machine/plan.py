@@ -16,9 +16,9 @@ from statestore.fields.types import Field, Scalar
 from statestore.fields.windows import Window
 from statestore.manager import StoreManager
 from statestore.runtime.times import milliseconds, time_at
-from statestore.testing import strategies
-from statestore.testing.driver import START
-from statestore.testing.table_model import Key
+from statestore.testing.driver.driver import START
+from statestore.testing.machine.model import Key
+from statestore.testing.strategies import values as drawn
 
 Subject = Callable[[StoreManager], Any]
 """Makes what is tested."""
@@ -48,8 +48,8 @@ def rows_of_bytes() -> Rows:
 def rows_of_entity(cls: type[Any], window: Window | None, most: int, given: Mapping[str, Values]) -> Rows:
     model = model_of(cls)
     fields = [one for one in model.record_type.fields if not one.is_key and one.window is None]
-    values = {one.name: strategies.values_of(one, given) for one in fields}
-    keys = strategies.keys(cls, **{name: one for name, one in given.items() if name in _key_names(model)})
+    values = {one.name: drawn.values_of(one, given) for one in fields}
+    keys = drawn.keys(cls, **{name: one for name, one in given.items() if name in _key_names(model)})
     if window is not None:
         starts = st.integers(0, most - 1).map(partial(_start, model, window))
         keys = st.tuples(keys, starts).map(lambda found: (*found[0], found[1]))

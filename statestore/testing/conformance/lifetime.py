@@ -14,8 +14,8 @@ import pytest
 from statestore.backends.contract import Backend, BackendReader, Batch, Engine, KeyRange, StoreOptions
 from statestore.backends.options import EngineOptions
 from statestore.errors import StateStoreError, StoreClosedError
+from statestore.testing.conformance.loading import SampleRun
 from statestore.testing.forking import outcomes, outcomes_in_child
-from statestore.testing.loading import SampleRun
 from statestore.testing.threads import LIVENESS, run_threads
 
 CONTENT = {b"%03d" % number: b"x" * 100 for number in range(200)}

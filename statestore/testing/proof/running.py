@@ -28,9 +28,9 @@ from statestore.backends.sharing import SharingEngine
 from statestore.bench.machine import machine, versions
 from statestore.errors import ConfigError
 from statestore.runtime.plugins import BACKENDS, find
-from statestore.testing import proof_child
-from statestore.testing.conformance import BackendConformance
-from statestore.testing.proof_child import VARIABLE, load
+from statestore.testing.conformance.suite import BackendConformance
+from statestore.testing.proof import child
+from statestore.testing.proof.child import VARIABLE, load
 
 FORMAT = 1
 """Of ``report.json``."""
@@ -327,8 +327,8 @@ def _options(work: Path) -> list[str]:
         "pytest.PytestUnhandledThreadExceptionWarning",
     )
     return [
-        str(Path(__file__).with_name("proof_suite.py")),
-        *("-q", "-p", "no:cacheprovider", "-p", "pytest_timeout", "-p", proof_child.__name__),
+        str(Path(__file__).with_name("suite.py")),
+        *("-q", "-p", "no:cacheprovider", "-p", "pytest_timeout", "-p", child.__name__),
         *("-c", str(configuration), "--rootdir", str(work), "--basetemp", str(work / "stores")),
         *(text for warning in warnings for text in ("-W", f"error::{warning}")),
     ]

@@ -9,7 +9,7 @@ import pytest
 
 from statestore.backends.contract import Backend, Batch, Engine, StoreOptions
 from statestore.errors import StoreClosedError
-from statestore.testing.tally import keeps
+from statestore.testing.conformance.tally import keeps
 
 CONTENT = {b"%03d" % number: b"v%d" % number for number in range(300)}
 

@@ -20,7 +20,7 @@ from statestore.kafka.clients import Clients
 from statestore.kafka.partitioners import DEFAULT_PARTITIONER, partition_of
 from statestore.kafka.reader import BatchLimits, ConsumerReader
 from statestore.kafka.source import KafkaSource
-from statestore.testing.driver_log import Cluster, Headers, LogRecord, PartitionLog, TopicLog
+from statestore.testing.driver.log import Cluster, Headers, LogRecord, PartitionLog, TopicLog
 
 ADDRESS = "test-driver:9092"
 """What the driver's manager has for the address of its broker: it is never resolved."""

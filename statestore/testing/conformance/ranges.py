@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from statestore.backends.contract import Backend, Batch, Engine, KeyRange, StoreOptions
-from statestore.testing.model import Range, select
-from statestore.testing.tally import keeps
+from statestore.testing.conformance.model import Range, select
+from statestore.testing.conformance.tally import keeps
 
 MANY = {b"\x01%05d" % number: b"v%d" % number for number in range(9_000)}
 """More pairs than an engine that deletes them one by one deletes in one step."""

@@ -13,11 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from statestore.errors import ConfigError
 from statestore.expressions.expr import F
 from statestore.runtime.text import bounded_repr
-from statestore.testing.driver import TestDriver
-from statestore.testing.driver_log import LogRecord
-from statestore.testing.scripts import Script
-from statestore.testing.table_model import Key, TableModel
-from statestore.testing.table_plan import Plan
+from statestore.testing.driver.driver import TestDriver
+from statestore.testing.driver.log import LogRecord
+from statestore.testing.machine.model import Key, TableModel
+from statestore.testing.machine.plan import Plan
+from statestore.testing.machine.scripts import Script
 
 Rule = TypeVar("Rule", bound=Callable[..., Any])
 
