@@ -144,7 +144,8 @@ class _Run:
         )
         progress.begin(each * options.rounds)
         for keys in options.keys:
-            topics = self._filled(fitting[keys], keys)
+            done = [one for one in fitting[keys] if any(one in possible for possible in doing.values())]
+            topics = self._filled(done, keys)
             for round_, candidate in in_turns(candidates, options.rounds):
                 work = [one for one in doing[candidate.name] if one in fitting[keys]]
                 for store in STORES:

@@ -201,7 +201,7 @@ def chosen(names: str) -> tuple[Workload, ...]:
 def lacking(workload: Workload, abilities: Abilities) -> str | None:
     """Return what a candidate lacks for ``workload``, ``None`` where it lacks nothing."""
     if workload.module is not None and find_spec(workload.module) is None:
-        return f"{workload.module} is not installed"
+        return f"{workload.module} is not installed: pip install 'statestore[avro]'"
     words = {
         "ordered": "no scans in the order of the keys",
         "snapshots": "no snapshots",

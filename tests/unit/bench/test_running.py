@@ -86,6 +86,18 @@ def test_what_a_candidate_cannot_do_is_left_out_and_told(scripted: Scripted, tmp
     assert left.why == "no scans in the order of the keys"
 
 
+def test_no_topic_is_filled_for_a_workload_that_every_candidate_lacks_a_module_for(
+    scripted: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("statestore.bench.workloads.find_spec", lambda _: None)
+    monkeypatch.setattr("statestore.bench.topics.BenchTopics.of", lambda _, what, *__: pytest.fail(what))
+    options = BenchOptions(backends="memory", references="none", workload="ycsb-a,entity-avro")
+    results = running.run(options, tmp_path)
+    assert [job.workloads for job in scripted.jobs] == [["load-random", "ycsb-a"]] * 2
+    (left,) = results.left
+    assert left.why == "fastavro is not installed: pip install 'statestore[avro]'"
+
+
 def test_a_candidate_that_fails_is_told_and_the_others_go_on(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
