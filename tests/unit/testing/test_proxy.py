@@ -230,16 +230,17 @@ def test_a_conversation_breaks_at_each_of_its_bytes(
     proxy: Proxy, connect: Connect, echo: Echo, eventually: Eventually
 ) -> None:
     request = b"abcd"
-    for count in range(1, 6):
+    for count in range(1, len(request) + 1):
         proxy.reset_after(count, "requests")
         client = connect()
         client.sendall(request)
-        if count > len(request):
-            break
         eventually(lambda count=count: echo.ended == count)
         assert bytes(echo.received[-1]) == request[:count]
         with pytest.raises(ConnectionResetError):
             answer(client, 5)
+    proxy.reset_after(len(request) + 1, "requests")
+    client = connect()
+    client.sendall(request)
     assert answer(client, 4) == request
     assert proxy.resets == 4
 
