@@ -46,8 +46,9 @@ def table_machine(
     >>> TestOrders = table_machine(Order, subject=OrderCache).TestCase
 
     It runs a :class:`TestDriver`: other programs write, delete, commit and abort transactions, the topic is
-    compacted, time passes, the process ends and is killed. What fails is shrunk to a few steps; the error has
-    them as a script in a note, which test reports show.
+    compacted, time passes, the process ends and is killed. Of what fails the fewest steps are
+    raised that fail in the same way; the error has them as a script in a note, which test reports show.
+    ``TestCase.settings`` leave out Hypothesis' own shrinking, which takes minutes.
 
     ``subject`` makes of a manager what is tested, by default the table itself. Of these methods those that it
     has are called: ``get(*key)`` (the row or ``None``), ``all()`` or ``to_list()`` (the rows in any order),
@@ -86,9 +87,12 @@ def table_machine(
         max_age,
         topic_loss,
     )
-    machine: Any = type("TableMachine", (TableMachine,), {"plan": plan, "__doc__": f"The machine of {name}."})
-    # An example takes milliseconds a step, and its script explains it.
-    phases = [one for one in hypothesis.settings().phases if one is not hypothesis.Phase.explain]
+    machine: Any = type(
+        "TableMachine", (TableMachine,), {"plan": plan, "failures": {}, "__doc__": f"The machine of {name}."}
+    )
+    # Shrinking takes minutes, and the machine has its own way; the script explains what fails.
+    left_out = (hypothesis.Phase.shrink, hypothesis.Phase.explain)
+    phases = [one for one in hypothesis.settings().phases if one not in left_out]
     machine.TestCase.settings = hypothesis.settings(
         machine.TestCase.settings, stateful_step_count=MOST_STEPS, phases=phases
     )

@@ -105,3 +105,28 @@ class Plan:
                 elif one.window is not None:
                     given[one.name] = _time(one, parts[one.window])
         return self.target(**given)
+
+
+def listing(reader: Any) -> str | None:
+    """Return the method of a subject or a snapshot that gives all rows."""
+    names = ("to_list", "all")
+    return next((name for name in names if callable(getattr(reader, name, None))), None)
+
+
+# What the rules draw, of the plan and the keys of the machine that runs.
+the_machine = st.runner()
+some_key = the_machine.flatmap(lambda machine: st.sampled_from(machine.pool))
+some_values = the_machine.flatmap(lambda machine: machine.plan.rows.values)
+some_writes = st.lists(
+    st.tuples(some_key, st.one_of(some_values, some_values, st.none())), min_size=1, max_size=3
+)
+some_change = the_machine.flatmap(
+    lambda machine: st.one_of(
+        [st.tuples(st.just(name), one) for name, one in machine.plan.rows.singles.items()]
+    )
+)
+some_names = the_machine.flatmap(
+    lambda machine: st.lists(st.sampled_from(machine.plan.rows.compared), min_size=1, max_size=2, unique=True)
+)
+any_number = st.integers(0, 1 << 16)
+"""Picks one of those that there are, modulo their number."""

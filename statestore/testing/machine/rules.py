@@ -8,39 +8,33 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition
 
 from statestore.errors import ConfigError
 from statestore.expressions.expr import F
 from statestore.runtime.text import bounded_repr
-from statestore.testing.driver.driver import TestDriver
+from statestore.testing.driver import TestDriver
 from statestore.testing.driver.log import LogRecord
 from statestore.testing.machine.model import Key, TableModel
-from statestore.testing.machine.plan import Plan
+from statestore.testing.machine.plan import (
+    Plan,
+    any_number,
+    listing,
+    some_change,
+    some_key,
+    some_names,
+    some_values,
+    some_writes,
+    the_machine,
+)
 from statestore.testing.machine.scripts import Script
+from statestore.testing.machine.steps import Failure, Kind, Step, step
 
 Rule = TypeVar("Rule", bound=Callable[..., Any])
 
 MOST_KEYS = 3
 """Keys of a history: few, so that most records meet an earlier one of their key."""
 MOST_SNAPSHOTS = 2
-THE_TOPIC = "the topic has"
-
-_machine = st.runner()
-_keys = _machine.flatmap(lambda machine: st.sampled_from(machine.pool))
-_values = _machine.flatmap(lambda machine: machine.plan.rows.values)
-_writes = st.tuples(_keys, st.one_of(_values, _values, st.none()))
-_singles = _machine.flatmap(
-    lambda machine: st.one_of(
-        [st.tuples(st.just(name), one) for name, one in machine.plan.rows.singles.items()]
-    )
-)
-_compared = _machine.flatmap(
-    lambda machine: st.lists(st.sampled_from(machine.plan.rows.compared), min_size=1, max_size=2, unique=True)
-)
-_any = st.integers(0, 1 << 16)
-"""Picks one of those that there are, modulo their number."""
-_SECONDS = [1, 31, 3600]
 
 
 def _if_subject_has(name: str) -> Callable[[Rule], Rule]:
@@ -51,19 +45,17 @@ _if_table = precondition(lambda machine: machine.is_table)
 _if_snapshots = precondition(lambda machine: machine.snapshots)
 
 
-def _listing(reader: Any) -> str | None:
-    """Return the method of a subject or a snapshot that gives all rows."""
-    names = ("to_list", "all")
-    return next((name for name in names if callable(getattr(reader, name, None))), None)
-
-
 class TableMachine(RuleBasedStateMachine):
     """One driver, what is read through it, and what should be read. Each step is a line of a script."""
 
     plan: Plan
+    failures: dict[Kind, Failure]
 
     def __init__(self) -> None:
         super().__init__()
+        self.steps: list[Step] = []
+        self.fault = ""
+        """What is wrong, without the rows."""
         self.pool: list[Key] = [()]
         self.snapshots: dict[str, list[Any]] = {}
         """The rows of each open snapshot, by its name in the script."""
@@ -160,7 +152,7 @@ class TableMachine(RuleBasedStateMachine):
     # --- the topic
 
     @initialize(
-        pool=_machine.flatmap(
+        pool=the_machine.flatmap(
             lambda machine: st.lists(machine.plan.rows.keys, min_size=1, max_size=MOST_KEYS, unique_by=repr)
         )
     )
@@ -168,11 +160,11 @@ class TableMachine(RuleBasedStateMachine):
         self.pool = pool
         self.follow()
 
-    @rule(key=_keys, values=_values, read=st.booleans())
+    @step(key=some_key, values=some_values, read=st.booleans())
     def another_program_writes(self, key: Key, values: Any, read: bool) -> None:
         self._another_writes(key, values, read)
 
-    @rule(key=_keys, read=st.booleans())
+    @step(key=some_key, read=st.booleans())
     def another_program_deletes(self, key: Key, read: bool) -> None:
         self._another_writes(key, None, read)
 
@@ -182,7 +174,7 @@ class TableMachine(RuleBasedStateMachine):
             self._read(key)
 
     @precondition(lambda machine: machine.takes_no_key)
-    @rule(value=st.binary(max_size=2), partition=_any)
+    @step(value=st.binary(max_size=2), partition=any_number)
     def a_record_has_no_key(self, value: bytes, partition: int) -> None:
         number = partition % len(self.partitions)
         self.do(f"driver.record({self.topic_path}, None, {value!r}, partition={number})")
@@ -193,28 +185,34 @@ class TableMachine(RuleBasedStateMachine):
         config = self.driver._cluster.topics[self.topic].config  # noqa: SLF001 - of this package
         return "compact" not in config["cleanup.policy"]
 
-    @rule(writes=st.lists(_writes, min_size=1, max_size=3), seen=_keys, commit=st.booleans())
-    def a_transaction(self, writes: list[tuple[Key, Any]], seen: Key, commit: bool) -> None:
+    @step(writes=some_writes, seen=some_key, commit=st.booleans(), at_once=st.just(True))
+    def a_transaction(
+        self, writes: list[tuple[Key, Any]], seen: Key | None, commit: bool, at_once: bool
+    ) -> None:
+        if not at_once:  # a failure that needs no transaction is told without
+            for key, values in writes:
+                self.do(self._written("driver", key, values))
+            return
         with self.script.block("driver.transaction()", "tx"):
             for key, values in writes:
                 self.script.run(self._written("tx", key, values))
-            if self.has("get"):
+            if seen is not None and self.has("get"):
                 self._read(seen)
             if not commit:
                 self.script.run("tx.abort()")
         self.follow()
 
-    @rule(tombstones=st.booleans())
+    @step(tombstones=st.booleans())
     def the_topic_is_compacted(self, tombstones: bool) -> None:
         if tombstones:  # which the stores must have seen, as they have after delete.retention.ms
             self.script.run(f"{self.table_path}.flush()")
         self.do(f"driver.compact({self.topic_path}{', tombstones=True' if tombstones else ''})")
 
-    @rule(seconds=st.sampled_from(_SECONDS))
+    @step(seconds=st.sampled_from([1, 31, 3600]))
     def time_passes(self, seconds: int) -> None:
         self.do(f"driver.advance({seconds})")
 
-    @rule(kill=st.booleans())
+    @step(kill=st.booleans())
     def the_process_begins_anew(self, kill: bool) -> None:
         self.snapshots.clear()
         if not kill and not self.is_table and self.has("close"):
@@ -225,12 +223,12 @@ class TableMachine(RuleBasedStateMachine):
         self.model.forget()
 
     @precondition(lambda machine: machine.plan.topic_loss)
-    @rule()
+    @step()
     def the_topic_is_recreated(self) -> None:
         self._lost(f"driver.recreate({self.topic_path})")
 
     @precondition(lambda machine: machine.plan.topic_loss)
-    @rule(partition=_any, to=_any)
+    @step(partition=any_number, to=any_number)
     def the_topic_loses_its_end(self, partition: int, to: int) -> None:
         number = partition % len(self.partitions)
         end = to % (self.partitions[number].end + 1)
@@ -248,20 +246,24 @@ class TableMachine(RuleBasedStateMachine):
     # --- what the subject writes
 
     @_if_subject_has("add")
-    @rule(key=_keys, values=_values)
+    @step(key=some_key, values=some_values)
     def the_subject_adds(self, key: Key, values: Any) -> None:
         entity = self.plan.entity(key, values)
         self.do(f"subject.add({self.script.source(entity)})")
         self._is_written(key, entity, "the subject has written")
 
     @_if_subject_has("delete")
-    @rule(key=_keys)
+    @step(key=some_key)
     def the_subject_deletes(self, key: Key) -> None:
         self.do(f"subject.delete({self._key(key)})")
         self._is_written(key, None, "the subject has deleted")
 
     @precondition(lambda machine: machine.can_change)
-    @rule(which=_any, changes=st.lists(_singles, min_size=1, max_size=2), between=st.none() | _values)
+    @step(
+        which=any_number,
+        changes=st.lists(some_change, min_size=1, max_size=2),
+        between=st.none() | some_values,
+    )
     def the_subject_changes_a_row(
         self, which: int, changes: list[tuple[str, Any]], between: dict[str, Any] | None
     ) -> None:
@@ -296,13 +298,14 @@ class TableMachine(RuleBasedStateMachine):
         read = f"{self.table_path}.get({self._key(key)})"
         if found != expected:
             self.script.value(read)
+            self.fault = what
             self.script.fail(self._is(read, [expected]), f"{what} {expected!r}, but the topic has {found!r}")
         self.model.wrote(self._bytes_of(key))
 
     # --- what the subject reads
 
     @_if_subject_has("get")
-    @rule(key=_keys)
+    @step(key=some_key)
     def the_subject_gets(self, key: Key) -> None:
         self._read(key)
 
@@ -315,19 +318,20 @@ class TableMachine(RuleBasedStateMachine):
     def _allowed(self, expression: str, key: Key, row: Any, allowed: list[Any]) -> None:
         fault = self.model.read(self._bytes_of(key), row)
         if fault is not None:
+            self.fault = fault
             self.script.fail(
                 self._is(expression, allowed),
                 f"{expression} gave {row!r}, but the topic has {allowed[-1]!r}: {fault}",
             )
 
-    @precondition(lambda machine: _listing(machine.subject) is not None)
-    @rule()
+    @precondition(lambda machine: listing(machine.subject) is not None)
+    @step()
     def the_subject_lists(self) -> None:
         self._listed("subject", self.subject)
 
     def _listed(self, name: str, reader: Any) -> list[Any]:
         """Check and return all rows that the subject gives, or a snapshot of it."""
-        expression = f"list({name}.{_listing(reader)}())"
+        expression = f"list({name}.{listing(reader)}())"
         if self.is_table:
             self._same(expression, self.expected)
             return self.expected
@@ -341,6 +345,7 @@ class TableMachine(RuleBasedStateMachine):
             row, allowed = rows.get(key), self.model.allowed(key)
             fault = self.model.read(key, row)
             if fault is not None:
+                self.fault = fault
                 wrong, how = (allowed[-1], "in") if row is None else (row, "not in")
                 wrong = self.script.source(self._as_listed(self._key_of(key), wrong))
                 self.script.fail(
@@ -356,7 +361,7 @@ class TableMachine(RuleBasedStateMachine):
 
     @_if_subject_has("snapshot")
     @precondition(lambda machine: len(machine.snapshots) < MOST_SNAPSHOTS)
-    @rule()
+    @step()
     def a_snapshot_is_taken(self) -> None:
         self.taken += 1
         name = f"snapshot{self.taken}"
@@ -364,21 +369,21 @@ class TableMachine(RuleBasedStateMachine):
         self.snapshots[name] = self._listed(name, self.script.names[name])
 
     @_if_snapshots
-    @rule(which=_any)
+    @step(which=any_number)
     def a_snapshot_lists(self, which: int) -> None:
         name = self._snapshot(which)
-        expression = f"list({name}.{_listing(self.script.names[name])}())"
+        expression = f"list({name}.{listing(self.script.names[name])}())"
         self._same(expression, self.snapshots[name], "the snapshot had")
 
     @_if_snapshots
-    @rule(which=_any, key=_keys)
+    @step(which=any_number, key=some_key)
     def a_snapshot_gets(self, which: int, key: Key) -> None:
         name = self._snapshot(which)
         expected = self._by_key(self.snapshots[name]).get(self._bytes_of(key))
         self._same(f"{name}.get({self._key(key)})", expected, "the snapshot had")
 
     @_if_snapshots
-    @rule(which=_any)
+    @step(which=any_number)
     def a_snapshot_is_closed(self, which: int) -> None:
         name = self._snapshot(which)
         del self.snapshots[name]
@@ -389,7 +394,7 @@ class TableMachine(RuleBasedStateMachine):
         return list(self.snapshots)[which % len(self.snapshots)]
 
     @precondition(lambda machine: machine.plan.check is not None)
-    @rule()
+    @step()
     def the_check_is_made(self) -> None:
         check = self.script.name(self.plan.check, "check")
         expression = f"{check}(subject, {self.script.source(self.expected)})"
@@ -399,9 +404,9 @@ class TableMachine(RuleBasedStateMachine):
     # --- what only tables do
 
     @_if_table
-    @rule(
-        start=st.none() | _keys,
-        stop=st.none() | _keys,
+    @step(
+        start=st.none() | some_key,
+        stop=st.none() | some_key,
         reverse=st.booleans(),
         limit=st.none() | st.integers(0, 3),
     )
@@ -413,22 +418,23 @@ class TableMachine(RuleBasedStateMachine):
             for key, row in self.model.rows
             if (start is None or key >= start) and (stop is None or key < stop)
         ]
-        given = [f"{name}={self._bound(one)}" for name, one in (("start", start), ("stop", stop)) if one]
+        given = [
+            f"{name}={self.script.source(one[0] if len(one) == 1 else one)}"
+            for name, one in (("start", start), ("stop", stop))
+            if one
+        ]
         given += ["reverse=True"] * reverse + ([] if limit is None else [f"limit={limit}"])
         rows = rows[::-1] if reverse else rows
         self._same(f"list(subject.scan({', '.join(given)}))", rows[:limit])
 
-    def _bound(self, key: Key) -> str:
-        return self.script.source(key[0] if len(key) == 1 else key)
-
     @_if_table
-    @rule()
+    @step()
     def the_table_is_counted(self) -> None:
         self._same("subject.count()", len(self.expected))
 
     @_if_table
     @precondition(lambda machine: machine.model.ever and machine.plan.rows.compared)
-    @rule(which=_any, names=_compared)
+    @step(which=any_number, names=some_names)
     def the_table_is_queried(self, which: int, names: list[str]) -> None:
         """Ask for values that some row has or had: an index must have forgotten those of before."""
         row = self.model.ever[which % len(self.model.ever)]
@@ -445,7 +451,7 @@ class TableMachine(RuleBasedStateMachine):
 
     @_if_table
     @precondition(lambda machine: machine.plan.window is not None)
-    @rule(key=_keys)
+    @step(key=some_key)
     def the_windows_of_a_key_are_fetched(self, key: Key) -> None:
         rows = [row for one, row in self.model.rows if one[:-1] == key[:-1]]
         self._same(f"list(subject.fetch({self._key(key[:-1])}))", rows)
@@ -481,7 +487,7 @@ class TableMachine(RuleBasedStateMachine):
             return f"assert {expression} in [{', '.join(sources)}]"
         return f"assert {expression} {'is' if rows[0] is None else '=='} {sources[0]}"
 
-    def _same(self, expression: str, expected: Any, what: str = THE_TOPIC) -> Any:
+    def _same(self, expression: str, expected: Any, what: str = "the topic has") -> Any:
         """Check and return what an expression gives."""
         found = self.script.value(expression)
         if found != expected:

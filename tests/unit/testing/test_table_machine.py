@@ -16,6 +16,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from statestore import ConfigError, F, Key, StoreManager, WindowStart, entity
 from statestore.testing import table_machine
+from statestore.testing.machine import steps
 
 
 @entity(topic="orders", indexes=[F.customer])
@@ -103,16 +104,13 @@ class Live(Service):
 
 
 FEW: Any = {"customer": st.sampled_from(["ann", "bob"]), "amount": st.integers(0, 9)}
+FEWER = {**FEW, "order_id": st.integers(1, 2)}
 
 
 def run(machine: Any, examples: int, *, same: bool = False) -> None:
-    """Run a machine; with the ``same`` examples each time where a fault must be found, so that it is.
-
-    A fault is not shrunk, which would take longest.
-    """
-    phases = [hypothesis.Phase.generate]
+    """Run a machine; with the ``same`` examples each time where a fault must be found, so that it is."""
     settings = hypothesis.settings(
-        machine.TestCase.settings, max_examples=examples, phases=phases, database=None, derandomize=same
+        machine.TestCase.settings, max_examples=examples, database=None, derandomize=same
     )
     run_state_machine_as_test(machine, settings=settings)
 
@@ -132,33 +130,90 @@ def test_a_service_that_reads_and_writes_rightly_passes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("subject", "told"),
+    ("subject", "told", "most", "fields"),
     [
-        (OrderCache, "that was the row before the last record of this key"),
-        (Forgetful, "the subject has written|an update is lost"),
-        (Overwriting, "an update is lost"),
-        (Live, "but the snapshot had"),
+        (OrderCache, "that was the row before the last record of this key", 6, FEWER),
+        (Forgetful, "the subject has written|an update is lost", 4, FEWER),
+        (Overwriting, "an update is lost", 5, FEWER),
+        (Live, "but the snapshot had", 6, FEW),
     ],
 )
-def test_what_is_wrong_is_found_and_the_script_fails_in_the_same_way(subject: Any, told: str) -> None:
+def test_what_is_wrong_is_found_and_the_few_steps_of_the_script_fail_in_the_same_way(
+    subject: Any, told: str, most: int, fields: Any
+) -> None:
     with pytest.raises(AssertionError, match=told) as raised:
-        run(table_machine(Order, subject=subject, fields=FEW), examples=500, same=True)
+        run(table_machine(Order, subject=subject, fields=fields), examples=200, same=True)
     (script,) = (note for note in raised.value.__notes__ if "TestDriver" in note)
+    lines = script.partition("    subject = ")[2].splitlines()[1:]
+    assert len(lines) <= most, script
     compile(script, "<script>", "exec")
     with pytest.raises(AssertionError):
         exec(script, {})
 
 
-def test_the_script_is_that_of_the_docs() -> None:
-    machine: Any = table_machine(Order, subject=OrderCache)()
-    machine.choose_keys([(0,)])
-    machine.another_program_writes((0,), {"customer": "", "amount": 0}, read=True)
+def failure_after_many_steps(subject: Any) -> tuple[Any, Exception]:
+    """Return a machine and how it fails after steps that have nothing to do with it."""
+    machine: Any = table_machine(Order, subject=subject)()
+    machine.choose_keys(pool=[(0,), (1,)])
+    row = {"customer": "", "amount": 0}
+    machine.another_program_writes(key=(1,), values=row, read=True)
+    machine.a_transaction(
+        writes=[((1,), None), ((0,), row), ((1,), row)], seen=(1,), commit=True, at_once=True
+    )
+    machine.time_passes(seconds=1)
+    machine.the_subject_gets(key=(0,))
+    machine.the_topic_is_compacted(tombstones=True)
+    machine.another_program_writes(key=(1,), values={"customer": "", "amount": 1}, read=False)
+    machine.the_subject_gets(key=(1,))
     with pytest.raises(AssertionError) as raised:
-        machine.another_program_deletes((0,), read=True)
+        machine.another_program_deletes(key=(0,), read=True)
     machine.teardown()
-    shown = "\n".join([f"AssertionError: {raised.value}", *raised.value.__notes__])
+    return machine, raised.value
+
+
+def test_the_script_is_that_of_the_docs() -> None:
+    _, error = failure_after_many_steps(OrderCache)
+    shown = "\n".join([f"AssertionError: {error}", *error.__notes__])
     document = (Path(__file__).parents[3] / "docs" / "testing.md").read_text(encoding="utf-8")
     assert shown.replace(__name__, "test_orders") in document
+
+
+def test_so_many_replays_at_most_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[OrderCache] = []
+
+    def counted(stores: StoreManager) -> OrderCache:
+        made.append(OrderCache(stores))
+        return made[-1]
+
+    monkeypatch.setattr(steps, "MOST_REPLAYS", 3)
+    machine, error = failure_after_many_steps(counted)
+    assert len(made) == 1 + 3
+    assert error.__notes__
+    machine = type(machine)()
+    machine.choose_keys(pool=[(0,)])
+    machine.another_program_writes(key=(0,), values={"customer": "", "amount": 0}, read=True)
+    with pytest.raises(AssertionError) as raised:
+        machine.another_program_deletes(key=(0,), read=True)
+    machine.teardown()
+    assert raised.value is error, "a failure of the same kind is not reduced once more"
+    assert len(made) == 1 + 3 + 1
+
+
+def test_a_failure_that_does_not_come_again_is_raised_as_it_is() -> None:
+    services: list[OrderCache] = []
+
+    def once(stores: StoreManager) -> Any:
+        services.append(OrderCache(stores))
+        return services[0] if len(services) == 1 else stores.bind(Order)
+
+    _, error = failure_after_many_steps(once)
+    assert "driver.compact" in error.__notes__[0]
+
+
+def test_hypothesis_does_not_shrink_unless_asked_to() -> None:
+    phases = table_machine(Order).TestCase.settings.phases
+    assert hypothesis.Phase.generate in phases
+    assert hypothesis.Phase.shrink not in phases
 
 
 def test_what_does_not_fit_is_refused_with_a_remedy() -> None:
