@@ -18,6 +18,8 @@ class Operation:
     ``value`` was written or read; ``None`` is "no row", so that a deletion writes ``None``. Times are those
     of one clock, such as ``time.monotonic``. ``ended=None`` is for a write without an answer: it may have
     been made at any time since, or never.
+
+    Raises ``ValueError`` for another kind, and where the end is before the beginning.
     """
 
     key: Hashable
@@ -27,6 +29,15 @@ class Operation:
     ended: float | None = None
     client: str = ""
     """For messages."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in {"read", "write"}:
+            raise ValueError(f"kind={self.kind!r}: give 'read' or 'write'; a deletion writes None")
+        if not self.began <= self.end:
+            raise ValueError(
+                f"began={self.began:g}, ended={self.end:g}: an operation ends after it began, and both are "
+                "times of one clock"
+            )
 
     @property
     def end(self) -> float:

@@ -98,3 +98,22 @@ def test_a_long_log_is_checked_soon() -> None:
         for operation in (write(at, at, at + 3.5), read(at, at + 0.5, at + 3.9))
     ]
     check_history(log)
+
+
+@pytest.mark.parametrize(
+    ("kind", "began", "ended", "said"),
+    [
+        ("delete", 0, 1, "kind='delete': give 'read' or 'write'; a deletion writes None"),
+        ("wrte", 0, 1, "kind='wrte': give 'read' or 'write'"),
+        (
+            "write",
+            2,
+            1,
+            "began=2, ended=1: an operation ends after it began, and both are times of one clock",
+        ),
+        ("read", float("nan"), 1, "began=nan, ended=1: an operation ends after it began"),
+    ],
+)
+def test_what_is_no_operation_is_refused(kind: Any, began: float, ended: float, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Operation("k", kind, None, began, ended)
