@@ -111,7 +111,7 @@ class _Page:
         yield bars(f"Throughput, {rows[0].unit}/s", [self._bar(row) for row in rows])
         samples = self._samples(work)
         yield self._latencies(samples)
-        long = [row for row in rows if len(samples[row.candidate][0].series) >= _INTERVALS]
+        long = [row for row in rows if _has_speed_over_time(samples[row.candidate][0])]
         if long:
             over_time = [self._strip(row, samples[row.candidate][0]) for row in long]
             yield strips(f"{rows[0].unit}/s over time, first round", over_time)
@@ -312,3 +312,8 @@ def _heights(lines: Iterable[Line]) -> list[float]:
 def _loads(turns: Sequence[Turn]) -> str:
     loads = [turn.load for turn in turns if turn.load is not None]
     return f"{min(loads):.1f} to {max(loads):.1f}" if loads else "not told"
+
+
+def _has_speed_over_time(sample: Sample) -> bool:
+    """Of operations that are longer than an interval, a restore for one, the intervals tell nothing."""
+    return _INTERVALS <= len(sample.series) <= sample.operations

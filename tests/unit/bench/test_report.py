@@ -148,6 +148,13 @@ def test_what_there_is_nothing_of_has_no_section(measured: Results, left_out: st
     assert len(grown) == {"growth": 0, "left": 3}.get(left_out, 2)
 
 
+def test_operations_longer_than_an_interval_have_no_speed_over_time(measured: Results) -> None:
+    for turn in measured.turns:
+        for one in turn.samples:
+            one.operations, one.series = 1, [0] * 117 + [1]  # one restore: all of it in the last interval
+    assert "≤" not in report(measured)
+
+
 def test_a_page_of_a_run_in_which_nothing_worked_says_so(measured: Results) -> None:
     measured.turns = []
     assert Page(report(measured)).ids == ["machine", "left"]
