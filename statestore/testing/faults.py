@@ -19,7 +19,7 @@ import pytest
 
 from statestore import backends
 from statestore.backends import Engine
-from statestore.errors import StateStoreError, StoreFullError
+from statestore.errors import ConfigError, StateStoreError, StoreFullError
 from statestore.testing.faulty_backend import FaultyBackend, Spoil, StoreCall, faulty_engine, io_error
 
 CHANGES = ("write", "load", "delete_range", "flush")
@@ -242,11 +242,17 @@ def fail_every_call(
     without a fault. ``of`` and ``error`` are those of :meth:`StoreFaults.fail`. Calls of all threads count;
     a coroutine function runs by ``asyncio.run``.
 
-    Raises :class:`BrokenScenarioError`, which names the first call of which it is not so, and what the
-    scenario itself raises without a fault.
+    Raises :class:`BrokenScenarioError`, which names the first call of which it is not so, what the scenario
+    itself raises without a fault, and ``ConfigError`` where it makes no call that could fail.
     """
-    with StoreFaults():
+    with StoreFaults() as watched:
         _run(scenario)
+    if not any(call.name in of for call in watched.calls):
+        raise ConfigError(
+            f"fail_every_call: the scenario makes none of the calls {', '.join(of)} to a store that it "
+            "opens, so nothing failed: open the stores in the scenario, and write to them, or name other "
+            "calls (of=…)"
+        )
     number = 0
     while True:
         number += 1

@@ -21,6 +21,7 @@ from statestore import (
     entity,
 )
 from statestore.backends import Batch, KeyRange, StoreOptions, find_engine
+from statestore.errors import ConfigError
 from statestore.testing import BrokenScenarioError, StoreFaults, TestDriver, fail_every_call
 
 
@@ -246,3 +247,10 @@ def test_a_scenario_that_fails_anyway_says_so_itself() -> None:
 
     with pytest.raises(LookupError, match="of its own"):
         fail_every_call(wrong)
+
+
+def test_a_scenario_in_which_nothing_can_fail_is_told(tmp_path: Path) -> None:
+    with StoreManager(tmp_path, backend="memory") as stores:
+        store = stores.open("opened.before")
+        with pytest.raises(ConfigError, match="makes none of the calls write to a store that it opens"):
+            fail_every_call(lambda: store.put(b"a", b"1"), of=["write"])
