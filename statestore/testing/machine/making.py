@@ -10,6 +10,7 @@ from typing import Any
 import hypothesis
 from hypothesis.stateful import RuleBasedStateMachine
 
+from statestore.backends import find_engine
 from statestore.entity import model_of
 from statestore.errors import ConfigError
 from statestore.fields.windows import DeclaredWindow, Window, find_window
@@ -73,6 +74,7 @@ def table_machine(
             raise ConfigError(f"{about}: {given}={bounded_repr(value)} cannot be called: {_REMEDIES[given]}")
     if not 0 <= max_age < math.inf:
         raise ConfigError(f"{about}: max_age={bounded_repr(max_age)}: give seconds, from 0 on")
+    find_engine(backend)  # raises where there is none of this name
     if settings is None and topic_loss:
         settings = REBUILD
     driver = {"partitions": partitions, "backend": backend, "settings": settings}

@@ -221,6 +221,7 @@ def test_what_does_not_fit_is_refused_with_a_remedy() -> None:
         (Order, {"subject": 3}, "subject=3 cannot be called: give what makes the service"),
         (Order, {"check": "x"}, "check='x' cannot be called: give a function"),
         (Order, {"max_age": -1}, "max_age=-1: give seconds, from 0 on"),
+        (Order, {"backend": "nope"}, "nope"),
         (Order, {"window": 5}, "window=5, but it has no windows: leave it out"),
         (Candle, {"window": 7}, "has no window 7; declared: 1min, 5min"),
         (
