@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +10,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from statestore.cli.ending import ended_as_by_ctrl_c
 from statestore.cli.table import print_table
 from statestore.errors import ConfigError
 
@@ -38,20 +36,6 @@ def _whole(text: str) -> int:
     if number != int(number):
         raise ValueError(text)
     return int(number)
-
-
-@contextmanager
-def ended_as_by_ctrl_c() -> Iterator[None]:
-    """Have SIGTERM do what Ctrl-C does: what was made for the measurement is removed."""
-
-    def end(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @click.group(invoke_without_command=True)
@@ -128,7 +112,7 @@ def bench(
     """Measure storage backends on this machine, beside the plain bindings.
 
     Writes results.json and report.html where --out says, and prints a table for each workload. Exit status:
-    0 all was measured, 1 something failed.
+    0 all that can be was measured, 1 something failed, or nothing could be.
     """
     if context.invoked_subcommand is not None:
         return 0
@@ -167,7 +151,8 @@ def bench(
         raise ConfigError(f"{out}: {error.strerror or error}; {remedy}") from error
     show(results)
     print(f"\nWritten: {out / 'results.json'}, {out / 'report.html'}")
-    return 1 if any(one.failed for one in results.left) else 0
+    measured = any(turn.samples for turn in results.turns)
+    return 0 if measured and not any(one.failed for one in results.left) else 1
 
 
 @bench.command()

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
+from statestore.cli.ending import ended_as_by_ctrl_c
 from statestore.cli.modules import find_here
 from statestore.errors import ConfigError
 
@@ -62,7 +63,7 @@ def prove(backend: str, kills: int, examples: int, only: tuple[str, ...], out: P
         path, engine = suite.resolve(backend)
     except ConfigError as error:
         raise click.BadParameter(str(error), param_hint="BACKEND") from error
-    with Shown() as shown:
+    with Shown() as shown, ended_as_by_ctrl_c():
         try:
             options = suite.ProofOptions(kills, examples, only)
             proof = suite.prove(backend, path, engine, options, shown)

@@ -192,3 +192,11 @@ def test_what_ends_the_program_ends_the_measurement_as_ctrl_c_does(
     assert "statestore: interrupted" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is before
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_could_measure_nothing_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("statestore.bench.running.told", lambda _: iter(()))
+    arguments = ["--backends", "memory", "--references", "none", "--keys", "100", "--out", str(tmp_path)]
+    assert main(["bench", *arguments]) == 1
