@@ -34,6 +34,7 @@ NOT_SETTINGS = frozenset(
     for name in (
         "BUILD",
         "KAFKA_JARS",
+        "PROOF",
         "PURE_PYTHON",
         "SETTINGS",
         "SOAK",
