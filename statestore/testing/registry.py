@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import json
 import random
 import re
@@ -37,6 +38,13 @@ LEVELS = (
 
 # Below the ports that the system gives to outgoing connections, so that nothing takes it during an outage.
 _PORTS = range(20_000, 32_000)
+# No port comes twice: clients of one address share what they know of schemas, and those of an earlier registry
+# may be alive. The first one is not drawn by ``random``, which Hypothesis seeds.
+_numbers = itertools.count(random.SystemRandom().randrange(len(_PORTS)))
+
+
+def _ports(count: int) -> Iterator[int]:
+    return (_PORTS[next(_numbers) % len(_PORTS)] for _ in range(count))
 
 
 class _Answer(NamedTuple):
@@ -123,7 +131,7 @@ class StandInRegistry:
             answer = staticmethod(self._answer)
             connections = self._connections
 
-        for port in [self._port] if self._port else random.sample(_PORTS, 100):
+        for port in [self._port] if self._port else _ports(100):
             with contextlib.suppress(OSError):
                 server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
                 server.daemon_threads = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import urllib.error
 import urllib.request
 from typing import Any
@@ -115,3 +116,12 @@ def test_a_transitive_level_looks_at_every_version(filled: StandInRegistry) -> N
         request(filled, "PUT", "/config", {"compatibility": level})
         _, answer = request(filled, "POST", "/compatibility/subjects/r-value/versions", schema)
         assert answer["is_compatible"] is taken
+
+
+def test_no_two_registries_have_one_address() -> None:
+    urls = set()
+    for _ in range(3):
+        random.seed(0)  # as Hypothesis does
+        with StandInRegistry() as registry:
+            urls.add(registry.url)
+    assert len(urls) == 3
