@@ -38,8 +38,8 @@ LEVELS = (
 
 # Below the ports that the system gives to outgoing connections, so that nothing takes it during an outage.
 _PORTS = range(20_000, 32_000)
-# No port comes twice: clients of one address share what they know of schemas, and those of an earlier registry
-# may be alive. The first one is not drawn by ``random``, which Hypothesis seeds.
+# No port comes twice: clients of one address share what they know of schemas, and those of an earlier
+# registry may be alive. The first one is not drawn by ``random``, which Hypothesis seeds.
 _numbers = itertools.count(random.SystemRandom().randrange(len(_PORTS)))
 
 
