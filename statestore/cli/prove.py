@@ -87,7 +87,7 @@ def _nothing(only: tuple[str, ...]) -> str:
 
 
 class Shown:
-    """Progress on the terminal, on the standard error; a ``statestore.testing.proof.Progress``."""
+    """Progress on the terminal, on the standard error; a ``statestore.testing.proof.running.Progress``."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)

@@ -159,8 +159,24 @@ class Victims:
 _VICTIMS = pytest.StashKey[Victims]()
 
 
-class VictimFixtures:
-    """What the suites have in common that use processes of their own."""
+class SuiteFixtures:
+    """What the suites have in common: an engine, a directory, and processes of their own."""
+
+    @pytest.fixture
+    def engine_factory(self) -> Callable[[], Engine]:
+        """Return a callable that makes a new engine. Override this."""
+        raise NotImplementedError(f"{type(self).__name__} must override the fixture engine_factory")
+
+    @pytest.fixture
+    def engine(self, engine_factory: Callable[[], Engine]) -> Iterator[Engine]:
+        engine = engine_factory()
+        yield engine
+        engine.close()
+
+    @pytest.fixture
+    def directory(self, tmp_path: Path) -> Path:
+        """Where the store has its files."""
+        return tmp_path / "store"
 
     @pytest.fixture
     def victims(self, request: pytest.FixtureRequest) -> Victims:
@@ -204,7 +220,7 @@ def missing(file: Path) -> None:
     file.unlink()
 
 
-class CrashTests(VictimFixtures):
+class CrashTests(SuiteFixtures):
     kills = 50
     """How many times a process that writes is killed, half of them with a changelog."""
 

@@ -27,7 +27,7 @@ from statestore.backends.contract import Engine, StoreOptions
 from statestore.backends.sharing import ReadOnlyBackend, SharingEngine
 from statestore.errors import StoreClosedError, StoreMissingError, StoreUnavailableError
 from statestore.testing.conformance import victim as program
-from statestore.testing.conformance.crashing import Victim, VictimFixtures, Victims, an_instant
+from statestore.testing.conformance.crashing import SuiteFixtures, Victim, Victims, an_instant
 from statestore.testing.conformance.tally import DONE
 from statestore.testing.conformance.victim import (
     COUNT,
@@ -82,7 +82,7 @@ class Owner:
             assert self._victim.receive() == ("ended", 0)
 
 
-class SharingConformance(VictimFixtures):
+class SharingConformance(SuiteFixtures):
     """Every sentence of the contract; subclass it and override ``engine_factory``."""
 
     def __init_subclass__(cls) -> None:
@@ -93,21 +93,6 @@ class SharingConformance(VictimFixtures):
     """How often an owner is killed while others read."""
     readers = 3
     """How many processes read then."""
-
-    @pytest.fixture
-    def engine_factory(self) -> Callable[[], Engine]:
-        """Return a callable that makes a new engine. Override this."""
-        raise NotImplementedError(f"{type(self).__name__} must override the fixture engine_factory")
-
-    @pytest.fixture
-    def engine(self, engine_factory: Callable[[], Engine]) -> Iterator[Engine]:
-        engine = engine_factory()
-        yield engine
-        engine.close()
-
-    @pytest.fixture
-    def directory(self, tmp_path: Path) -> Path:
-        return tmp_path / "store"
 
     @pytest.fixture
     def owner(self, victim: Victim, directory: Path) -> Iterator[Owner]:

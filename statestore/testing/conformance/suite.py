@@ -77,22 +77,6 @@ class BackendConformance(
     )
 
     @pytest.fixture
-    def engine_factory(self) -> Callable[[], Engine]:
-        """Return a callable that makes a new engine. Override this."""
-        raise NotImplementedError(f"{type(self).__name__} must override the fixture engine_factory")
-
-    @pytest.fixture
-    def engine(self, engine_factory: Callable[[], Engine]) -> Iterator[Engine]:
-        engine = engine_factory()
-        yield engine
-        engine.close()
-
-    @pytest.fixture
-    def directory(self, tmp_path: Path) -> Path:
-        """Where ``backend`` has its files."""
-        return tmp_path / "store"
-
-    @pytest.fixture
     def backend(self, engine: Engine, directory: Path) -> Iterator[Backend]:
         """An open store, empty, without a changelog."""
         with engine.open(directory, StoreOptions()) as backend:

@@ -8,7 +8,7 @@
         proxy.heal()
 
 A client of Kafka asks the first broker that it reaches for the addresses of all, and goes on with those. So
-a proxy works only where the broker itself tells clients the proxy's address: a :class:`.kafka.KafkaBroker`
+a proxy works only where the broker itself tells clients the proxy's address: a :class:`.broker.KafkaBroker`
 has a listener that does.
 """
 
